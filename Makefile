@@ -1,0 +1,111 @@
+# Everything needed to run, test and build nextword: GNU make, Python 3.11 or newer, its venv module.
+# `make` alone lists the targets. No target needs root; everything is installed into $(VENV).
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+PINS := constraints.txt
+RUN_STAMP := $(VENV)/.installed-run
+DEV_STAMP := $(VENV)/.installed-dev
+
+# The pins hold for the build backend too: older pips hand it PIP_CONSTRAINT, newer ones PIP_BUILD_CONSTRAINT.
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(PINS) PIP_BUILD_CONSTRAINT=$(PINS) $(BIN)/python -m pip
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run setup test test-slow check wheel constraints clean
+
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  PYTHON=python3.12 chooses the Python, VENV=.venv the environment, ARGS=... goes to pytest."
+
+run: $(RUN_STAMP) ## install the least that runs, then predict the next word of two sentences
+	$(BIN)/nextword predict "To be, or not to"
+	$(BIN)/nextword predict "대한민국의 주권은 국민에게 있고, 모든 권력은"
+	@printf '%s\n' "" "Try next:" \
+	  "  $(BIN)/nextword generate \"To be, or not to\"                    go on writing" \
+	  "  $(BIN)/nextword tokenize \"안녕하세요\"                          see the pieces the model reads" \
+	  "  $(BIN)/nextword info                                           what the default model is made of" \
+	  "  $(BIN)/nextword train my.txt --out my-model --minutes 2        a model of your own text" \
+	  "  make setup && $(BIN)/nextword figure \"To be, or not to\"        draw the way into the model: figure.png"
+
+setup: $(DEV_STAMP) ## install everything: every extra, the tests, the checks
+
+test: $(DEV_STAMP) ## run the tests (ARGS=tests/tokens for some of them)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(DEV_STAMP) ## run the tests marked slow
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(DEV_STAMP) ## lint, format, types, layering
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+wheel: $(DEV_STAMP) ## build the wheel into dist/, check its size and contents
+	@rm -f dist/nextword-*.whl
+	@$(PIP) wheel -qq --no-deps --no-build-isolation --wheel-dir dist .
+	@$(BIN)/python -c "$$CHECK_WHEEL" dist/nextword-*.whl
+
+constraints: | $(BIN)/pip ## pin the newest versions that fit pyproject.toml (torch keeps its pin)
+	@echo "Resolving every dependency (about a minute) ..."
+	@grep '^torch==' $(PINS) > $(VENV)/torch-pin.txt
+	@PIP_CONSTRAINT=$(VENV)/torch-pin.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq \
+	  --dry-run --ignore-installed --report $(VENV)/resolution.json -e '.[dev]'
+	@$(BIN)/python -c "$$WRITE_PINS" $(VENV)/resolution.json $(PINS)
+
+clean: ## remove dist/ and the caches; build/ (training work) and the environment stay
+	rm -rf dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -path './$(VENV)' -prune -o -path ./build -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip is the last thing venv puts in, so an environment left half made is made again.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "error: nextword needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>/dev/null || echo missing);" \
+	    "name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "error: $(PYTHON) has no venv module; on Debian and Ubuntu the package python3-venv brings it" >&2; exit 1; }
+	@echo "Making $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): pyproject.toml $(PINS) | $(BIN)/pip
+	@echo "Installing nextword and PyTorch into $(VENV) (a minute or two, most of it the download of PyTorch) ..."
+	@$(PIP) install -qq -e '.[torch]'
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml $(PINS) | $(BIN)/pip
+	@echo "Installing nextword with every extra into $(VENV) (two or three minutes the first time) ..."
+	@$(PIP) install -qq -e '.[dev]'
+	@touch $(RUN_STAMP) $@
+
+define CHECK_WHEEL
+import pathlib, sys, zipfile
+wheel = pathlib.Path(sys.argv[1])
+size = wheel.stat().st_size
+print(f"{wheel}: {size / 1e6:.2f} MB")
+packed = set(zipfile.ZipFile(wheel).namelist())
+source = {p.relative_to("src").as_posix() for p in pathlib.Path("src/nextword").rglob("*")
+          if p.is_file() and "__pycache__" not in p.parts}
+missing = sorted(source - packed)
+if missing:
+    sys.exit("error: not in the wheel: " + ", ".join(missing))
+if size > 25e6:
+    sys.exit("error: the wheel may be 25 MB at most")
+endef
+export CHECK_WHEEL
+
+define WRITE_PINS
+import json, pathlib, sys
+found = [item["metadata"] for item in json.loads(pathlib.Path(sys.argv[1]).read_text("utf-8"))["install"]]
+pins = pathlib.Path(sys.argv[2])
+comment = pins.read_text("utf-8").splitlines()[0]
+# A local version (2.13.0+cpu) names one build of a release; the pin is meant for every platform.
+lines = sorted((f"{m['name']}=={m['version'].split('+')[0]}" for m in found if m["name"] != "nextword"), key=str.lower)
+pins.write_text("\n".join([comment, *lines]) + "\n", "utf-8")
+print(f"{pins}: {len(lines)} pins")
+endef
+export WRITE_PINS

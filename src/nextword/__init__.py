@@ -1,0 +1,72 @@
+"""nextword: the way from token input to the next word.
+
+The public names are imported when they are first used, so that `import nextword` costs milliseconds and never
+imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ConfigError": "nextword.errors",
+    "ContextOverflowError": "nextword.errors",
+    "GPTConfig": "nextword.config",
+    "GPTModel": "nextword.model",
+    "Generation": "nextword.generation",
+    "LanguageModel": "nextword.language_model",
+    "ModelFileError": "nextword.errors",
+    "NextwordError": "nextword.errors",
+    "Prediction": "nextword.generation",
+    "TextError": "nextword.errors",
+    "Tokenizer": "nextword.tokens",
+    "TrainingRun": "nextword.training",
+    "TransformerBlock": "nextword.model",
+    "generate": "nextword.language_model",
+    "load": "nextword.language_model",
+    "train": "nextword.training",
+}
+
+__all__ = [
+    "ConfigError",
+    "ContextOverflowError",
+    "GPTConfig",
+    "GPTModel",
+    "Generation",
+    "LanguageModel",
+    "ModelFileError",
+    "NextwordError",
+    "Prediction",
+    "TextError",
+    "Tokenizer",
+    "TrainingRun",
+    "TransformerBlock",
+    "__version__",
+    "generate",
+    "load",
+    "train",
+]
+
+if TYPE_CHECKING:
+    from nextword.config import GPTConfig
+    from nextword.errors import ConfigError, ContextOverflowError, ModelFileError, NextwordError, TextError
+    from nextword.generation import Generation, Prediction
+    from nextword.language_model import LanguageModel, generate, load
+    from nextword.model import GPTModel, TransformerBlock
+    from nextword.tokens import Tokenizer
+    from nextword.training import TrainingRun, train
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nextword' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

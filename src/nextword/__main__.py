@@ -1,0 +1,5 @@
+"""`python -m nextword`."""
+
+from nextword.cli import main
+
+main()

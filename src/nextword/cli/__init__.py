@@ -1,0 +1,83 @@
+"""The command line: one module a command, each imported only when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+STARTED = time.monotonic()
+"""When the process began, nearly: `--minutes` counts from here."""
+
+COMMANDS = {
+    "predict": "Show the most probable next tokens or words of a text.",
+    "generate": "Write on from a text.",
+    "train": "Train a model on your own text.",
+    "info": "Show what a model is made of.",
+    "tokenize": "Show a text as the model reads it.",
+    "figure": "Draw embedding, position and their sum as heatmaps.",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits: 0 done, 2 bad input, 130 stopped with Ctrl-C."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command; the exit code."""
+    from nextword.errors import NextwordError
+
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return _dispatch(arguments)
+    except NextwordError as error:
+        if debug:
+            raise
+        _complain(error.message, error.hint)
+        return 2
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        sys.stderr.write("\nstopped\n")
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has closed it (`| head`); nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(arguments: list[str]) -> int:
+    from cyclopts import App, CycloptsError
+
+    from nextword import __version__
+
+    app = App(
+        name="nextword",
+        version=f"nextword {__version__}",
+        help='The way from token input to the next word. `nextword "TEXT"` is `nextword predict "TEXT"`.',
+        help_epilogue="`--debug` with any command shows where an error came from.",
+    )
+    for order, (name, summary) in enumerate(COMMANDS.items()):
+        app.command(f"nextword.cli.{name}:{name}", name=name, help=summary, sort_key=order)
+    if arguments and arguments[0] not in (*COMMANDS, "--help", "-h", "--version"):
+        arguments = ["predict", *arguments]
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        command = arguments[0] if arguments[0] in COMMANDS else ""
+        _complain(" ".join(str(error).split()), f"nextword {command} --help".replace("  ", " "))
+        return 2
+    return 0
+
+
+def _complain(message: str, hint: str) -> None:
+    """Two plain lines on standard error, whatever the message holds."""
+    sys.stderr.write(f"error: {' '.join(message.splitlines())}\n")
+    if hint:
+        sys.stderr.write(f"hint: {hint}\n")

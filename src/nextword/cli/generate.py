@@ -1,0 +1,70 @@
+"""`nextword generate`: write on from a text."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any, cast
+
+from cyclopts import Parameter
+
+from nextword.cli.options import Device, Json, Model, Overflow, SamplingFlags, Text, print_json, read_text
+from nextword.language_model import load
+
+_DEFAULTS = SamplingFlags()
+
+
+def generate(
+    text: Text,
+    *,
+    model: Model = None,
+    max_new_tokens: Annotated[int, Parameter(name=["--max-new-tokens", "-n"])] = 80,
+    sampling: SamplingFlags = _DEFAULTS,
+    seed: int | None = None,
+    stop: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    logprobs: int = 0,
+    overflow: Overflow = "slide",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Write on from a text, token by token, as it is made.
+
+    Args:
+        text: The text to continue.
+        model: A model directory.
+        max_new_tokens: Tokens to write at most.
+        sampling: How the next token is chosen.
+        seed: The same seed writes the same text; different every time if left out.
+        stop: A string that ends the text; may be given several times.
+        logprobs: With --json: alternatives to record a token.
+        overflow: What to do when the context is full: slide goes on with its newest half, stop ends.
+        device: Where to run.
+        as_json: Print JSON when all is written.
+    """
+    prompt = read_text(text)
+    stream = load(model, device=device).stream(
+        prompt,
+        max_new_tokens,
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        min_p=sampling.min_p,
+        repetition_penalty=sampling.repetition_penalty,
+        seed=seed,
+        stop=stop,
+        logprobs=logprobs,
+        overflow=cast(Any, overflow),
+    )
+    if as_json:
+        for _ in stream:
+            pass
+        print_json(stream.generation.to_json())
+        return
+    if stream.generation.dropped_tokens:
+        sys.stderr.write(f"note: the model does not see the oldest {stream.generation.dropped_tokens:,} tokens\n")
+    sys.stdout.write(prompt)
+    try:
+        for piece in stream:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+    finally:
+        sys.stdout.write("\n")

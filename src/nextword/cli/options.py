@@ -1,0 +1,58 @@
+"""What several commands share: flags, the text argument, JSON output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from nextword.errors import TextError
+
+Text = Annotated[str, Parameter(help="The text to continue; `-` reads standard input.")]
+Model = Annotated[
+    str | None, Parameter(name=["--model", "-m"], help="A model directory; the default model if left out.")
+]
+Device = Annotated[str, Parameter(help="auto, cpu, cuda or mps.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for scripts.")]
+Overflow = Annotated[
+    str, Parameter(help="A text longer than the context: slide looks at its newest part, stop refuses it.")
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SamplingFlags:
+    """How the next token is chosen."""
+
+    temperature: float = 0.8
+    """Below 1 sharpens, above 1 flattens; 0 always takes the most probable token."""
+    top_k: int | None = None
+    """Only the k most probable tokens."""
+    top_p: float = 0.95
+    """Only the most probable tokens that together reach this probability."""
+    min_p: float = 0.0
+    """Only tokens at least this share as probable as the best one."""
+    repetition_penalty: float = 1.0
+    """Above 1 makes tokens that are already in the text less probable."""
+
+
+def read_text(text: str) -> str:
+    """The text argument, or standard input for `-`.
+
+    Raises:
+        TextError: Standard input is not UTF-8.
+    """
+    if text != "-":
+        return text
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TextError(f"standard input is not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def print_json(values: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(values, ensure_ascii=False, indent=2) + "\n")

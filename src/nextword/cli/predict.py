@@ -1,0 +1,104 @@
+"""`nextword predict`: what comes next, and how probable it is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+from cyclopts import Parameter
+
+from nextword.cli.options import Device, Json, Model, Overflow, Text, print_json, read_text
+from nextword.errors import ConfigError
+from nextword.generation import Prediction, Sampling, WordPrediction
+from nextword.language_model import LanguageModel, load
+
+
+def predict(
+    text: Text,
+    *,
+    model: Model = None,
+    top: Annotated[int, Parameter(name=["--top", "-n"])] = 10,
+    words: Annotated[bool, Parameter(negative="")] = False,
+    steps: int = 0,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    overflow: Overflow = "slide",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Show the most probable next tokens or words of a text, with probability bars.
+
+    Args:
+        text: The text to continue.
+        model: A model directory.
+        top: How many candidates.
+        words: Whole words: probability summed over every way to spell them in tokens.
+        steps: Take the best candidate, add it to the text, and go on, this many times.
+        temperature: Also show the distribution that is drawn from at this temperature.
+        top_k: Also show what keeping the k most probable tokens leaves.
+        top_p: Also show what keeping the most probable tokens up to this probability leaves.
+        min_p: Also show what keeping tokens at least this share as probable as the best leaves.
+        overflow: What to do with a text longer than the context.
+        device: Where to run.
+        as_json: Print JSON.
+    """
+    if steps < 0:
+        raise ConfigError(f"steps is {steps}, it must be 0 or more")
+    changed = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    given = {name: value for name, value in changed.items() if value is not None}
+    sampling = Sampling(**cast(dict[str, Any], given)) if given else None
+    if sampling and (words or steps):
+        raise ConfigError("sampling flags show single tokens only", hint="leave out --words and --steps")
+    prompt = read_text(text)
+    lm = load(model, device=device)
+    if steps:
+        _predict_steps(lm, prompt, top, words, steps, overflow, as_json)
+        return
+    prediction = _predict(lm, prompt, top, words, overflow)
+    stages = prediction.stages(sampling) if sampling and isinstance(prediction, Prediction) else None
+    if as_json:
+        values = prediction.to_json()
+        if stages is not None and isinstance(prediction, Prediction):
+            for item, candidate in zip(values["candidates"], prediction, strict=True):
+                item["sampled"] = float(stages.distribution[candidate.token_id])
+            values["discarded_mass"] = stages.discarded_mass
+        print_json(values)
+        return
+    from nextword.terminal.console import make_console
+    from nextword.terminal.predictions import show_prediction, show_words
+
+    if isinstance(prediction, WordPrediction):
+        show_words(make_console(), prediction)
+    else:
+        show_prediction(make_console(), prediction, stages)
+
+
+def _predict(lm: LanguageModel, prompt: str, top: int, words: bool, overflow: str) -> Prediction | WordPrediction:
+    policy = cast(Any, overflow)
+    return lm.predict(prompt, top, unit="word", overflow=policy) if words else lm.predict(prompt, top, overflow=policy)
+
+
+def _predict_steps(
+    lm: LanguageModel, prompt: str, top: int, words: bool, steps: int, overflow: str, as_json: bool
+) -> None:
+    predictions: list[Prediction | WordPrediction] = []
+    text = prompt
+    for _ in range(steps):
+        prediction = _predict(lm, text, max(top, 4), words, overflow)
+        predictions.append(prediction)
+        first = prediction[0]
+        taken = getattr(first, "spelling", first.text)
+        if not taken or getattr(first, "token_id", None) == lm.tokenizer.eos_id:
+            break
+        text += taken
+    if as_json:
+        print_json({"prompt": prompt, "text": text, "steps": [prediction.to_json() for prediction in predictions]})
+        return
+    from nextword.terminal.console import make_console
+    from nextword.terminal.predictions import show_steps
+
+    console = make_console()
+    show_steps(console, prompt, predictions)
+    console.print()
+    console.print(text, markup=False)

@@ -1,0 +1,34 @@
+"""`nextword tokenize`: a text as the model reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nextword.cli.options import Json, Model, Text, print_json, read_text
+from nextword.language_model import DEFAULT_MODEL
+from nextword.tokens import Tokenizer
+
+
+def tokenize(text: Text, *, model: Model = None, as_json: Json = False) -> None:
+    """Show the tokens of a text: ids, pieces (parts of one character marked), bytes.
+
+    Args:
+        text: The text.
+        model: A model directory.
+        as_json: Print JSON.
+    """
+    tokenizer = Tokenizer.load(DEFAULT_MODEL if model is None else Path(model))
+    ids = tokenizer.encode(read_text(text))
+    pieces, data = tokenizer.pieces(ids), tokenizer.bytes_of(ids)
+    if as_json:
+        print_json(
+            [
+                {"id": piece.token_id, "text": piece.text, "part": piece.part, "parts": piece.parts, "bytes": raw.hex()}
+                for piece, raw in zip(pieces, data, strict=True)
+            ]
+        )
+        return
+    from nextword.terminal.console import make_console
+    from nextword.terminal.model_view import show_tokens
+
+    show_tokens(make_console(), pieces, data)

@@ -1,0 +1,55 @@
+"""The one family of errors. Each carries a `hint`: what the reader can do next.
+
+The command line prints `error: <message>` and `hint: <hint>` and exits with code 2; a library user catches
+`NextwordError`, or the one subclass that fits.
+"""
+
+from __future__ import annotations
+
+
+class NextwordError(Exception):
+    """Base of every error that nextword raises on purpose.
+
+    Args:
+        message: One line that says what is wrong, naming the file, field or word.
+        hint: One line that says what to do next; empty when there is nothing to add.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ModelFileError(NextwordError):
+    """A model file is missing, truncated, hostile or of a kind that is not supported."""
+
+
+class TextError(NextwordError):
+    """Text that cannot be used: empty, wrongly encoded, too short, or with unknown words."""
+
+
+class ConfigError(NextwordError):
+    """A setting has a wrong value, a device is not there, or an optional package is not installed."""
+
+
+class ContextOverflowError(NextwordError):
+    """A prompt is longer than the model's context and the caller asked not to cut it.
+
+    Args:
+        n_prompt_tokens: Tokens in the prompt.
+        context_length: Tokens that the model can look at.
+    """
+
+    def __init__(self, n_prompt_tokens: int, context_length: int) -> None:
+        super().__init__(
+            f"the prompt has {n_prompt_tokens} tokens, the model's context holds {context_length}",
+            hint='shorten the prompt, or use overflow="slide", which goes on with the newest half of the context',
+        )
+        self.n_prompt_tokens = n_prompt_tokens
+        self.context_length = context_length
+
+
+def missing_extra(package: str, extra: str, purpose: str) -> ConfigError:
+    """The error for an optional package that is not installed."""
+    return ConfigError(f"{purpose} needs the package {package}", hint=f"pip install 'nextword[{extra}]'")

@@ -1,0 +1,57 @@
+"""Directories and files that are either whole or not there: written beside, synced, renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nextword.errors import ModelFileError
+
+
+@contextmanager
+def replace_directory(path: Path) -> Iterator[Path]:
+    """A fresh directory beside `path` to write into; on success it takes `path`'s place, on failure nothing changed.
+
+    Raises:
+        ModelFileError: The directory cannot be written, or the disk is full.
+    """
+    path = path.resolve()  # of a link, the directory it leads to is replaced
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    except OSError as error:
+        raise ModelFileError(f"cannot write {path}: {error.strerror}") from None
+    try:
+        yield fresh
+        fresh.chmod(0o755)
+        for file in fresh.iterdir():
+            _sync(file)
+        _sync(fresh)
+        if path.exists():
+            old = fresh.with_suffix(".old")
+            path.rename(old)
+            try:
+                fresh.rename(path)
+            except BaseException:
+                old.rename(path)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            fresh.rename(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise ModelFileError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,26 @@
+"""Logits -> distribution -> next word -> text. Drives anything of the shape of `Backend`; never imports torch."""
+
+from nextword.generation.backend import Backend, Cache
+from nextword.generation.prediction import Candidate, Prediction, predict_token
+from nextword.generation.sampling import Sampling, Stages
+from nextword.generation.scoring import Score, score_tokens
+from nextword.generation.stream import Generation, TextStream, TokenLogprob
+from nextword.generation.words import WordCandidate, WordPrediction, predict_word
+
+__all__ = [
+    "Backend",
+    "Cache",
+    "Candidate",
+    "Generation",
+    "Prediction",
+    "Sampling",
+    "Score",
+    "Stages",
+    "TextStream",
+    "TokenLogprob",
+    "WordCandidate",
+    "WordPrediction",
+    "predict_token",
+    "predict_word",
+    "score_tokens",
+]

@@ -1,0 +1,49 @@
+"""How text longer than the model's context is handled, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from nextword.errors import ConfigError, ContextOverflowError, TextError
+from nextword.tokens import Tokenizer
+
+Overflow = Literal["slide", "stop"]
+
+
+def window_start(length: int, context_length: int) -> int:
+    """Where the window begins that `slide` looks at, once `length` tokens are more than the context holds.
+
+    The newest half of the context is kept, and goes on growing.
+    """
+    return length - max(1, context_length // 2)
+
+
+def fit_to_context(tokenizer: Tokenizer, prompt: str, context_length: int, overflow: Overflow) -> tuple[list[int], int]:
+    """The prompt's tokens as the model sees them, and how many older ones it does not see.
+
+    Raises:
+        TextError: The prompt is empty, or cannot be encoded.
+        ContextOverflowError: It is too long and `overflow` is `stop`.
+        ConfigError: There is no such policy.
+    """
+    if overflow not in get_args(Overflow):
+        raise ConfigError(f"overflow is {overflow!r}, it must be slide or stop")
+    ids = tokenizer.encode(prompt)
+    if not ids:
+        raise TextError("the prompt is empty", hint="give the model at least one word to continue")
+    return cut_to_context(ids, context_length, overflow)
+
+
+def cut_to_context(ids: Sequence[int], context_length: int, overflow: Overflow) -> tuple[list[int], int]:
+    """The newest tokens that fit, and how many were left out.
+
+    Raises:
+        ContextOverflowError: They do not fit and `overflow` is `stop`.
+    """
+    if len(ids) <= context_length:
+        return list(ids), 0
+    if overflow == "stop":
+        raise ContextOverflowError(len(ids), context_length)
+    start = window_start(len(ids), context_length)
+    return list(ids[start:]), start

@@ -1,0 +1,128 @@
+"""Prediction: what the model expects next, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, overload
+
+import numpy as np
+
+from nextword.generation.backend import Backend, Logits
+from nextword.generation.context import Overflow, fit_to_context
+from nextword.generation.sampling import Probabilities, Sampling, Stages, softmax
+from nextword.tokens import Piece, Tokenizer
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One token that may come next."""
+
+    token_id: int
+    text: str
+    """The token's text; bytes that are no whole character are written as `\\xEA`."""
+    probability: float
+    logit: float
+
+
+class Prediction(Sequence[Candidate]):
+    """The most probable next tokens, best first; prints as a table.
+
+    Attributes:
+        prompt: The text that was continued.
+        prompt_token_ids: Its tokens; the newest ones, if the text was longer than the context.
+        dropped_tokens: Tokens of the prompt that the model did not see.
+        logits: The model's logits of the whole vocabulary, float32 [V].
+    """
+
+    def __init__(
+        self,
+        prompt: str,
+        prompt_token_ids: list[int],
+        dropped_tokens: int,
+        logits: Logits,
+        tokenizer: Tokenizer,
+        top: int,
+    ) -> None:
+        self.prompt = prompt
+        self.prompt_token_ids = prompt_token_ids
+        self.dropped_tokens = dropped_tokens
+        self.logits = logits
+        self._tokenizer = tokenizer
+        order = np.lexsort((np.arange(len(logits)), -logits))[:top]
+        names = tokenizer.vocabulary
+        self._candidates = [
+            Candidate(int(i), names[i] if i < len(names) else "", float(self.probabilities[i]), float(logits[i]))
+            for i in order
+        ]
+
+    @cached_property
+    def probabilities(self) -> Probabilities:
+        """The model's own distribution over the whole vocabulary, float64 [V]."""
+        return softmax(self.logits)
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """The prompt's tokens as a reader sees them."""
+        return self._tokenizer.pieces(self.prompt_token_ids)
+
+    def stages(self, sampling: Sampling) -> Stages:
+        """The way from the logits to the distribution that `sampling` draws from."""
+        return Stages.of(self.logits, sampling, self.prompt_token_ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Candidate]: ...
+    def __getitem__(self, index: int | slice) -> Candidate | list[Candidate]:
+        return self._candidates[index]
+
+    def __len__(self) -> int:
+        return len(self._candidates)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self._candidates)
+
+    def __str__(self) -> str:
+        return text_table((c.text, c.probability) for c in self)
+
+    def __repr__(self) -> str:
+        return f"<Prediction after {self.prompt!r}>\n{self}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as `nextword predict --json` prints them."""
+        return {
+            "prompt": self.prompt,
+            "unit": "token",
+            "prompt_tokens": [
+                {"id": p.token_id, "text": p.text, "part": p.part, "parts": p.parts} for p in self.pieces
+            ],
+            "dropped_tokens": self.dropped_tokens,
+            "candidates": [
+                {"token_id": c.token_id, "text": c.text, "probability": c.probability, "logit": c.logit} for c in self
+            ],
+        }
+
+
+def predict_token(
+    backend: Backend, tokenizer: Tokenizer, prompt: str, top: int, overflow: Overflow = "slide"
+) -> Prediction:
+    """The `top` most probable next tokens.
+
+    Raises:
+        TextError: The prompt is empty.
+        ContextOverflowError: It is longer than the context and `overflow` is `stop`.
+        ConfigError: `top` is below 1.
+    """
+    ids, dropped = fit_to_context(tokenizer, prompt, backend.config.context_length, overflow)
+    logits = backend.forward([ids], [backend.new_cache(len(ids))])[0]
+    return Prediction(prompt, ids, dropped, logits, tokenizer, top)
+
+
+def text_table(rows: Any) -> str:
+    """Numbered lines of text, probability and bar, for `print`."""
+    lines = []
+    for rank, (text, probability) in enumerate(rows, start=1):
+        lines.append(f"{rank:3}. {probability:7.2%} {'█' * round(20 * probability):20} {text!r}")
+    return "\n".join(lines)

@@ -1,0 +1,167 @@
+"""One pipeline from logits to the next token: penalties, temperature, top-k, top-p, min-p, distribution, draw.
+
+`Stages` shows every step over the whole vocabulary; `draw` does the same on the head of the distribution alone. Both
+go through `_keep`, so that a drawn token comes from exactly the distribution that is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextword.errors import ConfigError
+from nextword.generation.backend import Logits
+
+Probabilities = NDArray[np.float64]
+Ids = NDArray[np.int64]
+
+_FIRST_HEAD = 256
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Raises:
+        ConfigError: A value is out of range; the message names it.
+    """
+
+    temperature: float = 1.0
+    """Logits are divided by it: below 1 sharpens, above 1 flattens; 0 always takes the most probable token."""
+    top_k: int | None = None
+    """Only the k most probable tokens."""
+    top_p: float = 1.0
+    """Only the most probable tokens that together reach this probability (after top-k)."""
+    min_p: float = 0.0
+    """Only tokens at least this share as probable as the most probable one."""
+    repetition_penalty: float = 1.0
+    """Positive logits of tokens already in the text are divided by it, negative ones multiplied."""
+
+    def __post_init__(self) -> None:
+        """Checks every value."""
+        checks = {
+            "temperature": (self.temperature >= 0 and np.isfinite(self.temperature), "0 or more"),
+            "top_k": (self.top_k is None or self.top_k >= 1, "at least 1"),
+            "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
+            "min_p": (0 <= self.min_p <= 1, "between 0 and 1"),
+            "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
+        }
+        for name, (holds, must_be) in checks.items():
+            if not holds:
+                raise ConfigError(f"{name} is {getattr(self, name)}, it must be {must_be}")
+
+    def penalized(self, logits: Logits, seen: Iterable[int]) -> Logits:
+        """The logits after the repetition penalty (Keskar et al. 2019, "CTRL"); `seen` are the text's tokens."""
+        if self.repetition_penalty == 1.0:
+            return logits
+        ids = np.fromiter(set(seen), np.int64)
+        changed = logits.copy()
+        values = changed[ids]
+        changed[ids] = np.where(values > 0, values / self.repetition_penalty, values * self.repetition_penalty)
+        return changed
+
+    def draw(self, logits: Logits, seen: Iterable[int], rng: np.random.Generator) -> int:
+        """The next token; one number is taken from `rng` unless the temperature is 0."""
+        logits = self.penalized(logits, seen)
+        if self.temperature == 0:
+            return int(np.argmax(logits))
+        ids, probabilities = _keep(logits, self, head=_FIRST_HEAD)
+        steps = np.cumsum(probabilities)
+        place = int(np.searchsorted(steps, rng.random() * steps[-1], side="right"))
+        return int(ids[min(place, len(ids) - 1)])
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The way from logits to the distribution a token is drawn from, each stage over the whole vocabulary, [V]."""
+
+    logits: Logits
+    """The model's own."""
+    penalized: Logits
+    """After the repetition penalty."""
+    probabilities: Probabilities
+    """The model's own distribution: softmax of its logits."""
+    tempered: Probabilities
+    """Softmax of the penalised logits divided by the temperature."""
+    kept: NDArray[np.bool_]
+    """Which tokens top-k, top-p and min-p leave."""
+    distribution: Probabilities
+    """What is drawn from: the kept ones, renormalised."""
+
+    @property
+    def discarded_mass(self) -> float:
+        """Probability (after temperature) of the tokens that were cut away."""
+        return float(self.tempered[~self.kept].sum())
+
+    @classmethod
+    def of(cls, logits: Logits, sampling: Sampling, seen: Iterable[int] = ()) -> Stages:
+        """All stages for one position's logits."""
+        penalized = sampling.penalized(logits, seen)
+        if sampling.temperature == 0:
+            tempered = np.zeros(len(logits))
+            tempered[np.argmax(penalized)] = 1.0
+            return cls(logits, penalized, softmax(logits), tempered, tempered > 0, tempered)
+        tempered = softmax(penalized / np.float32(sampling.temperature))
+        ids, probabilities = _keep(penalized, sampling, head=len(logits))
+        distribution = np.zeros(len(logits))
+        distribution[ids] = probabilities / probabilities.sum()
+        return cls(logits, penalized, softmax(logits), tempered, distribution > 0, distribution)
+
+
+def softmax(logits: Logits) -> Probabilities:
+    """Probabilities in float64."""
+    weights = np.exp(logits.astype(np.float64) - np.float64(logits.max()))
+    return weights / weights.sum()  # type: ignore[no-any-return]
+
+
+def log_softmax(logits: Logits) -> Probabilities:
+    """Log-probabilities in float64, over the last axis."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))  # type: ignore[no-any-return]
+
+
+def _keep(logits: Logits, sampling: Sampling, head: int) -> tuple[Ids, Probabilities]:
+    """The tokens that survive, most probable first (equal ones by id), with their weights (not renormalised).
+
+    Looks at the `head` most probable tokens and doubles it until the cut lies inside.
+    """
+    scaled = logits / np.float32(sampling.temperature)
+    size = len(scaled) if sampling.top_k is None else min(sampling.top_k, len(scaled))
+    head = min(head, size)
+    total: float | None = None
+    if sampling.top_k is None and sampling.top_p < 1:
+        total = float(np.exp(scaled.astype(np.float64) - np.float64(scaled.max())).sum())
+    if sampling.top_p == 1 and sampling.min_p == 0:
+        if size == len(scaled):  # nothing is cut: no need to sort
+            return np.arange(size), np.exp(scaled.astype(np.float64) - np.float64(scaled.max()))
+        head = size
+    while True:
+        ids = _largest(scaled, max(head, 1))
+        if sampling.top_k is not None and head == size:
+            ids = ids[:size]
+        weights = np.exp(scaled[ids].astype(np.float64) - np.float64(scaled[ids[0]]))
+        whole = weights.sum() if total is None and head == size else total
+        enough = weights >= sampling.min_p  # the most probable one weighs 1
+        if sampling.top_p < 1:
+            if whole is None:
+                head = size
+                continue
+            # A token is kept while those before it have not reached top_p.
+            enough &= np.concatenate(([0.0], np.cumsum(weights)[:-1])) < sampling.top_p * whole
+        count = int(np.argmin(enough)) if not enough.all() else len(ids)
+        if count < len(ids) or head == size:
+            return ids[:count], weights[:count]
+        head = min(2 * head, size)
+
+
+def _largest(values: Logits, count: int) -> Ids:
+    """Ids of the `count` largest values and of all that equal the smallest of them, largest first, then by id."""
+    if count < len(values):
+        threshold = np.partition(values, len(values) - count)[len(values) - count]
+        ids = np.flatnonzero(values >= threshold)
+    else:
+        ids = np.arange(len(values))
+    return ids[np.lexsort((ids, -values[ids]))]

@@ -1,0 +1,51 @@
+"""Stop strings, wherever token boundaries fall."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nextword.errors import ConfigError
+
+
+class StopStrings:
+    """Lets text through until one of the stop strings appears; what might become one is held back.
+
+    Args:
+        stops: The strings; an empty sequence lets everything through.
+
+    Raises:
+        ConfigError: One of them is empty.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        if any(not stop for stop in stops):
+            raise ConfigError("a stop string is empty")
+        self._stops = tuple(stops)
+        self._held = ""
+        self.found = False
+        """Whether a stop string has appeared; nothing comes out after that."""
+
+    def feed(self, text: str) -> str:
+        """The text that is safe to show now, without the stop string and what follows it."""
+        self._held += text
+        places = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        if places:
+            self.found = True
+            shown, self._held = self._held[: min(places)], ""
+            return shown
+        keep = self._open_length()
+        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return shown
+
+    def flush(self) -> str:
+        """What was held back, now that no more text comes."""
+        shown, self._held = self._held, ""
+        return shown
+
+    def _open_length(self) -> int:
+        """Length of the longest end of the held text that begins a stop string."""
+        longest = max((len(stop) for stop in self._stops), default=1) - 1
+        for length in range(min(longest, len(self._held)), 0, -1):
+            if any(stop.startswith(self._held[-length:]) for stop in self._stops):
+                return length
+        return 0

@@ -1,0 +1,1 @@
+"""See and change what happens inside a model."""

@@ -1,0 +1,19 @@
+"""Token ids -> logits: the reference forward pass, in PyTorch, readable in one sitting.
+
+Read in this order: `gpt.py` (the model and its block), `attention.py`, `layers.py`, `positions.py`; beside the path
+stand `cache.py`, `tap.py`, `initialization.py`, `lesson.py` (weights from the lesson's classes) and `backend.py`.
+
+Names of tensors carry their shape as a suffix:
+
+    B  batch            D  d_model (residual stream)     H  query heads          C  channels of one head
+    T  token position   F  feed-forward width            K  key/value heads      V  vocabulary
+    S  key position (cached tokens and new ones)         L  layers
+"""
+
+from nextword.model.attention import Attention
+from nextword.model.backend import TorchBackend
+from nextword.model.cache import KVCache
+from nextword.model.gpt import GPTModel, TransformerBlock
+from nextword.model.tap import Tap
+
+__all__ = ["Attention", "GPTModel", "KVCache", "Tap", "TorchBackend", "TransformerBlock"]

@@ -1,0 +1,154 @@
+"""TorchBackend: the reference model behind the interface that generation drives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nextword.config import GPTConfig
+from nextword.errors import ConfigError, ModelFileError
+from nextword.model.cache import KVCache
+from nextword.model.gpt import GPTModel
+from nextword.model.tap import Tap
+
+
+class StoredTensor(Protocol):
+    """A tensor as a file reader hands it over: safetensors' name of the element type, the shape, the bytes."""
+
+    @property
+    def dtype(self) -> str: ...  # noqa: D102
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def data(self) -> memoryview: ...  # noqa: D102
+
+
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+DTYPE_NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+
+class TorchBackend:
+    """Runs a GPTModel for generation: one forward pass a sequence, a KV cache each, float32 logits out.
+
+    Args:
+        model: The model; it is used as it is and put into evaluation mode.
+        reason: Why this backend was chosen, in words.
+        tap: Sees, and may change, every forward pass.
+    """
+
+    name = "torch"
+    bitwise_invariant = False  # a matrix product's rounding may depend on how many rows it has
+
+    def __init__(self, model: GPTModel, reason: str = "", tap: Tap | None = None) -> None:
+        self.model = model.eval()
+        self.config = model.config
+        self.reason = reason
+        self._tap = tap
+
+    @classmethod
+    def from_stored(
+        cls,
+        config: GPTConfig,
+        tensors: Mapping[str, StoredTensor],
+        *,
+        device: str = "auto",
+        dtype: str | None = None,
+        reason: str = "",
+    ) -> TorchBackend:
+        """A model with the weights of a file (names as `config.parameter_shapes()`, already checked against it).
+
+        Raises:
+            ConfigError: The device is not there, or the dtype has no such name.
+        """
+        place = torch.device(choose_device(device))
+        model = GPTModel.from_config(config, initialized=False)
+        model.load_weights({name: _tensor(name, stored) for name, stored in tensors.items()})
+        return cls(model.to(place, _dtype(dtype)), reason)
+
+    def new_cache(self, capacity: int) -> KVCache:
+        """An empty cache for one sequence of up to `capacity` tokens."""
+        weight = self.model.token_embedding.weight
+        return KVCache(self.config, capacity, dtype=weight.dtype, device=weight.device)
+
+    def forward(
+        self,
+        chunks: Sequence[Sequence[int]],
+        caches: Sequence[KVCache],
+        logits: Literal["last", "all"] = "last",
+    ) -> list[NDArray[np.float32]]:
+        """Runs each chunk of tokens behind its cache.
+
+        Args:
+            chunks: New token ids, at least one a sequence; lengths may differ.
+            caches: One per chunk; each grows by its chunk.
+            logits: Only the last position's, or all.
+
+        Returns:
+            Per chunk float32 logits, [V] or [T_new, V].
+
+        Raises:
+            ContextOverflowError: A sequence becomes longer than its cache or the context.
+        """
+        device = self.model.token_embedding.weight.device
+        results = []
+        with torch.inference_mode():
+            for chunk, cache in zip(chunks, caches, strict=True):
+                ids_1T = torch.tensor([list(chunk)], dtype=torch.long, device=device)
+                if logits == "all" or self._tap is not None:
+                    rows_TV = self.model(ids_1T, cache=cache, tap=self._tap)[0]
+                else:
+                    rows_TV = self.model.output_layer(self.model.hidden(ids_1T, cache=cache)[:, -1])
+                rows = rows_TV.float().cpu().numpy()
+                results.append(rows if logits == "all" else rows[-1])
+        return results
+
+
+def choose_device(device: str) -> str:
+    """`auto` becomes the fastest device that is there.
+
+    Raises:
+        ConfigError: The device asked for is not available here.
+    """
+    available = ["cpu"]
+    if torch.cuda.is_available():
+        available.append("cuda")
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    if device == "auto":
+        return available[-1]
+    if device.split(":", maxsplit=1)[0] not in available:
+        raise ConfigError(f"device {device!r} is not available here", hint=f"available: {', '.join(available)}")
+    return device
+
+
+def stored_tensors(model: GPTModel, dtype: str | None = None) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    """The model's weights for a file writer: name -> (safetensors dtype, shape, little-endian bytes).
+
+    Raises:
+        ConfigError: There is no dtype of that name.
+    """
+    stored = {}
+    for name, weight in model.weights().items():
+        tensor = (weight if dtype is None else weight.to(_dtype(dtype))).cpu().contiguous()
+        kind = next(key for key, dtype in DTYPES.items() if dtype == tensor.dtype)
+        stored[name] = (kind, tuple(tensor.shape), tensor.view(torch.uint8).numpy().tobytes())
+    return stored
+
+
+def _tensor(name: str, stored: StoredTensor) -> torch.Tensor:
+    if stored.dtype not in DTYPES:
+        raise ModelFileError(f"tensor {name} has element type {stored.dtype}", hint=f"supported: {', '.join(DTYPES)}")
+    # frombuffer wants writable memory; the copy also frees the file.
+    return torch.frombuffer(bytearray(stored.data), dtype=DTYPES[stored.dtype]).reshape(stored.shape)
+
+
+def _dtype(name: str | None) -> torch.dtype:
+    if name is None:
+        return torch.float32
+    if name not in DTYPE_NAMES:
+        raise ConfigError(f"there is no dtype {name!r}", hint=f"dtypes: {', '.join(DTYPE_NAMES)}")
+    return DTYPES[DTYPE_NAMES[name]]

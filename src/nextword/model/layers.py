@@ -1,0 +1,68 @@
+"""Normalisation and the feed-forward layer."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nextword.config import GPTConfig
+from nextword.model.tap import Tap, touch
+
+
+class Norm(nn.Module):
+    """LayerNorm or RMSNorm over the last dimension.
+
+    LayerNorm: `(x - mean) / sqrt(var + eps) * weight + bias`; RMSNorm: `x / sqrt(mean(x^2) + eps) * weight`.
+    """
+
+    def __init__(self, config: GPTConfig, width: int | None = None) -> None:
+        super().__init__()
+        width = width or config.d_model
+        self.eps = config.norm_eps
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width)) if config.norm == "layernorm" else None
+
+    def forward(self, x: Tensor, tap: Tap | None = None) -> Tensor:
+        """Same shape as `x`. `hook_scale` is the divisor, `hook_normalized` what comes out."""
+        if tap is not None and tap.wants("hook_scale"):
+            centred = x if self.bias is None else x - x.mean(-1, keepdim=True)
+            scale = (centred.square().mean(-1, keepdim=True) + self.eps).sqrt()
+            edited = tap("hook_scale", scale)
+            if edited is not scale:
+                scaled = centred / edited * self.weight
+                return touch(tap, "hook_normalized", scaled if self.bias is None else scaled + self.bias)
+        return touch(tap, "hook_normalized", self._normalize(x))
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        if self.bias is None:
+            return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)  # autocast hands half types in
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+class FeedForward(nn.Module):
+    """Widens each token's vector to F numbers, bends them, narrows them back: [B, T, D] -> [B, T, D]."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.activation = config.activation
+        self.gate = nn.Linear(config.d_model, config.d_ff, config.mlp_bias) if config.activation == "swiglu" else None
+        self.up = nn.Linear(config.d_model, config.d_ff, config.mlp_bias)
+        self.down = nn.Linear(config.d_ff, config.d_model, config.mlp_bias)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x_BTD: Tensor, tap: Tap | None = None) -> Tensor:
+        """`hook_pre` is what the non-linearity bends, `hook_post` what `down` reads."""
+        if self.gate is not None:
+            pre_BTF = touch(tap, "hook_pre", self.gate(x_BTD))
+            post_BTF = F.silu(pre_BTF) * touch(tap, "hook_pre_linear", self.up(x_BTD))
+        else:
+            pre_BTF = touch(tap, "hook_pre", self.up(x_BTD))
+            post_BTF = self._bend(pre_BTF)
+        out_BTD: Tensor = self.dropout(self.down(touch(tap, "hook_post", post_BTF)))
+        return out_BTD
+
+    def _bend(self, x: Tensor) -> Tensor:
+        if self.activation == "relu_squared":
+            return F.relu(x).square()
+        return F.gelu(x, approximate="tanh" if self.activation == "gelu_tanh" else "none")

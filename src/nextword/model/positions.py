@@ -1,0 +1,70 @@
+"""Rotary positions: queries and keys turned by an angle that grows with their place.
+
+Source: Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding"; the llama3 scaling is the one
+published with Llama 3.1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from nextword.config import GPTConfig
+
+
+def inverse_frequencies(config: GPTConfig) -> Tensor:
+    """Angle per position of each rotating pair of channels, [C/2], float64: `theta ** (-2c / C)`, scaled if asked."""
+    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float64) / config.head_dim
+    frequencies = torch.pow(torch.tensor(config.rope_theta, dtype=torch.float64), -exponents)
+    scaling = config.rope_scaling
+    if scaling is None:
+        return frequencies
+    if scaling["rope_type"] == "linear":
+        return frequencies / float(scaling["factor"])
+    # llama3: long wavelengths are stretched by `factor`, short ones kept, those between blended.
+    factor, low, high = (float(scaling[name]) for name in ("factor", "low_freq_factor", "high_freq_factor"))
+    turns = (
+        float(scaling["original_max_position_embeddings"]) * frequencies / (2 * math.pi)
+    )  # full turns in the old context
+    blend = ((turns - low) / (high - low)).clamp(0, 1)
+    return frequencies * (blend + (1 - blend) / factor)
+
+
+class Rotary:
+    """Tables of cosines and sines for every position, made once per precision and device."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        angles_TC = torch.outer(
+            torch.arange(config.context_length, dtype=torch.float64), inverse_frequencies(config)
+        )  # C here: one entry per rotating pair, head_dim / 2
+        self._cos, self._sin = angles_TC.cos(), angles_TC.sin()
+        self._interleaved = config.rope_layout == "interleaved"
+        self._tables: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
+
+    def at(self, start: int, count: int, x: Tensor) -> Rotation:
+        """The rotation of positions `start` to `start + count - 1`, for tensors of `x`'s precision and device."""
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        if (dtype, x.device) not in self._tables:
+            self._tables[dtype, x.device] = (self._cos.to(x.device, dtype), self._sin.to(x.device, dtype))
+        cos, sin = self._tables[dtype, x.device]
+        return Rotation(cos[start : start + count, None], sin[start : start + count, None], self._interleaved)
+
+
+class Rotation:
+    """The turn of T consecutive positions; cosines and sines are [T, 1, C/2]."""
+
+    def __init__(self, cos: Tensor, sin: Tensor, interleaved: bool) -> None:
+        self._cos, self._sin, self._interleaved = cos, sin, interleaved
+
+    def __call__(self, x_BTHC: Tensor) -> Tensor:
+        """Turns each pair of channels; works in float32 at least, gives back `x`'s own precision."""
+        x = x_BTHC.to(self._cos.dtype)
+        if self._interleaved:
+            a, b = x[..., 0::2], x[..., 1::2]
+            turned = torch.stack((a * self._cos - b * self._sin, b * self._cos + a * self._sin), -1).flatten(-2)
+        else:
+            a, b = x.chunk(2, dim=-1)
+            turned = torch.cat((a * self._cos - b * self._sin, b * self._cos + a * self._sin), -1)
+        return turned.to(x_BTHC.dtype)

@@ -1,0 +1,1 @@
+"""Every rich view of the command line: tables, bars, progress."""

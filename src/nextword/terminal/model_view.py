@@ -1,0 +1,61 @@
+"""A model's architecture, and a text's tokens, as tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from nextword.config import GPTConfig
+from nextword.terminal.console import visible
+from nextword.tokens import Piece
+
+
+def show_architecture(console: Console, config: GPTConfig) -> None:
+    """Every kind of weight with its shape and number of parameters; the blocks, which are alike, once."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("weight")
+    for column in ("shape", "times", "parameters"):
+        table.add_column(column, justify="right")
+    for name, shape in config.parameter_shapes().items():
+        if name.startswith("blocks.") and not name.startswith("blocks.0."):
+            continue
+        times = config.num_layers if name.startswith("blocks.") else 1
+        table.add_row(
+            name.replace("blocks.0.", "blocks.*."),
+            " x ".join(f"{size:,}" for size in shape),
+            str(times),
+            f"{times * math.prod(shape):,}",
+        )
+    if config.tie_embeddings:
+        table.add_row("output_layer.weight", "the token embedding's", "", "0")
+    table.add_row("[bold]all[/bold]", "", "", f"[bold]{config.num_parameters:,}[/bold]")
+    console.print(table)
+
+
+def show_settings(console: Console, config: GPTConfig, facts: dict[str, str]) -> None:
+    """The config's fields, and further facts, as two columns."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(style="dim")
+    table.add_column()
+    for name, value in {**facts, **config.to_dict()}.items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
+    console.print(table)
+
+
+def show_tokens(console: Console, pieces: Sequence[Piece], token_bytes: Sequence[bytes]) -> None:
+    """One row a token: place, id, piece, bytes."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", justify="right", style="dim")
+    table.add_column("id", justify="right")
+    table.add_column("piece")
+    table.add_column("bytes", style="dim")
+    for place, (piece, data) in enumerate(zip(pieces, token_bytes, strict=True)):
+        part = f" [dim]{piece.part}/{piece.parts}[/dim]" if piece.parts > 1 else ""
+        shown = visible(piece.text).replace("[", "\\[")
+        table.add_row(str(place), str(piece.token_id), f"{shown}{part}", data.hex(" "))
+    console.print(table)
+    characters = sum(len(piece.text) for piece in pieces if piece.part == 1)
+    console.print(f"[dim]{len(pieces):,} tokens, {characters:,} characters[/dim]")

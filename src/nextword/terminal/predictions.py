@@ -1,0 +1,101 @@
+"""Predictions as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nextword.generation import Prediction, Stages, WordPrediction
+from nextword.terminal.console import bar, percent, token_line, visible
+
+
+def show_prediction(console: Console, prediction: Prediction, stages: Stages | None = None) -> None:
+    """The prompt's tokens, then the ranked next tokens; with `stages`, what sampling makes of their probabilities."""
+    _show_prompt(console, prediction.prompt, prediction.dropped_tokens)
+    console.print(Text("tokens  ", style="dim") + token_line(prediction.pieces))
+    console.print()
+    table = _table("next token", *(["id", "logit"]), "probability", "")
+    if stages is not None:
+        table.add_column("sampled from", justify="right")
+    for rank, candidate in enumerate(prediction, start=1):
+        row: list[str | Text] = [
+            str(rank),
+            _word(candidate.text),
+            str(candidate.token_id),
+            f"{candidate.logit:.2f}",
+            percent(candidate.probability),
+            bar(candidate.probability),
+        ]
+        if stages is not None:
+            share = float(stages.distribution[candidate.token_id])
+            row.append(percent(share) if stages.kept[candidate.token_id] else Text("cut", style="dim"))
+        table.add_row(*row)
+    console.print(table)
+    rest = 1 - sum(candidate.probability for candidate in prediction)
+    if stages is not None:
+        console.print(f"[dim]kept {int(stages.kept.sum()):,} tokens, cut away {percent(stages.discarded_mass)}[/dim]")
+    console.print(f"[dim]all other tokens together: {percent(max(0.0, rest))}[/dim]")
+
+
+def show_words(console: Console, prediction: WordPrediction) -> None:
+    """The ranked next words, and how much of the probability was not explored."""
+    _show_prompt(console, prediction.prompt, prediction.dropped_tokens)
+    console.print()
+    table = _table("next word", "probability", "")
+    for rank, candidate in enumerate(prediction, start=1):
+        table.add_row(
+            str(rank),
+            _word(candidate.text) if candidate.text else Text("(end of the text)", style="dim"),
+            percent(candidate.probability),
+            bar(candidate.probability),
+        )
+    console.print(table)
+    console.print(
+        f"[dim]each probability is a lower bound: {percent(prediction.unexplored)} lies in token paths not followed "
+        f"to a word's end ({prediction.expansions} forward passes)[/dim]"
+    )
+
+
+def show_steps(console: Console, prompt: str, predictions: Sequence[Prediction | WordPrediction]) -> None:
+    """One line a step: the most probable continuation, its probability, and what came next after it."""
+    console.print(f"[bold]{_escape(prompt)}[/bold]")
+    console.print()
+    table = _table("taken", "probability", "", "instead")
+    for number, prediction in enumerate(predictions, start=1):
+        first = prediction[0]
+        others = Text("  ").join(
+            _word(candidate.text).append(f" {percent(candidate.probability)}", style="dim")
+            for candidate in prediction[1:4]
+        )
+        table.add_row(str(number), _word(first.text), percent(first.probability), bar(first.probability, 10), others)
+    console.print(table)
+
+
+def _show_prompt(console: Console, prompt: str, dropped: int) -> None:
+    console.print(Text(prompt, style="bold"))
+    if dropped:
+        console.print(f"[yellow]the model did not see the oldest {dropped:,} tokens: its context is shorter[/yellow]")
+
+
+def _table(name: str, *columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", justify="right", style="dim")
+    table.add_column(name)
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("", "instead") else "right")
+    return table
+
+
+def _word(text: str) -> Text:
+    """A word or token with its white space visible, dimmed."""
+    shown = Text()
+    for character in visible(text):
+        shown.append(character, style="dim" if character in "␣↵⇥␍" else "bold")
+    return shown
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")

@@ -1,0 +1,385 @@
+"""Tokenizer: words, characters or byte-level BPE, over the `tokenizers` library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from tokenizers import Regex, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer as RawTokenizer
+
+from nextword.errors import ConfigError, ModelFileError, TextError
+from nextword.tokens import byte_level
+from nextword.tokens.pieces import Piece, group_pieces
+
+END_OF_TEXT = "<|endoftext|>"
+"""The special token that stands before every document and ends it."""
+
+Kind = Literal["words", "characters", "bytes"]
+
+# A table with an entry per id must fit in memory; the largest published vocabularies have under a million.
+_MOST_IDS = 1 << 24
+
+
+class Tokenizer:
+    """Text to token ids and back.
+
+    Make one with `Tokenizer.words`, `.characters`, `.train_bpe` or `.load`.
+
+    Attributes:
+        kind: `words`, `characters` or `bytes` (byte-level BPE).
+        bos_id: The token before a document, or None if the vocabulary has none.
+        eos_id: The token that ends a text, or None.
+    """
+
+    def __init__(self, raw: RawTokenizer, *, bos: str | None = None, eos: str | None = None) -> None:
+        self._raw = raw
+        raw.encode_special_tokens = True  # the spelling of a special token in a text is plain text
+        raw.no_truncation()  # a file may ask to cut or fill up every text: here nothing is dropped or added
+        raw.no_padding()
+        self.kind: Kind = _kind_of(json.loads(raw.to_str()))
+        if self.kind == "bytes":
+            raw.model.dropout = None  # a training device: it would make the ids of a text random
+        self._vocab_size = _count_ids(raw.get_vocab(with_added_tokens=True), self.kind)
+        self.bos_id = self._id_of(bos)
+        self.eos_id = self._id_of(eos)
+
+    # -- making one ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def words(cls, vocabulary: Sequence[str], *, unknown: str | None = None) -> Tokenizer:
+        """The lesson's tokenizer: text is cut at white space, ids are positions in `vocabulary`.
+
+        Args:
+            vocabulary: The words.
+            unknown: A word of the vocabulary that stands for all others; None refuses them.
+
+        Raises:
+            ConfigError: The vocabulary is empty, repeats a word or holds white space; `unknown` is not in it.
+            TextError: A word holds a lone surrogate.
+        """
+        if not vocabulary:
+            raise ConfigError("the vocabulary is empty")
+        for word in vocabulary:
+            _refuse_surrogates(word)
+            if word.split() != [word]:
+                raise ConfigError(f"{word!r} is not one word", hint="a word has at least one character, no white space")
+        ids = _ids(vocabulary)
+        if unknown is not None and unknown not in ids:
+            raise ConfigError(f"the unknown token {unknown!r} is not in the vocabulary")
+        raw = RawTokenizer(_word_level(ids, unknown))
+        raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        return cls(raw)
+
+    @classmethod
+    def characters(cls, text: str) -> Tokenizer:
+        """One token a character (Unicode code point) that occurs in `text`, in sorted order.
+
+        Raises:
+            TextError: The text is empty.
+        """
+        if not text:
+            raise TextError("cannot take characters from an empty text")
+        _refuse_surrogates(text)
+        raw = RawTokenizer(_word_level(_ids(sorted(set(text))), None))
+        raw.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+        raw.decoder = decoders.Fuse()
+        return cls(raw)
+
+    @classmethod
+    def train_bpe(
+        cls,
+        texts: Iterable[str],
+        vocab_size: int,
+        *,
+        special_tokens: Sequence[str] = (END_OF_TEXT,),
+        show_progress: bool = False,
+    ) -> Tokenizer:
+        """Byte-level BPE learned from texts, cut as Qwen2 cuts; it encodes any string and gives it back.
+
+        Args:
+            texts: The documents; a single string is one document.
+            vocab_size: Entries wanted: 256 bytes, the special tokens, the rest merges. A short text yields fewer.
+            special_tokens: Tokens that only code inserts; `<|endoftext|>` marks documents if it is among them.
+            show_progress: Draw the library's progress bar.
+
+        Raises:
+            ConfigError: `vocab_size` has no room for the bytes and the special tokens, or a special token is empty,
+                there twice, or a word that texts hold (`user`: its id could not be told from the text's).
+            TextError: A text holds a lone surrogate.
+        """
+        smallest = 256 + len(special_tokens)
+        if vocab_size < smallest:
+            raise ConfigError(f"vocab_size is {vocab_size}, byte-level BPE needs at least {smallest}")
+        for token in _ids(special_tokens):
+            if byte_level.is_one_piece(token):
+                raise ConfigError(f"{token!r} cannot be a special token", hint="spell it like <|name|>")
+        documents = _without_surrogates([texts] if isinstance(texts, str) else texts)
+        raw = byte_level.train(documents, vocab_size, list(special_tokens), show_progress=show_progress)
+        mark = END_OF_TEXT if END_OF_TEXT in special_tokens else None
+        return cls(raw, bos=mark, eos=mark)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Tokenizer:
+        """The tokenizer in a `tokenizer.json`, or in a model directory.
+
+        Raises:
+            ModelFileError: The file is missing or is no tokenizer that nextword can run.
+        """
+        file = Path(path)
+        file = file / "tokenizer.json" if file.is_dir() else file
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ModelFileError(f"{file} does not exist", hint="a model directory holds a tokenizer.json") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelFileError(f"{file} cannot be read: {error}") from None
+        settings = file.with_name("tokenizer_config.json")
+        marks = _read_marks(settings) if settings.exists() else {}
+        return cls.from_json(text, source=str(file), **marks)
+
+    @classmethod
+    def from_json(
+        cls, text: str, *, source: str = "tokenizer.json", bos: str | None = None, eos: str | None = None
+    ) -> Tokenizer:
+        """The tokenizer that a `tokenizer.json` describes.
+
+        Raises:
+            ModelFileError: The text is no tokenizer that nextword can run.
+        """
+        try:
+            raw = RawTokenizer.from_str(text)
+        except Exception as error:  # noqa: BLE001  the library raises bare Exception
+            reason = " ".join(str(error).split())
+            raise ModelFileError(f"{source} is no valid tokenizer: {reason}") from None
+        try:
+            return cls(raw, bos=bos, eos=eos)
+        except ModelFileError as error:
+            raise ModelFileError(f"{source}: {error.message}", hint=error.hint) from None
+
+    def to_json(self) -> str:
+        """The content of a `tokenizer.json`, which the `tokenizers` library, transformers and others read."""
+        return self._raw.to_str(pretty=True)
+
+    def settings(self) -> dict[str, Any]:
+        """The content of a `tokenizer_config.json`."""
+        names = {"bos_token": self.bos_id, "eos_token": self.eos_id}
+        marks = {key: self._raw.id_to_token(i) for key, i in names.items() if i is not None}
+        return {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **marks}
+
+    # -- using it --------------------------------------------------------------------------------------------------
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special ones and those that no token has included: one more than the highest."""
+        return self._vocab_size
+
+    @property
+    def vocabulary(self) -> list[str]:
+        r"""The text of every token, in the order of their ids; fragments of characters are written as `\xEA`."""
+        return [data.decode("utf-8", errors="backslashreplace") for data in self._bytes]
+
+    def encode(self, text: str, special: bool = False) -> list[int]:
+        """Token ids of a text. Nothing is added to it, nothing of it is dropped.
+
+        Args:
+            text: Any text.
+            special: Whether the spelling of a special token stands for that token; otherwise it is plain text.
+
+        Raises:
+            TextError: The text holds a lone surrogate, or words that are not in the vocabulary.
+        """
+        self._refuse_absent_bytes(text)
+        raw = self._raw_with_special if special else self._raw
+        try:
+            ids: list[int] = raw.encode(text, add_special_tokens=False).ids
+        except Exception as error:  # noqa: BLE001  the library raises bare Exception
+            raise self._refusal([text], error) from None
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of many texts at once, on all processors.
+
+        Raises:
+            TextError: As `encode`.
+        """
+        for text in texts:
+            self._refuse_absent_bytes(text)
+        try:
+            return [encoding.ids for encoding in self._raw.encode_batch_fast(list(texts), add_special_tokens=False)]
+        except Exception as error:  # noqa: BLE001  the library raises bare Exception
+            raise self._refusal(texts, error) from None
+
+    def decode(self, token_ids: Iterable[int]) -> str:
+        """The text of token ids; bytes that are no UTF-8 become U+FFFD.
+
+        Raises:
+            TextError: An id is not in the vocabulary.
+        """
+        return b"".join(self.bytes_of(token_ids)).decode("utf-8", errors="replace")
+
+    def pieces(self, token_ids: Sequence[int]) -> list[Piece]:
+        """The text of each token, grouped to whole graphemes, fragments marked."""
+        return group_pieces(token_ids, self.bytes_of(token_ids))
+
+    def bytes_of(self, token_ids: Iterable[int], *, continued: bool = False) -> list[bytes]:
+        """The bytes that each token adds to the text.
+
+        Args:
+            token_ids: The tokens.
+            continued: Whether text stands before them: a word then brings the space before it.
+
+        Raises:
+            TextError: An id is not in the vocabulary.
+        """
+        pieces: list[bytes] = []
+        for token_id in token_ids:
+            if not 0 <= token_id < len(self._bytes):
+                raise TextError(f"token id {token_id} is not in the vocabulary of {len(self._bytes)} tokens")
+            spaced = self.kind == "words" and (continued or bool(pieces))
+            pieces.append(b" " + self._bytes[token_id] if spaced else self._bytes[token_id])
+        return pieces
+
+    def __repr__(self) -> str:
+        return f"<Tokenizer {self.kind}, {self.vocab_size:,} tokens>"
+
+    @cached_property
+    def _bytes(self) -> list[bytes]:
+        """The bytes of every token; an id that no token has is empty."""
+        special = self._raw.get_added_tokens_decoder()
+        table = [b""] * self._vocab_size
+        for token, i in self._raw.get_vocab(with_added_tokens=True).items():
+            decoded = byte_level.token_bytes(token) if self.kind == "bytes" and i not in special else None
+            table[i] = token.encode() if decoded is None else decoded
+        return table
+
+    @cached_property
+    def _raw_with_special(self) -> RawTokenizer:
+        raw = RawTokenizer.from_str(self._raw.to_str())
+        raw.encode_special_tokens = False
+        return raw
+
+    def _id_of(self, token: str | None) -> int | None:
+        if token is None:
+            return None
+        found: int | None = self._raw.token_to_id(token)
+        if found is None:
+            raise ModelFileError(f"the special token {token!r} is not in the vocabulary")
+        return found
+
+    @cached_property
+    def _absent_bytes(self) -> frozenset[int]:
+        """The bytes that a byte-level vocabulary has no token for; nearly always none."""
+        known = self._raw.model.token_to_id
+        if self.kind != "bytes" or known(self._raw.model.unk_token or "") is not None:
+            return frozenset()
+        return frozenset(byte for token, byte in byte_level.BYTE_OF_STAND_IN.items() if known(token) is None)
+
+    def _refuse_absent_bytes(self, text: str) -> None:
+        """Refuses lone surrogates, and bytes that the library would drop without a word."""
+        _refuse_surrogates(text)
+        if self._absent_bytes and (unknown := self._absent_bytes.intersection(text.encode())):
+            raise self._unknown([bytes([byte]) for byte in sorted(unknown)])
+
+    def _refusal(self, texts: Sequence[str], error: Exception) -> TextError:
+        """Why the library would not encode: the words that the vocabulary does not have, or its own message."""
+        unknown: dict[str, None] = {}
+        for text in texts:
+            plain = text if self._raw.normalizer is None else self._raw.normalizer.normalize_str(text)
+            parts = [part for part, _ in self._raw.pre_tokenizer.pre_tokenize_str(plain)]
+            unknown |= {part: None for part in parts if self._raw.model.token_to_id(part) is None}
+        return self._unknown(list(unknown)) if unknown else TextError(f"the text cannot be encoded: {error}")
+
+    def _unknown(self, parts: Sequence[str | bytes]) -> TextError:
+        shown = ", ".join(map(repr, parts[:5])) + (", ..." if len(parts) > 5 else "")
+        return TextError(
+            f"not in the vocabulary of {self.vocab_size} {self.kind}: {shown}",
+            hint="use known ones, declare an unknown token, or train a byte-level BPE tokenizer: it knows any text",
+        )
+
+
+def _refuse_surrogates(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise TextError(
+            f"the text holds a lone surrogate, U+{ord(text[error.start]):04X}, at character {error.start}",
+            hint="it was probably decoded with the wrong encoding",
+        ) from None
+
+
+def _without_surrogates(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        _refuse_surrogates(text)
+        yield text
+
+
+def _ids(words: Iterable[str]) -> dict[str, int]:
+    ids: dict[str, int] = {}
+    for word in words:
+        if word in ids:
+            raise ConfigError(f"the vocabulary has {word!r} twice")
+        ids[word] = len(ids)
+    return ids
+
+
+def _word_level(ids: dict[str, int], unknown: str | None) -> models.WordLevel:
+    # The library always has an unknown token; "" can be no entry, so that nothing maps to it.
+    return models.WordLevel(ids, unk_token=unknown or "")
+
+
+def _kind_of(description: dict[str, Any]) -> Kind:
+    """Words, characters or bytes, read from the tokenizer's own description.
+
+    Raises:
+        ModelFileError: It is of another kind.
+    """
+    model, cutter = description["model"]["type"], description["pre_tokenizer"] or {"type": None}
+    if model == "BPE" and "ByteLevel" in (cutter["type"], (description["decoder"] or {}).get("type")):
+        return "bytes"
+    if model == "WordLevel" and cutter["type"] == "WhitespaceSplit":
+        return "words"
+    if model == "WordLevel" and cutter["type"] == "Split":
+        return "characters"
+    raise ModelFileError(
+        f"a {model} tokenizer with the pre-tokeniser {cutter['type']} is not supported",
+        hint="supported: byte-level BPE, words cut at white space, characters",
+    )
+
+
+def _count_ids(vocabulary: Mapping[str, int], kind: Kind) -> int:
+    """One more than the highest id.
+
+    Raises:
+        ModelFileError: The vocabulary is empty, two tokens share an id, or an id is out of all proportion.
+    """
+    if not vocabulary or (kind != "bytes" and "" in vocabulary):
+        raise ModelFileError("the vocabulary is empty" if not vocabulary else "the vocabulary has an empty token")
+    if len(set(vocabulary.values())) < len(vocabulary):
+        raise ModelFileError("two tokens of the vocabulary have the same id")
+    highest = max(vocabulary.values())
+    if highest >= _MOST_IDS:
+        raise ModelFileError(f"the vocabulary has the id {highest}, at most {_MOST_IDS - 1} is supported")
+    return highest + 1
+
+
+def _read_marks(settings: Path) -> dict[str, str]:
+    """`bos` and `eos` as a tokenizer_config.json names them."""
+    try:
+        values = json.loads(settings.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelFileError(f"{settings} cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise ModelFileError(f"{settings} should hold a JSON object, found {type(values).__name__}")
+    marks = {}
+    for name in ("bos", "eos"):
+        token = values.get(f"{name}_token")
+        token = token.get("content", token) if isinstance(token, dict) else token
+        if token is not None and not isinstance(token, str):
+            raise ModelFileError(f"{settings}: {name}_token should be a string, found {type(token).__name__}")
+        if token is not None:
+            marks[name] = token
+    return marks

@@ -1,0 +1,27 @@
+"""AdamW, with weight decay on matrices only."""
+
+from __future__ import annotations
+
+import torch
+
+from nextword.model import GPTModel
+from nextword.training.plan import Plan
+
+
+def make_optimizer(model: GPTModel, plan: Plan) -> torch.optim.AdamW:
+    """Fused AdamW. Norms, biases and embeddings are not decayed."""
+    embeddings = {id(model.token_embedding.weight)}
+    if model.position_encoding is not None:
+        embeddings.add(id(model.position_encoding.weight))
+    weights = list(model.parameters())
+    decayed = [w for w in weights if w.dim() >= 2 and id(w) not in embeddings]
+    kept = [w for w in weights if w.dim() < 2 or id(w) in embeddings]
+    groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.95), fused=True)
+
+
+def start_from_zero(model: GPTModel) -> None:
+    """Zeroes the matrices that write into the residual stream: every block begins as the identity."""
+    for name, weight in model.named_parameters():
+        if name.endswith(("attn.out_proj.weight", "ffn.down.weight")):
+            torch.nn.init.zeros_(weight)

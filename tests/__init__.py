@@ -1,0 +1,1 @@
+"""Tests mirror src/nextword/; `oracle/` holds what they are held against."""

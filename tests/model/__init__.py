@@ -1,0 +1,1 @@
+"""Tests of nextword.model: token ids -> logits."""

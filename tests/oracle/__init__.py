@@ -1,0 +1,1 @@
+"""Independent implementations that the package is held against, and the models to compare on."""

@@ -1,0 +1,1 @@
+"""Tests of nextword.tokens: text -> token ids -> text."""
