@@ -16,9 +16,13 @@ from nextword.errors import ConfigError
 from nextword.model import GPTModel
 from tests.oracle.cases import CASES, LLAMA3_SCALING
 
-SIX: dict[str, Any] = {
-    **{"vocab_size": 29, "d_model": 12, "num_heads": 4, "num_layers": 3, "dropout": 0.1, "context_length": 11}
-}
+SIX: dict[str, Any] = dict(
+    zip(
+        ("vocab_size", "d_model", "num_heads", "num_layers", "dropout", "context_length"),
+        (29, 12, 4, 3, 0.1, 11),
+        strict=True,
+    )
+)
 FIELDS = [item.name for item in dataclasses.fields(GPTConfig)]
 NOT_A_COUNT = [0, -1, 2.0, True, "3", None, math.nan]
 NOT_A_SIZE = [-1, 2.5, True, "3", None]
@@ -27,16 +31,27 @@ NOT_A_CHOICE = ["", "other", None, 1, ["gelu"]]
 LINEAR = {"rope_type": "linear", "factor": 2.0}
 
 BAD: dict[str, list[Any]] = {
-    **{name: NOT_A_COUNT for name in ("vocab_size", "d_model", "num_heads", "num_layers", "context_length")},
-    **{name: NOT_A_SIZE for name in ("num_kv_heads", "head_dim", "d_ff")},
-    **{name: NOT_A_FLAG for name in ("qkv_bias", "attention_output_bias", "mlp_bias", "output_bias")},
-    **{name: NOT_A_FLAG for name in ("qk_norm", "tie_embeddings")},
-    **{name: NOT_A_CHOICE for name in ("position", "rope_layout", "norm", "activation", "residual")},
+    **dict.fromkeys(("vocab_size", "d_model", "num_heads", "num_layers", "context_length"), NOT_A_COUNT),
+    **dict.fromkeys(("num_kv_heads", "head_dim", "d_ff"), NOT_A_SIZE),
+    **dict.fromkeys(("qkv_bias", "attention_output_bias", "mlp_bias", "output_bias"), NOT_A_FLAG),
+    **dict.fromkeys(("qk_norm", "tie_embeddings"), NOT_A_FLAG),
+    **dict.fromkeys(("position", "rope_layout", "norm", "activation", "residual"), NOT_A_CHOICE),
     "dropout": [-0.1, 1, 1.5, math.nan, math.inf, "0", None, True],
     "norm_eps": [0, -1e-5, math.nan, math.inf, "1e-5", None, True],
     "rope_theta": [0, -1.0, math.nan, math.inf, "10000", None, True],
     "no_rope_layers": [(3,), (-1,), (0, 7), ("0",), (None,), (True,), (1.0,), 1, None],
-    "layer_windows": [(1,), (1, 2), (1, 2, 3, 4), (0, 1, 2), (-1, 1, 2), (1.5, 1, 2), ("1", 1, 2), (True, 1, 2), 3, None],
+    "layer_windows": [
+        (1,),
+        (1, 2),
+        (1, 2, 3, 4),
+        (0, 1, 2),
+        (-1, 1, 2),
+        (1.5, 1, 2),
+        ("1", 1, 2),
+        (True, 1, 2),
+        3,
+        None,
+    ],
     "rope_scaling": [
         *(LINEAR["rope_type"], [], 3),
         {},
@@ -63,7 +78,7 @@ def test_every_field_has_bad_values_to_try() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name in FIELDS for value in BAD[name]])
 def test_a_bad_value_is_refused_by_the_name_of_its_field(name: str, value: Any) -> None:
-    rotary = {"position": "rotary"} if name == "rope_scaling" else {}
+    rotary = {"position": "rotary", "head_dim": 4} if name == "rope_scaling" else {}
     with pytest.raises(ConfigError, match=rf"^GPTConfig\.{name} is ") as raised:
         GPTConfig(**{**SIX, **rotary, name: value})
     assert repr(value) in str(raised.value) or isinstance(value, tuple)
@@ -181,7 +196,7 @@ def test_parameter_shapes_are_the_models_for_any_combination(
 def test_six_arguments_build_the_lessons_config() -> None:
     six = (29, 12, 3, 2, 0.1, 11)
     assert GPTModel(*six).config == GPTConfig.lesson(*six)
-    assert GPTModel(*six, **{"d_ff": 30}).config == GPTConfig.lesson(*six, d_ff=30)
+    assert GPTModel(*six, d_ff=30).config == GPTConfig.lesson(*six, d_ff=30)
     fields = {"residual": "stream", "activation": "relu_squared", "num_kv_heads": 1}
     assert GPTModel(*six, **fields).config == GPTConfig.lesson(*six, **fields)
     lesson = GPTConfig.lesson(*six)

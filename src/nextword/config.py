@@ -107,8 +107,9 @@ class GPTConfig:
             self._require("d_model", self.d_model % self.num_heads == 0, f"divisible by num_heads ({self.num_heads})")
             object.__setattr__(self, "head_dim", self.d_model // self.num_heads)
         object.__setattr__(self, "d_ff", self.d_ff or 4 * self.d_model)
-        object.__setattr__(self, "layer_windows", tuple(self.layer_windows))
-        object.__setattr__(self, "no_rope_layers", tuple(self.no_rope_layers))
+        for name in ("layer_windows", "no_rope_layers"):
+            self._require(name, isinstance(getattr(self, name), list | tuple), "a list")
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         self._require(
             "num_kv_heads", self.num_heads % self.num_kv_heads == 0, f"a divisor of num_heads ({self.num_heads})"
         )
@@ -127,7 +128,9 @@ class GPTConfig:
             self._require("head_dim", self.head_dim % 2 == 0, "even for rotary positions")
         layers = range(self.num_layers)
         self._require(
-            "no_rope_layers", all(i in layers for i in self.no_rope_layers), f"layer numbers below {self.num_layers}"
+            "no_rope_layers",
+            all(_is_int(i) and i in layers for i in self.no_rope_layers),
+            f"layer numbers below {self.num_layers}",
         )
         windows = self.layer_windows
         self._require("layer_windows", len(windows) in (0, self.num_layers), f"empty or {self.num_layers} entries long")
@@ -135,17 +138,22 @@ class GPTConfig:
             "layer_windows", all(w is None or (_is_int(w) and w >= 1) for w in windows), "None or at least 1 per layer"
         )
         if self.rope_scaling is not None:
+            self._require("rope_scaling", isinstance(self.rope_scaling, Mapping), "a mapping")
+            object.__setattr__(self, "rope_scaling", dict(self.rope_scaling))  # the caller's may change
             kind = self.rope_scaling.get("rope_type")
             self._require("rope_scaling", self.position == "rotary", "None for learned positions")
             self._require(
                 "rope_scaling",
-                kind in ROPE_SCALING_PARAMETERS,
+                isinstance(kind, str) and kind in ROPE_SCALING_PARAMETERS,
                 f"of a rope_type that nextword computes ({', '.join(ROPE_SCALING_PARAMETERS)})",
             )
             wanted = {"rope_type", *ROPE_SCALING_PARAMETERS[str(kind)]}
             self._require("rope_scaling", set(self.rope_scaling) == wanted, f"a mapping with exactly {sorted(wanted)}")
             numbers = [value for name, value in self.rope_scaling.items() if name != "rope_type"]
             self._require("rope_scaling", all(_is_number(v) and v > 0 for v in numbers), "made of numbers above 0")
+            if kind == "llama3":
+                low, high = self.rope_scaling["low_freq_factor"], self.rope_scaling["high_freq_factor"]
+                self._require("rope_scaling", low < high, "given a low_freq_factor below its high_freq_factor")
 
     def _require(self, name: str, holds: bool, must_be: str) -> None:
         if not holds:

@@ -132,12 +132,14 @@ def test_a_fork_and_its_origin_grow_apart(case: str) -> None:
     model(ids[:, :4], cache=origin)
     fork = origin.fork()
     assert (fork.length, fork.capacity, fork.nbytes) == (4, origin.capacity, origin.nbytes)
-    other = torch.cat([ids[:, :4], ids.flip(1)[:, :4]], dim=1)
-    forked = model(other[:, 4:], cache=fork)
-    kept = model(ids[:, 4:], cache=origin)
-    assert (origin.length, fork.length) == (model.config.context_length, 8)
-    assert gap(forked, model(other)[:, 4:]) < 1e-12
-    assert gap(kept, model(ids)[:, 4:]) < 1e-12
+    other = torch.cat([ids[:, :4], ids.flip(1)[:, :5]], dim=1)
+    kept = [model(ids[:, 4:6], cache=origin)]
+    forked = [model(other[:, 4:7], cache=fork)]  # the same places as the origin's newest tokens
+    kept.append(model(ids[:, 6:], cache=origin))
+    forked.append(model(other[:, 7:], cache=fork))
+    assert (origin.length, fork.length) == (model.config.context_length, 9)
+    assert gap(torch.cat(kept, dim=1), model(ids)[:, 4:]) < 1e-12
+    assert gap(torch.cat(forked, dim=1), model(other)[:, 4:]) < 1e-12
 
 
 @pytest.mark.parametrize("case", PRESETS)
@@ -161,7 +163,9 @@ def test_a_window_forgets_tokens_that_are_too_old() -> None:
     ids = torch.from_numpy(random_tokens(config, batch_size=1)[0])
     changed = ids.clone()
     changed[:, 4] = (changed[:, 4] + 1) % config.vocab_size
-    first, second = (in_pieces(model, tokens, [6, 1, 1, 3], cache_for(model, batch_size=1)) for tokens in (ids, changed))
+    first, second = (
+        in_pieces(model, tokens, [6, 1, 1, 3], cache_for(model, batch_size=1)) for tokens in (ids, changed)
+    )
     sees_it = ((first - second).abs().amax(dim=(0, 2)) > 1e-6).numpy()
     assert np.flatnonzero(sees_it).tolist() == [4, 5, 6]
 

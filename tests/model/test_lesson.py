@@ -93,8 +93,12 @@ def test_a_block_equals_the_lessons_block() -> None:
     block.load_state_dict(
         {
             **{name: tensor for name, tensor in state.items() if name.startswith(("ln", "attn.out_proj"))},
-            **{"attn.q_proj.weight": q, "attn.k_proj.weight": k, "attn.v_proj.weight": v},
-            **{"attn.q_proj.bias": q_bias, "attn.k_proj.bias": k_bias, "attn.v_proj.bias": v_bias},
+            "attn.q_proj.weight": q,
+            "attn.k_proj.weight": k,
+            "attn.v_proj.weight": v,
+            "attn.q_proj.bias": q_bias,
+            "attn.k_proj.bias": k_bias,
+            "attn.v_proj.bias": v_bias,
             **{f"ffn.up.{kind}": state[f"ffn.0.{kind}"] for kind in ("weight", "bias")},
             **{f"ffn.down.{kind}": state[f"ffn.2.{kind}"] for kind in ("weight", "bias")},
         }

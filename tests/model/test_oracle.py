@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nextword.config import CHOICES, ROPE_SCALING_PARAMETERS, GPTConfig
+from tests.oracle import table
 from tests.oracle.cases import CASES, LLAMA3_SCALING, random_tokens, random_weights
 from tests.oracle.compare import errors, gpt_pass, torch_model
 from tests.oracle.numpy_gpt import NumpyGPT, rotary_frequencies
@@ -55,7 +56,9 @@ def test_every_weight_of_every_case_matters(case: str) -> None:
         # A constant added to all keys moves all scores of a row alike, so softmax does not see it, unless they are
         # normalised or rotated first. And a token that sees only itself need not choose.
         shifted = name.endswith("k_proj.bias") and config.position == "learned" and not config.qk_norm
-        alone = [f"blocks.{i}.attn.{part}" for i, window in enumerate(config.layer_windows) if window == 1 for part in "qk"]
+        alone = [
+            f"blocks.{i}.attn.{part}" for i, window in enumerate(config.layer_windows) if window == 1 for part in "qk"
+        ]
         unseen = shifted or name.startswith(tuple(alone))
         assert (np.abs(gradient).max() > 1e-4) != unseen, name
 
@@ -155,3 +158,12 @@ def test_any_combination_of_options_equals_the_oracle(config: GPTConfig, batch_s
     assert found.logits < 1e-10
     assert found.loss < 1e-10
     assert found.gradients < 1e-10 * largest, found.worst
+
+
+def test_the_oracle_table_prints_a_line_for_each_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    table.main()
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.split()[:2] == ["model", "precision"]
+    against_transformers = [line for line in lines if " transformers " in line]
+    assert len(lines) == 2 * len(CASES) + len(against_transformers) + 2  # two precisions, and the lesson's classes
+    assert len(against_transformers) >= 3

@@ -44,10 +44,26 @@ OTHERS: dict[str, GPTConfig] = {
         tie_embeddings=True,
     ),
     "interleaved rotary, some layers without": GPTConfig.llama(
-        23, 11, d_model=18, num_heads=3, head_dim=10, num_layers=3, d_ff=19, rope_layout="interleaved", no_rope_layers=(1,)
+        23,
+        11,
+        d_model=18,
+        num_heads=3,
+        head_dim=10,
+        num_layers=3,
+        d_ff=19,
+        rope_layout="interleaved",
+        no_rope_layers=(1,),
     ),
     "sliding windows": GPTConfig.qwen3(
-        27, 11, d_model=12, num_heads=4, num_kv_heads=2, head_dim=6, num_layers=4, d_ff=15, layer_windows=(3, None, 1, 40)
+        27,
+        11,
+        d_model=12,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=6,
+        num_layers=4,
+        d_ff=15,
+        layer_windows=(3, None, 1, 40),
     ),
     "squared ReLU, learned positions, RMSNorm": GPTConfig(
         21, 14, 2, 2, 0.0, 11, norm="rmsnorm", activation="relu_squared", d_ff=33, qkv_bias=False, mlp_bias=False

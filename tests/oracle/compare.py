@@ -58,9 +58,7 @@ def errors(found: Pass, expected: Pass) -> Errors:
     assert found.gradients.keys() == expected.gradients.keys()
     by_name = {name: distance(found.gradients[name], gradient) for name, gradient in expected.gradients.items()}
     worst = max(by_name, key=by_name.__getitem__)
-    return Errors(
-        distance(found.logits, expected.logits), abs(found.loss - expected.loss), by_name[worst], worst
-    )
+    return Errors(distance(found.logits, expected.logits), abs(found.loss - expected.loss), by_name[worst], worst)
 
 
 def distance(found: Array, expected: Array) -> float:
@@ -91,9 +89,7 @@ def transformers_model(config: GPTConfig, weights: Mapping[str, Array], attentio
     kind._attn_implementation = attention
     twin: nn.Module = getattr(transformers, values["architectures"][0])(kind)
     raw = {name: _raw(name, weight.astype(np.float32)) for name, weight in weights.items()}
-    tensors = {
-        name: torch.from_numpy(tensor.bits().copy()) for name, tensor in tensors_to_family(config, raw).items()
-    }
+    tensors = {name: torch.from_numpy(tensor.bits().copy()) for name, tensor in tensors_to_family(config, raw).items()}
     missing, unexpected = twin.load_state_dict(tensors, strict=False)
     assert unexpected == []
     assert missing == (["lm_head.weight"] if config.tie_embeddings else [])

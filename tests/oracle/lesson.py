@@ -35,7 +35,8 @@ class LessonBlock(nn.Module):
         x = self.ln1(x)
         attended, _ = self.attn(x, x, x, attn_mask=mask, need_weights=False)
         x = self.ln2(x + attended)
-        return x + self.ffn(x)
+        out: Tensor = x + self.ffn(x)
+        return out
 
 
 class LessonGPT(nn.Module):
@@ -74,7 +75,7 @@ def shaken_lesson(dropout: float) -> LessonGPT:
     lesson = LessonGPT(29, 12, 3, 3, dropout, 11)
     with torch.no_grad():
         for parameter in lesson.parameters():
-            parameter += 0.2 * torch.randn_like(parameter)
+            parameter.add_(torch.randn_like(parameter), alpha=0.2)
     return lesson
 
 

@@ -15,7 +15,7 @@ and that adds the gradients of the weights it used to `self.gradients`. Shapes a
 
 Sources: Vaswani et al. 2017 (attention), Radford et al. 2019 (GPT-2), Ba et al. 2016 (LayerNorm), Zhang & Sennrich 2019
 (RMSNorm), Hendrycks & Gimpel 2016 (GELU), So et al. 2021 (squared ReLU), Shazeer 2020 (SwiGLU), Su et al. 2021 (rotary
-positions), Ainslie et al. 2023 (grouped queries), Henry et al. 2020 (QK-norm), Grattafiori et al. 2024 (llama3 scaling).
+positions), Ainslie et al. 2023 (grouped queries), Henry et al. 2020 (QK-norm), Llama 3.1's release (llama3 scaling).
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ class NumpyGPT:
         p, hook = f"blocks.{i}.ffn.", f"blocks.{i}.mlp."
         gated = self.config.activation == "swiglu"
         pre_BTF, pre_back = self._linear(p + ("gate" if gated else "up"), x_BTD)
-        bent_BTF, slope_BTF = bend(self.config.activation, pre_BTF := self.touch(hook + "hook_pre", pre_BTF))
+        bent_BTF, slope_BTF = bend(self.config.activation, self.touch(hook + "hook_pre", pre_BTF))
         if not gated:
             out_BTD, down_back = self._linear(p + "down", self.touch(hook + "hook_post", bent_BTF))
             return out_BTD, lambda dout_BTD: pre_back(down_back(dout_BTD) * slope_BTF)
@@ -254,7 +254,8 @@ class NumpyGPT:
             dunit = dy * w
             along_mean = dunit.mean(axis=-1, keepdims=True)  # moving all channels alike changes nothing
             along_unit = unit * (dunit * unit).mean(axis=-1, keepdims=True)  # nor does stretching them
-            return (dunit - along_mean - along_unit) / scale
+            dx: Array = (dunit - along_mean - along_unit) / scale
+            return dx
 
         return y, back
 
@@ -272,7 +273,8 @@ class NumpyGPT:
         def back(dy: Array) -> Array:
             self.gradients[f"{name}.weight"] += (dy * unit).reshape(-1, w.size).sum(axis=0)
             dunit = dy * w
-            return (dunit - unit * (dunit * unit).mean(axis=-1, keepdims=True)) / scale
+            dx: Array = (dunit - unit * (dunit * unit).mean(axis=-1, keepdims=True)) / scale
+            return dx
 
         return y, back
 
@@ -293,8 +295,8 @@ def cross_entropy(logits_BTV: Array, targets_BT: Ids) -> tuple[float, Array]:
 def softmax(scores: Array) -> Array:
     """exp(x) / sum(exp(x)) over the last axis; the highest score is subtracted first, so that nothing overflows."""
     raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    total: Array = raised / raised.sum(axis=-1, keepdims=True)
-    return total
+    shares: Array = raised / raised.sum(axis=-1, keepdims=True)
+    return shares
 
 
 def causal_mask(T: int) -> Array:

@@ -6,6 +6,7 @@ oracle, (b) the same weights in transformers, (c) the lesson's own classes.
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import torch
@@ -13,7 +14,15 @@ import torch
 from nextword.files.families import family_of
 from nextword.model import GPTModel
 from tests.oracle.cases import CASES, random_tokens, random_weights
-from tests.oracle.compare import Errors, errors, gpt_pass, torch_model, torch_pass, transformers_model, transformers_pass
+from tests.oracle.compare import (
+    Errors,
+    errors,
+    gpt_pass,
+    torch_model,
+    torch_pass,
+    transformers_model,
+    transformers_pass,
+)
 from tests.oracle.lesson import in_our_names, shaken_lesson
 from tests.oracle.numpy_gpt import NumpyGPT
 
@@ -32,7 +41,9 @@ def rows() -> list[tuple[str, str, str, Errors]]:
             if precision == "float32" and family_of(config) != "nextword":
                 twin = transformers_pass(transformers_model(config, weights), config, ids, targets)
                 table.append((case, precision, "transformers", errors(found, twin)))
-    table += [("lesson", precision, "the lesson's classes", lesson_errors(dtype)) for precision, dtype in PRECISIONS.items()]
+    table += [
+        ("lesson", precision, "the lesson's classes", lesson_errors(dtype)) for precision, dtype in PRECISIONS.items()
+    ]
     return table
 
 
@@ -49,10 +60,12 @@ def main() -> None:
     """Prints one line a comparison."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    print(f"{'model':<46}{'precision':<11}{'held against':<22}{'logits':>9}{'loss':>9}{'gradients':>11}  worst gradient")
+    lines = [("model", "precision", "held against", "logits", "loss", "gradients", "worst gradient")]
     for case, precision, against, found in rows():
-        numbers = f"{found.logits:>9.1e}{found.loss:>9.1e}{found.gradients:>11.1e}"
-        print(f"{case:<46}{precision:<11}{against:<22}{numbers}  {found.worst}")
+        logits, loss, gradients = (f"{number:.1e}" for number in (found.logits, found.loss, found.gradients))
+        lines.append((case, precision, against, logits, loss, gradients, found.worst))
+    for line in lines:
+        sys.stdout.write("{:<46}{:<11}{:<22}{:>9}{:>9}{:>11}  {}\n".format(*line))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from nextword import Tokenizer
 
 CORPUS = [
     "the quick brown fox jumps over the lazy dog, and the other fox watches the dog. " * 12,
-    "안녕하세요. 오늘은 토큰 입력부터 단어 예측까지 살펴봅니다. 안녕히 가세요. " * 12,
+    "안녕하세요. 오늘은 토큰 입력부터 단어 예측까지 살펴봅니다. 안녕히 가세요. " * 24,
     "def forward(self, input_ids):\n    return self.output_layer(self.hidden(input_ids))\n" * 12,
     "🙂 party 🎉🎉 family 👨‍👩‍👧‍👦 flag 🇰🇷 " * 12,
 ]
@@ -35,4 +35,4 @@ TEXTS = {
 
 @pytest.fixture(scope="session")
 def bpe() -> Tokenizer:
-    return Tokenizer.train_bpe(CORPUS, vocab_size=700)
+    return Tokenizer.train_bpe(CORPUS, vocab_size=440)

@@ -65,7 +65,9 @@ def test_lone_surrogates_are_refused_with_their_place(bpe: Tokenizer, text: str)
 # -- special tokens ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", [END_OF_TEXT, f"a{END_OF_TEXT}b", END_OF_TEXT * 3, f" {END_OF_TEXT} ", f"한{END_OF_TEXT}"])
+@pytest.mark.parametrize(
+    "text", [END_OF_TEXT, f"a{END_OF_TEXT}b", END_OF_TEXT * 3, f" {END_OF_TEXT} ", f"한{END_OF_TEXT}"]
+)
 def test_the_spelling_of_a_special_token_stays_text(bpe: Tokenizer, text: str) -> None:
     ids = bpe.encode(text)
     assert bpe.eos_id not in ids
@@ -108,7 +110,7 @@ def test_a_special_token_named_twice_is_refused() -> None:
 # -- training ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("asked", [257, 258, 300, 512])
+@pytest.mark.parametrize("asked", [257, 258, 300, 440])
 def test_the_vocabulary_is_as_large_as_asked(asked: int) -> None:
     tokenizer = Tokenizer.train_bpe(CORPUS, asked)
     assert tokenizer.vocab_size == len(tokenizer.vocabulary) == asked
@@ -140,12 +142,12 @@ def test_every_byte_has_a_token_even_if_training_never_saw_it() -> None:
 def test_merges_are_learned(bpe: Tokenizer) -> None:
     for text in CORPUS:
         assert len(bpe.encode(text)) < len(text.encode()) / 3
-    assert len(bpe.encode("the")) == len(bpe.encode(" fox")) == len(bpe.encode("안녕하세요")) == 1
+    assert len(bpe.encode("the")) == len(bpe.encode(" fox")) == len(bpe.encode(" 안녕하세요")) == 1
     assert len(bpe.encode("xqzj")) == 4
 
 
 def test_training_twice_gives_the_same_vocabulary() -> None:
-    assert Tokenizer.train_bpe(CORPUS, 500).to_json() == Tokenizer.train_bpe(iter(CORPUS), 500).to_json()
+    assert Tokenizer.train_bpe(CORPUS, 440).to_json() == Tokenizer.train_bpe(iter(CORPUS), 440).to_json()
 
 
 @pytest.mark.parametrize(("size", "specials", "smallest"), [(256, 1, 257), (0, 0, 256), (-5, 1, 257), (257, 2, 258)])
@@ -182,7 +184,16 @@ def test_any_text_is_cut_as_qwen2_cuts_it(bpe: Tokenizer, text: str) -> None:
 
 def test_the_pattern_is_the_published_one() -> None:
     assert QWEN2_PATTERN == PUBLISHED
-    assert regex.findall(PUBLISHED, "I'll pay 120원\n\n now") == [*"I", "'ll", " pay", " ", *"120", "원", "\n\n", " now"]
+    assert regex.findall(PUBLISHED, "I'll pay 120원\n\n now") == [
+        *"I",
+        "'ll",
+        " pay",
+        " ",
+        *"120",
+        "원",
+        "\n\n",
+        " now",
+    ]
 
 
 def test_no_token_reaches_over_a_cut(bpe: Tokenizer) -> None:
@@ -202,7 +213,7 @@ def test_invalid_bytes_decode_as_python_replaces_them(bpe: Tokenizer, data: byte
     assert bpe.decode(ids) == data.decode("utf-8", errors="replace")
 
 
-@given(ids=st.lists(st.integers(0, 699), max_size=12))
+@given(ids=st.lists(st.integers(0, 439), max_size=12))
 @settings(deadline=None, max_examples=200)
 def test_any_ids_decode_to_the_replaced_text_of_their_bytes(bpe: Tokenizer, ids: list[int]) -> None:
     assert bpe.decode(ids) == b"".join(bpe.bytes_of(ids)).decode("utf-8", errors="replace")

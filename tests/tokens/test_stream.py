@@ -51,7 +51,9 @@ def test_however_invalid_bytes_are_split_they_are_replaced_as_in_one_piece(data:
 
 
 @given(
-    data=st.lists(st.sampled_from([b"\xed", b"\xa0", b"\xf0", b"\x9f", b"\x98", b"\xc0", b"\xe0", b"\x80", b"a"]), max_size=12),
+    data=st.lists(
+        st.sampled_from([b"\xed", b"\xa0", b"\xf0", b"\x9f", b"\x98", b"\xc0", b"\xe0", b"\x80", b"a"]), max_size=12
+    ),
     sizes=SIZES,
 )
 @settings(deadline=None, max_examples=400)

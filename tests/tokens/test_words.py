@@ -78,7 +78,9 @@ def test_a_word_that_looks_like_unknown_is_an_ordinary_word(spelling: str) -> No
 def test_a_word_spelled_like_a_special_token_that_is_no_word_is_unknown() -> None:
     # transformers adds special tokens beside the model's own words; spelled in a text they are plain text.
     raw = Tokenizer.words(["hello"]).to_json()
-    added = '{"id":1,"content":"<s>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}'
+    added = (
+        '{"id":1,"content":"<s>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}'
+    )
     tokenizer = Tokenizer.from_json(raw.replace('"added_tokens": []', f'"added_tokens": [{added}]'), bos="<s>")
     assert tokenizer.bos_id == 1
     assert tokenizer.encode("<s> hello", special=True) == [1, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -35,7 +36,9 @@ def run(arguments: list[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        sys.stdout.flush()  # here, where a closed pipe or a full disk can still be told
+        return code
     except NextwordError as error:
         if debug:
             raise
@@ -46,13 +49,20 @@ def run(arguments: list[str]) -> int:
             raise
         sys.stderr.write("\nstopped\n")
         return 130
-    except BrokenPipeError:
-        # Whoever read our output has closed it (`| head`); nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has closed it (`| head`): nothing more can be said
+        _forget_output()
         return 0
+    except OSError as error:
+        if debug:
+            raise
+        _forget_output()
+        _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", "")
+        return 2
 
 
 def _dispatch(arguments: list[str]) -> int:
+    from difflib import get_close_matches
+
     from cyclopts import App, CycloptsError
 
     from nextword import __version__
@@ -65,15 +75,23 @@ def _dispatch(arguments: list[str]) -> int:
     )
     for order, (name, summary) in enumerate(COMMANDS.items()):
         app.command(f"nextword.cli.{name}:{name}", name=name, help=summary, sort_key=order)
+    typed = arguments
     if arguments and arguments[0] not in (*COMMANDS, "--help", "-h", "--version"):
         arguments = ["predict", *arguments]
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
     except CycloptsError as error:
-        command = arguments[0] if arguments[0] in COMMANDS else ""
-        _complain(" ".join(str(error).split()), f"nextword {command} --help".replace("  ", " "))
+        meant = get_close_matches(typed[0], COMMANDS, n=1) if typed[0] not in COMMANDS else []
+        hint = f'did you mean "nextword {meant[0]}"?' if meant else f"nextword {arguments[0]} --help"
+        _complain(" ".join(str(error).split()), hint)
         return 2
     return 0
+
+
+def _forget_output() -> None:
+    """What is still to be written goes nowhere, or Python would try again, and fail again, at its end."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(message: str, hint: str) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 from cyclopts import Parameter
 
 from nextword.cli.options import Device, Json, Model, Overflow, SamplingFlags, Text, print_json, read_text
+from nextword.errors import ConfigError
 from nextword.language_model import load
 
 _DEFAULTS = SamplingFlags()
@@ -20,7 +21,7 @@ def generate(
     max_new_tokens: Annotated[int, Parameter(name=["--max-new-tokens", "-n"])] = 80,
     sampling: SamplingFlags = _DEFAULTS,
     seed: int | None = None,
-    stop: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    stop: Annotated[tuple[str, ...], Parameter(negative="", allow_leading_hyphen=True)] = (),
     logprobs: int = 0,
     overflow: Overflow = "slide",
     device: Device = "auto",
@@ -40,6 +41,8 @@ def generate(
         device: Where to run.
         as_json: Print JSON when all is written.
     """
+    if logprobs and not as_json:
+        raise ConfigError("--logprobs is shown with --json only", hint="add --json")
     prompt = read_text(text)
     stream = load(model, device=device).stream(
         prompt,

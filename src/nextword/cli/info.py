@@ -33,11 +33,13 @@ def info(model: Annotated[str | None, Parameter(help="A model directory.")] = No
             }
         )
         return
+    from rich.text import Text
+
     from nextword.terminal.console import make_console
     from nextword.terminal.model_view import show_architecture, show_settings
 
     console = make_console()
-    console.print(f"[bold]{path.name}[/bold]")
+    console.print(Text(path.resolve().name, style="bold"))
     weight = bundle.tensors["token_embedding.weight"]
     size = sum(len(tensor.data) for tensor in bundle.tensors.values())
     tokenizer = bundle.tokenizer

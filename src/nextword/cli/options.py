@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from nextword.errors import TextError
+from nextword.errors import ConfigError, TextError
 
-Text = Annotated[str, Parameter(help="The text to continue; `-` reads standard input.")]
+Text = Annotated[str, Parameter(allow_leading_hyphen=True, help="The text to continue; `-` reads standard input.")]
 Model = Annotated[
     str | None, Parameter(name=["--model", "-m"], help="A model directory; the default model if left out.")
 ]
@@ -43,8 +44,11 @@ def read_text(text: str) -> str:
     """The text argument, or standard input for `-`.
 
     Raises:
+        ConfigError: The text looks like an option that does not exist.
         TextError: Standard input is not UTF-8.
     """
+    if re.fullmatch(r"--?[A-Za-z][\w-]*(=.*)?", text):
+        raise ConfigError(f"unknown option {text}", hint=f"if it is the text: echo '{text}' | nextword ... -")
     if text != "-":
         return text
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
@@ -9,7 +10,9 @@ from cyclopts import Parameter
 from nextword.cli.options import Device, Json, Model, Overflow, Text, print_json, read_text
 from nextword.errors import ConfigError
 from nextword.generation import Prediction, Sampling, WordPrediction
+from nextword.generation.context import cut_to_context
 from nextword.language_model import LanguageModel, load
+from nextword.tokens import StreamDecoder
 
 
 def predict(
@@ -45,6 +48,8 @@ def predict(
     """
     if steps < 0:
         raise ConfigError(f"steps is {steps}, it must be 0 or more")
+    if top < 1:
+        raise ConfigError(f"top is {top}, it must be at least 1")
     changed = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     given = {name: value for name, value in changed.items() if value is not None}
     sampling = Sampling(**cast(dict[str, Any], given)) if given else None
@@ -82,16 +87,8 @@ def _predict(lm: LanguageModel, prompt: str, top: int, words: bool, overflow: st
 def _predict_steps(
     lm: LanguageModel, prompt: str, top: int, words: bool, steps: int, overflow: str, as_json: bool
 ) -> None:
-    predictions: list[Prediction | WordPrediction] = []
-    text = prompt
-    for _ in range(steps):
-        prediction = _predict(lm, text, max(top, 4), words, overflow)
-        predictions.append(prediction)
-        first = prediction[0]
-        taken = getattr(first, "spelling", first.text)
-        if not taken or getattr(first, "token_id", None) == lm.tokenizer.eos_id:
-            break
-        text += taken
+    shown = top if as_json else max(top, 4)  # the table has three more beside the one that is taken
+    predictions, text = (_word_steps if words else _token_steps)(lm, prompt, shown, steps, overflow)
     if as_json:
         print_json({"prompt": prompt, "text": text, "steps": [prediction.to_json() for prediction in predictions]})
         return
@@ -101,4 +98,34 @@ def _predict_steps(
     console = make_console()
     show_steps(console, prompt, predictions)
     console.print()
-    console.print(text, markup=False)
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def _word_steps(
+    lm: LanguageModel, text: str, top: int, steps: int, overflow: str
+) -> tuple[Sequence[Prediction | WordPrediction], str]:
+    predictions: list[WordPrediction] = []
+    for _ in range(steps):
+        predictions.append(lm.predict(text, top, unit="word", overflow=cast(Any, overflow)))
+        if not predictions[-1][0].text:  # the end of the text
+            break
+        text += predictions[-1][0].spelling
+    return predictions, text
+
+
+def _token_steps(
+    lm: LanguageModel, text: str, top: int, steps: int, overflow: str
+) -> tuple[Sequence[Prediction | WordPrediction], str]:
+    """Goes on with tokens, not with their text: it may be half a character, or be cut into other tokens."""
+    tokenizer, context = lm.tokenizer, lm.config.context_length
+    predictions: list[Prediction] = [lm.predict(text, top, overflow=cast(Any, overflow))]
+    ids, decoder = tokenizer.encode(text), StreamDecoder()
+    while (taken := predictions[-1][0].token_id) != tokenizer.eos_id:
+        ids.append(taken)
+        text += decoder.feed(tokenizer.bytes_of([taken], continued=True)[0])
+        if len(predictions) == steps:
+            break
+        seen, dropped = cut_to_context(ids, context, cast(Any, overflow))
+        logits = lm.backend.forward([seen], [lm.backend.new_cache(len(seen))])[0]
+        predictions.append(Prediction(text, seen, dropped, logits, tokenizer, top))
+    return predictions, text

@@ -64,7 +64,7 @@ def train(
         run = run_training(
             paths,
             out,
-            minutes=2.0 if minutes is None and steps is None else minutes,
+            minutes=minutes,
             steps=steps,
             preset=preset,
             validation=_validation(validation),

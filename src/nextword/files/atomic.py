@@ -29,6 +29,7 @@ def replace_directory(path: Path) -> Iterator[Path]:
         yield fresh
         fresh.chmod(0o755)
         for file in fresh.iterdir():
+            file.chmod(0o644)  # the safetensors library lets only the owner read
             _sync(file)
         _sync(fresh)
         if path.exists():

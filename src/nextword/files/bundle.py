@@ -46,6 +46,13 @@ def read_bundle(path: Path) -> Bundle:
     Raises:
         ModelFileError: A file is missing, damaged or unsupported, or the parts do not fit; names file and field.
     """
+    try:
+        return _read(path)
+    except OSError as error:  # above all, directories that one may not look into
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _read(path: Path) -> Bundle:
     if not path.is_dir():
         raise ModelFileError(
             f"{path} is not a model directory",
@@ -116,15 +123,19 @@ def require_writable(path: Path) -> None:
     Raises:
         ModelFileError: `path` is a file, or a directory with other things in it.
     """
-    if path.exists() and not _may_be_replaced(path):
+    if not _may_be_replaced(path):
         raise ModelFileError(f"{path} exists and is not a model", hint="choose another directory")
 
 
 def _may_be_replaced(path: Path) -> bool:
-    """A model or an empty directory. A config.json alone proves nothing: many programs have one."""
-    return path.is_dir() and (
-        not any(path.iterdir()) or ((path / "config.json").exists() and (path / "model.safetensors").exists())
-    )
+    """Nothing, a model or an empty directory. A config.json alone proves nothing: many programs have one."""
+    try:
+        if not path.exists():
+            return True
+        model = (path / "config.json").exists() and (path / "model.safetensors").exists()
+        return path.is_dir() and (model or not any(path.iterdir()))
+    except OSError as error:
+        raise ModelFileError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _check_vocabulary(path: Path, tokenizer: Tokenizer, config: GPTConfig) -> None:

@@ -68,7 +68,7 @@ def read_safetensors(path: Path) -> dict[str, RawTensor]:
     except (safetensors.SafetensorError, ValueError) as error:
         raise ModelFileError(f"{path} is damaged or no safetensors file: {error}") from None
     tensors = {}
-    for name, entry in found:
+    for name, entry in sorted(found, key=lambda item: item[0]):  # the library's order is random
         if entry["dtype"] not in STORAGE:
             raise ModelFileError(
                 f"{path}: tensor {name!r} has element type {entry['dtype']}", hint=f"supported: {', '.join(STORAGE)}"

@@ -43,11 +43,17 @@ class Sampling:
     def __post_init__(self) -> None:
         """Checks every value."""
         checks = {
-            "temperature": (self.temperature >= 0 and np.isfinite(self.temperature), "0 or more"),
-            "top_k": (self.top_k is None or self.top_k >= 1, "at least 1"),
+            "temperature": (self.temperature >= 0 and np.isfinite(self.temperature), "0 or more and finite"),
+            "top_k": (
+                self.top_k is None or (isinstance(self.top_k, int | np.integer) and self.top_k >= 1),
+                "a whole number of at least 1",
+            ),
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
             "min_p": (0 <= self.min_p <= 1, "between 0 and 1"),
-            "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
+            "repetition_penalty": (
+                self.repetition_penalty > 0 and np.isfinite(self.repetition_penalty),
+                "above 0 and finite",
+            ),
         }
         for name, (holds, must_be) in checks.items():
             if not holds:
@@ -59,8 +65,10 @@ class Sampling:
             return logits
         ids = np.fromiter(set(seen), np.int64)
         changed = logits.copy()
-        values = changed[ids]
-        changed[ids] = np.where(values > 0, values / self.repetition_penalty, values * self.repetition_penalty)
+        values = changed[ids].astype(np.float64)
+        with np.errstate(over="ignore"):  # at the ends of float32: no larger than the largest, or -inf
+            moved = np.where(values > 0, values / self.repetition_penalty, values * self.repetition_penalty)
+            changed[ids] = np.minimum(moved, np.finfo(np.float32).max)
         return changed
 
     def draw(self, logits: Logits, seen: Iterable[int], rng: np.random.Generator) -> int:
@@ -104,7 +112,7 @@ class Stages:
             tempered = np.zeros(len(logits))
             tempered[np.argmax(penalized)] = 1.0
             return cls(logits, penalized, softmax(logits), tempered, tempered > 0, tempered)
-        tempered = softmax(penalized / np.float32(sampling.temperature))
+        tempered = softmax(_tempered(penalized, sampling.temperature))
         ids, probabilities = _keep(penalized, sampling, head=len(logits))
         distribution = np.zeros(len(logits))
         distribution[ids] = probabilities / probabilities.sum()
@@ -123,26 +131,35 @@ def log_softmax(logits: Logits) -> Probabilities:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))  # type: ignore[no-any-return]
 
 
+def _tempered(logits: Logits, temperature: float) -> Logits:
+    """Logits divided by the temperature; the largest is moved to 0 first, so that no temperature makes it infinite."""
+    limits = np.finfo(np.float32)
+    divisor = np.float32(min(max(temperature, float(limits.tiny)), float(limits.max)))
+    with np.errstate(over="ignore"):  # the others may become -inf
+        scaled: Logits = (logits - logits.max()) / divisor
+    return scaled
+
+
 def _keep(logits: Logits, sampling: Sampling, head: int) -> tuple[Ids, Probabilities]:
     """The tokens that survive, most probable first (equal ones by id), with their weights (not renormalised).
 
     Looks at the `head` most probable tokens and doubles it until the cut lies inside.
     """
-    scaled = logits / np.float32(sampling.temperature)
+    scaled = _tempered(logits, sampling.temperature)
     size = len(scaled) if sampling.top_k is None else min(sampling.top_k, len(scaled))
     head = min(head, size)
     total: float | None = None
     if sampling.top_k is None and sampling.top_p < 1:
-        total = float(np.exp(scaled.astype(np.float64) - np.float64(scaled.max())).sum())
+        total = float(np.exp(scaled.astype(np.float64)).sum())
     if sampling.top_p == 1 and sampling.min_p == 0:
         if size == len(scaled):  # nothing is cut: no need to sort
-            return np.arange(size), np.exp(scaled.astype(np.float64) - np.float64(scaled.max()))
+            return np.arange(size), np.exp(scaled.astype(np.float64))
         head = size
     while True:
         ids = _largest(scaled, max(head, 1))
         if sampling.top_k is not None and head == size:
             ids = ids[:size]
-        weights = np.exp(scaled[ids].astype(np.float64) - np.float64(scaled[ids[0]]))
+        weights = np.exp(scaled[ids].astype(np.float64))
         whole = weights.sum() if total is None and head == size else total
         enough = weights >= sampling.min_p  # the most probable one weighs 1
         if sampling.top_p < 1:

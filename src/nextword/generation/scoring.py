@@ -28,7 +28,7 @@ class Score:
     @property
     def nats(self) -> float:
         """Negative log-likelihood of all scored tokens."""
-        return -math.fsum(value for value in self.token_logprobs if value is not None)
+        return math.fsum(-value for value in self.token_logprobs if value is not None)
 
     @property
     def scored_tokens(self) -> int:

@@ -27,11 +27,14 @@ class StopStrings:
 
     def feed(self, text: str) -> str:
         """The text that is safe to show now, without the stop string and what follows it."""
+        if self.found:
+            return ""
         self._held += text
-        places = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
-        if places:
+        # The stop string that is complete first ends the text (of two, the longer), wherever the pieces are cut.
+        ends = [(place + len(stop), place) for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        if ends:
             self.found = True
-            shown, self._held = self._held[: min(places)], ""
+            shown, self._held = self._held[: min(ends)[1]], ""
             return shown
         keep = self._open_length()
         shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]

@@ -121,6 +121,7 @@ class TextStream(Iterator[str]):
         self._stops = StopStrings((stop,) if isinstance(stop, str) else stop)
         self._logprobs: list[TokenLogprob] | None = [] if logprobs else None
         self._top = logprobs
+        self._names = tokenizer.vocabulary if logprobs else []
         self._overflow = overflow
         self._decoder = StreamDecoder()
         self._ids: list[int] = []
@@ -164,7 +165,7 @@ class TextStream(Iterator[str]):
         self._ids.append(token)
         self._pending = [token]
         self._left -= 1
-        piece = self._stops.feed(self._decoder.feed(self._tokenizer.bytes_of([token], continued=True)[0]))
+        piece = self._stops.feed(self._decoder.feed(self._bytes_of(token)))
         if self._stops.found:
             self._finish = "stop"
         elif self._left == 0:
@@ -186,7 +187,14 @@ class TextStream(Iterator[str]):
 
     def _token_logprob(self, logits: Logits, token: int) -> TokenLogprob:
         values = log_softmax(logits)
-        names = self._tokenizer.vocabulary
         order = np.lexsort((np.arange(len(values)), -values))[: self._top]
-        top = tuple((int(i), names[i] if i < len(names) else "", float(values[i])) for i in order)
-        return TokenLogprob(token, names[token], float(values[token]), top)
+        top = tuple((int(i), self._name(i), float(values[i])) for i in order)
+        return TokenLogprob(token, self._name(token), float(values[token]), top)
+
+    def _bytes_of(self, token: int) -> bytes:
+        """What a token adds to the text: nothing, if the model has more ids than the tokenizer has tokens."""
+        known = token < self._tokenizer.vocab_size
+        return self._tokenizer.bytes_of([token], continued=True)[0] if known else b""
+
+    def _name(self, token: int) -> str:
+        return self._names[token] if token < len(self._names) else ""

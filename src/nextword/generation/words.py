@@ -204,7 +204,7 @@ class _Search:
         word, closed = split_word(text, ended)
         if closed:
             self._add(word, text[: text.index(word.strip()) + len(word.strip())] if word else "", probability)
-        elif len(path) + 1 < self._room:
+        elif len(path) < self._room:
             heapq.heappush(self._open, (-probability, next(self._count), (*path, token), extended))
 
     def _next(self, path: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:

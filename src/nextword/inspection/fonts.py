@@ -49,7 +49,8 @@ class FontChoice:
         shown = ", ".join(code_point(character) for character in self.missing[:6])
         more = f" and {len(self.missing) - 6} more" if len(self.missing) > 6 else ""
         said = f"no installed font has {shown}{more}"
-        if any(unicodedata.name(character, "").startswith("HANGUL") for character in self.missing):
+        names = [unicodedata.name(character, "") for character in self.missing]
+        if any(name.startswith("HANGUL") and "FILLER" not in name for name in names):  # fillers are blank in any font
             return (
                 f"{said}: install a Korean font, e.g. fonts-nanum (Debian), Noto Sans CJK or NanumGothic "
                 "(macOS and Windows have one)"
@@ -67,11 +68,11 @@ def choose_fonts(text: str) -> FontChoice:
     for family in _in_order(installed_families()):
         held = {character for character in wanted if ord(character) in _code_points(family)}
         shown = {character for character in held if character == " " or _has_outline(family, character)}
-        if shown:
+        if shown or family == BASE_FAMILY:
             families.append(family)
             blank |= held - shown  # matplotlib takes the first font that has a character, even if it shows nothing
             wanted -= held
-    return FontChoice(tuple(families) or (BASE_FAMILY,), tuple(sorted(wanted | blank)))
+    return FontChoice(tuple(families), tuple(sorted(wanted | blank)))
 
 
 def visible(text: str, missing: Iterable[str] = ()) -> str:
@@ -111,7 +112,7 @@ def installed_families() -> set[str]:
 
 
 def _in_order(families: set[str]) -> list[str]:
-    first = [family for family in (BASE_FAMILY, *_PREFERRED) if family in families]
+    first = [BASE_FAMILY, *(family for family in _PREFERRED if family in families)]
     return first + sorted(family for family in families.difference(first) if not family.startswith(_NOT_FOR_TEXT))
 
 

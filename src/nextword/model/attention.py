@@ -99,7 +99,9 @@ def _rebuild(q_BHTC: Tensor, k_BKSC: Tensor, v_BKSC: Tensor, bias: Tensor | None
     scores_BHTS = q_BHTC @ k_BHSC.transpose(-1, -2) / math.sqrt(q_BHTC.shape[-1])
     scores_BHTS = scores_BHTS if bias is None else scores_BHTS + bias
     seen_BHTS = touch(tap, "hook_attn_scores", scores_BHTS)
-    pattern_BHTS = seen_BHTS.softmax(-1)
+    # A token that may look at nothing gathers nothing, as in the fused kernel; softmax alone would give NaN.
+    blind_BHT1 = (seen_BHTS == -math.inf).all(-1, keepdim=True)
+    pattern_BHTS = seen_BHTS.softmax(-1).masked_fill(blind_BHT1, 0.0)
     used_BHTS = touch(tap, "hook_pattern", pattern_BHTS)
     edited = seen_BHTS is not scores_BHTS or used_BHTS is not pattern_BHTS
     return used_BHTS @ v_BHSC if edited else None

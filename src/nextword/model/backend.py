@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from nextword.config import GPTConfig
-from nextword.errors import ConfigError, ModelFileError
+from nextword.errors import ConfigError, ContextOverflowError, ModelFileError, TextError
 from nextword.model.cache import KVCache
 from nextword.model.gpt import GPTModel
 from nextword.model.tap import Tap
@@ -91,8 +91,10 @@ class TorchBackend:
             Per chunk float32 logits, [V] or [T_new, V].
 
         Raises:
-            ContextOverflowError: A sequence becomes longer than its cache or the context.
+            ContextOverflowError: A sequence becomes longer than its cache or the context; no cache has grown then.
+            TextError: A chunk is empty, or holds an id that is not in the vocabulary.
         """
+        self._check(chunks, caches)
         device = self.model.token_embedding.weight.device
         results = []
         with torch.inference_mode():
@@ -105,6 +107,14 @@ class TorchBackend:
                 rows = rows_TV.float().cpu().numpy()
                 results.append(rows if logits == "all" else rows[-1])
         return results
+
+    def _check(self, chunks: Sequence[Sequence[int]], caches: Sequence[KVCache]) -> None:
+        for chunk, cache in zip(chunks, caches, strict=True):
+            room = min(cache.capacity, self.config.context_length)
+            if cache.length + len(chunk) > room:
+                raise ContextOverflowError(cache.length + len(chunk), room)
+            if not chunk or not 0 <= min(chunk) <= max(chunk) < self.config.vocab_size:
+                raise TextError(f"no tokens, or ids outside the vocabulary of {self.config.vocab_size}: {chunk[:8]}")
 
 
 def choose_device(device: str) -> str:

@@ -15,9 +15,15 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 _TOKEN_STYLES = ("cyan", "yellow")
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leaves a closed pipe to the command line, as everywhere else; rich would exit with code 1."""
+        raise BrokenPipeError
+
+
 def make_console(*, stderr: bool = False) -> Console:
-    """A console; NO_COLOR, pipes and the terminal's width are respected."""
-    return Console(stderr=stderr, highlight=False, file=sys.stderr if stderr else sys.stdout)
+    """A console; NO_COLOR, pipes and the terminal's width are respected, and `:smile:` stays as it is."""
+    return _Console(stderr=stderr, highlight=False, emoji=False, file=sys.stderr if stderr else sys.stdout)
 
 
 def visible(text: str) -> str:

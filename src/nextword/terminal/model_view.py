@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from nextword.config import GPTConfig
 from nextword.terminal.console import visible
@@ -53,9 +54,10 @@ def show_tokens(console: Console, pieces: Sequence[Piece], token_bytes: Sequence
     table.add_column("piece")
     table.add_column("bytes", style="dim")
     for place, (piece, data) in enumerate(zip(pieces, token_bytes, strict=True)):
-        part = f" [dim]{piece.part}/{piece.parts}[/dim]" if piece.parts > 1 else ""
-        shown = visible(piece.text).replace("[", "\\[")
-        table.add_row(str(place), str(piece.token_id), f"{shown}{part}", data.hex(" "))
+        shown = Text(visible(piece.text))
+        if piece.parts > 1:
+            shown.append(f" {piece.part}/{piece.parts}", style="dim")
+        table.add_row(str(place), str(piece.token_id), shown, data.hex(" "))
     console.print(table)
     characters = sum(len(piece.text) for piece in pieces if piece.part == 1)
     console.print(f"[dim]{len(pieces):,} tokens, {characters:,} characters[/dim]")

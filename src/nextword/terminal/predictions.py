@@ -61,7 +61,7 @@ def show_words(console: Console, prediction: WordPrediction) -> None:
 
 def show_steps(console: Console, prompt: str, predictions: Sequence[Prediction | WordPrediction]) -> None:
     """One line a step: the most probable continuation, its probability, and what came next after it."""
-    console.print(f"[bold]{_escape(prompt)}[/bold]")
+    console.print(Text(prompt, style="bold"))
     console.print()
     table = _table("taken", "probability", "", "instead")
     for number, prediction in enumerate(predictions, start=1):
@@ -95,7 +95,3 @@ def _word(text: str) -> Text:
     for character in visible(text):
         shown.append(character, style="dim" if character in "␣↵⇥␍" else "bold")
     return shown
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
 from nextword.terminal.console import visible
 from nextword.training import Event, Sampled, Started, Stepped, Validated
@@ -40,14 +42,15 @@ class TrainingView:
             case Stepped():
                 self._step(event)
             case Validated():
-                mark = "[green]best so far[/green]" if event.best else "[yellow]not better[/yellow]"
+                mark = "[green]best[/green]" if event.best else "[yellow]not better[/yellow]"
                 self._progress.console.print(
-                    f"[dim]{clock(event.seconds):>7}  step {event.step:,}[/dim]  held-out "
+                    f"[dim]{clock(event.seconds):>7}  step {event.step:,}[/dim]  "
                     f"[bold]{event.bits_per_byte:.4f}[/bold] bits/byte, "
-                    f"{event.nats_per_character:.4f} nats/character  {mark}"
+                    f"{event.nats_per_character:.4f} nats/character held out  {mark}"
                 )
             case Sampled():
-                self._progress.console.print(f"[dim]         {visible_line(event.text)}[/dim]", markup=True)
+                sample = Text(visible(event.text).replace("␣", " "), style="dim")
+                self._progress.console.print(Padding(sample, (0, 0, 0, 9)))
 
     def _start(self, event: Started) -> None:
         config, plan = event.config, event.plan
@@ -57,8 +60,8 @@ class TrainingView:
         )
         held_out = f"{event.validation_characters:,} held out" if event.validation_characters else "none held out"
         self._console.print(
-            f"[dim]text: {event.train_characters:,} characters ({event.train_tokens:,} tokens), {held_out}; "
-            f"batch {plan.batch_size}, learning rate {plan.learning_rate:g}, Ctrl-C stops and keeps the best[/dim]"
+            f"[dim]text: {event.train_characters:,} characters ({event.train_tokens:,} tokens), {held_out}\n"
+            f"batch {plan.batch_size}, learning rate {plan.learning_rate:g}; Ctrl-C stops and keeps the best[/dim]"
         )
         self._task = self._progress.add_task("", total=1.0, step=0, loss=float("nan"), rate=0.0, left="")
 
@@ -79,8 +82,3 @@ def clock(seconds: float) -> str:
     whole = int(max(0.0, min(seconds, 1e7)))
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
-
-
-def visible_line(text: str) -> str:
-    """A sample on one line, safe for markup."""
-    return visible(text).replace("␣", " ").replace("[", "\\[")

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tokenizers import Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ConfigError, ModelFileError, TextError
 from nextword.tokens import byte_level
+from nextword.tokens.description import Kind, check_added_tokens, check_changes, count_ids, kind_of, read_marks
 from nextword.tokens.pieces import Piece, group_pieces
 
 END_OF_TEXT = "<|endoftext|>"
 """The special token that stands before every document and ends it."""
-
-Kind = Literal["words", "characters", "bytes"]
-
-# A table with an entry per id must fit in memory; the largest published vocabularies have under a million.
-_MOST_IDS = 1 << 24
 
 
 class Tokenizer:
@@ -40,10 +36,12 @@ class Tokenizer:
         raw.encode_special_tokens = True  # the spelling of a special token in a text is plain text
         raw.no_truncation()  # a file may ask to cut or fill up every text: here nothing is dropped or added
         raw.no_padding()
-        self.kind: Kind = _kind_of(json.loads(raw.to_str()))
+        description = json.loads(raw.to_str())
+        self.kind: Kind = kind_of(description)
+        check_changes(description)
         if self.kind == "bytes":
             raw.model.dropout = None  # a training device: it would make the ids of a text random
-        self._vocab_size = _count_ids(raw.get_vocab(with_added_tokens=True), self.kind)
+        self._vocab_size = count_ids(raw.get_vocab(with_added_tokens=True), self.kind)
         self.bos_id = self._id_of(bos)
         self.eos_id = self._id_of(eos)
 
@@ -130,15 +128,15 @@ class Tokenizer:
             ModelFileError: The file is missing or is no tokenizer that nextword can run.
         """
         file = Path(path)
-        file = file / "tokenizer.json" if file.is_dir() else file
         try:
+            file = file / "tokenizer.json" if file.is_dir() else file
             text = file.read_text(encoding="utf-8")
+            settings = file.with_name("tokenizer_config.json")
+            marks = read_marks(settings) if settings.exists() else {}
         except FileNotFoundError:
             raise ModelFileError(f"{file} does not exist", hint="a model directory holds a tokenizer.json") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ModelFileError(f"{file} cannot be read: {error}") from None
-        settings = file.with_name("tokenizer_config.json")
-        marks = _read_marks(settings) if settings.exists() else {}
         return cls.from_json(text, source=str(file), **marks)
 
     @classmethod
@@ -156,6 +154,7 @@ class Tokenizer:
             reason = " ".join(str(error).split())
             raise ModelFileError(f"{source} is no valid tokenizer: {reason}") from None
         try:
+            check_added_tokens(raw, json.loads(text))
             return cls(raw, bos=bos, eos=eos)
         except ModelFileError as error:
             raise ModelFileError(f"{source}: {error.message}", hint=error.hint) from None
@@ -329,57 +328,3 @@ def _ids(words: Iterable[str]) -> dict[str, int]:
 def _word_level(ids: dict[str, int], unknown: str | None) -> models.WordLevel:
     # The library always has an unknown token; "" can be no entry, so that nothing maps to it.
     return models.WordLevel(ids, unk_token=unknown or "")
-
-
-def _kind_of(description: dict[str, Any]) -> Kind:
-    """Words, characters or bytes, read from the tokenizer's own description.
-
-    Raises:
-        ModelFileError: It is of another kind.
-    """
-    model, cutter = description["model"]["type"], description["pre_tokenizer"] or {"type": None}
-    if model == "BPE" and "ByteLevel" in (cutter["type"], (description["decoder"] or {}).get("type")):
-        return "bytes"
-    if model == "WordLevel" and cutter["type"] == "WhitespaceSplit":
-        return "words"
-    if model == "WordLevel" and cutter["type"] == "Split":
-        return "characters"
-    raise ModelFileError(
-        f"a {model} tokenizer with the pre-tokeniser {cutter['type']} is not supported",
-        hint="supported: byte-level BPE, words cut at white space, characters",
-    )
-
-
-def _count_ids(vocabulary: Mapping[str, int], kind: Kind) -> int:
-    """One more than the highest id.
-
-    Raises:
-        ModelFileError: The vocabulary is empty, two tokens share an id, or an id is out of all proportion.
-    """
-    if not vocabulary or (kind != "bytes" and "" in vocabulary):
-        raise ModelFileError("the vocabulary is empty" if not vocabulary else "the vocabulary has an empty token")
-    if len(set(vocabulary.values())) < len(vocabulary):
-        raise ModelFileError("two tokens of the vocabulary have the same id")
-    highest = max(vocabulary.values())
-    if highest >= _MOST_IDS:
-        raise ModelFileError(f"the vocabulary has the id {highest}, at most {_MOST_IDS - 1} is supported")
-    return highest + 1
-
-
-def _read_marks(settings: Path) -> dict[str, str]:
-    """`bos` and `eos` as a tokenizer_config.json names them."""
-    try:
-        values = json.loads(settings.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{settings} cannot be read: {error}") from None
-    if not isinstance(values, dict):
-        raise ModelFileError(f"{settings} should hold a JSON object, found {type(values).__name__}")
-    marks = {}
-    for name in ("bos", "eos"):
-        token = values.get(f"{name}_token")
-        token = token.get("content", token) if isinstance(token, dict) else token
-        if token is not None and not isinstance(token, str):
-            raise ModelFileError(f"{settings}: {name}_token should be a string, found {type(token).__name__}")
-        if token is not None:
-            marks[name] = token
-    return marks

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from nextword.errors import ModelFileError
 from nextword.files.atomic import replace_directory
@@ -27,6 +27,8 @@ class RunState:
     """Training time so far."""
     best_nats: float | None = None
     best_step: int = 0
+    next_evaluation: float = 0.0
+    """Share of the run at which the held-out text is looked at next."""
     validations: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     """Plan and seed; a run only goes on with the ones it began with."""
@@ -56,9 +58,12 @@ def save_checkpoint(
         for name, value in values.items()
     }
     with replace_directory(path) as fresh:
-        save_file(model, fresh / "model.safetensors")
-        save_file(best, fresh / "best.safetensors")
-        save_file({**moments, "rng": torch.get_rng_state()}, fresh / "optimizer.safetensors")
+        tensors = (model, best, {**moments, "rng": torch.get_rng_state()})
+        for kind, values in zip(_KINDS, tensors, strict=True):
+            try:
+                save_file(values, fresh / f"{kind}.safetensors")
+            except SafetensorError as error:
+                raise ModelFileError(f"cannot write {path}: {error}") from None
         (fresh / "tokenizer.json").write_text(tokenizer_json, encoding="utf-8")
         (fresh / "state.json").write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
 
@@ -73,7 +78,8 @@ def load_checkpoint(path: Path) -> tuple[RunState, dict[str, dict[str, torch.Ten
         raise ModelFileError(f"there is no checkpoint at {path}", hint="start without --resume")
     try:
         state = RunState(**json.loads((path / "state.json").read_text(encoding="utf-8")))
-        tensors = {kind: load_file(path / f"{kind}.safetensors") for kind in _KINDS}
+        # Read, not mapped: Windows replaces no directory that has mapped files.
+        tensors = {kind: load((path / f"{kind}.safetensors").read_bytes()) for kind in _KINDS}
         return state, tensors, (path / "tokenizer.json").read_text(encoding="utf-8")
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise ModelFileError(f"the checkpoint {path} is damaged: {error}", hint="start without --resume") from None

@@ -16,7 +16,7 @@ from types import FrameType
 import torch
 import torch.nn.functional as F
 
-from nextword.errors import NextwordError
+from nextword.errors import ModelFileError, NextwordError
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
 from nextword.training.checkpoint import RunState, load_checkpoint, restore_optimizer, save_checkpoint
@@ -27,7 +27,7 @@ from nextword.training.optimizer import make_optimizer, start_from_zero
 from nextword.training.plan import Plan
 
 CHECKPOINT_SECONDS = 60.0
-EVALUATION_EVERY = 0.05
+EVALUATION_EVERY = 0.1
 """Share of the run between two looks at the held-out text, unless looking takes long."""
 EVALUATION_COST = 0.1
 """At most this share of the time goes into looking at held-out text (and one look at the end)."""
@@ -63,8 +63,10 @@ class Trainer:
     ) -> None:
         self.model = model
         self.plan = plan
-        text = hashlib.sha256(train.tokens.tobytes()).hexdigest()
-        self.state = RunState(settings={"plan": asdict(plan), "seed": seed, "text": text})
+        texts = {"text": train, "held-out text": validation}
+        hashes = {name: hashlib.sha256(text.tokens.tobytes()).hexdigest() for name, text in texts.items() if text}
+        settings = {"plan": asdict(plan), "seed": seed, **dict.fromkeys(texts), **hashes}
+        self.state = RunState(settings=settings, next_evaluation=EVALUATION_EVERY)
         self.stopped = False
         """Whether Ctrl-C ended the run."""
         self._tokenizer = tokenizer
@@ -79,7 +81,6 @@ class Trainer:
         self._best = self._weights()
         self._loss = math.nan
         self._evaluation_seconds = 0.0
-        self._next_evaluation = EVALUATION_EVERY
 
     def resume(self, path: Path) -> None:
         """Goes on from a checkpoint.
@@ -89,15 +90,19 @@ class Trainer:
             NextwordError: It belongs to a run with other settings.
         """
         state, tensors, _ = load_checkpoint(path)
-        if state.settings != self.state.settings:
-            changed = [name for name, value in self.state.settings.items() if state.settings.get(name) != value]
+        changed = [name for name, value in self.state.settings.items() if state.settings.get(name, value) != value]
+        if changed:
             raise NextwordError(
                 f"the checkpoint {path} was made with another {' and '.join(changed)}", hint="start without --resume"
             )
+        try:
+            self.model.load_weights(tensors["best"])  # shows that they fit
+            self.model.load_weights(tensors["model"])
+            restore_optimizer(self._optimizer, tensors["optimizer"])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise ModelFileError(f"the checkpoint {path} is damaged: {error}", hint="start without --resume") from None
         self.state = state
-        self.model.load_weights(tensors["model"])
         self._best = tensors["best"]
-        restore_optimizer(self._optimizer, tensors["optimizer"])
 
     def run(self) -> None:
         """Trains to the end of the plan, or until Ctrl-C; then the model holds the best weights seen.
@@ -117,14 +122,14 @@ class Trainer:
         with _ctrl_c_sets(self):
             while (progress := self._progress()) < 1 and not self.stopped:
                 self._step(progress)
-                now = time.monotonic()
+                now = max(time.monotonic(), began + 1e-3)  # a coarse clock may not have moved yet
                 self.state.step += 1
                 self.state.seconds = earlier + now - began
                 rate = (self.state.step - first_step) * self._batches.tokens_per_step / (now - began)
                 done = self._progress()
                 left = self._seconds_left(done)
                 self._watch(Stepped(self.state.step, min(1.0, done), self._loss, rate, left))
-                if self._validation and self._next_evaluation <= done < 1:
+                if self._validation and self.state.next_evaluation <= done < 1:
                     self._validate()
                 if self._checkpoint and now - last_save >= CHECKPOINT_SECONDS:
                     self.save()
@@ -184,8 +189,17 @@ class Trainer:
         loss = evaluate(self.model, self._validation)
         self._evaluation_seconds = time.monotonic() - began
         done = self._progress()
-        cost = self._evaluation_seconds * done / self.state.seconds  # as a share of the run
-        self._next_evaluation = done + max(EVALUATION_EVERY, cost / EVALUATION_COST)
+        if not math.isfinite(loss.nats):
+            raise NextwordError(
+                f"the held-out loss became {loss.nats} at step {self.state.step}", hint="try a smaller --learning-rate"
+            )
+        if self.plan.seconds is None and self.plan.steps is not None:
+            # The same looks on every machine; a token costs three times as much to learn as to score.
+            learned = 3 * self.plan.steps * self._batches.tokens_per_step
+            cost = len(self._validation.tokens) / learned
+        else:
+            cost = self._evaluation_seconds * done / self.state.seconds  # as a share of the run
+        self.state.next_evaluation = done + max(EVALUATION_EVERY, cost / EVALUATION_COST)
         best = self.state.best_nats is None or loss.nats < self.state.best_nats
         if best:
             self.state.best_nats, self.state.best_step = loss.nats, self.state.step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-from nextword.errors import ConfigError, NextwordError
+from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.files.bundle import require_writable
 from nextword.language_model import LanguageModel
 from nextword.model import GPTModel
@@ -51,7 +52,7 @@ def train(
     paths: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    minutes: float | None = 2.0,
+    minutes: float | None = None,
     steps: int | None = None,
     preset: str | None = None,
     validation: float | str | Path | None = 0.1,
@@ -75,8 +76,8 @@ def train(
     Args:
         paths: Files and directories (.txt, .md); each file is a document.
         out: Where the model goes. While training, the state is kept beside it in `OUT.checkpoint`.
-        minutes: From the call to the model on disk; None only with `steps`.
-        steps: Optimizer steps; with it the run does not depend on the machine's speed.
+        minutes: From the call to the model on disk; None is 2, or no bound if `steps` is given.
+        steps: Optimizer steps; with it, and without `minutes`, the run does not depend on the machine's speed.
         preset: `tiny`, `small`, `medium` or `large`.
         validation: The share of every document, at its end, that is held out; or a file or directory; or None.
         encoding: Of the files; None is UTF-8.
@@ -99,9 +100,11 @@ def train(
         NextwordError: The loss is not finite any more, or the run was stopped before its first step.
     """
     began = time.monotonic() if started is None else started
-    _check(minutes, steps, precision)
+    minutes = 2.0 if minutes is None and steps is None else minutes
+    _check_counts(steps=steps, vocab_size=vocab_size, context_length=context_length, batch_size=batch_size)
+    _check(minutes, learning_rate, precision, seed)
     out = Path(out)
-    require_writable(out)
+    _check_place(out)
     place = choose_device(device)
     sources = [paths] if isinstance(paths, str | Path) else list(paths)
     train_documents, held_out = _split(read_documents(sources, encoding), validation, encoding)
@@ -110,7 +113,19 @@ def train(
     if resume:
         state, _, tokenizer_json = load_checkpoint(kept)
         tokenizer = Tokenizer.from_json(tokenizer_json, bos=END_OF_TEXT, eos=END_OF_TEXT)
-        plan, seed = Plan(**state.settings["plan"]), int(state.settings["seed"])
+        plan = _resumed_plan(
+            kept,
+            state.settings,
+            {
+                "preset": preset,
+                "steps": steps,
+                "context_length": context_length,
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+                "dropout": dropout or None,
+            },
+        )
+        seed = int(state.settings["seed"])
     else:
         text_bytes = sum(len(document.text.encode()) for document in train_documents)
         tokenizer = Tokenizer.train_bpe(
@@ -131,6 +146,11 @@ def train(
             steps=steps,
             seconds=None,
         )
+    if len(train_text.tokens) <= plan.context_length:
+        raise ConfigError(
+            f"context_length is {plan.context_length}, the text to learn from has only {len(train_text.tokens)} tokens",
+            hint="give more text, hold out less of it, or choose a shorter context",
+        )
     validation_text = TokenizedText.from_documents(held_out, tokenizer) if held_out else None
 
     with torch.random.fork_rng(devices=[]):
@@ -141,7 +161,8 @@ def train(
 
         def sample(step: int) -> None:
             if watch is not None:
-                opening = (held_out or train_documents)[0].text.lstrip()[:24]
+                openings = (document.text.strip()[:24] for document in (*held_out, *train_documents))
+                opening = next(text for text in openings if text)
                 writer = LanguageModel.from_model(model, tokenizer)
                 watch(Sampled(step, str(writer.generate(opening, 40, seed=0))))
                 model.train()
@@ -173,15 +194,48 @@ def train(
     return TrainingRun(lm, out, plan, state.step, state.seconds, tuple(state.validations), trainer.stopped)
 
 
-def _check(minutes: float | None, steps: int | None, precision: str) -> None:
-    if minutes is None and steps is None:
-        raise ConfigError("minutes and steps are both None", hint="give one of them")
-    if minutes is not None and not 0 < minutes < math.inf:
-        raise ConfigError(f"minutes is {minutes}, it must be above 0")
-    if steps is not None and steps < 1:
-        raise ConfigError(f"steps is {steps}, it must be at least 1")
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}, it must be at least 1")
+
+
+def _check(minutes: float | None, learning_rate: float | None, precision: str, seed: int) -> None:
+    for name, value in {"minutes": minutes, "learning_rate": learning_rate}.items():
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(f"{name} is {value}, it must be above 0 and finite")
     if precision not in ("float32", "bfloat16"):
         raise ConfigError(f"precision is {precision!r}, it must be float32 or bfloat16")
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"seed is {seed}, it must be 0 or more and below 2**63")
+
+
+def _check_place(out: Path) -> None:
+    """Refuses, before any work is done, a place where no model can be written."""
+    require_writable(out)
+    if out.resolve() == Path.cwd():
+        raise ConfigError(f"out is {out}, the current directory", hint="give the model a directory of its own")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent):
+            pass
+    except OSError as error:
+        raise ModelFileError(f"cannot write {out}: {error.strerror}") from None
+
+
+def _resumed_plan(kept: Path, settings: dict[str, Any], given: dict[str, Any]) -> Plan:
+    """The plan of the run that goes on; a setting that is given again must be the same."""
+    try:
+        plan = Plan(**settings["plan"])
+    except (KeyError, TypeError) as error:
+        raise ModelFileError(f"the checkpoint {kept} is damaged: {error}", hint="start without --resume") from None
+    for name, value in given.items():
+        if value is not None and value != getattr(plan, name):
+            raise ConfigError(
+                f"{name} is {value}, the run that goes on has {getattr(plan, name)}",
+                hint="leave it out, or start without --resume",
+            )
+    return plan
 
 
 def _split(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +39,15 @@ def read_documents(paths: Iterable[str | Path], encoding: str | None = None) -> 
 
 
 def _files(path: Path) -> list[Path]:
-    if not path.exists():
+    try:
+        exists, directory = path.exists(), path.is_dir()
+    except OSError as error:  # a name that is too long, a directory that may not be entered
+        raise TextError(f"{path} cannot be read: {error.strerror}") from None
+    if not exists:
         raise TextError(f"{path} does not exist")
-    if not path.is_dir():
+    if not directory:
         return [path]
-    files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     if not files:
         raise TextError(f"{path} holds no text files", hint=f"files ending in {' or '.join(SUFFIXES)} are read")
     return files
@@ -54,13 +59,16 @@ def _read(path: Path, encoding: str | None) -> Document:
     except OSError as error:
         raise TextError(f"{path} cannot be read: {error.strerror}") from None
     try:
-        text = data.decode(encoding or "utf-8-sig")
-    except LookupError:
-        raise ConfigError(f"there is no encoding {encoding!r}", hint="for example utf-8, utf-16, cp949") from None
+        text = data.decode(encoding or "utf-8").removeprefix("\ufeff")
+        text.encode()
     except UnicodeDecodeError as error:
         raise _wrong_encoding(path, data, encoding or "UTF-8", error.start) from None
+    except UnicodeEncodeError as error:  # UTF-7 can spell it
+        raise TextError(f"{path} holds a lone surrogate at character {error.start:,}") from None
+    except (LookupError, ValueError):
+        raise ConfigError(f"there is no encoding {encoding!r}", hint="for example utf-8, utf-16, cp949") from None
     if encoding is None and text.count("\0") > len(text) // 10:
-        raise _wrong_encoding(path, data, "UTF-8", text.index("\0"))
+        raise _wrong_encoding(path, data, "UTF-8", data.index(0))
     text = text.replace("\r\n", "\n")
     if not text.strip():
         raise TextError(f"{path} is empty")
@@ -70,26 +78,36 @@ def _read(path: Path, encoding: str | None) -> Document:
 def _wrong_encoding(path: Path, data: bytes, expected: str, offset: int) -> TextError:
     guess = guess_encoding(data)
     hint = f"it looks like {guess}: --encoding {guess}" if guess else "name its encoding with --encoding, or repair it"
+    if expected != "UTF-8" and _decodes(data, "utf-8"):
+        hint = "it is UTF-8: leave --encoding out"
     return TextError(f"{path} is not {expected}: byte 0x{data[offset]:02X} at offset {offset:,}", hint=hint)
 
 
 def guess_encoding(data: bytes) -> str | None:
     """The most likely encoding of bytes that are not UTF-8, or None: damaged UTF-8, or no text at all."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     damaged = data.decode("utf-8", errors="ignore")
     if len(damaged.encode()) > 0.99 * len(data) and "\0" not in damaged:
         return None
-    candidates = [name for name in GUESSES if _plausible(data, name)]
-    if "cp949" in candidates and _hangul_share(data.decode("cp949")) > 0.5:
-        return "cp949"
-    from charset_normalizer import from_bytes
-
+    candidates = [name for name in GUESSES if _decodes(data, name)]
+    if "cp949" in candidates:
+        share = _common_hangul(data.decode("cp949")[:100_000])
+        if share > 0.5:
+            return "cp949"
+        if share < 0.1:  # Japanese, for one, looks like rare syllables only
+            candidates.remove("cp949")
+    try:
+        from charset_normalizer import from_bytes
+    except ModuleNotFoundError:  # it comes with the extra `train`
+        return None
     best = from_bytes(data[:100_000], cp_isolation=candidates).best() if candidates else None
     return None if best is None else best.encoding.replace("_", "-")
 
 
-def _plausible(data: bytes, encoding: str) -> bool:
+def _decodes(data: bytes, encoding: str) -> bool:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
@@ -97,7 +115,8 @@ def _plausible(data: bytes, encoding: str) -> bool:
     return "\0" not in text
 
 
-def _hangul_share(text: str) -> float:
-    """Share of Hangul syllables among the characters that are not ASCII."""
+def _common_hangul(text: str) -> float:
+    """Share of the 2,350 usual Hangul syllables (KS X 1001) among the characters that are not ASCII."""
     foreign = [character for character in text if ord(character) > 127]
-    return sum("가" <= character <= "힣" for character in foreign) / max(1, len(foreign))
+    usual = ("가" <= character <= "힣" and len(character.encode("euc_kr")) == 2 for character in foreign)
+    return sum(usual) / max(1, len(foreign))

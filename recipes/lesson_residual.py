@@ -1,0 +1,57 @@
+"""Measures what the lesson's residual costs: sublayers added to their normalised input, or to the residual stream.
+
+    python recipes/lesson_residual.py my.txt
+
+Trains the lesson's architecture (4 layers x 128, learned positions, LayerNorm, GELU) twice for each seed, the same but
+for `residual`, and prints the held-out loss. docs/lab-notes.md holds the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from nextword import GPTConfig, GPTModel, Tokenizer
+from nextword.config import Residual
+from nextword.training.data import TokenizedText, split_documents
+from nextword.training.evaluate import evaluate
+from nextword.training.loop import Trainer
+from nextword.training.plan import Plan
+from nextword.training.text import read_documents
+
+KINDS: tuple[Residual, ...] = ("normalized", "stream")
+
+
+def held_out_loss(path: Path, residual: Residual, layers: int, seed: int, steps: int) -> float:
+    """Nats per character after training."""
+    train, held_out = split_documents(read_documents([path]), 0.1)
+    tokenizer = Tokenizer.train_bpe([document.text for document in train], 1024)
+    train_text, held_out_text = (TokenizedText.from_documents(part, tokenizer) for part in (train, held_out))
+    plan = Plan("lesson", tokenizer.vocab_size, 64, 12, learning_rate=1e-3, dropout=0.0, steps=steps)
+    torch.manual_seed(seed)
+    config = GPTConfig.lesson(tokenizer.vocab_size, 128, 4, layers, 0.0, plan.context_length)
+    model = GPTModel.from_config(config.replace(residual=residual))
+    Trainer(model, tokenizer, train_text, held_out_text, plan, seed=seed).run()
+    return evaluate(model, held_out_text).nats_per_character
+
+
+def main() -> None:
+    """Reads the command line and prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("text", type=Path)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--seeds", type=int, default=2)
+    options = parser.parse_args()
+    print("layers  residual    nats per character, one figure a seed")
+    for layers in (4, 12):
+        for residual in KINDS:
+            losses = [
+                held_out_loss(options.text, residual, layers, seed, options.steps) for seed in range(options.seeds)
+            ]
+            print(f"{layers:6}  {residual:10}  {'  '.join(f'{loss:.4f}' for loss in losses)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

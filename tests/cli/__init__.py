@@ -1,0 +1,1 @@
+"""Tests of nextword.cli: the command line."""

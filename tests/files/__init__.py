@@ -1,0 +1,1 @@
+"""Tests of nextword.files: weights on disk <-> config, raw tensors and tokenizer."""

@@ -1,0 +1,1 @@
+"""Tests of nextword.terminal: what is drawn."""

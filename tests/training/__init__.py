@@ -1,0 +1,1 @@
+"""Tests of nextword.training: text -> weights."""

@@ -1,0 +1,330 @@
+"""`nextword.train`: from files of text to a model on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import nextword
+from nextword.errors import ConfigError, ModelFileError, NextwordError, TextError
+from nextword.training import Event, Sampled, Started, Stepped, Validated, loop, train
+from tests.conftest import Trained
+from tests.training.corpus import FEW_STEPS, TEXT, write_text
+
+
+def test_a_text_that_repeats_itself_is_learned(trained: Trained) -> None:
+    losses = [look["nats_per_token"] for look in trained.run.validations]
+    assert losses[0] > 0.5
+    assert losses[-1] < 0.3 < math.log(trained.run.plan.vocab_size)
+    first = next(event for event in trained.events if isinstance(event, Stepped))
+    assert first.loss == pytest.approx(math.log(trained.run.plan.vocab_size), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "word"),
+    [
+        ("To be, or not to be, that is the", " question"),
+        ("The cat sat on the", " mat"),
+        ("나는 오늘", " 학교에"),
+        ("한국의 수도는", " 서울이다"),
+    ],
+)
+def test_the_trained_model_knows_the_next_word(trained: Trained, prompt: str, word: str) -> None:
+    best = trained.run.model.predict(prompt, 1, unit="word")[0]
+    assert best.text == word
+    assert best.probability > 0.6
+
+
+def test_korean_is_streamed_in_whole_characters(trained: Trained) -> None:
+    pieces = list(trained.run.model.stream("나는", 40, temperature=0))
+    assert "\ufffd" not in "".join(pieces)
+    assert "".join(pieces).startswith(" 오늘 학교에 가서 친구를 만났다. ")
+    assert all(len(piece) >= 1 for piece in pieces)
+
+
+def test_the_saved_model_is_the_best_one(trained: Trained) -> None:
+    best = min(look["nats_per_character"] for look in trained.run.validations)
+    lm = nextword.load(trained.path)
+    held_out = TEXT[int(len(TEXT) * 0.9) :]
+    assert lm.score(held_out).nats_per_character == pytest.approx(best, rel=0.02)
+    assert [lm.model.weights()[name].equal(weight) for name, weight in trained.run.model.model.weights().items()]
+
+
+def test_what_is_told_while_training_is_in_order_and_true(trained: Trained) -> None:
+    events, run = trained.events, trained.run
+    assert isinstance(start := events[0], Started)
+    assert (start.plan, start.config) == (run.plan, run.model.config)
+    assert start.train_characters == int(len(TEXT) * 0.9)
+    assert start.train_characters + start.validation_characters == len(TEXT)
+    assert [event.step for event in events if isinstance(event, Stepped)] == list(range(1, 81))
+    assert isinstance(events[-1], Sampled)
+    assert isinstance(events[-2], Validated)
+    assert [event.step for event in events if isinstance(event, Validated)] == [
+        event.step for event in events if isinstance(event, Sampled)
+    ]
+    assert run.steps == 80
+    assert not run.stopped
+
+
+def test_the_bundle_opens_in_transformers_and_gives_the_same_logits(trained: Trained) -> None:
+    transformers = pytest.importorskip("transformers")
+    twin = transformers.AutoModelForCausalLM.from_pretrained(trained.path, attn_implementation="eager").eval()
+    ids = torch.tensor([trained.run.model.tokenizer.encode("나는 오늘 학교에 가서 The cat sat")])
+    with torch.inference_mode():
+        assert torch.allclose(twin(ids).logits, trained.run.model.model(ids), atol=1e-4)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(trained.path)
+    assert tokenizer.encode("한국의 수도는", add_special_tokens=False) == trained.run.model.tokenizer.encode("한국의 수도는")
+
+
+def test_the_provenance_says_where_the_model_comes_from(trained: Trained) -> None:
+    about = json.loads((trained.run.out / "nextword.json").read_text(encoding="utf-8"))["provenance"]
+    learned = TEXT[: int(len(TEXT) * 0.9)]
+    assert about["text"]["sha256"] == hashlib.sha256(learned.encode()).hexdigest()
+    assert about["text"]["characters"] == len(learned)
+    assert about["text"]["bytes"] == len(learned.encode())
+    assert about["text"]["documents"] == ["text.txt"]
+    assert about["validations"] == list(trained.run.validations)
+    assert about["plan"]["steps"] == about["steps"] == 80
+    assert about["plan"]["seconds"] is None
+    assert (about["seed"], about["stopped_early"]) == (0, False)
+    assert about == trained.run.model.provenance == nextword.load(trained.path).provenance
+    card = (trained.run.out / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("# four sentences\n")
+    assert f"{min(look['nats_per_character'] for look in trained.run.validations):.4f} nats per character" in card
+
+
+def test_nothing_but_the_model_is_left(trained: Trained) -> None:
+    assert sorted(path.name for path in trained.run.out.parent.iterdir()) == ["four sentences", "text.txt"]
+
+
+def test_two_runs_give_the_same_model_and_leave_torchs_random_state_alone(tmp_path: Path) -> None:
+    text = write_text(tmp_path)
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    logs: list[list[Event]] = [[], []]
+    runs = []
+    for number, log in enumerate(logs):
+        runs.append(train(text, tmp_path / str(number), watch=log.append, dropout=0.1, seed=7, **FEW_STEPS))
+        assert torch.equal(torch.get_rng_state(), before)
+        torch.rand(3)
+        before = torch.get_rng_state()
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in "01"]
+    assert files[0] == files[1]
+    assert [e.loss for e in logs[0] if isinstance(e, Stepped)] == [e.loss for e in logs[1] if isinstance(e, Stepped)]
+    assert [e.text for e in logs[0] if isinstance(e, Sampled)] == [e.text for e in logs[1] if isinstance(e, Sampled)]
+    assert runs[0].plan.seconds is None
+
+
+def test_several_files_and_directories_are_documents(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    texts = [write_text(tmp_path / "more", TEXT[:600], "b.txt"), write_text(tmp_path, TEXT[600:1200], "a.txt")]
+    run = train([tmp_path / "more", texts[1]], tmp_path / "out", **FEW_STEPS)
+    assert run.model.provenance["text"]["documents"] == ["b.txt", "a.txt"]
+    assert run.model.provenance["text"]["characters"] == 2 * 540
+    assert run.model.provenance["validation_characters"] == 2 * 60
+
+
+def test_held_out_text_may_be_none_or_a_file(tmp_path: Path) -> None:
+    text, other = write_text(tmp_path), write_text(tmp_path, TEXT[:333], "other.txt")
+    run = train(text, tmp_path / "none", validation=None, **FEW_STEPS)
+    assert run.validations == ()
+    assert run.model.provenance["text"]["characters"] == len(TEXT)
+    assert "No text was held out" in (tmp_path / "none" / "README.md").read_text(encoding="utf-8")
+    run = train(text, tmp_path / "file", validation=other, **FEW_STEPS)
+    assert run.model.provenance["text"]["characters"] == len(TEXT)
+    assert run.model.provenance["validation_characters"] == 333
+    assert len(run.validations) >= 1
+
+
+def test_a_text_whose_tail_is_blank_can_be_trained_on(tmp_path: Path) -> None:
+    text, log = write_text(tmp_path, TEXT[:900] + "\n" * 200), list[Event]()
+    train(text, tmp_path / "out", watch=log.append, **FEW_STEPS)
+    samples = [event.text for event in log if isinstance(event, Sampled)]
+    assert samples
+    assert all(sample.startswith("The cat sat on the mat. ") for sample in samples)
+
+
+def test_two_hundred_characters_are_enough(tmp_path: Path) -> None:
+    run = train(write_text(tmp_path, TEXT[:200]), tmp_path / "out", steps=2)
+    assert run.plan.preset == "tiny"
+    assert run.plan.context_length == 4
+    assert nextword.load(tmp_path / "out").predict("The cat", 1)[0].probability > 0
+
+
+def test_the_time_is_kept_and_the_model_is_there(tmp_path: Path) -> None:
+    run = train(write_text(tmp_path), tmp_path / "out", minutes=0.05, preset="tiny", context_length=16, batch_size=2)
+    assert run.plan.seconds is not None
+    assert 1.0 <= run.plan.seconds < 3.0  # of which one is kept back for writing
+    assert run.seconds < 60
+    assert run.plan.steps is None
+    assert nextword.load(tmp_path / "out").config == run.model.config
+
+
+def test_two_minutes_are_meant_where_nothing_is_said_and_steps_know_no_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StartedError(Exception):
+        pass
+
+    def stop(event: Event) -> None:
+        assert isinstance(event, Started)
+        raise StartedError(event.plan.seconds, event.plan.steps)
+
+    text = write_text(tmp_path)
+    with pytest.raises(StartedError) as caught:
+        train(text, tmp_path / "out", preset="tiny", watch=stop)
+    seconds, steps = caught.value.args
+    assert 60 < seconds < 120
+    assert steps is None
+    with pytest.raises(StartedError) as caught:
+        train(text, tmp_path / "out", preset="tiny", steps=5, watch=stop)
+    assert caught.value.args == (None, 5)
+
+
+def test_the_loss_that_is_no_number_leaves_no_model(tmp_path: Path) -> None:
+    with pytest.raises(NextwordError, match=r"the loss became nan at step \d+"):
+        train(write_text(tmp_path), tmp_path / "out", learning_rate=1e9, **{**FEW_STEPS, "steps": 30})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"minutes": 0}, ConfigError, "minutes is 0, it must be above 0 and finite"),
+        ({"minutes": -1.5}, ConfigError, "minutes is -1.5"),
+        ({"minutes": math.nan}, ConfigError, "minutes is nan"),
+        ({"minutes": math.inf}, ConfigError, "minutes is inf"),
+        ({"steps": 0}, ConfigError, "steps is 0, it must be at least 1"),
+        ({"batch_size": 0}, ConfigError, "batch_size is 0, it must be at least 1"),
+        ({"batch_size": -1}, ConfigError, "batch_size is -1"),
+        ({"context_length": 0}, ConfigError, "context_length is 0"),
+        ({"context_length": 100_000}, ConfigError, "context_length is 100000, the text to learn from has only"),
+        ({"vocab_size": 0}, ConfigError, "vocab_size is 0"),
+        ({"vocab_size": 200}, ConfigError, "vocab_size is 200, byte-level BPE needs at least 257"),
+        ({"learning_rate": 0.0}, ConfigError, "learning_rate is 0.0, it must be above 0 and finite"),
+        ({"learning_rate": -1e-3}, ConfigError, "learning_rate is -0.001"),
+        ({"learning_rate": math.nan}, ConfigError, "learning_rate is nan"),
+        ({"dropout": 1.0}, ConfigError, "dropout is 1.0"),
+        ({"precision": "int8"}, ConfigError, "precision is 'int8', it must be float32 or bfloat16"),
+        ({"seed": -1}, ConfigError, "seed is -1, it must be 0 or more"),
+        ({"seed": 2**63}, ConfigError, "seed is 9223372036854775808"),
+        ({"device": "abacus"}, ConfigError, "device 'abacus' is not available here"),
+        ({"preset": "huge"}, ConfigError, "there is no preset 'huge'"),
+        ({"validation": 0.0}, ConfigError, "validation is 0.0, a share lies between 0 and 1"),
+        ({"validation": 1.0}, ConfigError, "validation is 1.0"),
+        ({"validation": 1.5}, ConfigError, "validation is 1.5"),
+        ({"validation": 0.9999}, ConfigError, "the text to learn from has only"),
+        ({"validation": "abc"}, TextError, "abc does not exist"),
+        ({"encoding": "klingon"}, ConfigError, "there is no encoding 'klingon'"),
+        ({"encoding": "ascii"}, TextError, "is not ascii: byte 0xEB"),
+        ({"resume": True}, ModelFileError, "there is no checkpoint at"),
+    ],
+    ids=lambda value: "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
+)
+def test_wrong_settings_are_refused_before_anything_is_trained(
+    tmp_path: Path, settings: dict[str, Any], error: type[NextwordError], message: str
+) -> None:
+    log: list[Event] = []
+    with pytest.raises(error) as caught:
+        train(write_text(tmp_path), tmp_path / "out", watch=log.append, **{**FEW_STEPS, **settings})
+    assert message in caught.value.message
+    assert log == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
+
+
+def test_too_little_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match="^199 characters are too little to learn from"):
+        train(write_text(tmp_path, TEXT[:199]), tmp_path / "out", **FEW_STEPS)
+
+
+@pytest.mark.parametrize("out", ["full", "text.txt", "text.txt/below", "."])
+def test_a_place_that_is_no_models_is_refused_before_training_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    text, log = write_text(tmp_path), list[Event]()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "diary.txt").write_text("private", encoding="utf-8")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises((ModelFileError, ConfigError)) as caught:
+        train(text, tmp_path / out if out != "." else out, watch=log.append, **FEW_STEPS)
+    assert out in caught.value.message
+    assert log == []
+    assert (tmp_path / "full" / "diary.txt").read_text(encoding="utf-8") == "private"
+    assert text.read_text(encoding="utf-8") == TEXT
+
+
+def test_a_model_that_is_there_is_replaced_and_an_empty_directory_is_filled(tmp_path: Path) -> None:
+    text = write_text(tmp_path)
+    (tmp_path / "out").mkdir()
+    train(text, tmp_path / "out", **FEW_STEPS)
+    first = (tmp_path / "out" / "model.safetensors").read_bytes()
+    train(text, tmp_path / "out", seed=1, **FEW_STEPS)
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() != first
+    train(text, tmp_path / "deep" / "er" / "out", **FEW_STEPS)
+    assert (tmp_path / "deep" / "er" / "out" / "model.safetensors").read_bytes() == first
+
+
+class BrokenOffError(Exception):
+    """Ends a run between two steps."""
+
+
+@pytest.fixture
+def broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The text of a run to `tmp_path/out` that was broken off in its third step of four."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+
+    def end(event: Event) -> None:
+        if isinstance(event, Stepped) and event.step == 3:
+            raise BrokenOffError
+
+    text = write_text(tmp_path)
+    with pytest.raises(BrokenOffError):
+        train(text, tmp_path / "out", watch=end, **FEW_STEPS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.checkpoint", "text.txt"]
+    return text
+
+
+def test_a_run_goes_on_with_the_settings_it_began_with(broken_off: Path) -> None:
+    whole = train(broken_off, broken_off.with_name("whole"), **FEW_STEPS)
+    resumed = train(broken_off, broken_off.with_name("out"), resume=True)
+    weights = [(run.out / "model.safetensors").read_bytes() for run in (whole, resumed)]
+    assert weights[0] == weights[1]
+    assert (resumed.plan, resumed.steps) == (whole.plan, 4)
+    assert not broken_off.with_name("out.checkpoint").exists()
+
+
+def test_a_run_goes_on_with_the_same_settings_given_again(broken_off: Path) -> None:
+    assert train(broken_off, broken_off.with_name("out"), resume=True, **FEW_STEPS).steps == 4
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("preset", "small"), ("steps", 9), ("context_length", 8), ("batch_size", 1), ("learning_rate", 0.1), ("dropout", 0.5)],
+)
+def test_a_run_does_not_go_on_with_another_setting(broken_off: Path, setting: str, value: Any) -> None:
+    settings = {**FEW_STEPS, setting: value}
+    with pytest.raises(ConfigError, match=f"^{setting} is {value}, the run that goes on has ") as caught:
+        train(broken_off, broken_off.with_name("out"), resume=True, **settings)
+    assert "--resume" in caught.value.hint
+    assert broken_off.with_name("out.checkpoint").exists()
+
+
+def test_a_run_does_not_go_on_with_another_text(broken_off: Path) -> None:
+    broken_off.write_text(TEXT + "One more sentence, and then another one.", encoding="utf-8")
+    with pytest.raises(NextwordError, match="was made with another text and held-out text"):
+        train(broken_off, broken_off.with_name("out"), resume=True)
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "state.json", "model.safetensors"])
+def test_a_run_does_not_go_on_from_a_damaged_checkpoint(broken_off: Path, file: str) -> None:
+    (broken_off.with_name("out.checkpoint") / file).write_bytes(b"{}")
+    with pytest.raises(ModelFileError):
+        train(broken_off, broken_off.with_name("out"), resume=True)
+    assert not broken_off.with_name("out").exists()
