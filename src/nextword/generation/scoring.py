@@ -87,7 +87,7 @@ def score_tokens(backend: Backend, tokenizer: Tokenizer, text: str, stride: int 
     logprobs: list[float] = []
     for start in range(0, len(row) - 1, stride):
         end = min(start + stride, len(row) - 1)
-        logprobs += _score_window(backend, row, max(0, end - context), start, end)
+        logprobs += _score_window(backend, row, max(0, start + stride - context), start, end)
     unscored: list[float | None] = [None] if tokenizer.bos_id is None else []
     return Score(tuple(ids), (*unscored, *logprobs), len(text), len(text.encode()))
 

@@ -181,8 +181,9 @@ class _Search:
 
     def _settled(self, top: int) -> bool:
         """No word outside the first `top` can overtake, and their order is fixed, whatever the unexplored mass does."""
-        ranked = sorted((word.probability for word in self.words.values()), reverse=True)[: top + 1]
-        ranked += [0.0] * (top + 1 - len(ranked))
+        if len(self.words) < top:
+            return False
+        ranked = [*sorted((word.probability for word in self.words.values()), reverse=True)[: top + 1], 0.0][: top + 1]
         return all(a - b > self.unexplored for a, b in itertools.pairwise(ranked))
 
     def _expand(self, negative: float, _: int, path: tuple[int, ...], data: bytes) -> None:
