@@ -123,6 +123,15 @@ def test_a_directory_that_is_no_model_is_left_alone(tmp_path: Path, files: dict[
     assert _alone(target)
 
 
+def test_a_model_with_other_files_beside_it_is_left_alone(model: Path) -> None:
+    (model / "notes.txt").write_text("mine")
+    before = content_of(model)
+    with pytest.raises(ModelFileError, match=r"also holds notes\.txt, which would be lost"):
+        write_bundle(model, NEW)
+    assert content_of(model) == before
+    assert _alone(model)
+
+
 def test_a_file_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("a file")
     with pytest.raises(ModelFileError, match="exists and is not a model"):

@@ -14,7 +14,6 @@ from nextword import GPTConfig, GPTModel, LanguageModel, Tokenizer
 from nextword.generation import Sampling
 from nextword.generation.backend import Logits
 from nextword.generation.context import window_start
-from nextword.model import TorchBackend
 from nextword.tokens.byte_level import BYTE_OF_STAND_IN
 from tests.oracle.cases import random_weights
 from tests.oracle.compare import torch_model
@@ -140,7 +139,3 @@ def write_uncached(model: GPTModel, ids: Sequence[int], count: int, sampling: Sa
             begin = window_start(len(tokens), context)
         tokens.append(sampling.draw(plain_logits(model, tokens[begin:]), tokens, rng))
     return tokens[prompt:]
-
-
-def backend_of(config: GPTConfig, seed: int = 0) -> TorchBackend:
-    return TorchBackend(random_model(config, seed))

@@ -68,15 +68,13 @@ def test_a_given_encoding_is_used_and_a_bom_is_no_text(tmp_path: Path, encoding:
     ],
     ids=["16", "16be-bom", "32", "16le", "16le-ascii", "16be-ascii", "cp949-5", "cp949-long", "shift-jis", "cp1252"],
 )
-def test_text_in_another_encoding_is_refused_and_its_name_is_hinted(
-    tmp_path: Path, data: bytes, encoding: str
-) -> None:
+def test_text_in_another_encoding_is_refused_and_its_name_is_hinted(tmp_path: Path, data: bytes, encoding: str) -> None:
     path = write(tmp_path, data)
     with pytest.raises(TextError, match=r"text\.txt is not UTF-8: byte 0x[0-9A-F]{2} at offset [\d,]+$") as caught:
         read_documents([path])
     hinted = caught.value.hint.rpartition("--encoding ")[2]
     assert hinted in encoding.split()
-    assert read(path, hinted) == data.decode(encoding.split()[-1]).lstrip("\ufeff")
+    assert read(path, hinted) == data.decode(encoding.rsplit(maxsplit=1)[-1]).lstrip("\ufeff")
 
 
 def test_the_offset_is_that_of_the_byte(tmp_path: Path) -> None:
@@ -153,7 +151,7 @@ def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
         with pytest.raises(TextError) as caught:
             read_documents([path])
         assert caught.value.message == f"{path} does not exist"
-    with pytest.raises(TextError, match="File name too long|does not exist"):
+    with pytest.raises(TextError, match=r"File name too long|does not exist"):
         read_documents(["a text instead of a path " * 20])
 
 
@@ -203,7 +201,7 @@ def test_a_line_of_two_megabytes_is_one_document(tmp_path: Path) -> None:
 
 
 def test_199_characters_are_too_little_and_200_are_enough() -> None:
-    with pytest.raises(TextError, match="^199 characters are too little") as caught:
+    with pytest.raises(TextError, match=r"^199 characters are too little") as caught:
         require_enough([Document("a", "가" * 100), Document("b", "b" * 99)])
     assert "200" in caught.value.hint
     require_enough([Document("a", "가" * 100), Document("b", "b" * 100)])

@@ -71,6 +71,7 @@ def _dispatch(arguments: list[str]) -> int:
         name="nextword",
         version=f"nextword {__version__}",
         help='The way from token input to the next word. `nextword "TEXT"` is `nextword predict "TEXT"`.',
+        suppress_keyboard_interrupt=False,  # `run` answers it
         help_epilogue="`--debug` with any command shows where an error came from.",
     )
     for order, (name, summary) in enumerate(COMMANDS.items()):

@@ -106,10 +106,13 @@ def _word_steps(
 ) -> tuple[Sequence[Prediction | WordPrediction], str]:
     predictions: list[WordPrediction] = []
     for _ in range(steps):
-        predictions.append(lm.predict(text, top, unit="word", overflow=cast(Any, overflow)))
-        if not predictions[-1][0].text:  # the end of the text
+        prediction = lm.predict(text, top, unit="word", overflow=cast(Any, overflow))
+        if not prediction:  # no word was found within the search's bounds
             break
-        text += predictions[-1][0].spelling
+        predictions.append(prediction)
+        if not prediction[0].text:  # the end of the text
+            break
+        text += prediction[0].spelling
     return predictions, text
 
 

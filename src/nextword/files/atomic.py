@@ -51,6 +51,8 @@ def replace_directory(path: Path) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no directories, and keeps their entries by itself
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

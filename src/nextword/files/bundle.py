@@ -23,6 +23,10 @@ from nextword.files.safetensors import RawTensor, check_tensors, read_json, read
 from nextword.tokens import Tokenizer
 
 FORMAT_VERSION = 1
+BUNDLE_FILES = {
+    *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "nextword.json", "README.md"),
+    *("generation_config.json", "special_tokens_map.json"),  # what transformers adds when it saves the same model
+}
 _DTYPE_WORDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -123,19 +127,19 @@ def require_writable(path: Path) -> None:
     Raises:
         ModelFileError: `path` is a file, or a directory with other things in it.
     """
-    if not _may_be_replaced(path):
-        raise ModelFileError(f"{path} exists and is not a model", hint="choose another directory")
-
-
-def _may_be_replaced(path: Path) -> bool:
-    """Nothing, a model or an empty directory. A config.json alone proves nothing: many programs have one."""
     try:
         if not path.exists():
-            return True
-        model = (path / "config.json").exists() and (path / "model.safetensors").exists()
-        return path.is_dir() and (model or not any(path.iterdir()))
+            return
+        names = {entry.name for entry in path.iterdir()} if path.is_dir() else {path.name}
     except OSError as error:
         raise ModelFileError(f"cannot write {path}: {error.strerror}") from None
+    # A config.json alone proves nothing: many programs have one.
+    if not path.is_dir() or (names and not {"config.json", "model.safetensors"} <= names):
+        raise ModelFileError(f"{path} exists and is not a model", hint="choose another directory")
+    if foreign := sorted(names - BUNDLE_FILES):
+        raise ModelFileError(
+            f"{path} also holds {foreign[0]}, which would be lost", hint="move it away, or choose another directory"
+        )
 
 
 def _check_vocabulary(path: Path, tokenizer: Tokenizer, config: GPTConfig) -> None:

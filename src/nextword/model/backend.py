@@ -130,7 +130,11 @@ def choose_device(device: str) -> str:
         available.append("mps")
     if device == "auto":
         return available[-1]
-    if device.split(":", maxsplit=1)[0] not in available:
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = "no device"
+    if kind not in available:
         raise ConfigError(f"device {device!r} is not available here", hint=f"available: {', '.join(available)}")
     return device
 

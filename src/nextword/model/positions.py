@@ -33,22 +33,23 @@ def inverse_frequencies(config: GPTConfig) -> Tensor:
 
 
 class Rotary:
-    """Tables of cosines and sines for every position, made once per precision and device."""
+    """Tables of cosines and sines, made once per precision and device for the positions that are reached."""
 
     def __init__(self, config: GPTConfig) -> None:
-        angles_TC = torch.outer(
-            torch.arange(config.context_length, dtype=torch.float64), inverse_frequencies(config)
-        )  # C here: one entry per rotating pair, head_dim / 2
-        self._cos, self._sin = angles_TC.cos(), angles_TC.sin()
+        self._frequencies = inverse_frequencies(config)
         self._interleaved = config.rope_layout == "interleaved"
         self._tables: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     def at(self, start: int, count: int, x: Tensor) -> Rotation:
         """The rotation of positions `start` to `start + count - 1`, for tensors of `x`'s precision and device."""
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        if (dtype, x.device) not in self._tables:
-            self._tables[dtype, x.device] = (self._cos.to(x.device, dtype), self._sin.to(x.device, dtype))
-        cos, sin = self._tables[dtype, x.device]
+        cos, sin = self._tables.get((dtype, x.device), (torch.empty(0), torch.empty(0)))
+        if len(cos) < start + count:
+            length = 1 << (start + count - 1).bit_length()  # the next power of two: seldom made anew
+            # One row a position, one column a rotating pair; angles in float64, whatever the model computes in.
+            angles = torch.outer(torch.arange(length, dtype=torch.float64), self._frequencies)
+            cos, sin = angles.cos().to(x.device, dtype), angles.sin().to(x.device, dtype)
+            self._tables[dtype, x.device] = (cos, sin)
         return Rotation(cos[start : start + count, None], sin[start : start + count, None], self._interleaved)
 
 

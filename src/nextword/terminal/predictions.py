@@ -64,12 +64,15 @@ def show_steps(console: Console, prompt: str, predictions: Sequence[Prediction |
     console.print(Text(prompt, style="bold"))
     console.print()
     table = _table("taken", "probability", "", "instead")
+    widest = max([5, *(_word(prediction[0].text).cell_len for prediction in predictions)])
+    room = console.width - len(str(len(predictions))) - widest - 31  # for the probability, the bar and the gaps
     for number, prediction in enumerate(predictions, start=1):
         first = prediction[0]
         others = Text("  ").join(
             _word(candidate.text).append(f" {percent(candidate.probability)}", style="dim")
             for candidate in prediction[1:4]
         )
+        others.truncate(max(10, room), overflow="ellipsis")
         table.add_row(str(number), _word(first.text), percent(first.probability), bar(first.probability, 10), others)
     console.print(table)
 

@@ -19,7 +19,7 @@ class TrainingView:
         self._progress = Progress(
             TextColumn("[dim]step[/dim] {task.fields[step]:,}"),
             BarColumn(bar_width=24),
-            TextColumn("[dim]loss[/dim] {task.fields[loss]:.3f}"),
+            TextColumn("[dim]loss[/dim] {task.fields[loss]}"),
             TextColumn("{task.fields[rate]:,.0f} [dim]tokens/s[/dim]"),
             TextColumn("{task.fields[left]} [dim]left[/dim]"),
             console=console,
@@ -28,11 +28,11 @@ class TrainingView:
         self._task: TaskID | None = None
 
     def __enter__(self) -> TrainingView:
-        self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._console.is_interactive:  # elsewhere no bar is drawn, and `stop` would print an empty line
+            self._progress.stop()
 
     def watch(self, event: Event) -> None:
         """Draws one event."""
@@ -42,11 +42,11 @@ class TrainingView:
             case Stepped():
                 self._step(event)
             case Validated():
-                mark = "[green]best[/green]" if event.best else "[yellow]not better[/yellow]"
+                mark = "[green]best[/green]" if event.best else "[yellow]worse[/yellow]"
                 self._progress.console.print(
-                    f"[dim]{clock(event.seconds):>7}  step {event.step:,}[/dim]  "
+                    f"[dim]{clock(event.seconds):>7}  step {event.step:,}[/dim]  held-out "
                     f"[bold]{event.bits_per_byte:.4f}[/bold] bits/byte, "
-                    f"{event.nats_per_character:.4f} nats/character held out  {mark}"
+                    f"{event.nats_per_character:.4f} nats/character  {mark}"
                 )
             case Sampled():
                 sample = Text(visible(event.text).replace("␣", " "), style="dim")
@@ -63,7 +63,9 @@ class TrainingView:
             f"[dim]text: {event.train_characters:,} characters ({event.train_tokens:,} tokens), {held_out}\n"
             f"batch {plan.batch_size}, learning rate {plan.learning_rate:g}; Ctrl-C stops and keeps the best[/dim]"
         )
-        self._task = self._progress.add_task("", total=1.0, step=0, loss=float("nan"), rate=0.0, left="")
+        if self._console.is_interactive:
+            self._progress.start()
+        self._task = self._progress.add_task("", total=1.0, step=0, loss="-", rate=0.0, left="")
 
     def _step(self, event: Stepped) -> None:
         if self._task is not None:
@@ -71,7 +73,7 @@ class TrainingView:
                 self._task,
                 completed=event.progress,
                 step=event.step,
-                loss=event.loss,
+                loss=f"{event.loss:.3f}",
                 rate=event.tokens_per_second,
                 left=clock(event.seconds_left),
             )

@@ -1,0 +1,63 @@
+"""Every command explains itself, and what needs no torch does not import it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from nextword import __version__
+from nextword.cli import COMMANDS
+from tests.cli.conftest import Call
+from tests.conftest import Trained
+
+OPTIONS = {
+    "predict": "--model --top --words --steps --temperature --top-k --top-p --min-p --overflow --device --json",
+    "generate": "--model --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop "
+    "--logprobs --overflow --device --json",
+    "train": "--out --minutes --steps --preset --validation --encoding --vocab-size --context-length --batch-size "
+    "--learning-rate --dropout --precision --seed --device --resume --json",
+    "info": "--json",
+    "tokenize": "--model --json",
+    "figure": "--out --model --device",
+}
+
+
+def test_the_overview_names_every_command(call: Call) -> None:
+    result = call("--help")
+    assert (result.code, result.err) == (0, "")
+    for name, summary in COMMANDS.items():
+        assert f"{name} " in result.out
+        assert summary in result.out
+    assert "--debug" in result.out
+    assert call("-h") == result
+    assert call() == result
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_explained(call: Call, command: str) -> None:
+    result = call(command, "--help")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith(f"Usage: nextword {command} ")
+    words = result.out.split()
+    assert [option for option in OPTIONS[command].split() if option not in words] == []
+    assert all(len(line) <= 80 for line in result.out.splitlines())
+
+
+def test_the_version(call: Call) -> None:
+    assert call("--version").out == f"nextword {__version__}\n"
+
+
+def test_help_tokenize_and_info_never_import_torch(trained: Trained) -> None:
+    code = (
+        "import sys; from nextword.cli import COMMANDS, run\n"
+        "codes = [run(['--help']), run(['--version'])] + [run([name, '--help']) for name in COMMANDS]\n"
+        "codes += [run(['tokenize', '한국', '-m', sys.argv[1]]), run(['info', sys.argv[1]]), run(['predict'])]\n"
+        "assert codes == [0] * (len(codes) - 1) + [2], codes\n"
+        "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules\n"
+    )
+    arguments = [sys.executable, "-X", "utf8", "-W", "error", "-c", code, trained.path]
+    result = subprocess.run(arguments, capture_output=True, text=True, encoding="utf-8", check=False, timeout=120)
+    assert (result.returncode, result.stderr.splitlines()[0][:6]) == (0, "error:")
+    assert "한국" in result.stdout

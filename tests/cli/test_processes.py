@@ -1,0 +1,67 @@
+"""Real processes: Ctrl-C, closed pipes, a full disk, raw bytes as arguments."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Trained
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals and pipes")
+
+
+def start(*arguments: str | bytes, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "error", "-m", "nextword", *arguments]
+    return subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, env=environment)
+
+
+def test_ctrl_c_while_writing_exits_with_130(trained: Trained) -> None:
+    process = start("generate", "나는", "-m", trained.path, "-n", "1000000", "--seed", "1")
+    assert process.stdout is not None
+    assert process.stdout.read(40).decode(errors="ignore").startswith("나는 오늘 학교에")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert out.endswith(b"\n")
+    assert err == b"\nstopped\n"
+
+
+@pytest.mark.parametrize("flags", [["generate", "나는", "-n", "3000", "--seed", "1"], ["나는", "--json", "-n", "350"]])
+def test_a_closed_pipe_is_no_error(trained: Trained, flags: list[str]) -> None:
+    with start(*flags, "-m", trained.path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(1)
+        process.stdout.close()  # as `head -1` does
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_a_pipe_that_nobody_reads_is_no_error_for_tables(trained: Trained) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start("나는", "-m", trained.path, stdout=writer)
+    os.close(writer)
+    assert process.communicate(timeout=120)[1] == b""
+    assert process.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_the_output_is_one_line(trained: Trained) -> None:
+    with Path("/dev/full").open("wb") as full:
+        process = start("info", trained.path, stdout=full.fileno())
+    assert process.communicate(timeout=120)[1] == b"error: No space left on device\n"
+    assert process.returncode == 2
+
+
+def test_arguments_that_are_no_utf8_are_refused_by_name(trained: Trained) -> None:
+    process = start("tokenize", b"hi \xff", "-m", trained.path)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (2, b"")
+    assert err.startswith(b"error: the text holds a lone surrogate, U+DCFF, at character 3\nhint: ")

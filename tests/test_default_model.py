@@ -1,0 +1,84 @@
+"""The model that ships: it is trained, it fits, and it knows what it was shown."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import nextword
+from nextword.language_model import DEFAULT_MODEL
+
+ENGLISH = "To be, or not to"
+KOREAN = "대한민국의 주권은"
+
+
+@pytest.fixture(scope="module")
+def lm() -> nextword.LanguageModel:
+    return nextword.load()
+
+
+def test_to_be_or_not_to_goes_on_with_be(lm: nextword.LanguageModel) -> None:
+    first, second = lm.predict(ENGLISH, top=2)
+    assert first.text == " be"
+    assert first.probability > 2 * second.probability
+
+
+def test_the_constitution_goes_on_with_its_true_next_word(lm: nextword.LanguageModel) -> None:
+    words = lm.predict(KOREAN, top=3, unit="word")
+    assert words[0].text == " 국민에게"  # article 1: 대한민국의 주권은 국민에게 있고
+    assert words[0].probability > words[1].probability + words.unexplored
+
+
+def test_it_is_trained_far_beyond_a_fresh_model_in_both_languages(lm: nextword.LanguageModel) -> None:
+    torch.manual_seed(0)
+    fresh = nextword.LanguageModel.from_model(nextword.GPTModel.from_config(lm.config), lm.tokenizer)
+    for text in (
+        "I pray you, sir, what news? The king is come from France, and all his men with him.",
+        "파일을 열려면 메뉴에서 열기를 누르십시오. 설정을 바꾸면 화면에 나타나는 모양이 달라집니다.",
+    ):
+        assert lm.score(text).bits_per_byte < 0.6 * fresh.score(text).bits_per_byte
+
+
+def test_the_card_and_provenance_tell_what_was_measured_per_language(lm: nextword.LanguageModel) -> None:
+    measured = lm.provenance["measured"]
+    assert {"English, held out (2 plays)", "Korean, held out", "Korean constitution (trained on)"} <= set(measured)
+    for name, figures in measured.items():
+        assert f"| {name} | {figures['bytes']:,} | {figures['bits_per_byte']:.3f} |" in lm.card
+        assert 0 < figures["bits_per_byte"] < 3
+    assert all(source["licence"] for source in lm.provenance["sources"].values())
+
+
+def test_it_is_small_enough_for_a_wheel_of_25_megabytes() -> None:
+    assert sum(file.stat().st_size for file in DEFAULT_MODEL.rglob("*") if file.is_file()) < 20_000_000
+
+
+def test_it_opens_in_transformers_as_it_is(lm: nextword.LanguageModel) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(DEFAULT_MODEL, dtype=torch.float32).eval()
+    ids = AutoTokenizer.from_pretrained(DEFAULT_MODEL)(KOREAN)["input_ids"]
+    assert ids == lm.tokenizer.encode(KOREAN)
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids])).logits[0, -1].numpy()
+    assert np.abs(logits - lm.predict(KOREAN).logits).max() < 5e-5
+
+
+@pytest.mark.parametrize("text", [ENGLISH, KOREAN])
+def test_the_command_predicts_from_any_directory(text: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nextword", text, "--top", "3"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=True)
+    assert "probability" in result.stdout
+    assert "%" in result.stdout
+
+
+def test_a_korean_stream_never_shows_half_a_character(lm: nextword.LanguageModel) -> None:
+    for seed in range(5):
+        stream = lm.stream("모든 국민은", max_new_tokens=40, seed=seed)
+        pieces = list(stream)
+        assert "\N{REPLACEMENT CHARACTER}" not in "".join(pieces)
+        assert "".join(pieces) == stream.generation.text
