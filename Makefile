@@ -15,7 +15,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(PINS) PIP_BUILD_CONSTRAI
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test test-slow check wheel constraints clean
+.PHONY: help run setup test check wheel constraints clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,9 +36,6 @@ setup: $(DEV_STAMP) ## install everything: every extra, the tests, the checks
 
 test: $(DEV_STAMP) ## run the tests (ARGS=tests/tokens for some of them)
 	$(BIN)/python -m pytest $(ARGS)
-
-test-slow: $(DEV_STAMP) ## run the tests marked slow
-	$(BIN)/python -m pytest -m slow $(ARGS)
 
 check: $(DEV_STAMP) ## lint, format, types, layering
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nextword.cli.generate import shown
 from tests.cli.conftest import Call
 from tests.conftest import Trained
 
@@ -70,3 +71,8 @@ def test_a_long_prompt_is_written_whole_and_the_cut_is_noted(call: Call, trained
 
 def test_markup_is_text(call: Call, trained: Trained) -> None:
     assert call("generate", "[bold]:smile:[/bold]", "-m", trained.path, "-n", "0").out == "[bold]:smile:[/bold]\n"
+
+
+def test_a_terminal_never_obeys_control_characters_that_a_pipe_gets_as_they_are() -> None:
+    assert shown("a\x1b[2Jb\n\t가", terminal=True) == "aU+001B[2Jb\n\t가"
+    assert shown("a\x1b[2Jb", terminal=False) == "a\x1b[2Jb"

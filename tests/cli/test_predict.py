@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
 from nextword.generation import Sampling
+from nextword.training import train
 from tests.cli.conftest import Call
 from tests.conftest import Trained
+from tests.training.corpus import FEW_STEPS, write_text
 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -61,7 +64,6 @@ def test_words_are_the_librarys_words(call: Call, trained: Trained) -> None:
 
 
 def test_token_steps_are_what_greedy_generation_writes(call: Call, trained: Trained) -> None:
-    # Half syllables among them: the text has none of their bytes spelled out.
     for prompt in ("나는", "한국", "To be", "뷁"):
         values = call(prompt, "-m", trained.path, "--steps", "12", "--json", "--top", "2").json
         greedy = trained.run.model.generate(prompt, 12, temperature=0)
@@ -71,7 +73,16 @@ def test_token_steps_are_what_greedy_generation_writes(call: Call, trained: Trai
         prompts = [step["prompt"] for step in values["steps"]]
         assert prompts[0] == prompt
         assert all(longer.startswith(shorter) for shorter, longer in itertools.pairwise(prompts))
-        assert "\\x" not in values["text"]
+
+
+def test_steps_over_half_characters_spell_no_bytes_out(call: Call, tmp_path: Path) -> None:
+    text = write_text(tmp_path, "나는 오늘 학교에 갔다. " * 60)
+    settings = {**FEW_STEPS, "vocab_size": 257, "steps": 50}  # a token a byte, a third of a syllable
+    run = train(text, tmp_path / "model", **settings)
+    values = call("나는", "-m", run.out, "--steps", "12", "--json", "--top", "1").json
+    assert sum("\\x" in step["candidates"][0]["text"] for step in values["steps"]) >= 6
+    assert values["text"] == str(run.model.generate("나는", 12, temperature=0))
+    assert not any("\\x" in step["prompt"] for step in values["steps"])
 
 
 def test_word_steps_grow_the_text_by_the_words_taken(call: Call, trained: Trained) -> None:

@@ -53,9 +53,10 @@ def test_a_pipe_that_nobody_reads_is_no_error_for_tables(trained: Trained) -> No
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_under_the_output_is_one_line(trained: Trained) -> None:
+@pytest.mark.parametrize("command", [["info"], ["tokenize", "a short output", "--json", "-m"]])
+def test_a_full_disk_under_the_output_is_one_line(trained: Trained, command: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
-        process = start("info", trained.path, stdout=full.fileno())
+        process = start(*command, trained.path, stdout=full.fileno())
     assert process.communicate(timeout=120)[1] == b"error: No space left on device\n"
     assert process.returncode == 2
 

@@ -23,6 +23,7 @@ from nextword.inspection import fonts
 from nextword.inspection.figures import DPI, embedding_figure, save_figure
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
+from nextword.tokens.visible import visible
 
 WORDS = ["hello", "world", "this", "is", "a", "test", "model", "GPT", "language", "AI"]
 KOREAN = "나는 오늘 학교에 갔다. 하늘이 맑고 바람이 불었다.\n우리는 함께 노래를 불렀다."
@@ -170,7 +171,7 @@ def test_rows_are_labelled_with_the_pieces_blanks_visible(syllables):
     figure = embedding_figure(learned(syllables), syllables, text)
     pieces = syllables.pieces(syllables.encode(text))
     assert any(piece.parts == 3 for piece in pieces)
-    expected = [piece.label.replace(piece.text, fonts.visible(piece.text)) for piece in pieces]
+    expected = [piece.label.replace(piece.text, visible(piece.text)) for piece in pieces]
     if KOREAN_FONT:
         assert row_labels(panels(figure)[0]) == row_labels(panels(figure)[2]) == expected
         assert expected[-7:-2] == ["뷁 1/3", "뷁 2/3", "뷁 3/3", "↵", "␣"]
@@ -334,9 +335,9 @@ def test_emoji_that_no_font_can_draw_go_the_same_way(syllables, monkeypatch):
 
 
 def test_nothing_invisible_stays_invisible():
-    assert fonts.visible(" a\tb\n") == "␣a⇥b↵"
-    assert fonts.visible("\x00\u200b \ufeff") == "U+0000 U+200B␣U+FEFF"
-    assert fonts.visible("가나다", "나다") == "가U+B098 U+B2E4"
+    assert visible(" a\tb\n") == "␣a⇥b↵"
+    assert visible("\x00\u200b \ufeff") == "U+0000 U+200B␣U+FEFF"
+    assert visible("가나다", "나다") == "가U+B098 U+B2E4"
     assert "\u2800" in fonts.choose_fonts("a\u2800").missing  # DejaVu's blank Braille pattern
 
 

@@ -5,28 +5,9 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from nextword.terminal.console import BAR_WIDTH, bar, make_console, percent, token_line, visible
+from nextword.terminal.console import BAR_WIDTH, bar, make_console, percent, token_line
 from nextword.terminal.training_view import clock
 from nextword.tokens import Piece
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        (" the", "␣the"),
-        ("a\nb\r\nc\rd\te", "a↵b↵c␍d⇥e"),
-        ("한국 수도", "한국␣수도"),
-        ("\x1b[31m", "\\u001b[31m"),
-        ("\u200b\u202e", "\\u200b\\u202e"),
-        ("\u00a0\u3000", "\\u00a0\\u3000"),
-        ("e\u0301", "e\u0301"),
-        ("[bold]:smile:", "[bold]:smile:"),
-        ("", ""),
-    ],
-)
-def test_white_space_and_control_characters_are_made_visible(text: str, shown: str) -> None:
-    assert visible(text) == shown
-    assert "\n" not in visible(text)
 
 
 @pytest.mark.parametrize(

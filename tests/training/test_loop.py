@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -227,6 +228,17 @@ def test_the_learning_rate_of_the_plan_is_the_optimizers() -> None:
     optimizer = trainer._optimizer
     trainer.run()
     assert rates == [PLAN.learning_rate_at(step / 12) for step in range(12)]
+
+
+def test_gradients_are_clipped_to_the_plans_length() -> None:
+    def change(clip: float) -> float:
+        trainer = make_trainer(dataclasses.replace(PLAN, clip=clip, weight_decay=0.0, steps=3), held_out=None)
+        before = weights_of(trainer)
+        trainer.run()
+        return max(float((weight - before[name]).abs().max()) for name, weight in weights_of(trainer).items())
+
+    assert change(1.0) > 1e-3
+    assert change(1e-12) < 1e-5  # far below what AdamW takes for zero
 
 
 def test_only_matrices_are_decayed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
@@ -10,6 +11,7 @@ from cyclopts import Parameter
 from nextword.cli.options import Device, Json, Model, Overflow, SamplingFlags, Text, print_json, read_text
 from nextword.errors import ConfigError
 from nextword.language_model import load
+from nextword.tokens.visible import write_code_points
 
 _DEFAULTS = SamplingFlags()
 
@@ -64,10 +66,17 @@ def generate(
         return
     if stream.generation.dropped_tokens:
         sys.stderr.write(f"note: the model does not see the oldest {stream.generation.dropped_tokens:,} tokens\n")
-    sys.stdout.write(prompt)
+    terminal = sys.stdout.isatty()
+    sys.stdout.write(shown(prompt, terminal))
     try:
         for piece in stream:
-            sys.stdout.write(piece)
+            sys.stdout.write(shown(piece, terminal))
             sys.stdout.flush()
     finally:
         sys.stdout.write("\n")
+
+
+def shown(text: str, terminal: bool) -> str:
+    """The text as it is; for a terminal, control characters as code points, so that none is obeyed."""
+    controls = {character for character in text if unicodedata.category(character) == "Cc"} - {"\n", "\t"}
+    return write_code_points(text, controls) if terminal else text

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextword.errors import ConfigError, ContextOverflowError, TextError, missing_extra
-from nextword.inspection.fonts import FontChoice, choose_fonts, visible, write_code_points
+from nextword.inspection.fonts import FontChoice, choose_fonts
 from nextword.model import GPTModel
 from nextword.tokens import Piece, Tokenizer
+from nextword.tokens.visible import visible, write_code_points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

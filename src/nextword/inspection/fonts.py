@@ -7,9 +7,10 @@ written as its code point, `U+AC00`, and the caller is told which ones they are.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+
+from nextword.tokens.visible import code_point
 
 BASE_FAMILY = "DejaVu Sans"
 """Comes with matplotlib; it has Latin, Greek, Cyrillic, arrows and the signs for blanks."""
@@ -27,9 +28,6 @@ _PREFERRED = (
 )
 # Fonts that claim characters they do not show: placeholders, and pieces of mathematics at letters' places.
 _NOT_FOR_TEXT = (".", "Last Resort", "LastResort", "Adobe Blank", "Adobe NotDef", "STIXNonUni", "STIXSize", "cm")
-
-_SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥"}
-_INVISIBLE = ("C", "Z")  # Unicode categories: controls, formats, unassigned, private; separators
 
 
 @dataclass(frozen=True)
@@ -73,35 +71,6 @@ def choose_fonts(text: str) -> FontChoice:
             blank |= held - shown  # matplotlib takes the first font that has a character, even if it shows nothing
             wanted -= held
     return FontChoice(tuple(families), tuple(sorted(wanted | blank)))
-
-
-def visible(text: str, missing: Iterable[str] = ()) -> str:
-    """The text with nothing invisible in it: `␣`, `↵`, `⇥` for blanks, code points for all else.
-
-    Args:
-        text: Any text.
-        missing: Characters that no font has; they are written as code points too.
-    """
-    signed = "".join(_SIGNS.get(character, character) for character in text)
-    hidden = {character for character in signed if unicodedata.category(character).startswith(_INVISIBLE)}
-    return write_code_points(signed, hidden.union(missing))
-
-
-def write_code_points(text: str, characters: Iterable[str]) -> str:
-    """`text` with the given characters written as `U+AC00`, a blank between two of them."""
-    wanted = frozenset(characters)
-    written = ""
-    previous = ""
-    for character in text:
-        blank = " " if character in wanted and previous in wanted else ""
-        written += blank + (code_point(character) if character in wanted else character)
-        previous = character
-    return written
-
-
-def code_point(character: str) -> str:
-    """The character's number as Unicode writes it, `U+AC00`."""
-    return f"U+{ord(character):04X}"
 
 
 def installed_families() -> set[str]:

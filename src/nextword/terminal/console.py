@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nextword.tokens import Piece
+from nextword.tokens.visible import visible
 
 BAR_WIDTH = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -24,12 +25,6 @@ class _Console(Console):
 def make_console(*, stderr: bool = False) -> Console:
     """A console; NO_COLOR, pipes and the terminal's width are respected, and `:smile:` stays as it is."""
     return _Console(stderr=stderr, highlight=False, emoji=False, file=sys.stderr if stderr else sys.stdout)
-
-
-def visible(text: str) -> str:
-    """Text with its white space made visible, on one line: ␣ for a blank, ↵ for a line's end, ⇥ for a tab."""
-    shown = text.replace("\r\n", "↵").replace("\n", "↵").replace("\r", "␍").replace("\t", "⇥").replace(" ", "␣")
-    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in shown)
 
 
 def bar(probability: float, width: int = BAR_WIDTH) -> Text:

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.config import GPTConfig
-from nextword.terminal.console import visible
 from nextword.tokens import Piece
+from nextword.tokens.visible import visible
 
 
 def show_architecture(console: Console, config: GPTConfig) -> None:

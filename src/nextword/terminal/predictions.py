@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.generation import Prediction, Stages, WordPrediction
-from nextword.terminal.console import bar, percent, token_line, visible
+from nextword.terminal.console import bar, percent, token_line
+from nextword.tokens.visible import visible
 
 
 def show_prediction(console: Console, prediction: Prediction, stages: Stages | None = None) -> None:

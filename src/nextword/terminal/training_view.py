@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from nextword.terminal.console import visible
+from nextword.tokens.visible import visible
 from nextword.training import Event, Sampled, Started, Stepped, Validated
 
 
