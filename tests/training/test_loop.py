@@ -21,6 +21,7 @@ from nextword.training.checkpoint import load_checkpoint
 from nextword.training.data import TokenizedText
 from nextword.training.evaluate import evaluate
 from nextword.training.loop import Trainer
+from nextword.training.optimizer import start_from_zero
 from nextword.training.text import Document
 from tests.training.corpus import TEXT
 
@@ -253,6 +254,7 @@ def test_only_matrices_are_decayed() -> None:
 
 def test_every_block_begins_as_the_identity() -> None:
     model = make_trainer().model
+    start_from_zero(model)
     ids = torch.arange(10)[None]
     expected = model.output_layer(model.ln_final(model.token_embedding(ids)))
     assert torch.equal(model(ids), expected)

@@ -340,3 +340,10 @@ def test_a_run_does_not_go_on_from_a_damaged_checkpoint(broken_off: Path, file: 
     with pytest.raises(ModelFileError):
         train(broken_off, broken_off.with_name("out"), resume=True)
     assert not broken_off.with_name("out").exists()
+
+
+def test_a_run_starts_with_blocks_that_write_nothing(tmp_path: Path) -> None:
+    run = train(write_text(tmp_path), tmp_path / "out", **{**FEW_STEPS, "steps": 1, "learning_rate": 1e-6})
+    weights = run.model.model.weights()
+    assert weights["blocks.0.attn.out_proj.weight"].abs().max() <= 2e-6
+    assert weights["blocks.0.attn.q_proj.weight"].abs().max() > 1e-2

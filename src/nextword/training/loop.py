@@ -23,7 +23,7 @@ from nextword.training.checkpoint import RunState, load_checkpoint, restore_opti
 from nextword.training.data import Batches, TokenizedText
 from nextword.training.evaluate import evaluate
 from nextword.training.events import Started, Stepped, Validated, Watcher
-from nextword.training.optimizer import make_optimizer, start_from_zero
+from nextword.training.optimizer import make_optimizer
 from nextword.training.plan import Plan
 
 CHECKPOINT_SECONDS = 60.0
@@ -37,7 +37,7 @@ class Trainer:
     """One run of training on one text.
 
     Args:
-        model: Fresh weights; they are trained in place.
+        model: Its weights are trained in place, from where they stand.
         tokenizer: Kept in checkpoints.
         train: The text to learn.
         validation: The text to be judged by, or None.
@@ -76,7 +76,6 @@ class Trainer:
         self._sample = sample or (lambda _: None)
         self._batches = Batches(train.tokens, model.config.context_length, plan.batch_size, seed)
         self._device = model.token_embedding.weight.device
-        start_from_zero(model)
         self._optimizer = make_optimizer(model, plan)
         self._best = self._weights()
         self._loss = math.nan

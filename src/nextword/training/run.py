@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from nextword.training.checkpoint import checkpoint_path, load_checkpoint, remov
 from nextword.training.data import TokenizedText, require_enough, split_documents
 from nextword.training.events import Sampled, Watcher
 from nextword.training.loop import Trainer
+from nextword.training.optimizer import start_from_zero
 from nextword.training.plan import BATCHES, CONTEXTS, LEARNING_RATES, Plan, choose_preset, choose_vocab_size
 from nextword.training.report import model_card, provenance_of
 from nextword.training.text import Document, read_documents
@@ -156,17 +157,9 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = GPTModel.from_config(plan.config(tokenizer.vocab_size)).to(place)
+        start_from_zero(model)
         if not resume and minutes is not None:
             plan = replace(plan, seconds=max(1.0, minutes * 60 - _SAVING_SECONDS - (time.monotonic() - began)))
-
-        def sample(step: int) -> None:
-            if watch is not None:
-                openings = (document.text.strip()[:24] for document in (*held_out, *train_documents))
-                opening = next(text for text in openings if text)
-                writer = LanguageModel.from_model(model, tokenizer)
-                watch(Sampled(step, str(writer.generate(opening, 40, seed=0))))
-                model.train()
-
         trainer = Trainer(
             model,
             tokenizer,
@@ -176,7 +169,7 @@ def train(
             seed=seed,
             checkpoint=kept,
             watch=watch,
-            sample=sample,
+            sample=_sampler(model, tokenizer, [*held_out, *train_documents], watch),
         )
         if resume:
             trainer.resume(kept)
@@ -192,6 +185,22 @@ def train(
     remove_checkpoint(kept)
     state = trainer.state
     return TrainingRun(lm, out, plan, state.step, state.seconds, tuple(state.validations), trainer.stopped)
+
+
+def _sampler(
+    model: GPTModel, tokenizer: Tokenizer, documents: Sequence[Document], watch: Watcher | None
+) -> Callable[[int], None] | None:
+    """Lets the model go on from the opening of the first document that has one, for whoever watches."""
+    if watch is None:
+        return None
+    opening = next(text for document in documents if (text := document.text.strip()[:24]))
+
+    def sample(step: int) -> None:
+        writer = LanguageModel.from_model(model, tokenizer)
+        watch(Sampled(step, str(writer.generate(opening, 40, seed=0))))
+        model.train()
+
+    return sample
 
 
 def _check_counts(**counts: int | None) -> None:
