@@ -21,7 +21,7 @@ from nextword.training.checkpoint import load_checkpoint
 from nextword.training.data import TokenizedText
 from nextword.training.evaluate import evaluate
 from nextword.training.loop import Trainer
-from nextword.training.optimizer import start_from_zero
+from nextword.training.optimizer import prepare
 from nextword.training.text import Document
 from tests.training.corpus import TEXT
 
@@ -247,17 +247,27 @@ def test_only_matrices_are_decayed() -> None:
     names = {id(weight): name for name, weight in trainer.model.named_parameters()}
     decayed, kept = ([names[id(w)] for w in group["params"]] for group in trainer._optimizer.param_groups)
     assert [group["weight_decay"] for group in trainer._optimizer.param_groups] == [0.1, 0.0]
-    assert all(name.endswith("proj.weight") or ".ffn." in name for name in decayed)
-    assert len(decayed) == 4 * 7
+    assert all(name.endswith(("proj.weight", "output_layer.weight")) or ".ffn." in name for name in decayed)
+    assert len(decayed) == 4 * 7 + 1
     assert {name for name in kept if "norm" not in name and "ln" not in name} == {"token_embedding.weight"}
 
 
 def test_every_block_begins_as_the_identity() -> None:
     model = make_trainer().model
-    start_from_zero(model)
+    prepare(model)
     ids = torch.arange(10)[None]
     expected = model.output_layer(model.ln_final(model.token_embedding(ids)))
     assert torch.equal(model(ids), expected)
+
+
+def test_tokens_begin_far_apart_unless_the_head_shares_their_matrix() -> None:
+    model = make_trainer().model
+    prepare(model)
+    assert not model.config.tie_embeddings
+    assert model.token_embedding.weight.std().item() == pytest.approx(1.0, abs=0.02)
+    tied = GPTModel.from_config(model.config.replace(tie_embeddings=True))
+    prepare(tied)
+    assert tied.token_embedding.weight.std().item() == pytest.approx(0.02, abs=0.001)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

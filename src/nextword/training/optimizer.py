@@ -20,8 +20,14 @@ def make_optimizer(model: GPTModel, plan: Plan) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
-def start_from_zero(model: GPTModel) -> None:
-    """Zeroes the matrices that write into the residual stream: every block begins as the identity."""
+def prepare(model: GPTModel) -> None:
+    """First weights from which training is fastest: every block begins as the identity, tokens far apart.
+
+    The matrices that write into the residual stream become zero; embeddings that are not also the head's are drawn
+    with deviation 1 in place of GPT-2's 0.02.
+    """
+    if not model.config.tie_embeddings:
+        torch.nn.init.normal_(model.token_embedding.weight)
     for name, weight in model.named_parameters():
         if name.endswith(("attn.out_proj.weight", "ffn.down.weight")):
             torch.nn.init.zeros_(weight)

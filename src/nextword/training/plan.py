@@ -42,8 +42,12 @@ class Plan:
         return self.learning_rate * max(0.01, min(1.0, rise, fall))
 
     def config(self, vocab_size: int) -> GPTConfig:
-        """The architecture, for a tokenizer that came out with `vocab_size` tokens."""
-        return GPTConfig.preset(self.preset, vocab_size, self.context_length, dropout=self.dropout)
+        """The architecture, for a tokenizer that came out with `vocab_size` tokens.
+
+        The head has its own matrix, so that the embedding can start large (docs/lab-notes.md has what that brings).
+        """
+        fields = {"dropout": self.dropout, "tie_embeddings": False}
+        return GPTConfig.preset(self.preset, vocab_size, self.context_length, **fields)
 
 
 def choose_vocab_size(text_bytes: int) -> int:

@@ -22,7 +22,7 @@ from nextword.training.checkpoint import checkpoint_path, load_checkpoint, remov
 from nextword.training.data import TokenizedText, require_enough, split_documents
 from nextword.training.events import Sampled, Watcher
 from nextword.training.loop import Trainer
-from nextword.training.optimizer import start_from_zero
+from nextword.training.optimizer import prepare
 from nextword.training.plan import BATCHES, CONTEXTS, LEARNING_RATES, Plan, choose_preset, choose_vocab_size
 from nextword.training.report import model_card, provenance_of
 from nextword.training.text import Document, read_documents
@@ -157,7 +157,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = GPTModel.from_config(plan.config(tokenizer.vocab_size)).to(place)
-        start_from_zero(model)
+        prepare(model)
         if not resume and minutes is not None:
             plan = replace(plan, seconds=max(1.0, minutes * 60 - _SAVING_SECONDS - (time.monotonic() - began)))
         trainer = Trainer(
