@@ -23,8 +23,8 @@ help: ## list the targets
 	@echo "  PYTHON=python3.12 chooses the Python, VENV=.venv the environment, ARGS=... goes to pytest."
 
 run: $(RUN_STAMP) ## install the least that runs, then predict the next word of two sentences
-	$(BIN)/nextword predict "To be, or not to"
-	$(BIN)/nextword predict "대한민국의 주권은 국민에게 있고, 모든 권력은"
+	$(BIN)/nextword predict --words --top 5 "To be, or not to"
+	$(BIN)/nextword predict --words --top 5 "대한민국의 주권은 국민에게 있고, 모든 권력은"
 	@printf '%s\n' "" "Try next:" \
 	  "  $(BIN)/nextword generate \"To be, or not to\"                    go on writing" \
 	  "  $(BIN)/nextword tokenize \"안녕하세요\"                          see the pieces the model reads" \

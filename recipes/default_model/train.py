@@ -138,7 +138,7 @@ def card(lm: LanguageModel, figures: dict[str, dict[str, float]], sources: dict[
     used = "\n".join(
         f"| {name} | {s['registry']} {s['package']} {s['version']} | {s['licence']} | {s['train']['bytes']:,} |"
         for name, s in sources.items()
-        if s["train"]["bytes"]
+        if "train" in s and s["train"]["bytes"]
     )
     second = lm.provenance["second_run"]
     minutes = (lm.provenance["seconds"] + second["seconds"]) / 60
