@@ -66,7 +66,7 @@ def test_info_shows_every_weight_and_the_total(call: Call, trained: Trained) -> 
         total += int(row[3].replace(",", ""))
     assert total == config.num_parameters
     assert re.search(rf"^all +{config.num_parameters:,}", out, re.M)
-    assert re.search(r"^parameters +832,640", out, re.M)
+    assert re.search(r"^parameters +877,440", out, re.M)
     assert "bits per byte" in out  # the model card
     assert out.splitlines()[0] == "four sentences"
 
@@ -96,7 +96,7 @@ def test_a_model_is_trained_asked_and_drawn(call: Call, tmp_path: Path) -> None:
     result = call("train", text, "-o", model, *FLAGS, "--seed", "4")
     assert result.code == 0
     lines = result.err.splitlines()
-    assert lines[0] == "tiny: 826,240 parameters, 4 layers x 128, context 16, 300 tokens"
+    assert lines[0] == "tiny: 864,640 parameters, 4 layers x 128, context 16, 300 tokens"
     assert lines[1].startswith(f"text: {int(len(TEXT) * 0.9):,} characters (")
     assert lines[1].endswith(f"{len(TEXT) - int(len(TEXT) * 0.9):,} held out")
     assert lines[2] == "batch 2, learning rate 0.004; Ctrl-C stops and keeps the best"
