@@ -9,8 +9,7 @@ from cyclopts import Parameter
 
 from nextword.cli.options import Device, Json, Model, Overflow, Text, print_json, read_text
 from nextword.errors import ConfigError
-from nextword.generation import Prediction, Sampling, WordPrediction
-from nextword.generation.context import cut_to_context
+from nextword.generation import Prediction, Sampling, WordPrediction, predict_ids
 from nextword.language_model import LanguageModel, load
 from nextword.tokens import StreamDecoder
 
@@ -120,7 +119,7 @@ def _token_steps(
     lm: LanguageModel, text: str, top: int, steps: int, overflow: str
 ) -> tuple[Sequence[Prediction | WordPrediction], str]:
     """Goes on with tokens, not with their text: it may be half a character, or be cut into other tokens."""
-    tokenizer, context = lm.tokenizer, lm.config.context_length
+    tokenizer = lm.tokenizer
     predictions: list[Prediction] = [lm.predict(text, top, overflow=cast(Any, overflow))]
     ids, decoder = tokenizer.encode(text), StreamDecoder()
     while (taken := predictions[-1][0].token_id) != tokenizer.eos_id:
@@ -128,7 +127,5 @@ def _token_steps(
         text += decoder.feed(tokenizer.bytes_of([taken], continued=True)[0])
         if len(predictions) == steps:
             break
-        seen, dropped = cut_to_context(ids, context, cast(Any, overflow))
-        logits = lm.backend.forward([seen], [lm.backend.new_cache(len(seen))])[0]
-        predictions.append(Prediction(text, seen, dropped, logits, tokenizer, top))
+        predictions.append(predict_ids(lm.backend, tokenizer, text, ids, top, cast(Any, overflow)))
     return predictions, text

@@ -1,7 +1,7 @@
 """Logits -> distribution -> next word -> text. Drives anything of the shape of `Backend`; never imports torch."""
 
 from nextword.generation.backend import Backend, Cache
-from nextword.generation.prediction import Candidate, Prediction, predict_token
+from nextword.generation.prediction import Candidate, Prediction, predict_ids, predict_token
 from nextword.generation.sampling import Sampling, Stages
 from nextword.generation.scoring import Score, score_tokens
 from nextword.generation.stream import Generation, TextStream, TokenLogprob
@@ -20,6 +20,7 @@ __all__ = [
     "TokenLogprob",
     "WordCandidate",
     "WordPrediction",
+    "predict_ids",
     "predict_token",
     "predict_word",
     "score_tokens",

@@ -27,12 +27,22 @@ def fit_to_context(tokenizer: Tokenizer, prompt: str, context_length: int, overf
         ContextOverflowError: It is too long and `overflow` is `stop`.
         ConfigError: There is no such policy.
     """
+    return cut_to_context(encode_prompt(tokenizer, prompt, overflow), context_length, overflow)
+
+
+def encode_prompt(tokenizer: Tokenizer, prompt: str, overflow: Overflow) -> list[int]:
+    """All of the prompt's tokens.
+
+    Raises:
+        TextError: The prompt is empty, or cannot be encoded.
+        ConfigError: There is no such policy.
+    """
     if overflow not in get_args(Overflow):
         raise ConfigError(f"overflow is {overflow!r}, it must be slide or stop")
     ids = tokenizer.encode(prompt)
     if not ids:
         raise TextError("the prompt is empty", hint="give the model at least one word to continue")
-    return cut_to_context(ids, context_length, overflow)
+    return ids
 
 
 def cut_to_context(ids: Sequence[int], context_length: int, overflow: Overflow) -> tuple[list[int], int]:

@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 from nextword.generation.backend import Backend, Logits
-from nextword.generation.context import Overflow, fit_to_context
+from nextword.generation.context import Overflow, cut_to_context, encode_prompt
 from nextword.generation.sampling import Probabilities, Sampling, Stages, softmax
 from nextword.tokens import Piece, Tokenizer
 
@@ -115,9 +115,20 @@ def predict_token(
         ContextOverflowError: It is longer than the context and `overflow` is `stop`.
         ConfigError: `top` is below 1.
     """
-    ids, dropped = fit_to_context(tokenizer, prompt, backend.config.context_length, overflow)
+    return predict_ids(backend, tokenizer, prompt, encode_prompt(tokenizer, prompt, overflow), top, overflow)
+
+
+def predict_ids(
+    backend: Backend, tokenizer: Tokenizer, text: str, token_ids: Sequence[int], top: int, overflow: Overflow
+) -> Prediction:
+    """The `top` most probable tokens after `token_ids`, whose text is `text`.
+
+    Raises:
+        ContextOverflowError: They are longer than the context and `overflow` is `stop`.
+    """
+    ids, dropped = cut_to_context(token_ids, backend.config.context_length, overflow)
     logits = backend.forward([ids], [backend.new_cache(len(ids))])[0]
-    return Prediction(prompt, ids, dropped, logits, tokenizer, top)
+    return Prediction(text, ids, dropped, logits, tokenizer, top)
 
 
 def text_table(rows: Any) -> str:

@@ -89,7 +89,7 @@ class Trainer:
             NextwordError: It belongs to a run with other settings.
         """
         state, tensors, _ = load_checkpoint(path)
-        changed = [name for name, value in self.state.settings.items() if state.settings.get(name, value) != value]
+        changed = [name for name, value in self.state.settings.items() if state.settings.get(name) != value]
         if changed:
             raise NextwordError(
                 f"the checkpoint {path} was made with another {' and '.join(changed)}", hint="start without --resume"
