@@ -27,6 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 ROPE_SCALING_PARAMETERS: dict[str, tuple[str, ...]] = {
     "linear": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    "yarn": ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor"),
 }
 
 
@@ -64,7 +65,7 @@ class GPTConfig:
     rope_theta: float = 10000.0
     """Base of the rotary frequencies."""
     rope_scaling: Mapping[str, Any] | None = None
-    """Scaled rotary frequencies: `{"rope_type": "linear"|"llama3", "factor": ..., ...}`."""
+    """Scaled rotary frequencies: `{"rope_type": "linear"|"llama3"|"yarn", "factor": ..., ...}`."""
     rope_layout: Literal["half", "interleaved"] = "half"
     """Which channels rotate together: c and c + head_dim/2 (half), or 2c and 2c + 1 (interleaved)."""
     no_rope_layers: tuple[int, ...] = ()
@@ -154,6 +155,10 @@ class GPTConfig:
             if kind == "llama3":
                 low, high = self.rope_scaling["low_freq_factor"], self.rope_scaling["high_freq_factor"]
                 self._require("rope_scaling", low < high, "given a low_freq_factor below its high_freq_factor")
+            if kind == "yarn":
+                fast, slow = self.rope_scaling["beta_fast"], self.rope_scaling["beta_slow"]
+                self._require("rope_scaling", slow < fast, "given a beta_slow below its beta_fast")
+                self._require("rope_theta", self.rope_theta > 1, "above 1 for yarn's scaling")
 
     def _require(self, name: str, holds: bool, must_be: str) -> None:
         if not holds:
@@ -301,6 +306,11 @@ TRAINING_PRESETS: dict[str, dict[str, int]] = {
     "medium": {"num_layers": 8, "d_model": 512, "num_heads": 8, "num_kv_heads": 4, "head_dim": 64, "d_ff": 1536},
     "large": {"num_layers": 12, "d_model": 768, "num_heads": 12, "num_kv_heads": 4, "head_dim": 64, "d_ff": 2304},
 }
+
+
+def yarn_attention_factor(factor: float) -> float:
+    """What YaRN multiplies cosines and sines with where nothing else is asked: `0.1 ln(factor) + 1`."""
+    return 0.1 * math.log(factor) + 1.0
 
 
 def _modern() -> dict[str, Any]:

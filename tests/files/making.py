@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nextword import GPTConfig, GPTModel, Tokenizer
 from nextword.errors import ModelFileError
-from nextword.files import Bundle, RawTensor, read_bundle
+from nextword.files import Bundle, RawTensor, read_bundle, write_bundle
 from nextword.model.backend import TorchBackend, stored_tensors
 
 TEXTS = [
@@ -33,12 +33,31 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+YARN = {
+    "rope_type": "yarn",
+    "factor": 4.0,
+    "original_max_position_embeddings": 16,
+    "beta_fast": 2.0,
+    "beta_slow": 0.5,
+    "attention_factor": 1.1,
+}
 SMALL = {"d_model": 32, "num_heads": 4, "num_layers": 2}
 CONFIGS = {
     "qwen3": GPTConfig.preset("tiny", BPE.vocab_size, 64),
     "llama": GPTConfig.llama(BPE.vocab_size, 64, **SMALL, num_kv_heads=2, d_ff=48),
     "llama, scaled": GPTConfig.llama(
         BPE.vocab_size, 64, **SMALL, head_dim=16, d_ff=48, rope_theta=500.0, rope_scaling=LLAMA3, tie_embeddings=True
+    ),
+    "llama, every bias": GPTConfig.llama(
+        BPE.vocab_size, 64, **SMALL, d_ff=48, qkv_bias=True, attention_output_bias=True, mlp_bias=True
+    ),
+    "mistral": GPTConfig.llama(BPE.vocab_size, 64, **SMALL, num_kv_heads=2, d_ff=48, layer_windows=(9, 9)),
+    "qwen2": GPTConfig.llama(BPE.vocab_size, 64, **SMALL, d_ff=48, qkv_bias=True, rope_scaling=YARN),
+    "qwen2, sliding above": GPTConfig.llama(
+        BPE.vocab_size, 64, **SMALL, num_kv_heads=2, d_ff=48, qkv_bias=True, layer_windows=(None, 9)
+    ),
+    "smollm3": GPTConfig.llama(
+        BPE.vocab_size, 64, **SMALL, num_kv_heads=2, d_ff=48, no_rope_layers=(1,), tie_embeddings=True
     ),
     "gpt2": GPTConfig.gpt2(BPE.vocab_size, 64, **SMALL),
     "gpt2, head of its own": GPTConfig.gpt2(BPE.vocab_size, 64, **SMALL, d_ff=40, tie_embeddings=False),
@@ -117,3 +136,28 @@ def put_safetensors(path: Path, header: dict[str, Any] | bytes, data: bytes = b"
 def content_of(path: Path) -> dict[str, bytes]:
     """Every file of a directory."""
     return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def write_in_several_files(path: Path, count: int) -> dict[str, str]:
+    """The minimal model with its tensors dealt out to several files; which file has which."""
+    write_bundle(path, minimal_bundle())
+    header, data = open_safetensors(path / "model.safetensors")
+    names = sorted(name for name in header if name != "__metadata__")
+    places = {}
+    for number in range(count):
+        file, entries, blob = f"model-0000{number + 1}-of-0000{count}.safetensors", {}, b""
+        for name in names[number::count]:
+            content = data[slice(*header[name]["data_offsets"])]
+            entries[name] = {**header[name], "data_offsets": [len(blob), len(blob) + len(content)]}
+            blob += content
+            places[name] = file
+        put_safetensors(path / file, entries, blob)
+    (path / "model.safetensors").unlink()
+    write_index(path, places)
+    return places
+
+
+def write_index(path: Path, places: Any) -> None:
+    """The index that lists which file has which tensor."""
+    values = {"metadata": {"total_size": 1}, "weight_map": places}
+    (path / "model.safetensors.index.json").write_text(json.dumps(values), encoding="utf-8")

@@ -12,10 +12,11 @@ import pytest
 from nextword import GPTConfig
 from nextword.errors import ModelFileError
 from nextword.files import read_bundle, write_bundle
-from nextword.files.families import config_from_json, config_to_json, family_of
+from nextword.files.families import family_of, misfit
+from nextword.files.hf_config import config_from_json, config_to_json
 from tests.files.making import CONFIGS, LLAMA3, SMALL, change_json, minimal_bundle, random_bundle, refusal
 
-STANDARD = {"qwen3": CONFIGS["qwen3"], "llama": CONFIGS["llama"], "gpt2": CONFIGS["gpt2"]}
+STANDARD = {name: CONFIGS[name] for name in ("qwen3", "llama", "gpt2")}
 
 
 @pytest.mark.parametrize(("name", "config"), CONFIGS.items())
@@ -28,13 +29,8 @@ def test_everything_trained_here_is_a_qwen3(size: str) -> None:
     assert family_of(GPTConfig.preset(size, 1000, 128, dropout=0.1)) == "qwen3"
 
 
-# What each family can express: all other fields, changed once, make the config nobody's but ours.
+# One field changed, and which architecture the config is then: another one, or nobody's but ours.
 SIZES = {"vocab_size", "d_model", "num_heads", "num_layers", "dropout", "context_length", "d_ff", "norm_eps"}
-FREE = {
-    "qwen3": {*SIZES, "num_kv_heads", "head_dim", "rope_theta", "rope_scaling", "tie_embeddings"},
-    "llama": {*SIZES, "num_kv_heads", "head_dim", "rope_theta", "rope_scaling", "tie_embeddings"},
-    "gpt2": {*SIZES, "tie_embeddings"},
-}
 CHANGES: dict[str, Any] = {
     "num_kv_heads": 1,
     "head_dim": 10,
@@ -53,11 +49,23 @@ CHANGES: dict[str, Any] = {
     "tie_embeddings": False,
     "residual": "normalized",
 }
+SAME = ("num_kv_heads", "head_dim", "rope_theta", "rope_scaling", "tie_embeddings")
+BECOMES: dict[str, dict[str, str]] = {
+    "qwen3": {**dict.fromkeys((*SAME, "layer_windows"), "qwen3"), "qk_norm": "llama"},
+    "llama": {
+        **dict.fromkeys((*SAME, "mlp_bias"), "llama"),
+        "qk_norm": "qwen3",
+        "qkv_bias": "qwen2",
+        "no_rope_layers": "smollm3",
+        "layer_windows": "smollm3",
+    },
+    "gpt2": {"tie_embeddings": "gpt2"},
+}
 
 
 @pytest.mark.parametrize("family", STANDARD)
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(GPTConfig) if f.name not in SIZES])
-def test_one_changed_field_makes_it_nobodys_but_ours(family: str, field: str) -> None:
+def test_one_changed_field_makes_it_another_architecture_or_nobodys_but_ours(family: str, field: str) -> None:
     config = STANDARD[family]
     value: Any = (4, *[None] * (config.num_layers - 1)) if field == "layer_windows" else CHANGES[field]
     if family == "gpt2" and field in ("rope_theta", "rope_layout", "no_rope_layers", "rope_scaling"):
@@ -68,12 +76,34 @@ def test_one_changed_field_makes_it_nobodys_but_ours(family: str, field: str) ->
     changed = config.replace(**{field: value})
     if changed == config:  # qwen3 has qk_norm: take it away
         changed = config.replace(**{field: not value})
-    expected = family if field in FREE[family] else "nextword"
-    if field == "qk_norm" and family != "gpt2":
-        expected = {"qwen3": "llama", "llama": "qwen3"}[family]
-    assert family_of(changed) == expected
+    assert family_of(changed) == BECOMES[family].get(field, "nextword")
     values = config_to_json(changed, dtype="float32", bos_id=None, eos_id=None)
     assert config_from_json(json.loads(json.dumps(values)), "x") == changed
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        (CONFIGS["lesson"], "residual"),
+        (CONFIGS["llama"].replace(rope_layout="interleaved"), "rope_layout"),
+        (CONFIGS["llama"].replace(attention_output_bias=True), "attention_output_bias"),
+        (CONFIGS["qwen3"].replace(layer_windows=(3, 4, None, None)), "layer_windows"),
+        (CONFIGS["gpt2"].replace(activation="relu_squared"), "activation"),
+    ],
+)
+def test_the_field_that_no_architecture_has_is_named(config: GPTConfig, field: str) -> None:
+    assert family_of(config) == "nextword"
+    assert misfit(config) == field
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "lesson"])
+def test_a_published_architecture_has_no_misfit(name: str) -> None:
+    assert misfit(CONFIGS[name]) is None
+
+
+def test_a_width_that_its_heads_do_not_divide_is_mistrals() -> None:
+    """transformers refuses it for a Llama."""
+    assert family_of(CONFIGS["llama"].replace(d_model=34, head_dim=8)) == "mistral"
 
 
 @pytest.mark.parametrize("windows", [(), (None, None)])
@@ -85,7 +115,7 @@ def test_windows_over_everything_are_no_windows(windows: tuple[None, ...]) -> No
 
 
 def _values(family: str) -> dict[str, Any]:
-    return config_to_json(STANDARD[family], dtype="float32", bos_id=0, eos_id=0)
+    return config_to_json(CONFIGS[family], dtype="float32", bos_id=0, eos_id=0)
 
 
 def _refused(values: dict[str, Any]) -> str:
@@ -101,7 +131,6 @@ def _refused(values: dict[str, Any]) -> str:
     ("name", "value"),
     [
         ("logit_scale", 0.5),
-        ("partial_rotary_factor", 0.5),
         ("quantization_config", {"bits": 4}),
         ("num_experts", 8),
         ("attention_multiplier", 1.0),
@@ -116,12 +145,9 @@ def test_a_field_that_is_not_understood_is_refused_by_name(family: str, name: st
 @pytest.mark.parametrize(
     ("family", "name", "value"),
     [
-        ("qwen3", "use_sliding_window", True),
-        ("qwen3", "attention_bias", True),
-        ("llama", "attention_bias", True),
-        ("llama", "mlp_bias", True),
         ("llama", "hidden_act", "gelu"),
         ("llama", "rope_interleaved", True),
+        ("llama", "partial_rotary_factor", 0.5),
         ("gpt2", "activation_function", "gelu"),
         ("gpt2", "activation_function", "relu"),
         ("gpt2", "scale_attn_weights", False),
@@ -134,21 +160,118 @@ def test_a_value_that_is_not_computed_is_refused_by_name(family: str, name: str,
     assert f"{name} is {value!r}; nextword computes only" in _refused({**_values(family), name: value})
 
 
-def test_sliding_layers_are_refused() -> None:
-    assert "layer_types holds 'sliding_attention'" in _refused(
-        {**_values("qwen3"), "layer_types": ["full_attention", "sliding_attention"]}
-    )
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [("llama", "sliding_window"), ("llama", "layer_types"), ("qwen3", "mlp_bias"), ("qwen2", "attention_bias")],
+)
+def test_another_architectures_field_is_refused(family: str, name: str) -> None:
+    assert f"the field {name!r} is not understood" in _refused({**_values(family), name: True})
+
+
+def test_a_bias_that_the_config_names_is_looked_for_in_the_weights(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "model", minimal_bundle())
+    change_json(tmp_path / "model/config.json", attention_bias=True)
+    assert "tensor blocks.0.attn.q_proj.bias of shape (8,) is missing" in refusal(tmp_path / "model")
 
 
 def test_the_refusal_reaches_the_reader_of_a_bundle(tmp_path: Path) -> None:
     write_bundle(tmp_path / "model", minimal_bundle())
-    change_json(tmp_path / "model/config.json", use_sliding_window=True)
-    assert "config.json: use_sliding_window is True" in refusal(tmp_path / "model")
-    change_json(tmp_path / "model/config.json", use_sliding_window=False, attention_bias=True)
-    assert "config.json: attention_bias is True" in refusal(tmp_path / "model")
+    change_json(tmp_path / "model/config.json", hidden_act="gelu")
+    assert "config.json: hidden_act is 'gelu'" in refusal(tmp_path / "model")
 
 
-@pytest.mark.parametrize("name", ["mistral", "gpt_neox", "", None, 5, [], {}, "QWEN3"])
+# -- windows and layers without rotation ---------------------------------------------------------------------------
+
+
+def _read(family: str, **changes: Any) -> GPTConfig:
+    values = {**_values(family), **changes}
+    return config_from_json({name: value for name, value in values.items() if value is not ...}, "x")
+
+
+def test_a_window_counts_only_when_it_is_switched_on() -> None:
+    assert _read("qwen2", sliding_window=9, max_window_layers=0, layer_types=...).layer_windows == ()
+    on = {"use_sliding_window": True, "sliding_window": 9, "layer_types": ...}
+    assert _read("qwen2", **on, max_window_layers=1).layer_windows == (None, 9)
+    assert _read("qwen2", **on, max_window_layers=0).layer_windows == (9, 9)
+    assert _read("qwen2", **on, max_window_layers=...).layer_windows == ()  # 28, as transformers has it
+    assert _read("qwen2", **{**on, "sliding_window": None}).layer_windows == ()
+
+
+def test_layer_types_decide_before_max_window_layers() -> None:
+    kinds = ["sliding_attention", "full_attention"]
+    on = {"use_sliding_window": True, "sliding_window": 9}
+    assert _read("qwen2", **on, layer_types=kinds, max_window_layers=1).layer_windows == (9, None)
+
+
+def test_mistrals_window_is_every_layers_and_must_be_named() -> None:
+    assert _read("mistral").layer_windows == (9, 9)
+    assert _read("mistral", sliding_window=None).layer_windows == ()
+    values = _values("mistral")
+    del values["sliding_window"]
+    assert "the field 'sliding_window' is missing" in _refused(values)
+
+
+def test_smollm3s_list_holds_a_one_for_a_layer_that_turns() -> None:
+    assert _read("smollm3", no_rope_layers=[0, 1]).no_rope_layers == (0,)
+    assert _read("smollm3", no_rope_layers=None, no_rope_layer_interval=2).no_rope_layers == (1,)
+    assert _read("smollm3", no_rope_layers=None).no_rope_layers == ()  # every fourth of two layers
+
+
+def test_smollm3_slides_where_it_does_not_turn() -> None:
+    on = {"use_sliding_window": True, "sliding_window": 9, "layer_types": ...}
+    assert _read("smollm3", **on, no_rope_layers=[0, 1]).layer_windows == (9, None)
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "value"),
+    [
+        ("qwen2", "layer_types", ["full_attention"]),
+        ("qwen2", "layer_types", ["full_attention", "chunked_attention"]),
+        ("qwen2", "layer_types", 5),
+        ("qwen2", "use_sliding_window", "yes"),
+        ("qwen2", "use_sliding_window", []),
+        ("mistral", "sliding_window", "9"),
+        ("mistral", "sliding_window", 0),
+        ("mistral", "sliding_window", -1),
+        ("mistral", "sliding_window", True),
+        ("smollm3", "no_rope_layers", [1]),
+        ("smollm3", "no_rope_layers", [1, 2]),
+        ("smollm3", "no_rope_layers", "ab"),
+        ("smollm3", "no_rope_layers", 10**400),
+        ("llama", "attention_bias", 2),
+        ("llama", "mlp_bias", "no"),
+    ],
+)
+def test_what_cannot_be_understood_of_them_is_refused(family: str, name: str, value: object) -> None:
+    _refused({**_values(family), name: value})
+
+
+@pytest.mark.parametrize("interval", [0, -1, "4", 1.5, None])
+def test_an_interval_that_is_none_is_refused(interval: object) -> None:
+    _refused({**_values("smollm3"), "no_rope_layers": None, "no_rope_layer_interval": interval})
+
+
+def test_yarn_is_read_with_what_transformers_takes_for_granted() -> None:
+    scaling = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+    config = _read("qwen2", rope_parameters={**scaling, "rope_theta": 1e6})
+    assert config.rope_scaling == {
+        **scaling,
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "attention_factor": pytest.approx(1.138629436111989, abs=1e-15),
+    }
+    assert config.rope_theta == 1e6
+
+
+@pytest.mark.parametrize(
+    "change", [{"truncate": False}, {"mscale": 1.0}, {"factor": None}, {"factor": 0.5}, {"beta_fast": 0.5}]
+)
+def test_yarn_of_another_kind_is_refused(change: dict[str, Any]) -> None:
+    scaling = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, **change}
+    _refused({**_values("qwen2"), "rope_parameters": scaling})
+
+
+@pytest.mark.parametrize("name", ["mixtral", "gpt_neox", "", None, 5, [], {}, "QWEN3"])
 def test_another_architecture_is_refused_by_name(name: object) -> None:
     assert f"model_type {name!r} is not supported" in _refused({**_values("qwen3"), "model_type": name})
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from nextword.errors import ModelFileError
 from nextword.files import RawTensor, write_bundle
-from nextword.files.safetensors import check_tensors, read_safetensors, write_safetensors
+from nextword.files.safetensors import read_safetensors, write_safetensors
+from nextword.files.tensors import check_tensors
 from tests.files.making import minimal_bundle, open_safetensors, put_safetensors, refusal
 
 

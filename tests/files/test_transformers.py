@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import nextword
 from nextword.files import read_bundle, write_bundle
 from tests.files.making import BPE, CONFIGS, LLAMA3, TEXTS, change_json, logits_of, random_bundle
+from tests.files.theirs import PROMPTS, THEIRS, greedy, saved_by_transformers, their_logits
 
 IDS = [(7 * i + 3) % 300 for i in range(40)]
 TOLERANCE = 5e-5
-
-
-def _their_logits(model: Any, ids: list[int]) -> NDArray[np.float32]:
-    with torch.no_grad():
-        logits: NDArray[np.float32] = model.eval()(torch.tensor([ids])).logits[0].float().numpy()
-    return logits
 
 
 def _difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -54,7 +40,7 @@ def test_a_bundle_opens_in_transformers_with_the_same_logits(tmp_path: Path, nam
     assert not report["unexpected_keys"]
     assert not report["mismatched_keys"]
     assert sum(p.numel() for p in theirs.parameters()) == CONFIGS[name].num_parameters
-    assert _difference(_their_logits(theirs, IDS), logits_of(bundle, IDS)) < TOLERANCE
+    assert _difference(their_logits(theirs, IDS), logits_of(bundle, IDS)) < TOLERANCE
 
 
 @pytest.mark.parametrize("name", ["qwen3", "llama", "gpt2"])
@@ -77,60 +63,41 @@ def test_the_element_type_is_read_from_the_bundle(tmp_path: Path) -> None:
 
 # -- theirs, read here ---------------------------------------------------------------------------------------------
 
-SIZES = {"vocab_size": 300, "max_position_embeddings": 64}
-NARROW = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-THEIRS: dict[str, tuple[type, Any]] = {
-    "llama": (LlamaForCausalLM, LlamaConfig(**SIZES, **NARROW, num_key_value_heads=2, rms_norm_eps=1e-4)),
-    "llama, scaled": (
-        LlamaForCausalLM,
-        LlamaConfig(**SIZES, **NARROW, rope_parameters={"rope_theta": 500.0, **LLAMA3}, tie_word_embeddings=True),
-    ),
-    "llama, linear": (
-        LlamaForCausalLM,
-        LlamaConfig(**SIZES, **NARROW, rope_parameters={"rope_theta": 500.0, "rope_type": "linear", "factor": 4.0}),
-    ),
-    "qwen3": (Qwen3ForCausalLM, Qwen3Config(**SIZES, **NARROW, num_key_value_heads=2, head_dim=16)),
-    "qwen3, tied": (
-        Qwen3ForCausalLM,
-        Qwen3Config(**SIZES, **NARROW, num_key_value_heads=4, head_dim=8, tie_word_embeddings=True),
-    ),
-    "gpt2": (GPT2LMHeadModel, GPT2Config(vocab_size=300, n_positions=64, n_embd=32, n_head=4, n_layer=2)),
-    "gpt2, untied": (
-        GPT2LMHeadModel,
-        GPT2Config(
-            vocab_size=300, n_positions=64, n_embd=32, n_head=2, n_layer=2, n_inner=40, tie_word_embeddings=False
-        ),
-    ),
-}
-
-
-def _saved_by_transformers(path: Path, name: str, dtype: torch.dtype = torch.float32) -> Any:
-    """Their random model, saved their way; every weight is random."""
-    kind, config = THEIRS[name]
-    model = kind(config)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            center = 1.0 if parameter.dim() == 1 and key.endswith("weight") else 0.0
-            parameter.copy_(center + 0.2 * torch.randn(parameter.shape, generator=generator))
-    model.to(dtype).save_pretrained(path)
-    (path / "tokenizer.json").write_text(BPE.to_json(), encoding="utf-8")
-    return model
-
 
 @pytest.mark.parametrize("name", THEIRS)
 def test_what_transformers_saves_reads_back_with_the_same_logits(tmp_path: Path, name: str) -> None:
-    model = _saved_by_transformers(tmp_path, name)
+    model = saved_by_transformers(tmp_path, name)
     ours = logits_of(read_bundle(tmp_path), IDS)
-    assert _difference(ours, _their_logits(model, IDS)) < TOLERANCE
+    assert _difference(ours, their_logits(model, IDS)) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_fifty_greedy_tokens_are_the_same(tmp_path: Path, name: str) -> None:
+    """Fifty, or until the context of 64 is full, or a token that ends the text."""
+    model = saved_by_transformers(tmp_path, name)
+    lm = nextword.load(tmp_path)
+    for prompt in PROMPTS:
+        written = lm.generate(prompt, 50, temperature=0.0, overflow="stop")
+        expected, ended = greedy(model, written.prompt_token_ids, lm.tokenizer.end_ids)
+        assert list(written.token_ids) == expected, prompt
+        assert (written.finish_reason == "stop") == ended
+
+
+def test_weights_in_several_files_give_the_same_logits(tmp_path: Path) -> None:
+    model = saved_by_transformers(tmp_path / "one", "qwen2")
+    model.save_pretrained(tmp_path / "several", max_shard_size="20KB")
+    (tmp_path / "several/tokenizer.json").write_text(BPE.to_json(), encoding="utf-8")
+    assert len(list((tmp_path / "several").glob("model-*.safetensors"))) > 2
+    assert _difference(logits_of(read_bundle(tmp_path / "several"), IDS), their_logits(model, IDS)) < TOLERANCE
 
 
 @pytest.mark.parametrize("name", [name for name in THEIRS if not name.startswith("gpt2")])
 @pytest.mark.parametrize("kind", ["rope_type", "type"])
 def test_the_spelling_of_transformers_4_reads_back_with_the_same_logits(tmp_path: Path, name: str, kind: str) -> None:
-    model = _saved_by_transformers(tmp_path, name)
+    model = saved_by_transformers(tmp_path, name)
     values = json.loads((tmp_path / "config.json").read_text())
     rope = values["rope_parameters"]
+    sliding = {"layer_types": ...} if not name.endswith(("sliding", "biased")) else {}
     scaling = {kind: rope["rope_type"], **{k: v for k, v in rope.items() if k not in ("rope_type", "rope_theta")}}
     change_json(
         tmp_path / "config.json",
@@ -140,25 +107,25 @@ def test_the_spelling_of_transformers_4_reads_back_with_the_same_logits(tmp_path
         dtype=...,
         torch_dtype="float32",
         transformers_version="4.44.0",
-        layer_types=...,
+        **sliding,
     )
     bundle = read_bundle(tmp_path)
     assert (bundle.config.rope_scaling is None) == (rope["rope_type"] == "default")
-    assert _difference(logits_of(bundle, IDS), _their_logits(model, IDS)) < TOLERANCE
+    assert _difference(logits_of(bundle, IDS), their_logits(model, IDS)) < TOLERANCE
 
 
 def test_the_scaling_of_llama3_is_not_passed_over(tmp_path: Path) -> None:
-    model = _saved_by_transformers(tmp_path, "llama, scaled")
+    model = saved_by_transformers(tmp_path, "llama, scaled")
     values = json.loads((tmp_path / "config.json").read_text())
     change_json(tmp_path / "config.json", rope_parameters={"rope_type": "default", "rope_theta": 500.0})
-    assert _difference(logits_of(read_bundle(tmp_path), IDS), _their_logits(model, IDS)) > 0.01
+    assert _difference(logits_of(read_bundle(tmp_path), IDS), their_logits(model, IDS)) > 0.01
     change_json(tmp_path / "config.json", rope_parameters=values["rope_parameters"])
     assert dict(read_bundle(tmp_path).config.rope_scaling or {}) == LLAMA3
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2"])
 def test_half_precision_weights_of_transformers_are_read_bit_for_bit(tmp_path: Path, name: str) -> None:
-    model = _saved_by_transformers(tmp_path, name, torch.bfloat16)
+    model = saved_by_transformers(tmp_path, name, torch.bfloat16)
     bundle = read_bundle(tmp_path)
     assert {tensor.dtype for tensor in bundle.tensors.values()} == {"BF16"}
     expected = model.get_input_embeddings().weight.detach().contiguous().view(torch.uint8).numpy().tobytes()
@@ -167,7 +134,7 @@ def test_half_precision_weights_of_transformers_are_read_bit_for_bit(tmp_path: P
 
 @pytest.mark.parametrize("name", THEIRS)
 def test_there_and_back_again_the_weights_are_the_same(tmp_path: Path, name: str) -> None:
-    _saved_by_transformers(tmp_path / "theirs", name)
+    saved_by_transformers(tmp_path / "theirs", name)
     write_bundle(tmp_path / "ours", read_bundle(tmp_path / "theirs"))
     kind, _ = THEIRS[name]
     before, after = (kind.from_pretrained(tmp_path / where).state_dict() for where in ("theirs", "ours"))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ContextOverflowError, ModelFileError
-from nextword.files.safetensors import RawTensor
+from nextword.files.tensors import RawTensor
 from nextword.model import GPTModel, TorchBackend
 from nextword.model.backend import choose_device, stored_tensors
 from tests.oracle.cases import CASES, PRESETS, random_tokens, random_weights

@@ -10,15 +10,22 @@ from tests.oracle.cases import CASES, random_tokens, random_weights
 from tests.oracle.compare import errors, gpt_pass, torch_model, transformers_model, transformers_pass
 
 TWINS = {case: config for case, config in CASES.items() if family_of(config) != "nextword"}
-CLASSES = {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+CLASSES = {
+    "gpt2": "GPT2LMHeadModel",
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "smollm3": "SmolLM3ForCausalLM",
+}
 
 
 def test_each_family_has_a_case() -> None:
     assert {family_of(config) for config in TWINS.values()} == set(CLASSES)
-    assert [family_of(CASES[name]) for name in ("gpt2", "llama", "qwen3")] == ["gpt2", "llama", "qwen3"]
+    assert all(family_of(config) == case.split(",")[0] for case, config in TWINS.items())
     assert {config.tie_embeddings for config in TWINS.values()} == {True, False}
     scalings = {str((config.rope_scaling or {}).get("rope_type")) for config in TWINS.values()}
-    assert scalings == {"None", "linear", "llama3"}
+    assert scalings == {"None", "linear", "llama3", "yarn"}
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

@@ -43,6 +43,75 @@ OTHERS: dict[str, GPTConfig] = {
         rope_scaling=LLAMA3_SCALING,
         tie_embeddings=True,
     ),
+    "llama, yarn scaling": GPTConfig.llama(
+        23,
+        70,
+        d_model=24,
+        num_heads=2,
+        num_kv_heads=1,
+        num_layers=2,
+        d_ff=21,
+        rope_theta=100.0,
+        rope_scaling={
+            "rope_type": "yarn",
+            "factor": 4.0,
+            "original_max_position_embeddings": 64,
+            "beta_fast": 8.0,
+            "beta_slow": 1.0,
+            "attention_factor": 1.2,
+        },
+    ),
+    "llama, every bias": GPTConfig.llama(
+        29, 11, d_model=18, num_heads=3, num_layers=2, d_ff=25, qkv_bias=True, attention_output_bias=True, mlp_bias=True
+    ),
+    "mistral, sliding": GPTConfig.llama(
+        31, 13, d_model=20, num_heads=4, num_kv_heads=2, head_dim=6, num_layers=3, d_ff=26, layer_windows=(5, 5, 5)
+    ),
+    "mistral, a width its heads do not divide": GPTConfig.llama(
+        31, 11, d_model=22, num_heads=4, num_kv_heads=1, head_dim=6, num_layers=2, d_ff=26
+    ),
+    "qwen2": GPTConfig.llama(
+        33, 11, d_model=24, num_heads=6, num_kv_heads=2, num_layers=3, d_ff=35, qkv_bias=True, rope_theta=1e6
+    ),
+    "qwen2, upper layers sliding": GPTConfig.llama(
+        33, 12, d_model=16, num_heads=4, num_layers=3, d_ff=19, qkv_bias=True, layer_windows=(None, 4, 4)
+    ),
+    "qwen3, every other layer sliding": GPTConfig.qwen3(
+        27,
+        12,
+        d_model=12,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=6,
+        num_layers=4,
+        d_ff=15,
+        layer_windows=(3, None, 3, None),
+        qkv_bias=True,
+        attention_output_bias=True,
+    ),
+    "smollm3": GPTConfig.llama(
+        35,
+        11,
+        d_model=24,
+        num_heads=4,
+        num_kv_heads=2,
+        num_layers=4,
+        d_ff=35,
+        tie_embeddings=True,
+        no_rope_layers=(3,),
+        rope_theta=2e6,
+    ),
+    "smollm3, sliding where nothing turns": GPTConfig.llama(
+        35,
+        12,
+        d_model=24,
+        num_heads=4,
+        head_dim=8,
+        num_layers=4,
+        d_ff=35,
+        no_rope_layers=(1, 3),
+        layer_windows=(None, 4, None, 4),
+    ),
     "interleaved rotary, some layers without": GPTConfig.llama(
         23,
         11,
@@ -103,7 +172,7 @@ OTHERS: dict[str, GPTConfig] = {
     "lesson with tanh GELU, no QKV bias, windows": GPTConfig.lesson(
         19, 8, 2, 2, 0.0, 11, activation="gelu_tanh", qkv_bias=False, layer_windows=(None, 5), d_ff=11, head_dim=3
     ),
-    "one layer, one head, one channel pair": GPTConfig.qwen3(
+    "qwen3, one layer, one head, one channel pair": GPTConfig.qwen3(
         5, 11, d_model=3, num_heads=1, head_dim=2, num_layers=1, d_ff=1, rope_theta=1.5
     ),
 }

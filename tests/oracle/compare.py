@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from nextword.config import GPTConfig
-from nextword.files.families import config_to_json, tensors_from_family, tensors_to_family
-from nextword.files.safetensors import RawTensor
+from nextword.files.hf_config import config_to_json
+from nextword.files.hf_tensors import tensors_from_family, tensors_to_family
+from nextword.files.tensors import RawTensor
 from nextword.model import GPTModel
 from tests.oracle.numpy_gpt import Array, Ids, Pass
 
@@ -78,7 +79,7 @@ def gap(found: Tensor, expected: Tensor) -> float:
 
 
 def transformers_model(config: GPTConfig, weights: Mapping[str, Array], attention: str = "eager") -> nn.Module:
-    """The same model in transformers (GPT2LMHeadModel, LlamaForCausalLM or Qwen3ForCausalLM), float32.
+    """The same model in transformers, float32.
 
     Config and weights go through the package's own writer of Hugging Face names, so that is held to account too.
     """

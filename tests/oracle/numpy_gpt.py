@@ -312,7 +312,8 @@ def window_mask(T: int, window: int | None) -> Array:
 def rotate(config: GPTConfig, x_BTXC: Array) -> tuple[Array, Back]:
     """Rotary positions: each pair of channels, read as one complex number, is turned by position * frequency."""
     angles_TP = np.outer(np.arange(x_BTXC.shape[1]), rotary_frequencies(config))  # P: pairs, C / 2
-    turn_T1P = np.exp(1j * angles_TP)[:, None]
+    stretch = (config.rope_scaling or {}).get("attention_factor", 1.0)  # YaRN lengthens what it turns
+    turn_T1P = stretch * np.exp(1j * angles_TP)[:, None]
 
     def turned(values: Array, turn: NDArray[np.complex128]) -> Array:
         half = values.shape[-1] // 2
@@ -323,7 +324,7 @@ def rotate(config: GPTConfig, x_BTXC: Array) -> tuple[Array, Back]:
         result[..., first], result[..., second] = complex_values.real, complex_values.imag
         return result
 
-    # A rotation's transpose is its inverse: gradients turn back.
+    # The transpose of turning is turning back: gradients do.
     return turned(x_BTXC, turn_T1P), lambda dx_BTXC: turned(dx_BTXC, turn_T1P.conj())
 
 
@@ -337,6 +338,16 @@ def rotary_frequencies(config: GPTConfig) -> Array:
     if scaling["rope_type"] == "linear":
         return np.array(plain) / factor
     old_context = scaling["original_max_position_embeddings"]
+    if scaling["rope_type"] == "yarn":
+        # The (fractional) pair that turns so many times within the old context solves
+        # theta^(2 pair / C) = context / (2 pi times).
+        fast, slow = (
+            config.head_dim / 2 * math.log(old_context / (2 * math.pi * scaling[name]), config.rope_theta)
+            for name in ("beta_fast", "beta_slow")
+        )
+        kept, stretched = max(0, math.floor(fast)), min(config.head_dim - 1, math.ceil(slow))
+        slowed = np.interp(np.arange(len(plain)), [kept, max(stretched, kept + 0.001)], [0.0, 1.0])
+        return np.array([f * (1 - s) + f / factor * s for f, s in zip(plain, slowed, strict=True)])
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
     scaled = []
     for frequency in plain:

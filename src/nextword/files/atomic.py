@@ -50,6 +50,35 @@ def replace_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """A fresh file beside `path` to write into; on success it takes `path`'s place, on failure nothing changed.
+
+    Raises:
+        ModelFileError: The file cannot be written, `path` is a directory, or the disk is full.
+    """
+    path = path.resolve()  # of a link, the file it leads to is replaced
+    if path.is_dir():
+        raise ModelFileError(f"cannot write {path}: it is a directory")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(descriptor)
+    except OSError as error:
+        raise ModelFileError(f"cannot write {path}: {error.strerror}") from None
+    fresh = Path(name)
+    try:
+        yield fresh
+        fresh.chmod(0o644)
+        _sync(fresh)
+        fresh.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise ModelFileError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
 def _sync(path: Path) -> None:
     if os.name == "nt" and path.is_dir():
         return  # Windows opens no directories, and keeps their entries by itself

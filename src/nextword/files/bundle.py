@@ -1,8 +1,9 @@
-"""The bundle: a directory that is a model.
+"""The bundle: a directory that is a model, and opens in other tools wherever its architecture has a twin there.
 
-config.json               architecture (a Hugging Face config wherever the architecture has a twin there)
+config.json               architecture
 model.safetensors         weights
-tokenizer.json            tokenizer, and tokenizer_config.json with its special tokens
+tokenizer.json            tokenizer; tokenizer_config.json has its special tokens and the chat template
+generation_config.json    every token that ends a text, and what the model's makers recommend for sampling
 nextword.json             format version, provenance, what training measured
 README.md                 the model card
 """
@@ -10,7 +11,7 @@ README.md                 the model card
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,18 @@ from typing import Any
 from nextword.config import GPTConfig
 from nextword.errors import ModelFileError
 from nextword.files.atomic import replace_directory
-from nextword.files.families import config_from_json, config_to_json, family_of, tensors_from_family, tensors_to_family
-from nextword.files.safetensors import RawTensor, check_tensors, read_json, read_safetensors, write_safetensors
+from nextword.files.families import family_of
+from nextword.files.hf_config import config_to_json
+from nextword.files.hf_tensors import tensors_to_family
+from nextword.files.safetensors import write_safetensors
+from nextword.files.tensors import RawTensor, check_tensors
 from nextword.tokens import Tokenizer
 
 FORMAT_VERSION = 1
 BUNDLE_FILES = {
     *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "nextword.json", "README.md"),
-    *("generation_config.json", "special_tokens_map.json"),  # what transformers adds when it saves the same model
+    *("generation_config.json", "special_tokens_map.json", "chat_template.jinja"),  # what transformers adds
+    "verification.json",  # what `nextword verify` measured
 }
 _DTYPE_WORDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -42,74 +47,55 @@ class Bundle:
     """Where the model comes from: recipe, data, measured losses. Free JSON."""
     card: str = ""
     """The model card, Markdown."""
+    chat_template: str = ""
+    """How a conversation is written as one text, Jinja; empty if the model was not trained for conversations."""
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    """What the makers recommend for sampling, as generation_config.json has it; shown, never applied silently."""
+
+    def floats(self) -> Mapping[str, RawTensor]:
+        """Every weight in an element type that computes; blocks are unpacked to float32 whenever they are asked for."""
+        return _Unpacked(self.tensors)
 
 
-def read_bundle(path: Path) -> Bundle:
-    """Reads and checks a model directory.
+class _Unpacked(Mapping[str, RawTensor]):
+    def __init__(self, tensors: Mapping[str, RawTensor]) -> None:
+        self._tensors = tensors
 
-    Raises:
-        ModelFileError: A file is missing, damaged or unsupported, or the parts do not fit; names file and field.
-    """
-    try:
-        return _read(path)
-    except OSError as error:  # above all, directories that one may not look into
-        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from None
+    def __getitem__(self, name: str) -> RawTensor:
+        tensor = self._tensors[name]
+        return tensor.astype("F32") if tensor.is_quantized else tensor
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
 
-def _read(path: Path) -> Bundle:
-    if not path.is_dir():
-        raise ModelFileError(
-            f"{path} is not a model directory",
-            hint="a model directory holds config.json, model.safetensors, tokenizer.json",
-        )
-    values = read_json(path / "config.json")
-    extra = (
-        read_json(path / "nextword.json") if (path / "nextword.json").exists() else {"format_version": FORMAT_VERSION}
-    )
-    version = extra.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ModelFileError(
-            f"{path / 'nextword.json'}: format_version is {version!r}, this nextword reads {FORMAT_VERSION}",
-            hint="a newer nextword wrote it: pip install --upgrade nextword",
-        )
-    config = config_from_json(values, str(path / "config.json"))
-    weights = path / "model.safetensors"
-    if not weights.exists():
-        _explain_missing_weights(path)
-    stored = read_safetensors(weights)
-    if config.num_layers > len(stored):  # before anything is made per layer
-        raise ModelFileError(
-            f"{path / 'config.json'}: num_layers is {config.num_layers}, but {weights} has only {len(stored)} tensors"
-        )
-    tensors = tensors_from_family(config, str(values["model_type"]), stored)
-    check_tensors(str(weights), tensors, config.parameter_shapes())
-    tokenizer = Tokenizer.load(path)
-    _check_vocabulary(path, tokenizer, config)
-    provenance = extra.get("provenance", {})
-    if not isinstance(provenance, dict):
-        raise ModelFileError(f"{path / 'nextword.json'}: provenance should be a JSON object, found {provenance!r}")
-    return Bundle(config, tensors, tokenizer, provenance, _read_card(path / "README.md"))
+    def __len__(self) -> int:
+        return len(self._tensors)
 
 
 def write_bundle(path: Path, bundle: Bundle) -> None:
     """Writes a model directory beside `path` and puts it in place when it is whole.
+
+    Quantised blocks, which these files cannot hold, are written as float32.
 
     Raises:
         ModelFileError: It cannot be written, or `path` holds something that is no model (it is left alone).
     """
     require_writable(path)
     check_tensors(str(path), bundle.tensors, bundle.config.parameter_shapes())
-    dtype = _DTYPE_WORDS[bundle.tensors["token_embedding.weight"].dtype]
+    tensors = dict(bundle.floats())
+    dtype = _dtype_word({tensor.dtype for tensor in tensors.values()})
     tokenizer = bundle.tokenizer
-    _check_vocabulary(path, tokenizer, bundle.config)
+    check_vocabulary(path, tokenizer, bundle.config)
     config = config_to_json(bundle.config, dtype=dtype, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id)
     with replace_directory(path) as fresh:
-        write_safetensors(
-            fresh / "model.safetensors", tensors_to_family(bundle.config, bundle.tensors), {"format": "pt"}
-        )
+        write_safetensors(fresh / "model.safetensors", tensors_to_family(bundle.config, tensors), {"format": "pt"})
         _write_json(fresh / "config.json", config)
         (fresh / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
-        _write_json(fresh / "tokenizer_config.json", tokenizer.settings())
+        template = {"chat_template": bundle.chat_template} if bundle.chat_template else {}
+        _write_json(fresh / "tokenizer_config.json", {**tokenizer.settings(), **template})
+        if bundle.generation or len(tokenizer.end_ids) > 1:
+            marks = {"bos_token_id": tokenizer.bos_id, "eos_token_id": sorted(tokenizer.end_ids) or None}
+            _write_json(fresh / "generation_config.json", {**bundle.generation, **marks})
         _write_json(
             fresh / "nextword.json",
             {
@@ -142,29 +128,19 @@ def require_writable(path: Path) -> None:
         )
 
 
-def _check_vocabulary(path: Path, tokenizer: Tokenizer, config: GPTConfig) -> None:
+def check_vocabulary(path: Path, tokenizer: Tokenizer, config: GPTConfig) -> None:
+    """The model has an output for every token.
+
+    Raises:
+        ModelFileError: The tokenizer has more tokens than the model.
+    """
     if tokenizer.vocab_size > config.vocab_size:
         raise ModelFileError(f"{path}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}")
 
 
-def _explain_missing_weights(path: Path) -> None:
-    if any(path.glob("*.bin")):
-        raise ModelFileError(
-            f"{path} holds pickled weights (.bin), which can run code when loaded",
-            hint="convert them to safetensors where you trust them",
-        )
-    if (path / "model.safetensors.index.json").exists():
-        raise ModelFileError(
-            f"{path} holds weights in several files, nextword reads one model.safetensors",
-            hint="in transformers: model.save_pretrained(directory, max_shard_size='1TB')",
-        )
-
-
-def _read_card(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8") if path.exists() else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{path} cannot be read: {error}") from None
+def _dtype_word(kinds: set[str]) -> str:
+    """The one element type that holds every weight exactly; other programs load all of them in it."""
+    return _DTYPE_WORDS[kinds.pop() if len(kinds) == 1 else "F64" if "F64" in kinds else "F32"]
 
 
 def _plain_card(bundle: Bundle) -> str:

@@ -1,79 +1,80 @@
-"""safetensors files <-> raw tensors: names, element types, shapes and bytes, without NumPy or torch types.
+"""safetensors files <-> raw tensors.
 
 The `safetensors` library validates the header (sizes, offsets, overlaps, holes). Its NumPy reader knows no bfloat16,
-so the bytes are taken as they lie.
+so the bytes are taken as they lie, in memory that is mapped from the file.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
-from numpy.typing import NDArray
 
 from nextword.errors import ModelFileError
-
-# Element types: bytes each, and the NumPy type that holds the bits (bfloat16 travels as its 16 bits).
-STORAGE: dict[str, np.dtype[np.generic]] = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype("<u2"),
-}
-
-
-@dataclass(frozen=True)
-class RawTensor:
-    """One tensor as a file holds it: little-endian, row-major."""
-
-    name: str
-    dtype: str
-    """safetensors' name of the element type: F32, BF16, ..."""
-    shape: tuple[int, ...]
-    data: memoryview
-
-    def bits(self) -> NDArray[np.generic]:
-        """The elements as an array of their storage type (bfloat16 as unsigned 16-bit numbers)."""
-        return np.frombuffer(self.data, dtype=STORAGE[self.dtype]).reshape(self.shape)
-
-    def values(self) -> NDArray[np.float32]:
-        """The elements as float32."""
-        if self.dtype == "BF16":
-            return (self.bits().astype(np.uint32) << 16).view(np.float32)
-        return self.bits().astype(np.float32)
-
-    @classmethod
-    def from_bits(cls, name: str, dtype: str, bits: NDArray[np.generic]) -> RawTensor:
-        """A tensor from an array of storage type; the array is made row-major."""
-        contiguous = np.ascontiguousarray(bits)
-        return cls(name, dtype, bits.shape, contiguous.reshape(-1).view(np.uint8).data)
+from nextword.files.mapped import map_file
+from nextword.files.tensors import STORAGE, RawTensor
+from nextword.json_file import read_json
 
 
 def read_safetensors(path: Path) -> dict[str, RawTensor]:
-    """Every tensor of a file.
+    """Every tensor of a file, as views of the mapped file.
 
     Raises:
         ModelFileError: The file is missing, truncated, or not safetensors; or holds an unsupported element type.
     """
+    data = map_file(path)
     try:
-        data = path.read_bytes()
-        found = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise ModelFileError(f"{path} is damaged or no safetensors file: {error}") from None
+        safetensors.safe_open(str(path), framework="numpy")
+    except (OSError, safetensors.SafetensorError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelFileError(f"{path} is damaged or no safetensors file: {reason}") from None
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(bytes(data[8:start]), object_pairs_hook=lambda pairs: _once(path, pairs))
     tensors = {}
-    for name, entry in sorted(found, key=lambda item: item[0]):  # the library's order is random
+    for name, entry in sorted(header.items()):
+        if name == "__metadata__":
+            continue
         if entry["dtype"] not in STORAGE:
             raise ModelFileError(
                 f"{path}: tensor {name!r} has element type {entry['dtype']}", hint=f"supported: {', '.join(STORAGE)}"
             )
-        tensors[name] = RawTensor(name, entry["dtype"], tuple(entry["shape"]), memoryview(entry["data"]))
+        first, last = entry["data_offsets"]
+        tensors[name] = RawTensor(name, entry["dtype"], tuple(entry["shape"]), data[start + first : start + last])
+    return tensors
+
+
+def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of the header; of a name that stands there twice, the library and Python may take different ones."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        raise ModelFileError(f"{path} is damaged: its header has a name twice")
+    return entries
+
+
+def read_sharded(index: Path) -> dict[str, RawTensor]:
+    """Every tensor of a model in several files, which `model.safetensors.index.json` lists.
+
+    Raises:
+        ModelFileError: The index or a file is missing or damaged, a tensor is not where the index says, or a file
+            holds one that the index does not know.
+    """
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise ModelFileError(f"{index}: weight_map should be a JSON object with a file for each tensor")
+    tensors: dict[str, RawTensor] = {}
+    for file in sorted(set(map(str, places.values()))):
+        if Path(file).name != file or not file.endswith(".safetensors"):
+            raise ModelFileError(f"{index}: {file!r} is not the name of a safetensors file beside it")
+        shard = read_safetensors(index.with_name(file))
+        listed = {name for name, place in places.items() if place == file}
+        if strayed := sorted(listed ^ set(shard)):
+            where = "is missing in" if strayed[0] in listed else "is not listed for"
+            raise ModelFileError(f"{index}: tensor {strayed[0]!r} {where} {file}")
+        tensors |= shard
     return tensors
 
 
@@ -101,40 +102,3 @@ def write_safetensors(path: Path, tensors: Mapping[str, RawTensor], metadata: Ma
 
 
 _LIBRARY_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-
-
-def check_tensors(source: str, tensors: Mapping[str, RawTensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Every weight of the config is there, nothing else is, shapes fit, no value is NaN or infinite.
-
-    Raises:
-        ModelFileError: Names the tensor, what was expected and what was found.
-    """
-    for name, shape in shapes.items():
-        if name not in tensors:
-            raise ModelFileError(f"{source}: tensor {name} of shape {shape} is missing")
-        if tensors[name].shape != shape:
-            raise ModelFileError(f"{source}: tensor {name} should have shape {shape}, found {tensors[name].shape}")
-    if extra := sorted(set(tensors) - set(shapes)):
-        raise ModelFileError(f"{source}: tensor {extra[0]!r} is not part of this architecture")
-    for name, tensor in tensors.items():
-        with np.errstate(all="ignore"):  # what a sum of infinite values warns of is what is asked here
-            total = float(np.sum(tensor.values(), dtype=np.float64))
-        if not math.isfinite(total):
-            raise ModelFileError(f"{source}: tensor {name} holds NaN or infinite values")
-
-
-def read_json(path: Path) -> dict[str, object]:
-    """A JSON object from a file.
-
-    Raises:
-        ModelFileError: The file is missing, or is not a JSON object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} cannot be read: {error}") from None
-    if not isinstance(value, dict):
-        raise ModelFileError(f"{path} should hold a JSON object, found {type(value).__name__}")
-    return value

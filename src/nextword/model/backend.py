@@ -65,9 +65,10 @@ class TorchBackend:
             ConfigError: The device is not there, or the dtype has no such name.
         """
         place = torch.device(choose_device(device))
-        model = GPTModel.from_config(config, initialized=False)
-        model.load_weights({name: _tensor(name, stored) for name, stored in tensors.items()})
-        return cls(model.to(place, _dtype(dtype)), reason)
+        model = GPTModel.from_config(config, initialized=False).to(_dtype(dtype))
+        for name, weight in model.weights().items():  # one after the other: a reader may unpack each when it is asked
+            weight.copy_(_tensor(name, tensors[name]))
+        return cls(model.to(place), reason)
 
     def new_cache(self, capacity: int) -> KVCache:
         """An empty cache for one sequence of up to `capacity` tokens."""
@@ -156,8 +157,8 @@ def stored_tensors(model: GPTModel, dtype: str | None = None) -> dict[str, tuple
 def _tensor(name: str, stored: StoredTensor) -> torch.Tensor:
     if stored.dtype not in DTYPES:
         raise ModelFileError(f"tensor {name} has element type {stored.dtype}", hint=f"supported: {', '.join(DTYPES)}")
-    # frombuffer wants writable memory; the copy also frees the file.
-    return torch.frombuffer(bytearray(stored.data), dtype=DTYPES[stored.dtype]).reshape(stored.shape)
+    data = bytearray(stored.data) if stored.data.readonly else stored.data  # frombuffer wants writable memory
+    return torch.frombuffer(data, dtype=DTYPES[stored.dtype]).reshape(stored.shape)
 
 
 def _dtype(name: str | None) -> torch.dtype:

@@ -1,7 +1,7 @@
 """Rotary positions: queries and keys turned by an angle that grows with their place.
 
 Source: Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding"; the llama3 scaling is the one
-published with Llama 3.1.
+published with Llama 3.1; yarn: Peng et al. 2023, "YaRN: Efficient Context Window Extension of Large Language Models".
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ def inverse_frequencies(config: GPTConfig) -> Tensor:
         return frequencies
     if scaling["rope_type"] == "linear":
         return frequencies / float(scaling["factor"])
+    if scaling["rope_type"] == "yarn":
+        return _yarn_frequencies(config, frequencies)
     # llama3: long wavelengths are stretched by `factor`, short ones kept, those between blended.
     factor, low, high = (float(scaling[name]) for name in ("factor", "low_freq_factor", "high_freq_factor"))
     turns = (
@@ -32,12 +34,32 @@ def inverse_frequencies(config: GPTConfig) -> Tensor:
     return frequencies * (blend + (1 - blend) / factor)
 
 
+def _yarn_frequencies(config: GPTConfig, frequencies: Tensor) -> Tensor:
+    """Fast pairs are kept, slow ones slowed by `factor`.
+
+    Fast is what turns more than `beta_fast` times in the old context, slow what turns less than `beta_slow` times;
+    those between are blended linearly, by their number.
+    """
+    scaling = config.rope_scaling or {}
+    old_context, C = float(scaling["original_max_position_embeddings"]), config.head_dim
+
+    def pair_that_turns(times: float) -> float:
+        return C * math.log(old_context / (times * 2 * math.pi)) / (2 * math.log(config.rope_theta))
+
+    first = max(math.floor(pair_that_turns(scaling["beta_fast"])), 0)
+    last = min(math.ceil(pair_that_turns(scaling["beta_slow"])), C - 1)
+    width = last - first or 0.001  # the published code's way round a division by zero
+    slowed = ((torch.arange(C // 2, dtype=torch.float64) - first) / width).clamp(0, 1)
+    return frequencies * (1 - slowed + slowed / float(scaling["factor"]))
+
+
 class Rotary:
     """Tables of cosines and sines, made once per precision and device for the positions that are reached."""
 
     def __init__(self, config: GPTConfig) -> None:
         self._frequencies = inverse_frequencies(config)
         self._interleaved = config.rope_layout == "interleaved"
+        self._stretch = float((config.rope_scaling or {}).get("attention_factor", 1.0))
         self._tables: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     def at(self, start: int, count: int, x: Tensor) -> Rotation:
@@ -48,7 +70,7 @@ class Rotary:
             length = 1 << (start + count - 1).bit_length()  # the next power of two: seldom made anew
             # One row a position, one column a rotating pair; angles in float64, whatever the model computes in.
             angles = torch.outer(torch.arange(length, dtype=torch.float64), self._frequencies)
-            cos, sin = angles.cos().to(x.device, dtype), angles.sin().to(x.device, dtype)
+            cos, sin = ((self._stretch * wave).to(x.device, dtype) for wave in (angles.cos(), angles.sin()))
             self._tables[dtype, x.device] = (cos, sin)
         return Rotation(cos[start : start + count, None], sin[start : start + count, None], self._interleaved)
 

@@ -12,9 +12,18 @@ from tokenizers import Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ConfigError, ModelFileError, TextError
-from nextword.tokens import byte_level
-from nextword.tokens.description import Kind, check_added_tokens, check_changes, count_ids, kind_of, read_marks
+from nextword.tokens import byte_level, sentencepiece
+from nextword.tokens.description import (
+    Kind,
+    check_added_tokens,
+    check_changes,
+    count_ids,
+    drops_first_blank,
+    kind_of,
+)
+from nextword.tokens.marks import Marks, read_marks
 from nextword.tokens.pieces import Piece, group_pieces
+from nextword.tokens.vocabulary_files import read_vocabulary_files
 
 END_OF_TEXT = "<|endoftext|>"
 """The special token that stands before every document and ends it."""
@@ -26,24 +35,38 @@ class Tokenizer:
     Make one with `Tokenizer.words`, `.characters`, `.train_bpe` or `.load`.
 
     Attributes:
-        kind: `words`, `characters` or `bytes` (byte-level BPE).
+        kind: `words`, `characters`, `bytes` (byte-level BPE) or `sentencepiece` (BPE over characters, bytes for the
+            unknown ones, as Llama 2 and Mistral have it).
         bos_id: The token before a document, or None if the vocabulary has none.
         eos_id: The token that ends a text, or None.
+        end_ids: Every token that ends what the model writes: `eos_id`, and for some chat models the end of a turn.
+        adds_bos: Whether the model was trained with `bos_id` before every text, so that a prompt begins with it.
     """
 
-    def __init__(self, raw: RawTokenizer, *, bos: str | None = None, eos: str | None = None) -> None:
+    def __init__(
+        self,
+        raw: RawTokenizer,
+        *,
+        bos: str | int | None = None,
+        eos: str | int | None = None,
+        ends: Iterable[int] = (),
+    ) -> None:
         self._raw = raw
         raw.encode_special_tokens = True  # the spelling of a special token in a text is plain text
         raw.no_truncation()  # a file may ask to cut or fill up every text: here nothing is dropped or added
         raw.no_padding()
         description = json.loads(raw.to_str())
         self.kind: Kind = kind_of(description)
-        check_changes(description)
+        check_changes(description, self.kind)
+        self._drops_first_blank = self.kind == "sentencepiece" and drops_first_blank(description)
         if self.kind == "bytes":
             raw.model.dropout = None  # a training device: it would make the ids of a text random
         self._vocab_size = count_ids(raw.get_vocab(with_added_tokens=True), self.kind)
-        self.bos_id = self._id_of(bos)
+        added = raw.encode("").ids  # what the file puts before a text (and, for other uses, behind it)
+        self.adds_bos = bool(added)
+        self.bos_id = added[0] if added else self._id_of(bos)
         self.eos_id = self._id_of(eos)
+        self.end_ids = frozenset(ends) | ({self.eos_id} if self.eos_id is not None else set())
 
     # -- making one ------------------------------------------------------------------------------------------------
 
@@ -122,17 +145,18 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
-        """The tokenizer in a `tokenizer.json`, or in a model directory.
+        """The tokenizer in a `tokenizer.json`, or in a model directory (there, vocab.json and merges.txt will do).
 
         Raises:
             ModelFileError: The file is missing or is no tokenizer that nextword can run.
         """
-        file = Path(path)
+        place = Path(path)
         try:
-            file = file / "tokenizer.json" if file.is_dir() else file
+            directory, file = (place, place / "tokenizer.json") if place.is_dir() else (place.parent, place)
+            marks = read_marks(directory)
+            if place.is_dir() and not file.exists() and (place / "vocab.json").exists():
+                return cls._checked(read_vocabulary_files(place, marks), str(place), marks)
             text = file.read_text(encoding="utf-8")
-            settings = file.with_name("tokenizer_config.json")
-            marks = read_marks(settings) if settings.exists() else {}
         except FileNotFoundError:
             raise ModelFileError(f"{file} does not exist", hint="a model directory holds a tokenizer.json") from None
         except (OSError, UnicodeDecodeError) as error:
@@ -141,9 +165,15 @@ class Tokenizer:
 
     @classmethod
     def from_json(
-        cls, text: str, *, source: str = "tokenizer.json", bos: str | None = None, eos: str | None = None
+        cls,
+        text: str,
+        *,
+        source: str = "tokenizer.json",
+        bos: str | int | None = None,
+        eos: str | int | None = None,
+        ends: Iterable[int] = (),
     ) -> Tokenizer:
-        """The tokenizer that a `tokenizer.json` describes.
+        """The tokenizer that a `tokenizer.json` describes; its post-processor says whether `bos` begins a text.
 
         Raises:
             ModelFileError: The text is no tokenizer that nextword can run.
@@ -155,7 +185,14 @@ class Tokenizer:
             raise ModelFileError(f"{source} is no valid tokenizer: {reason}") from None
         try:
             check_added_tokens(raw, json.loads(text))
-            return cls(raw, bos=bos, eos=eos)
+        except ModelFileError as error:
+            raise ModelFileError(f"{source}: {error.message}", hint=error.hint) from None
+        return cls._checked(raw, source, Marks(bos=bos, eos=eos, ends=tuple(ends)))
+
+    @classmethod
+    def _checked(cls, raw: RawTokenizer, source: str, marks: Marks) -> Tokenizer:
+        try:
+            return cls(raw, **marks)
         except ModelFileError as error:
             raise ModelFileError(f"{source}: {error.message}", hint=error.hint) from None
 
@@ -199,6 +236,15 @@ class Tokenizer:
             raise self._refusal([text], error) from None
         return ids
 
+    def encode_start(self, text: str) -> list[int]:
+        """Token ids of a text that begins a document: `bos_id`, where the model was trained with it, then the text's.
+
+        Raises:
+            TextError: As `encode`.
+        """
+        ids = self.encode(text)
+        return [self.bos_id, *ids] if ids and self.adds_bos and self.bos_id is not None else ids
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of many texts at once, on all processors.
 
@@ -235,11 +281,17 @@ class Tokenizer:
             TextError: An id is not in the vocabulary.
         """
         pieces: list[bytes] = []
+        started = continued
         for token_id in token_ids:
             if not 0 <= token_id < len(self._bytes):
                 raise TextError(f"token id {token_id} is not in the vocabulary of {len(self._bytes)} tokens")
-            spaced = self.kind == "words" and (continued or bool(pieces))
-            pieces.append(b" " + self._bytes[token_id] if spaced else self._bytes[token_id])
+            data = self._bytes[token_id]
+            if self.kind == "words" and started:
+                data = b" " + data
+            elif self._drops_first_blank and not started:
+                data = data.removeprefix(b" ")  # encoding put it there
+            pieces.append(data)
+            started = started or token_id != self.bos_id
         return pieces
 
     def __repr__(self) -> str:
@@ -250,8 +302,9 @@ class Tokenizer:
         """The bytes of every token; an id that no token has is empty."""
         special = self._raw.get_added_tokens_decoder()
         table = [b""] * self._vocab_size
+        stand_ins = {"bytes": byte_level.token_bytes, "sentencepiece": sentencepiece.token_bytes}.get(self.kind)
         for token, i in self._raw.get_vocab(with_added_tokens=True).items():
-            decoded = byte_level.token_bytes(token) if self.kind == "bytes" and i not in special else None
+            decoded = stand_ins(token) if stand_ins is not None and i not in special else None
             table[i] = token.encode() if decoded is None else decoded
         return table
 
@@ -261,9 +314,11 @@ class Tokenizer:
         raw.encode_special_tokens = False
         return raw
 
-    def _id_of(self, token: str | None) -> int | None:
+    def _id_of(self, token: str | int | None) -> int | None:
         if token is None:
             return None
+        if isinstance(token, int):
+            return token if token < self._vocab_size else None  # a default of config.json that means no token here
         found: int | None = self._raw.token_to_id(token)
         if found is None:
             raise ModelFileError(f"the special token {token!r} is not in the vocabulary")

@@ -1,0 +1,121 @@
+"""Reading a model directory: one that nextword wrote, or any of Hugging Face's layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nextword.errors import ModelFileError
+from nextword.files.bundle import FORMAT_VERSION, Bundle, check_vocabulary
+from nextword.files.hf_config import config_from_json
+from nextword.files.hf_tensors import tensors_from_family
+from nextword.files.safetensors import read_safetensors, read_sharded
+from nextword.files.tensors import RawTensor, check_tensors
+from nextword.json_file import read_json, read_json_if_there
+from nextword.tokens import Tokenizer
+
+PICKLE_WAY_OUT = (
+    "where you trust its makers, open it in transformers and save it again: "
+    "model.save_pretrained(directory) writes safetensors"
+)
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Reads and checks a model directory.
+
+    Raises:
+        ModelFileError: A file is missing, damaged or unsupported, or the parts do not fit; names file and field.
+    """
+    try:
+        return _read(path)
+    except OSError as error:  # above all, directories that one may not look into
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _read(path: Path) -> Bundle:
+    if not path.is_dir():
+        raise ModelFileError(
+            f"{path} is not a model directory",
+            hint="a model directory holds config.json, model.safetensors, tokenizer.json",
+        )
+    values = read_json(path / "config.json")
+    provenance = _provenance(path / "nextword.json")
+    config = config_from_json(values, str(path / "config.json"))
+    weights, stored = _stored_tensors(path)
+    if config.num_layers > len(stored):  # before anything is made per layer
+        raise ModelFileError(
+            f"{path / 'config.json'}: num_layers is {config.num_layers}, but {weights} has only {len(stored)} tensors"
+        )
+    tensors = tensors_from_family(config, str(values["model_type"]), stored)
+    check_tensors(str(weights), tensors, config.parameter_shapes())
+    tokenizer = Tokenizer.load(path)
+    check_vocabulary(path, tokenizer, config)
+    return Bundle(
+        config,
+        tensors,
+        tokenizer,
+        provenance,
+        _read_text(path / "README.md"),
+        chat_template=_chat_template(path),
+        generation=_generation(path / "generation_config.json"),
+    )
+
+
+def _provenance(file: Path) -> dict[str, Any]:
+    values = read_json_if_there(file)
+    version = values.get("format_version", None if values else FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise ModelFileError(
+            f"{file}: format_version is {version!r}, this nextword reads {FORMAT_VERSION}",
+            hint="a newer nextword wrote it: pip install --upgrade nextword",
+        )
+    provenance = values.get("provenance", {})
+    if not isinstance(provenance, dict):
+        raise ModelFileError(f"{file}: provenance should be a JSON object, found {provenance!r}")
+    return provenance
+
+
+def _stored_tensors(path: Path) -> tuple[Path, dict[str, RawTensor]]:
+    """The weights under the file's own names, and the file that names them."""
+    one, index = path / "model.safetensors", path / "model.safetensors.index.json"
+    if one.exists() or not index.exists():
+        if not one.exists():
+            _explain_missing_weights(path)
+        return one, read_safetensors(one)
+    return index, read_sharded(index)
+
+
+def _explain_missing_weights(path: Path) -> None:
+    pickled = [file for kind in ("bin", "pt", "pth", "ckpt") for file in sorted(path.glob(f"*.{kind}"))]
+    if pickled:
+        raise ModelFileError(
+            f"{pickled[0]} holds pickled weights, which can run code when loaded",
+            hint=PICKLE_WAY_OUT,
+        )
+
+
+def _chat_template(path: Path) -> str:
+    """The template of a file of its own, or the default one of tokenizer_config.json."""
+    if (path / "chat_template.jinja").exists():
+        return _read_text(path / "chat_template.jinja")
+    file = path / "tokenizer_config.json"
+    template = read_json_if_there(file).get("chat_template", "")
+    if isinstance(template, list):  # several, with names
+        named = {item.get("name"): item.get("template") for item in template if isinstance(item, dict)}
+        template = named.get("default", "")
+    if template is not None and not isinstance(template, str):
+        raise ModelFileError(f"{file}: chat_template should be a string, found {type(template).__name__}")
+    return template or ""
+
+
+def _generation(file: Path) -> dict[str, Any]:
+    """What the makers recommend; ids are the tokenizer's affair, versions nobody's."""
+    left_out = {"bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "_from_model_config"}
+    return {name: value for name, value in read_json_if_there(file).items() if name not in left_out}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFileError(f"{path} cannot be read: {error}") from None

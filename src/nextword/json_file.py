@@ -1,0 +1,35 @@
+"""JSON objects in files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nextword.errors import ModelFileError
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        ModelFileError: The file is missing, or is not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path} cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise ModelFileError(f"{path} should hold a JSON object, found {type(value).__name__}")
+    return value
+
+
+def read_json_if_there(path: Path) -> dict[str, Any]:
+    """A JSON object from a file that may be missing: it is empty then.
+
+    Raises:
+        ModelFileError: The file is there, but is not a JSON object.
+    """
+    return read_json(path) if path.exists() else {}

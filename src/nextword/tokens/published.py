@@ -1,0 +1,168 @@
+"""Tokenizers of the published kinds, built from a vocabulary and merges; and how the models cut text before merging.
+
+The patterns are those of the models' own tokenizer.json files; the names are llama.cpp's (`tokenizer.ggml.pre`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer as RawTokenizer
+
+from nextword.errors import ModelFileError
+from nextword.tokens.byte_level import QWEN2_PATTERN
+from nextword.tokens.sentencepiece import BLANK
+
+GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_LLAMA3_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_TEKKEN_PATTERN = rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*|\p{{N}}{_REST}"
+_SUFFIX = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+_GPT4O_PATTERN = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_SUFFIX}|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_SUFFIX}"
+    rf"|\p{{N}}{{1,3}}{_REST}"
+)
+_DIGIT = r"\p{N}"
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How a family of tokenizers cuts text before pairs are merged."""
+
+    patterns: tuple[str, ...]
+    """Each cuts further what the one before it has left."""
+    ignores_merges: bool = False
+    """Whether a piece that is a token as a whole becomes that token, whatever the merges say."""
+    adds_bos: bool = False
+    """Whether a text begins with the bos token where the file does not say."""
+
+
+_GPT2 = Cutting((GPT2_PATTERN,))
+_QWEN2 = Cutting((QWEN2_PATTERN,))
+_DIGITS = Cutting((_DIGIT, GPT2_PATTERN))
+_LLAMA3 = Cutting((_LLAMA3_PATTERN,), ignores_merges=True, adds_bos=True)
+
+# Of names with one meaning, the first is the one that is written.
+CUTTINGS: dict[str, Cutting] = {
+    **dict.fromkeys(("gpt-2", "phi-2", "olmo", "mpt", "exaone4", "trillion", "a.x-4.0", "mellum", "gigachat"), _GPT2),
+    **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "kormo", "megrez", "stablelm2"), _QWEN2),
+    **dict.fromkeys(("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"), _DIGITS),
+    **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0"), _LLAMA3),
+    **dict.fromkeys(("dbrx", "smaug-bpe", "glm4", "chatglm-bpe"), Cutting((_LLAMA3_PATTERN,))),
+    "tekken": Cutting((_TEKKEN_PATTERN,), ignores_merges=True, adds_bos=True),
+    "gpt-4o": Cutting((_GPT4O_PATTERN,)),
+    "deepseek-coder": Cutting((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥ࠀ-一가-퟿]+", _DIGIT)),
+    "default": Cutting((r"[\p{P}\$\+<=>\^~\|]+", GPT2_PATTERN, r"\p{N}+", r"[0-9][0-9][0-9]")),
+}
+
+
+def cutting_named(name: str) -> Cutting:
+    """How the tokenizers that llama.cpp knows by this name cut text.
+
+    Raises:
+        ModelFileError: The name is not known.
+    """
+    if name not in CUTTINGS:
+        raise ModelFileError(f"the pre-tokeniser {name!r} is not known", hint=f"known: {', '.join(CUTTINGS)}")
+    return CUTTINGS[name]
+
+
+def name_of_cutting(description: Mapping[str, Any]) -> str | None:
+    """llama.cpp's name for the way a tokenizer.json cuts text, or None if it has none."""
+    patterns = _patterns_of(description["pre_tokenizer"])
+    ignores_merges = bool(description["model"].get("ignore_merges"))
+    for name, cutting in CUTTINGS.items():
+        if patterns == cutting.patterns and ignores_merges == cutting.ignores_merges:
+            return name
+    return None
+
+
+def _patterns_of(cutter: Mapping[str, Any] | None) -> tuple[str, ...] | None:
+    """The patterns of a byte-level pre-tokeniser, or None if it does anything else."""
+    steps = [] if cutter is None else cutter["pretokenizers"] if cutter["type"] == "Sequence" else [cutter]
+    patterns: list[str] = []
+    for step in steps:
+        match step:
+            case {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}:
+                patterns.append(pattern)
+            case {"type": "Digits", "individual_digits": True}:
+                patterns.append(_DIGIT)
+            case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": use_regex} if step is steps[-1]:
+                return (*patterns, GPT2_PATTERN) if use_regex else tuple(patterns)
+            case _:
+                return None
+    return None
+
+
+def byte_level_tokenizer(
+    vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], cutting: Cutting
+) -> RawTokenizer:
+    """Byte-level BPE, as GPT-2 brought it up."""
+    raw = RawTokenizer(_bpe(vocabulary, merges, ignore_merges=cutting.ignores_merges))
+    splits = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in cutting.patterns]
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    raw.decoder = decoders.ByteLevel()
+    return raw
+
+
+def sentencepiece_tokenizer(
+    vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], *, unknown: str | None, prepends_blank: bool
+) -> RawTokenizer:
+    """SentencePiece's BPE, as Llama 2 has it.
+
+    Args:
+        vocabulary: Token -> id; 256 of them are bytes (`<0xEA>`).
+        merges: As `merges_of` finds them.
+        unknown: The token for what cannot be spelled.
+        prepends_blank: Whether a blank is put before a text.
+    """
+    raw = RawTokenizer(_bpe(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True))
+    blanks = normalizers.Replace(" ", BLANK)
+    raw.normalizer = normalizers.Sequence([normalizers.Prepend(BLANK), blanks]) if prepends_blank else blanks
+    strip = [decoders.Strip(" ", 1, 0)] if prepends_blank else []
+    raw.decoder = decoders.Sequence([decoders.Replace(BLANK, " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
+    return raw
+
+
+def add_tokens(raw: RawTokenizer, tokens: Iterable[str], *, special: bool) -> None:
+    """Marks tokens of the vocabulary as whole: special ones only code inserts, the others are found in any text."""
+    raw.add_tokens([AddedToken(token, special=special, normalized=False) for token in tokens])
+
+
+def begin_with(raw: RawTokenizer, bos: str) -> None:
+    """Has every text begin with `bos`."""
+    mark = {"id": "bos", "ids": [raw.token_to_id(bos)], "tokens": [bos]}
+    raw.post_processor = processors.TemplateProcessing(single=["bos", "$A"], special_tokens=[mark])
+
+
+def merges_of(vocabulary: Mapping[str, int], scores: Mapping[str, float]) -> list[tuple[str, str]]:
+    """SentencePiece's merges, which its files do not list: every pair that makes a token with a score, best first.
+
+    Args:
+        vocabulary: Token -> id.
+        scores: The score of each token that merging may arrive at.
+    """
+    found = [
+        (token, token[:cut], token[cut:])
+        for token in scores
+        for cut in range(1, len(token))
+        if token[:cut] in vocabulary and token[cut:] in vocabulary
+    ]
+    found.sort(key=lambda item: (-scores[item[0]], -len(item[1]), -len(item[2]), vocabulary[item[0]]))
+    return [(left, right) for _, left, right in found]
+
+
+def _bpe(vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], **options: Any) -> models.BPE:
+    try:
+        return models.BPE(dict(vocabulary), list(merges), **options)
+    except Exception as error:  # noqa: BLE001  the library raises bare Exception
+        raise ModelFileError(f"the merges do not fit the vocabulary: {' '.join(str(error).split())}") from None
