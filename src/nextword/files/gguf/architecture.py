@@ -1,0 +1,248 @@
+"""llama.cpp's architectures: how GPTConfig and its weights are spelled in a GGUF file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nextword.config import GPTConfig
+from nextword.errors import ConfigError, ModelFileError
+from nextword.files.gguf.header import TensorInfo, quoted
+from nextword.files.gguf.metadata import Metadata
+from nextword.files.gguf.rope import is_expressible, rope_metadata
+
+_LONGEST_CONTEXT = 1 << 24  # as in config.json: tables with an entry per position must fit in memory
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One of llama.cpp's architectures."""
+
+    name: str
+    """`general.architecture`, and what its keys begin with."""
+    fixed: Mapping[str, Any]
+    """The fields of GPTConfig that it does not leave free."""
+    interleaved: bool = False
+    """Whether channels 2c and 2c + 1 rotate together: rows of queries and keys lie in another order than ours."""
+    unrotated_every: int = 0
+    """Of so many layers each last one is without rotary positions; 0: none is."""
+    takes_factors: bool = False
+    """Whether llama3's scaling is known, as a tensor of factors."""
+
+    def unrotated(self, num_layers: int) -> tuple[int, ...]:
+        """The layers without rotary positions, of so many."""
+        every = self.unrotated_every
+        return tuple(range(every - 1, num_layers, every)) if every else ()
+
+    def misfits(self, config: GPTConfig) -> list[str]:
+        """The fields of a config that it cannot express."""
+        rules = {**self.fixed, "layer_windows": (None,) * len(config.layer_windows)}
+        rules["no_rope_layers"] = self.unrotated(config.num_layers)
+        if not is_expressible(config.rope_scaling, self.takes_factors):
+            rules["rope_scaling"] = None
+        if self.name == "gpt2":
+            rules |= {"num_kv_heads": config.num_heads, "head_dim": config.d_model / config.num_heads}
+        return [field for field, value in rules.items() if getattr(config, field) != value]
+
+
+_MODERN = {
+    "residual": "stream",
+    "position": "rotary",
+    "rope_layout": "half",
+    "norm": "rmsnorm",
+    "activation": "swiglu",
+    "output_bias": False,
+}
+_NO_OTHER_BIAS = {"attention_output_bias": False, "mlp_bias": False}
+
+ARCHITECTURES = {
+    architecture.name: architecture
+    for architecture in (
+        Architecture("qwen3", {**_MODERN, "qk_norm": True, "qkv_bias": False, **_NO_OTHER_BIAS}),
+        Architecture("qwen2", {**_MODERN, "qk_norm": False, "qkv_bias": True, **_NO_OTHER_BIAS}),
+        Architecture("llama", {**_MODERN, "qk_norm": False}, interleaved=True, takes_factors=True),
+        Architecture(
+            "smollm3",
+            {**_MODERN, "qk_norm": False, "qkv_bias": False, **_NO_OTHER_BIAS},
+            interleaved=True,
+            unrotated_every=4,
+        ),
+        Architecture(
+            "gpt2",
+            {
+                "residual": "stream",
+                "position": "learned",
+                "norm": "layernorm",
+                "activation": "gelu_tanh",
+                "qk_norm": False,
+                "qkv_bias": True,
+                "attention_output_bias": True,
+                "mlp_bias": True,
+                "output_bias": False,
+            },
+        ),
+    )
+}
+
+
+def architecture_of(config: GPTConfig) -> Architecture:
+    """The architecture that a config is.
+
+    Raises:
+        ConfigError: It is none of them; names the field that keeps it from the nearest one.
+    """
+    nearest = min(ARCHITECTURES.values(), key=lambda architecture: len(architecture.misfits(config)))
+    if misfits := nearest.misfits(config):
+        field = misfits[0]
+        raise ConfigError(
+            f"GPTConfig.{field} is {getattr(config, field)!r}, which llama.cpp's {nearest.name} cannot express, so the "
+            "model cannot be written as GGUF",
+            hint="write a Hugging Face directory instead",
+        )
+    return nearest
+
+
+# -- metadata ------------------------------------------------------------------------------------------------------
+
+
+def read_architecture(metadata: Metadata) -> Architecture:
+    """The architecture that a file names.
+
+    Raises:
+        ModelFileError: It is another one.
+    """
+    metadata_type = metadata.text("general.type", "model")
+    if metadata_type != "model":
+        raise ModelFileError(f"{metadata.source} is no whole model: its general.type is {quoted(metadata_type)}")
+    name = metadata.text("general.architecture")
+    if name not in ARCHITECTURES:
+        raise ModelFileError(
+            f"{metadata.source}: general.architecture {quoted(name)} is not supported",
+            hint=f"supported: {', '.join(ARCHITECTURES)}",
+        )
+    return ARCHITECTURES[name]
+
+
+def read_config(metadata: Metadata, architecture: Architecture, tensors: Mapping[str, TensorInfo]) -> GPTConfig:
+    """The config that a file describes, without its rope scaling.
+
+    Raises:
+        ModelFileError: A key is missing, wrong, or could change the numbers and is not understood.
+    """
+    arch = architecture.name
+    layers = metadata.integer(f"{arch}.block_count")
+    if layers > len(tensors):  # before anything is made per layer
+        raise ModelFileError(f"{metadata.source}: {arch}.block_count is {layers}, there are {len(tensors)} tensors")
+    if "token_embd.weight" not in tensors:
+        raise ModelFileError(f"{metadata.source}: tensor token_embd.weight is missing")
+    context_length = metadata.integer(f"{arch}.context_length")
+    if context_length > _LONGEST_CONTEXT:
+        raise ModelFileError(
+            f"{metadata.source}: {arch}.context_length is {context_length}, at most {_LONGEST_CONTEXT} is supported"
+        )
+    width, heads = metadata.integer(f"{arch}.embedding_length"), metadata.integer(f"{arch}.attention.head_count")
+    if heads < 1:
+        raise ModelFileError(f"{metadata.source}: {arch}.attention.head_count is {heads}, it must be at least 1")
+    norm = architecture.fixed["norm"]
+    epsilon = "layer_norm_epsilon" if norm == "layernorm" else "layer_norm_rms_epsilon"
+    fields: dict[str, Any] = {
+        "vocab_size": tensors["token_embd.weight"].shape[0],
+        "d_model": width,
+        "num_heads": heads,
+        "num_layers": layers,
+        "dropout": 0.0,
+        "context_length": context_length,
+        "num_kv_heads": metadata.integer(f"{arch}.attention.head_count_kv", heads),
+        "head_dim": metadata.integer(f"{arch}.attention.key_length", width // heads),
+        "d_ff": metadata.integer(f"{arch}.feed_forward_length"),
+        "norm_eps": metadata.number(f"{arch}.attention.{epsilon}"),
+        "tie_embeddings": "output.weight" not in tensors,
+        "no_rope_layers": architecture.unrotated(layers),
+        # The architectures that leave biases free have them where the tensors are.
+        "qkv_bias": "blk.0.attn_q.bias" in tensors,
+        "attention_output_bias": "blk.0.attn_output.bias" in tensors,
+        "mlp_bias": "blk.0.ffn_up.bias" in tensors,
+        **architecture.fixed,
+    }
+    if fields["position"] == "rotary":
+        fields["rope_theta"] = metadata.number(f"{arch}.rope.freq_base", 10000.0)
+        metadata.expect(f"{arch}.rope.dimension_count", fields["head_dim"])
+    metadata.expect(f"{arch}.attention.value_length", fields["head_dim"])
+    metadata.expect(f"{arch}.vocab_size", fields["vocab_size"])
+    metadata.expect(f"{arch}.expert_count", 0)
+    metadata.expect(f"{arch}.expert_used_count", 0)
+    metadata.expect(f"{arch}.attention.causal", True)
+    metadata.expect(f"{arch}.attention.sliding_window", 0, context_length)
+    metadata.ignore(f"{arch}.tensor_data_layout")
+    try:
+        return GPTConfig(**fields)
+    except ConfigError as error:
+        raise ModelFileError(f"{metadata.source}: {error.message}") from None
+
+
+def config_metadata(config: GPTConfig) -> dict[str, Any]:
+    """What a file says of a config, `general.architecture` too.
+
+    Raises:
+        ConfigError: llama.cpp cannot express it; names the field.
+    """
+    architecture = architecture_of(config)
+    values: dict[str, Any] = {
+        "vocab_size": config.vocab_size,
+        "context_length": config.context_length,
+        "embedding_length": config.d_model,
+        "block_count": config.num_layers,
+        "feed_forward_length": config.d_ff,
+        "attention.head_count": config.num_heads,
+    }
+    if config.position == "rotary":
+        values |= {
+            "attention.head_count_kv": config.num_kv_heads,
+            "attention.key_length": config.head_dim,
+            "attention.value_length": config.head_dim,
+            "attention.layer_norm_rms_epsilon": float(config.norm_eps),
+            "rope.dimension_count": config.head_dim,
+            "rope.freq_base": float(config.rope_theta),
+            **rope_metadata(config),
+        }
+    else:
+        values["attention.layer_norm_epsilon"] = float(config.norm_eps)
+    return {
+        "general.architecture": architecture.name,
+        **{f"{architecture.name}.{key}": value for key, value in values.items()},
+    }
+
+
+# -- names of tensors ----------------------------------------------------------------------------------------------
+
+_NAMES = {
+    "token_embedding": "token_embd",
+    "position_encoding": "position_embd",
+    "ln_final": "output_norm",
+    "output_layer": "output",
+    "ln1": "attn_norm",
+    "ln2": "ffn_norm",
+    "attn.q_proj": "attn_q",
+    "attn.k_proj": "attn_k",
+    "attn.v_proj": "attn_v",
+    "attn.out_proj": "attn_output",
+    "attn.q_norm": "attn_q_norm",
+    "attn.k_norm": "attn_k_norm",
+    "ffn.gate": "ffn_gate",
+    "ffn.up": "ffn_up",
+    "ffn.down": "ffn_down",
+}
+
+
+def name_pairs(config: GPTConfig) -> Iterator[tuple[str, str]]:
+    """(our name, GGUF's name) of every weight; where queries, keys and values share a matrix, three have one name."""
+    fused = config.position == "learned"
+    for name in config.parameter_shapes():
+        module, kind = name.rsplit(".", 1)
+        if not module.startswith("blocks."):
+            yield name, f"{_NAMES[module]}.{kind}"
+            continue
+        _, number, inner = module.split(".", 2)
+        theirs = "attn_qkv" if fused and inner.endswith(("q_proj", "k_proj", "v_proj")) else _NAMES[inner]
+        yield name, f"blk.{number}.{theirs}.{kind}"

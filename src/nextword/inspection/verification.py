@@ -1,0 +1,297 @@
+"""Proof that a model file is computed as transformers and llama.cpp compute it: the same weights, number by number."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nextword.errors import ConfigError, missing_extra
+from nextword.files import Bundle, read_model
+from nextword.files.families import misfit
+from nextword.files.gguf import write_gguf
+from nextword.model import TorchBackend
+from nextword.tokens import Tokenizer
+
+PROMPTS = {
+    "English": "The quick brown fox jumps over the lazy dog because",
+    "Korean": "대한민국의 주권은 국민에게 있고, 모든 권력은",
+    "code": "def fibonacci(n):\n    if n < 2:\n        return n\n    return",
+    "emoji": "I ❤️ 🐈 and 👨‍👩‍👧‍👦, naïve café 🇰🇷",
+}
+_LONG = 256
+"""Tokens of the long prompt, which the four above make together, over and over."""
+TOLERANCE = 5e-5
+"""How far float32 logits may lie apart, as a share of the largest one (or of 1, if that is more)."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One prompt in one precision, held against one other program. Errors are absolute differences."""
+
+    against: str
+    precision: str
+    """float32, float64; `8-bit activations` is llama.cpp on a file of quantised blocks."""
+    prompt: str
+    tokens: int
+    same_tokens: bool
+    """Whether the other program cuts the text into the same tokens."""
+    residual: tuple[float, ...]
+    """Largest error of the residual stream before each block, then of the final norm's output; empty if not shown."""
+    largest_residual: tuple[float, ...]
+    """The largest value at each of these places."""
+    logits_max: float
+    logits_mean: float
+    largest_logit: float
+    top1: float
+    """Share of positions at which both expect the same next token."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Every comparison of a model."""
+
+    versions: dict[str, str]
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def worst(self) -> Comparison:
+        """The float32 comparison with transformers whose logits lie furthest apart, for their size."""
+        rows = [row for row in self.comparisons if (row.against, row.precision) == ("transformers", "float32")]
+        return max(rows, key=lambda row: row.logits_max / max(1.0, row.largest_logit))
+
+    @property
+    def equal(self) -> bool:
+        """Whether tokens are the same and logits equal up to float32's rounding."""
+        exact = [row for row in self.comparisons if row.against == "transformers"]
+        near = all(row.logits_max <= TOLERANCE * max(1.0, row.largest_logit) for row in exact)
+        return near and all(row.same_tokens for row in exact)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "equal": self.equal,
+            "versions": self.versions,
+            "comparisons": [asdict(row) for row in self.comparisons],
+        }
+
+
+def verify(path: Path, watch: Callable[[str], None] = lambda _: None) -> Verification:
+    """Runs a model here and in transformers, in float32 and float64, and in llama.cpp if llama-cpp-python is there.
+
+    Args:
+        path: A model directory or a .gguf file; transformers reads the same one.
+        watch: Is told what is being done.
+
+    Raises:
+        ModelFileError: The model cannot be read.
+        ConfigError: transformers is not installed, or has no such architecture; names the field.
+    """
+    if find_spec("transformers") is None:
+        raise missing_extra("transformers", "verify", "verifying a model")
+    if path.is_file() and find_spec("accelerate") is None:
+        raise missing_extra("accelerate", "verify", "reading a .gguf file in transformers")
+    bundle = read_model(path)
+    if (field := misfit(bundle.config)) is not None:
+        raise ConfigError(
+            f"transformers has no architecture with GPTConfig.{field} = {getattr(bundle.config, field)!r}",
+            hint="the project's own tests hold such models against an independent implementation in float64",
+        )
+    import transformers
+
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    prompts = _prompts(bundle)
+    rows: list[Comparison] = []
+    watch("transformers")
+    with _quiet():
+        try:
+            their_ids, theirs = _their_ids(path), _their_model(path, bundle)
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(
+                f"transformers cannot read {path}: {' '.join(str(error).split())}",
+                hint="hold its conversion against transformers: nextword convert, then verify the directory",
+            ) from None
+        rows += _against_transformers(bundle, prompts, theirs, their_ids)
+    if find_spec("llama_cpp") is not None:
+        import llama_cpp
+
+        watch("llama.cpp")
+        versions["llama-cpp-python"] = llama_cpp.__version__
+        rows += _against_llama_cpp(path, bundle, prompts)
+    return Verification(versions, tuple(rows))
+
+
+def _prompts(bundle: Bundle) -> dict[str, tuple[str, list[int]]]:
+    """Name -> text and tokens. The long one, which is cut, has no text to be cut into tokens again."""
+    context = bundle.config.context_length
+    prompts = {name: (text, bundle.tokenizer.encode_start(text)[:context]) for name, text in PROMPTS.items()}
+    together = [token for _, ids in prompts.values() for token in ids]
+    length = min(_LONG, context)
+    prompts["long"] = ("", (together * (1 + length // len(together)))[:length])
+    return prompts
+
+
+# -- transformers --------------------------------------------------------------------------------------------------
+
+
+def _where(path: Path) -> tuple[Path, dict[str, Any]]:
+    """What from_pretrained is given."""
+    here = {"local_files_only": True}
+    return (path, here) if path.is_dir() else (path.parent, {"gguf_file": path.name, **here})
+
+
+def _their_ids(path: Path) -> Callable[[str], list[int]]:
+    from transformers import AutoTokenizer
+
+    directory, options = _where(path)
+    tokenizer = AutoTokenizer.from_pretrained(directory, **options)
+    return lambda text: list(tokenizer(text)["input_ids"])
+
+
+def _their_model(path: Path, bundle: Bundle) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    directory, options = _where(path)
+    config = AutoConfig.from_pretrained(directory, **options)
+    if path.is_file():  # what transformers does not read from a GGUF file, but guesses
+        ours = {"head_dim": bundle.config.head_dim, "n_positions": bundle.config.context_length}
+        config.update({name: value for name, value in ours.items() if hasattr(config, name)})
+    return AutoModelForCausalLM.from_pretrained(directory, config=config, dtype=torch.float32, **options)
+
+
+def _against_transformers(
+    bundle: Bundle,
+    prompts: dict[str, tuple[str, list[int]]],
+    theirs: Any,
+    their_ids: Callable[[str], list[int]],
+) -> Iterator[Comparison]:
+    """In float32, then in float64 (where transformers still computes norms and rotations in float32)."""
+    ours = TorchBackend.from_stored(bundle.config, bundle.floats(), device="cpu").model
+    for dtype in (torch.float32, torch.float64):
+        theirs, ours = theirs.to(dtype).eval(), ours.to(dtype)
+        for name, (text, ids) in prompts.items():
+            ids_1T = torch.tensor([ids])
+            residuals = _Residuals()
+            with torch.inference_mode():
+                logits_TV = ours(ids_1T, tap=residuals)[0].double().numpy()
+                output = theirs(ids_1T, output_hidden_states=True, use_cache=False)
+            pairs = list(zip(residuals.seen, output.hidden_states, strict=True))
+            yield _compare(
+                "transformers",
+                str(dtype).removeprefix("torch."),
+                name,
+                ids,
+                not text or their_ids(text)[: len(ids)] == ids,
+                logits_TV,
+                output.logits[0].double().numpy(),
+                residual=tuple(float((mine.double() - other.double()).abs().max()) for mine, other in pairs),
+                largest_residual=tuple(float(other.abs().max()) for _, other in pairs),
+            )
+
+
+class _Residuals:
+    """A tap that keeps what transformers calls hidden states."""
+
+    def __init__(self) -> None:
+        self.seen: list[Tensor] = []
+
+    def wants(self, name: str) -> bool:
+        return name.endswith("hook_resid_pre") or name == "ln_final.hook_normalized"
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor:  # noqa: ARG002
+        self.seen.append(tensor)
+        return tensor
+
+
+def _compare(
+    against: str,
+    precision: str,
+    prompt: str,
+    ids: Sequence[int],
+    same_tokens: bool,
+    ours_TV: NDArray[np.float64],
+    theirs_TV: NDArray[np.float64],
+    residual: tuple[float, ...] = (),
+    largest_residual: tuple[float, ...] = (),
+) -> Comparison:
+    error_TV = np.abs(ours_TV - theirs_TV)
+    return Comparison(
+        against,
+        precision,
+        prompt,
+        len(ids),
+        same_tokens,
+        residual,
+        largest_residual,
+        float(error_TV.max()),
+        float(error_TV.mean()),
+        float(np.abs(theirs_TV).max()),
+        float((ours_TV.argmax(-1) == theirs_TV.argmax(-1)).mean()),
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars and remarks, for as long as it is used here."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # one bar, of the GGUF reader, knows no switch
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+# -- llama.cpp -----------------------------------------------------------------------------------------------------
+
+
+def _against_llama_cpp(path: Path, bundle: Bundle, prompts: dict[str, tuple[str, list[int]]]) -> Iterator[Comparison]:
+    """The model as a float32 file; quantised files also as they are, where llama.cpp rounds activations to 8 bits."""
+    ours = TorchBackend.from_stored(bundle.config, bundle.floats(), device="cpu")
+    with tempfile.TemporaryDirectory() as scratch:
+        unpacked = Path(scratch) / "model.gguf"
+        write_gguf(unpacked, bundle, "f32")
+        files = {"float32": unpacked}
+        if path.is_file() and any(tensor.is_quantized for tensor in bundle.tensors.values()):
+            files["8-bit activations"] = path
+        for precision, file in files.items():
+            theirs = _LlamaCpp(file, max(len(ids) for _, ids in prompts.values()))
+            for name, (text, ids) in prompts.items():
+                [logits_TV] = ours.forward([ids], [ours.new_cache(len(ids))], logits="all")
+                same = not text or theirs.encode(text, bundle.tokenizer)[: len(ids)] == ids
+                found_TV = logits_TV.astype(np.float64)
+                yield _compare("llama.cpp", precision, name, ids, same, found_TV, theirs.logits(ids))
+
+
+class _LlamaCpp:
+    """A file in llama.cpp, its cache in float32 (its own default is half precision)."""
+
+    def __init__(self, file: Path, context: int) -> None:
+        import llama_cpp
+
+        self._llama = llama_cpp.Llama(
+            str(file), n_ctx=context, n_batch=context, logits_all=True, verbose=False, type_k=0, type_v=0
+        )
+
+    def encode(self, text: str, tokenizer: Tokenizer) -> list[int]:
+        return list(self._llama.tokenize(text.encode(), add_bos=tokenizer.adds_bos, special=False))
+
+    def logits(self, ids: Sequence[int]) -> NDArray[np.float64]:
+        self._llama.reset()
+        self._llama.eval(list(ids))
+        return np.array(self._llama.scores[: len(ids)], dtype=np.float64)

@@ -1,0 +1,111 @@
+"""`nextword verify`: the same weights here and in transformers, from a directory and from a GGUF file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nextword.errors import ConfigError
+from nextword.files import write_bundle
+from nextword.files.gguf import write_gguf
+from nextword.files.verification import read_verification, verification_file, write_verification
+from nextword.inspection.verification import PROMPTS, TOLERANCE, Comparison, Verification, verify
+from tests.files.making import CONFIGS, random_bundle
+
+EQUAL = Comparison("transformers", "float32", "Korean", 9, True, (1e-6,), (2.0,), 1e-6, 1e-7, 20.0, 1.0)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "llama, scaled", "mistral", "qwen2, sliding above", "smollm3", "gpt2"])
+def test_a_directory_is_equal_in_both_precisions(tmp_path: Path, name: str) -> None:
+    write_bundle(tmp_path / "model", random_bundle(CONFIGS[name]))
+    said: list[str] = []
+    measured = verify(tmp_path / "model", watch=said.append)
+    assert measured.equal
+    assert said[0] == "transformers"
+    rows = [row for row in measured.comparisons if row.against == "transformers"]
+    assert [(row.precision, row.prompt) for row in rows] == [
+        (precision, prompt) for precision in ("float32", "float64") for prompt in (*PROMPTS, "long")
+    ]
+    assert {row.tokens for row in rows if row.prompt == "long"} == {64}  # the whole context
+    for row in rows:
+        assert row.same_tokens
+        assert row.logits_mean <= row.logits_max < 5e-5
+        assert row.largest_logit > 0.5
+        assert row.top1 == 1.0
+        assert len(row.residual) == len(row.largest_residual) == CONFIGS[name].num_layers + 1
+        assert all(error < 5e-6 * size for error, size in zip(row.residual, row.largest_residual, strict=True))
+    assert measured.worst.precision == "float32"
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("llama", "q8_0"), ("qwen3", "f16"), ("gpt2", "f32")])
+def test_a_gguf_file_is_equal_to_what_transformers_reads_from_it(tmp_path: Path, name: str, dtype: str) -> None:
+    write_gguf(tmp_path / "model.gguf", random_bundle(CONFIGS[name]), dtype)
+    measured = verify(tmp_path / "model.gguf")
+    assert measured.equal
+    assert measured.worst.logits_max < 5e-5
+
+
+def test_a_file_that_transformers_cannot_read_is_refused_with_the_way_round(tmp_path: Path) -> None:
+    write_gguf(
+        tmp_path / "model.gguf", random_bundle(CONFIGS["smollm3"].replace(num_layers=4, no_rope_layers=(3,))), "f32"
+    )
+    with pytest.raises(ConfigError, match=r"transformers cannot read .*smollm3") as caught:
+        verify(tmp_path / "model.gguf")
+    assert "nextword convert" in caught.value.hint
+
+
+def test_a_model_that_transformers_does_not_know_is_refused_with_the_field(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "model", random_bundle(CONFIGS["lesson"]))
+    with pytest.raises(ConfigError, match=r"no architecture with GPTConfig\.residual = 'normalized'"):
+        verify(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("change", "equal"),
+    [
+        ({}, True),
+        ({"logits_max": TOLERANCE * 20.0}, True),
+        ({"logits_max": TOLERANCE * 20.1}, False),
+        ({"logits_max": TOLERANCE * 1.1, "largest_logit": 0.1}, False),
+        ({"same_tokens": False}, False),
+        ({"precision": "float64", "logits_max": 1.0}, False),
+        ({"against": "llama.cpp", "logits_max": 1.0, "same_tokens": False}, True),
+    ],
+)
+def test_equal_means_the_same_tokens_and_logits_up_to_rounding(change: dict[str, object], equal: bool) -> None:
+    row = replace(EQUAL, **change)  # type: ignore[arg-type]
+    assert Verification({}, (EQUAL, row)).equal is equal
+
+
+def test_the_worst_is_the_one_that_is_furthest_apart_for_its_size() -> None:
+    large, small = replace(EQUAL, logits_max=1e-4), replace(EQUAL, logits_max=2e-5, largest_logit=2.0, prompt="code")
+    assert Verification({}, (large, small)).worst is small
+
+
+def test_what_was_measured_is_kept_beside_the_model_until_its_weights_change(tmp_path: Path) -> None:
+    directory, file = tmp_path / "model", tmp_path / "model.gguf"
+    write_bundle(directory, random_bundle(CONFIGS["llama"]))
+    write_gguf(file, random_bundle(CONFIGS["llama"]), "f32")
+    assert verification_file(directory) == directory / "verification.json"
+    assert verification_file(file) == tmp_path / "model.gguf.verification.json"
+    for model in (directory, file):
+        assert read_verification(model) is None
+        write_verification(model, Verification({"a": "1"}, (EQUAL,)).to_json())
+        kept = read_verification(model)
+        assert kept is not None
+        assert kept["comparisons"][0]["logits_max"] == 1e-6
+        assert kept["equal"] is True
+    write_bundle(tmp_path / "other", random_bundle(CONFIGS["llama"], seed=2))
+    (tmp_path / "other/model.safetensors").replace(directory / "model.safetensors")
+    assert read_verification(directory) is None
+    write_gguf(file, random_bundle(CONFIGS["llama"], seed=2), "f32")
+    assert read_verification(file) is None
+
+
+def test_a_verified_model_can_be_written_over(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "model", random_bundle(CONFIGS["llama"]))
+    write_verification(tmp_path / "model", {})
+    write_bundle(tmp_path / "model", random_bundle(CONFIGS["llama"]))
+    assert not verification_file(tmp_path / "model").exists()
