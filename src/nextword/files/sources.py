@@ -1,0 +1,58 @@
+"""Which files a user means: an existing path, then a pulled name, then a hub id."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from nextword.errors import ConfigError, ModelFileError
+from nextword.files.catalogue import CATALOGUE
+from nextword.files.hub import HubId, fetch
+from nextword.files.pulled import find_pulled
+
+
+def resolve_model(source: str | Path, *, revision: str | None = None) -> Path:
+    """The directory or file of a model, fetched from the hub if that is what is meant.
+
+    Args:
+        source: An existing path, a pulled name, or a hub id: `org/name`, `org/name@revision`, or
+            `org/name/path/to/file.gguf` for one file of a repository. A Path is never taken for a name.
+        revision: A branch, tag or commit of the hub.
+
+    Raises:
+        ModelFileError: There is no such model, or it cannot be fetched; see `hub.fetch`.
+        ConfigError: A revision was given for what has none, or two.
+    """
+    path = Path(source)
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
+    if exists:
+        if revision is not None:
+            raise ConfigError(f"{path} is a file or directory here: it has no revision {revision}")
+        return path
+    if isinstance(source, str):
+        wanted = HubId.parse(source)
+        if wanted is not None and revision is not None:
+            if wanted.revision not in (None, revision):
+                raise ConfigError(f"two revisions were given: {wanted.revision} and {revision}")
+            wanted = replace(wanted, revision=revision)
+        asked = wanted.revision if wanted is not None else revision
+        pulled = find_pulled(wanted.address if wanted is not None else source)
+        if pulled is not None and asked in (None, pulled.origin.revision):
+            return pulled.model
+        if wanted is not None:
+            return fetch(wanted).path
+        if pulled is not None:
+            raise ModelFileError(
+                f"{source} was pulled at revision {pulled.origin.revision}, not {asked}",
+                hint=f"nextword pull {source} --from hub --revision {asked}",
+            )
+        if source in CATALOGUE:
+            raise ModelFileError(f"{source} is not on this machine yet", hint=f"nextword pull {source}")
+    raise ModelFileError(
+        f"there is no model at {path}",
+        hint="give a path, a pulled name (nextword pull lists them) or a hub id (org/name); or train one: nextword "
+        "train my.txt --out my-model --minutes 2",
+    )
