@@ -43,9 +43,9 @@ def test_a_path_that_does_not_exist_is_named_with_what_to_do(tmp_path: Path) -> 
 
 
 def test_a_file_and_an_empty_directory_are_no_models(tmp_path: Path) -> None:
-    file = tmp_path / "model.bin"
+    file = tmp_path / "notes.txt"
     file.write_bytes(b"no model")
-    with pytest.raises(ModelFileError, match=r"model\.bin is not a model directory"):
+    with pytest.raises(ModelFileError, match=r"notes\.txt is no model file"):
         load(str(file))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelFileError, match=r"config\.json"):

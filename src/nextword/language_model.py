@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from nextword.config import GPTConfig
-from nextword.errors import ConfigError, ModelFileError, missing_extra
-from nextword.files import Bundle, RawTensor, read_bundle, write_bundle
+from nextword.errors import ConfigError, missing_extra
+from nextword.files import Bundle, RawTensor, read_model, resolve_model, write_bundle
+from nextword.files.export import Format, export_model
 from nextword.generation import (
     Backend,
     Generation,
+    Memory,
     Prediction,
     Sampling,
     Score,
@@ -22,8 +24,9 @@ from nextword.generation import (
     predict_word,
     score_tokens,
 )
-from nextword.generation.context import Overflow
+from nextword.generation.context import Overflow, Prompt
 from nextword.tokens import Tokenizer
+from nextword.tokens.chat import ChatTemplate
 
 if TYPE_CHECKING:
     from nextword.model import GPTModel
@@ -42,6 +45,8 @@ class LanguageModel:
         config: The architecture.
         provenance: Where the model comes from, as its file says.
         card: The model card, Markdown.
+        chat_template: How a conversation is written as one text, Jinja; empty if the model has none.
+        recommended: Sampling settings that the model's makers recommend; nothing applies them by itself.
     """
 
     def __init__(
@@ -51,6 +56,8 @@ class LanguageModel:
         *,
         provenance: Mapping[str, Any] | None = None,
         card: str = "",
+        chat_template: str = "",
+        recommended: Mapping[str, Any] | None = None,
     ) -> None:
         if tokenizer.vocab_size > backend.config.vocab_size:
             raise ConfigError(
@@ -61,6 +68,9 @@ class LanguageModel:
         self.config: GPTConfig = backend.config
         self.provenance = dict(provenance or {})
         self.card = card
+        self.chat_template = chat_template
+        self.recommended = dict(recommended or {})
+        self._template: ChatTemplate | None = None
 
     @classmethod
     def from_model(cls, model: GPTModel, tokenizer: Tokenizer, **about: Any) -> LanguageModel:
@@ -121,7 +131,7 @@ class LanguageModel:
 
     def stream(
         self,
-        text: str,
+        text: Prompt,
         max_new_tokens: int = 40,
         temperature: float = 0.8,
         top_k: int | None = None,
@@ -132,6 +142,7 @@ class LanguageModel:
         stop: str | Sequence[str] = (),
         logprobs: int = 0,
         overflow: Overflow = "slide",
+        memory: Memory | None = None,
     ) -> TextStream:
         """Writes on from `text`, piece by piece; see `generate` for the settings.
 
@@ -149,18 +160,19 @@ class LanguageModel:
             stop=stop,
             logprobs=logprobs,
             overflow=overflow,
+            memory=memory,
         )
 
-    def generate(self, text: str, max_new_tokens: int = 40, **settings: Any) -> Generation:
+    def generate(self, text: Prompt, max_new_tokens: int = 40, **settings: Any) -> Generation:
         """Writes on from `text`.
 
         Args:
-            text: The text to continue.
+            text: The text to continue, or its token ids.
             max_new_tokens: Tokens to write at most.
             **settings: Those of `stream`. `temperature` (0.8; 0 always takes the most probable token), `top_k`
                 (None), `top_p` (0.95), `min_p` (0), `repetition_penalty` (1: none), `seed` (None: different every
                 time), `stop` (strings that end the text), `logprobs` (alternatives recorded a token), `overflow`
-                (`slide` or `stop`).
+                (`slide` or `stop`), `memory` (what an earlier text left in the cache).
 
         Raises:
             TextError: The text is empty, or has words that the tokenizer does not know.
@@ -168,6 +180,63 @@ class LanguageModel:
             ConfigError: A setting is out of range.
         """
         stream = self.stream(text, max_new_tokens, **settings)
+        for _ in stream:
+            pass
+        return stream.generation
+
+    @property
+    def template(self) -> ChatTemplate:
+        """The chat template, ready to write a conversation as text or tokens.
+
+        Raises:
+            ConfigError: The model has none.
+            ModelFileError: It is not valid.
+        """
+        if not self.chat_template:
+            raise ConfigError(
+                "the model has no chat template: it was not trained on conversations",
+                hint="generate writes on from a text; nextword pull smollm2 fetches a model to chat with",
+            )
+        if self._template is None or self._template.source != self.chat_template:
+            self._template = ChatTemplate(self.chat_template, self.tokenizer)
+        return self._template
+
+    def stream_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        max_new_tokens: int = 512,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> TextStream:
+        """Writes the assistant's answer piece by piece; see `chat`."""
+        ids = self.template.encode(messages, **(variables or {}))
+        return self.stream(ids, max_new_tokens, **settings)
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        max_new_tokens: int = 512,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> Generation:
+        """Answers a conversation; the answer is the generation's `text`.
+
+        Args:
+            messages: What was said, oldest first: each with a `role` (`system`, `user` or `assistant`) and a `content`.
+            max_new_tokens: Tokens to write at most.
+            variables: What the template asks for besides, such as `{"enable_thinking": False}`.
+            **settings: Those of `generate`, with the same defaults.
+
+        Raises:
+            ConfigError: The model has no chat template, a message lacks something, the template refuses the
+                conversation, or a setting is out of range.
+            ModelFileError: The template is faulty or hostile.
+            TextError: The messages cannot be encoded.
+            ContextOverflowError: They are longer than the context and `overflow` is `stop`.
+        """
+        stream = self.stream_chat(messages, max_new_tokens, variables=variables, **settings)
         for _ in stream:
             pass
         return stream.generation
@@ -196,15 +265,49 @@ class LanguageModel:
             ModelFileError: It cannot be written, or `path` holds something else.
             ConfigError: There is no such dtype.
         """
+        path = Path(path)
+        write_bundle(path, self._bundle(dtype))
+        return path
+
+    def export(
+        self,
+        path: str | Path,
+        format: Format = "huggingface",  # noqa: A002
+        dtype: str | None = None,
+    ) -> Path:
+        """Writes the model for other tools, tokenizer and chat template with it.
+
+        Args:
+            path: A directory; for `gguf` also a file that ends in .gguf.
+            format: `huggingface` (transformers, vLLM and others) or `gguf` (llama.cpp, Ollama and others).
+            dtype: float32, float16 or bfloat16 for huggingface, float32, float16 or q8_0 for gguf; None is the
+                model's own, and float32 for gguf.
+
+        Returns:
+            The directory or file that was written.
+
+        Raises:
+            ConfigError: The format cannot express this architecture (names the field), tokenizer or dtype.
+            ModelFileError: It cannot be written.
+        """
+        return export_model(self._bundle(), Path(path), format, dtype)
+
+    def _bundle(self, dtype: str | None = None) -> Bundle:
         from nextword.model.backend import stored_tensors
 
         tensors = {
             name: RawTensor(name, kind, shape, memoryview(data))
             for name, (kind, shape, data) in stored_tensors(self.model, dtype).items()
         }
-        path = Path(path)
-        write_bundle(path, Bundle(self.config, tensors, self.tokenizer, self.provenance, self.card))
-        return path
+        return Bundle(
+            self.config,
+            tensors,
+            self.tokenizer,
+            self.provenance,
+            self.card,
+            chat_template=self.chat_template,
+            generation=self.recommended,
+        )
 
     def __repr__(self) -> str:
         shape = f"{self.config.num_layers} layers x {self.config.d_model}"
@@ -220,34 +323,41 @@ def load(
     backend: Literal["auto", "native", "torch"] = "auto",
     device: str = "auto",
     dtype: str | None = None,
+    revision: str | None = None,
 ) -> LanguageModel:
     """Loads a model.
 
     Args:
-        source: A model directory; None is the model that ships with nextword.
+        source: A model directory (nextword's, or any of Hugging Face's layout), a .gguf file, a name that
+            `nextword pull` fetched, or a hub id (`org/name`, `org/name@revision`); None is the model that ships
+            with nextword.
         backend: `torch`, or `auto`, which takes the fastest that is there.
         device: `auto`, `cpu`, `cuda` or `mps`.
         dtype: Precision to compute in (float32 by default, bfloat16, float16, float64).
+        revision: A branch, tag or commit of the hub.
 
     Raises:
-        ModelFileError: It does not exist, or its files are damaged or unsupported.
+        ModelFileError: It does not exist, its files are damaged or unsupported, or the hub cannot be reached.
         ConfigError: The backend, device or dtype is not available.
     """
     if backend not in ("auto", "torch"):
         raise ConfigError(f"backend {backend!r} is not available in this version", hint="backends: auto, torch")
-    path = DEFAULT_MODEL if source is None else Path(source)
-    if not path.exists():
-        raise ModelFileError(
-            f"there is no model at {path}", hint="train one: nextword train my.txt --out my-model --minutes 2"
-        )
+    path = resolve_model(DEFAULT_MODEL if source is None else source, revision=revision)
     if find_spec("torch") is None:
         raise missing_extra("torch", "torch", "running a model")
     from nextword.model import TorchBackend
 
-    bundle = read_bundle(path)
+    bundle = read_model(path)
     reason = "asked for" if backend == "torch" else "the only backend in this version"
-    run = TorchBackend.from_stored(bundle.config, bundle.tensors, device=device, dtype=dtype, reason=reason)
-    return LanguageModel(run, bundle.tokenizer, provenance=bundle.provenance, card=bundle.card)
+    run = TorchBackend.from_stored(bundle.config, bundle.floats(), device=device, dtype=dtype, reason=reason)
+    return LanguageModel(
+        run,
+        bundle.tokenizer,
+        provenance=bundle.provenance,
+        card=bundle.card,
+        chat_template=bundle.chat_template,
+        recommended=bundle.generation,
+    )
 
 
 def generate(model: GPTModel, tokenizer: Tokenizer, start_text: str, max_new_tokens: int) -> str:

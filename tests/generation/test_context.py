@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as RawTokenizer
+from tokenizers.processors import TemplateProcessing
 
+from nextword import Tokenizer
 from nextword.errors import ConfigError, ContextOverflowError, TextError
-from nextword.generation.context import cut_to_context, fit_to_context, window_start
-from tests.generation.backends import LETTERS
+from nextword.generation.context import cut_to_context, encode_prompt, fit_to_context, prompt_text, window_start
+from tests.generation.backends import END, LETTERS, byte_tokenizer
 
 
 @given(st.integers(0, 200), st.integers(1, 64))
@@ -44,6 +48,30 @@ def test_stop_refuses_what_does_not_fit_and_leaves_the_rest_alone(length: int, c
 def test_a_prompt_becomes_its_newest_tokens() -> None:
     assert fit_to_context(LETTERS, "abcdefgh", 8, "slide") == (LETTERS.encode("abcdefgh"), 0)
     assert fit_to_context(LETTERS, "abcdefgha", 8, "slide") == (LETTERS.encode("fgha"), 5)
+
+
+def test_token_ids_are_taken_as_they_are() -> None:
+    assert fit_to_context(LETTERS, [0, 1, 2], 8, "slide") == ([0, 1, 2], 0)
+    assert fit_to_context(LETTERS, np.arange(9), 8, "slide") == ([5, 6, 7, 8], 5)
+    assert encode_prompt(LETTERS, (11, 0), "stop") == [11, 0]
+    assert prompt_text(LETTERS, [4, 5, 0]) == "ab "
+    assert prompt_text(LETTERS, "ab ") == "ab "
+
+
+def test_a_text_gets_the_token_before_it_that_the_model_was_trained_with_and_token_ids_do_not() -> None:
+    raw = RawTokenizer.from_str(byte_tokenizer([b"a", b"b"]).to_json())
+    raw.post_processor = TemplateProcessing(single=f"{END} $A", special_tokens=[(END, 2)])
+    tokenizer = Tokenizer(raw)
+    assert encode_prompt(tokenizer, "ab", "slide") == [2, 0, 1]
+    assert encode_prompt(tokenizer, [0, 1], "slide") == [0, 1]
+
+
+def test_token_ids_outside_the_vocabulary_and_none_at_all_are_refused() -> None:
+    for ids, wrong in (([0, 12], 12), ([-1], -1), ([10**9, 0], 10**9)):
+        with pytest.raises(TextError, match=f"token id {wrong} is not in the vocabulary of 12 tokens"):
+            encode_prompt(LETTERS, ids, "slide")
+    with pytest.raises(TextError, match="the prompt is empty"):
+        encode_prompt(LETTERS, [], "slide")
 
 
 def test_an_empty_prompt_and_an_unknown_policy_are_refused() -> None:

@@ -78,3 +78,12 @@ def test_a_prediction_prints_as_a_table_and_as_json() -> None:
     assert [c["token_id"] for c in values["candidates"]] == [0, 1]
     assert values["candidates"][0]["probability"] == pytest.approx(0.5)
     assert (values["prompt"], values["unit"], values["dropped_tokens"]) == ("ab", "token", 0)
+
+
+def test_token_ids_are_predicted_from_as_their_text_is() -> None:
+    backend = TorchBackend(random_model(SMALL["rotary positions"]))
+    of_text, of_ids = (predict_token(backend, LETTERS, prompt, 5) for prompt in ("a bad", LETTERS.encode("a bad")))
+    assert list(of_ids) == list(of_text)
+    assert (of_ids.prompt, of_ids.prompt_token_ids) == ("a bad", LETTERS.encode("a bad"))
+    with pytest.raises(TextError, match="token id 99 is not in the vocabulary"):
+        predict_token(backend, LETTERS, [0, 99], 5)

@@ -13,7 +13,7 @@ import torch
 
 from nextword import Generation, GPTConfig, LanguageModel, Tokenizer
 from nextword.errors import ConfigError, ContextOverflowError, TextError
-from nextword.generation import Sampling
+from nextword.generation import Memory, Sampling
 from tests.generation.backends import (
     END,
     LETTERS,
@@ -296,6 +296,108 @@ def test_the_spelling_of_the_end_token_in_the_prompt_is_text() -> None:
     tokenizer = byte_tokenizer([bytes([i]) for i in range(256)])
     generation = writes(tokenizer, END, list(b"ok")).generate(END, 2)
     assert (list(generation.prompt_token_ids), generation.text) == (list(END.encode()), "ok")
+
+
+@pytest.mark.parametrize("end", [b"wo", b" three", b"<end>"])
+def test_each_of_several_end_tokens_stops(end: bytes) -> None:
+    tokenizer = Tokenizer.from_json(SCRIPTED.to_json(), eos=END, ends=[PIECES.index(b"wo"), PIECES.index(b" three")])
+    script = [PIECES.index(b"one"), PIECES.index(b" t"), PIECES.index(end) if end in PIECES else len(PIECES), 0]
+    stream = writes(tokenizer, "a", script).stream("a", 9)
+    assert list(stream) == ["one", " t"]
+    assert (stream.generation.finish_reason, list(stream.generation.token_ids)) == ("stop", script[:2])
+    assert writes(SCRIPTED, "a", script).generate("a", 3).text == ("one t" + end.decode()).replace("<end>", "")
+
+
+# -- token ids as the prompt ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_token_ids_are_continued_as_their_text_is(name: str) -> None:
+    lm = small(name)
+    for prompt in ("abc", "a bad face; abcdefgh"):
+        of_ids = lm.generate(LETTERS.encode(prompt), 20, seed=3, logprobs=1)
+        assert of_ids == lm.generate(prompt, 20, seed=3, logprobs=1)
+        assert (of_ids.prompt, str(of_ids)) == (prompt, prompt + of_ids.text)
+
+
+def test_no_token_ids_and_unknown_ones_are_refused() -> None:
+    with pytest.raises(TextError, match="the prompt is empty"):
+        small().stream([])
+    for wrong in (12, -1):
+        with pytest.raises(TextError, match=f"token id {wrong} is not in the vocabulary of 12 tokens"):
+            small().stream([0, wrong])
+
+
+# -- memory --------------------------------------------------------------------------------------------------------
+
+
+class Counting:
+    """A backend that notes how many tokens it is given."""
+
+    def __init__(self, backend: Any) -> None:
+        self.config, self.bitwise_invariant, self._backend = backend.config, False, backend
+        self.name, self.reason, self.new_cache = "counting", "a test", backend.new_cache
+        self.read: list[int] = []
+
+    def forward(self, chunks: Any, caches: Any, logits: Any = "last") -> Any:
+        self.read += map(len, chunks)
+        return self._backend.forward(chunks, caches, logits)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("name", SMALL)
+def test_texts_that_grow_turn_by_turn_are_continued_as_if_read_anew(name: str, settings: str) -> None:
+    lm, memory = small(name, context_length=60), Memory()
+    prompt = "abc"
+    for turn in range(8):  # the last ones are longer than the context
+        fresh = lm.generate(prompt, 6, seed=turn, logprobs=3, **SETTINGS[settings])
+        kept = lm.generate(prompt, 6, seed=turn, logprobs=3, memory=memory, **SETTINGS[settings])
+        assert kept.token_ids == fresh.token_ids
+        assert kept.dropped_tokens == fresh.dropped_tokens
+        assert kept.logprobs is not None
+        assert fresh.logprobs is not None
+        assert [item.logprob for item in kept.logprobs] == pytest.approx([item.logprob for item in fresh.logprobs])
+        prompt = str(fresh) + " bad."[: turn + 1]
+    assert fresh.dropped_tokens > 0
+
+
+def test_only_what_is_new_is_read() -> None:
+    backend, memory = Counting(small(context_length=60).backend), Memory()
+    lm = LanguageModel(backend, LETTERS)
+    first = lm.generate("abcdefgh", 4, seed=1, memory=memory)
+    assert backend.read == [8, 1, 1, 1]
+    backend.read.clear()
+    lm.generate(str(first) + "ab", 3, seed=1, memory=memory)  # its cache was too small: all is read again, once
+    assert backend.read == [14, 1, 1]
+    backend.read.clear()
+    lm.generate(str(first) + "abc", 2, seed=1, memory=memory)
+    assert backend.read == [1, 1]
+    backend.read.clear()
+    lm.generate("abcdefgh", 2, seed=1, memory=memory)  # at least one, for its logits
+    assert backend.read == [1, 1]
+    backend.read.clear()
+    lm.generate("hgf", 1, memory=memory)
+    assert backend.read == [3]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_text_that_turns_another_way_forgets_what_it_does_not_share(name: str) -> None:
+    lm, memory = small(name, context_length=60), Memory()
+    for prompt in ("abcdefgh", "abcdefgh", "abc", "abcfed", "hgf", "h", "abcdefgh. a bad cab", "abcdefgh"):
+        fresh = lm.generate(prompt, 9, seed=1, logprobs=1)
+        kept = lm.generate(prompt, 9, seed=1, logprobs=1, memory=memory)
+        assert kept.token_ids == fresh.token_ids
+        assert [item.logprob for item in kept.logprobs or ()] == pytest.approx(
+            [item.logprob for item in fresh.logprobs or ()]
+        )
+
+
+def test_a_text_that_was_broken_off_leaves_a_memory_that_is_right() -> None:
+    lm, memory = small(context_length=60), Memory()
+    stream = lm.stream("abcdefgh", 20, seed=5, memory=memory)
+    begun = next(stream) + next(stream)
+    prompt = "abcdefgh" + begun + ";;"
+    assert lm.generate(prompt, 20, seed=2, memory=memory) == lm.generate(prompt, 20, seed=2)
 
 
 # -- log-probabilities ---------------------------------------------------------------------------------------------

@@ -247,6 +247,25 @@ def test_impossible_tokens_make_no_words() -> None:
     assert found.unexplored == 0.0
 
 
+def test_every_end_token_closes_a_word_and_is_an_end_of_the_text() -> None:
+    pieces = [b"a", b" ", b"."]
+    plain = byte_tokenizer(pieces)
+    several = Tokenizer.from_json(plain.to_json(), eos=plain.vocabulary[3], ends=[2])
+    backend = always([0.4, 0.3, 0.2, 0.1])
+    found = by_text(predict_word(backend, several, "a", 3, tolerance=0.001))
+    assert found[""] == pytest.approx(0.3 / (1 - 0.3), rel=0.02)  # `.` is an end here, also behind blanks
+    assert "." not in found
+    assert by_text(predict_word(backend, plain, "a", 9, tolerance=0.001))[""] == pytest.approx(0.1 / 0.7, rel=0.02)
+
+
+def test_token_ids_are_continued_as_their_text_is() -> None:
+    tokenizer = Tokenizer.words(["to", "be", "or"])
+    backend = always([0.2, 0.5, 0.3])
+    of_text, of_ids = (predict_word(backend, tokenizer, prompt, 3, tolerance=0) for prompt in ("to be", [0, 1]))
+    assert list(of_ids) == list(of_text)
+    assert of_ids.prompt == "to be"
+
+
 @pytest.mark.parametrize("top", [0, -1])
 def test_fewer_than_one_word_is_refused(top: int) -> None:
     with pytest.raises(ConfigError, match=f"top is {top}, it must be at least 1"):

@@ -4,7 +4,7 @@ from nextword.generation.backend import Backend, Cache
 from nextword.generation.prediction import Candidate, Prediction, predict_ids, predict_token
 from nextword.generation.sampling import Sampling, Stages
 from nextword.generation.scoring import Score, score_tokens
-from nextword.generation.stream import Generation, TextStream, TokenLogprob
+from nextword.generation.stream import Generation, Memory, TextStream, TokenLogprob
 from nextword.generation.words import WordCandidate, WordPrediction, predict_word
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Cache",
     "Candidate",
     "Generation",
+    "Memory",
     "Prediction",
     "Sampling",
     "Score",

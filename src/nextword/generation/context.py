@@ -9,6 +9,8 @@ from nextword.errors import ConfigError, ContextOverflowError, TextError
 from nextword.tokens import Tokenizer
 
 Overflow = Literal["slide", "stop"]
+Prompt = str | Sequence[int]
+"""A text, or token ids that are taken as they are."""
 
 
 def window_start(length: int, context_length: int) -> int:
@@ -19,30 +21,39 @@ def window_start(length: int, context_length: int) -> int:
     return length - max(1, context_length // 2)
 
 
-def fit_to_context(tokenizer: Tokenizer, prompt: str, context_length: int, overflow: Overflow) -> tuple[list[int], int]:
+def fit_to_context(
+    tokenizer: Tokenizer, prompt: Prompt, context_length: int, overflow: Overflow
+) -> tuple[list[int], int]:
     """The prompt's tokens as the model sees them, and how many older ones it does not see.
 
     Raises:
-        TextError: The prompt is empty, or cannot be encoded.
+        TextError: The prompt is empty, cannot be encoded, or holds ids that are not in the vocabulary.
         ContextOverflowError: It is too long and `overflow` is `stop`.
         ConfigError: There is no such policy.
     """
     return cut_to_context(encode_prompt(tokenizer, prompt, overflow), context_length, overflow)
 
 
-def encode_prompt(tokenizer: Tokenizer, prompt: str, overflow: Overflow) -> list[int]:
-    """All of the prompt's tokens.
+def encode_prompt(tokenizer: Tokenizer, prompt: Prompt, overflow: Overflow) -> list[int]:
+    """All of the prompt's tokens; for a text, with the token before it that the model was trained with.
 
     Raises:
-        TextError: The prompt is empty, or cannot be encoded.
+        TextError: The prompt is empty, cannot be encoded, or holds ids that are not in the vocabulary.
         ConfigError: There is no such policy.
     """
     if overflow not in get_args(Overflow):
         raise ConfigError(f"overflow is {overflow!r}, it must be slide or stop")
-    ids = tokenizer.encode(prompt)
+    ids = tokenizer.encode_start(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
     if not ids:
         raise TextError("the prompt is empty", hint="give the model at least one word to continue")
+    if not isinstance(prompt, str):
+        tokenizer.bytes_of(ids)  # refuses ids that it does not have
     return ids
+
+
+def prompt_text(tokenizer: Tokenizer, prompt: Prompt) -> str:
+    """The prompt as text."""
+    return prompt if isinstance(prompt, str) else tokenizer.decode(prompt)
 
 
 def cut_to_context(ids: Sequence[int], context_length: int, overflow: Overflow) -> tuple[list[int], int]:

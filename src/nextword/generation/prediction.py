@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 from nextword.generation.backend import Backend, Logits
-from nextword.generation.context import Overflow, cut_to_context, encode_prompt
+from nextword.generation.context import Overflow, Prompt, cut_to_context, encode_prompt, prompt_text
 from nextword.generation.sampling import Probabilities, Sampling, Stages, softmax
 from nextword.tokens import Piece, Tokenizer
 
@@ -106,16 +106,17 @@ class Prediction(Sequence[Candidate]):
 
 
 def predict_token(
-    backend: Backend, tokenizer: Tokenizer, prompt: str, top: int, overflow: Overflow = "slide"
+    backend: Backend, tokenizer: Tokenizer, prompt: Prompt, top: int, overflow: Overflow = "slide"
 ) -> Prediction:
-    """The `top` most probable next tokens.
+    """The `top` most probable next tokens after a text, or after token ids.
 
     Raises:
-        TextError: The prompt is empty.
+        TextError: The prompt is empty, or cannot be encoded.
         ContextOverflowError: It is longer than the context and `overflow` is `stop`.
         ConfigError: `top` is below 1.
     """
-    return predict_ids(backend, tokenizer, prompt, encode_prompt(tokenizer, prompt, overflow), top, overflow)
+    ids = encode_prompt(tokenizer, prompt, overflow)
+    return predict_ids(backend, tokenizer, prompt_text(tokenizer, prompt), ids, top, overflow)
 
 
 def predict_ids(

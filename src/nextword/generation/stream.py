@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from nextword.errors import ConfigError
 from nextword.generation.backend import Backend, Logits
-from nextword.generation.context import Overflow, fit_to_context, window_start
+from nextword.generation.context import Overflow, Prompt, fit_to_context, prompt_text, window_start
 from nextword.generation.sampling import Sampling, log_softmax
 from nextword.generation.stopping import StopStrings
 from nextword.tokens import StreamDecoder, Tokenizer
@@ -73,22 +73,53 @@ class Generation:
         }
 
 
+@dataclass
+class Memory:
+    """What a model has read, kept from one text to the next: a prompt that begins likewise is read on from there.
+
+    It belongs to one backend, and to one text at a time.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    """The tokens in the cache."""
+    cache: Any = None
+    capacity: int = 0
+
+    def begin(self, backend: Backend, ids: Sequence[int], capacity: int) -> list[int]:
+        """Keeps what `ids` share with what was read; those that are still to be read, at least the last one."""
+        if self.cache is None or capacity > self.capacity:
+            if self.cache is not None:  # it will grow further
+                capacity = min(2 * capacity, backend.config.context_length)
+            self.ids, self.cache, self.capacity = [], backend.new_cache(capacity), capacity
+        shared = sum(
+            1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(self.ids, ids[:-1], strict=False))
+        )
+        self.forget(shared)
+        return list(ids[shared:])
+
+    def forget(self, start: int) -> None:
+        """Forgets every token from position `start` on."""
+        del self.ids[start:]
+        self.cache.truncate(start)
+
+
 class TextStream(Iterator[str]):
     """Writes on from a prompt; iterate for pieces of text, then read `generation`.
 
     Args:
         backend: The model.
         tokenizer: Its tokenizer.
-        prompt: The text to continue.
+        prompt: The text to continue, or its token ids.
         max_new_tokens: Tokens to write at most.
         sampling: How each is chosen.
         seed: Makes the choice repeatable; None is different every time.
         stop: Strings that end the text; they are not part of it.
         logprobs: How many alternatives to record a token; 0 records nothing.
         overflow: At the context's end, `slide` keeps its newest half and goes on, `stop` ends.
+        memory: What the model has read before; it goes on from there.
 
     Raises:
-        TextError: The prompt is empty.
+        TextError: The prompt is empty, cannot be encoded, or holds ids that are not in the vocabulary.
         ContextOverflowError: It is longer than the context and `overflow` is `stop`.
         ConfigError: A setting is out of range.
     """
@@ -97,7 +128,7 @@ class TextStream(Iterator[str]):
         self,
         backend: Backend,
         tokenizer: Tokenizer,
-        prompt: str,
+        prompt: Prompt,
         *,
         max_new_tokens: int,
         sampling: Sampling,
@@ -105,6 +136,7 @@ class TextStream(Iterator[str]):
         stop: str | Sequence[str] = (),
         logprobs: int = 0,
         overflow: Overflow = "slide",
+        memory: Memory | None = None,
     ) -> None:
         if max_new_tokens < 0:
             raise ConfigError(f"max_new_tokens is {max_new_tokens}, it must be 0 or more")
@@ -113,9 +145,9 @@ class TextStream(Iterator[str]):
         if seed is not None and seed < 0:
             raise ConfigError(f"seed is {seed}, it must be 0 or more")
         self._backend, self._tokenizer = backend, tokenizer
-        self._prompt = prompt
         context = backend.config.context_length
         self._prompt_ids, self._dropped = fit_to_context(tokenizer, prompt, context, overflow)
+        self._prompt = prompt_text(tokenizer, prompt)
         self._left = max_new_tokens
         self._sampling, self._rng = sampling, np.random.default_rng(seed)
         self._stops = StopStrings((stop,) if isinstance(stop, str) else stop)
@@ -125,8 +157,9 @@ class TextStream(Iterator[str]):
         self._overflow = overflow
         self._decoder = StreamDecoder()
         self._ids: list[int] = []
-        self._pending = list(self._prompt_ids)
-        self._cache = backend.new_cache(min(context, len(self._prompt_ids) + max_new_tokens))
+        self._memory = Memory() if memory is None else memory
+        capacity = min(context, len(self._prompt_ids) + max_new_tokens)
+        self._pending = self._memory.begin(backend, self._prompt_ids, capacity)
         self._text: list[str] = []
         self._finish: FinishReason | None = None
 
@@ -155,9 +188,10 @@ class TextStream(Iterator[str]):
         if self._left == 0 or not self._make_room():
             self._finish = "length"
             return self._stops.flush()
-        logits = self._backend.forward([self._pending], [self._cache])[0]
+        logits = self._backend.forward([self._pending], [self._memory.cache])[0]
+        self._memory.ids += self._pending
         token = self._sampling.draw(logits, itertools.chain(self._prompt_ids, self._ids), self._rng)
-        if token == self._tokenizer.eos_id:
+        if token in self._tokenizer.end_ids:
             self._finish = "stop"
             return self._stops.flush()
         if self._logprobs is not None:
@@ -176,13 +210,13 @@ class TextStream(Iterator[str]):
     def _make_room(self) -> bool:
         """Slides the window where the context is full; False where the policy is to stop."""
         context = self._backend.config.context_length
-        if self._cache.length + len(self._pending) <= context:
+        if len(self._memory.ids) + len(self._pending) <= context:
             return True
         if self._overflow == "stop":
             return False
         seen = [*self._prompt_ids, *self._ids]
         self._pending = seen[window_start(len(seen), context) :]
-        self._cache.truncate(0)
+        self._memory.forget(0)
         return True
 
     def _token_logprob(self, logits: Logits, token: int) -> TokenLogprob:

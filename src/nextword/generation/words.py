@@ -19,7 +19,7 @@ import numpy as np
 
 from nextword.errors import ConfigError, ContextOverflowError
 from nextword.generation.backend import Backend
-from nextword.generation.context import Overflow, fit_to_context, window_start
+from nextword.generation.context import Overflow, Prompt, fit_to_context, prompt_text, window_start
 from nextword.generation.prediction import text_table
 from nextword.generation.sampling import softmax
 from nextword.tokens import Tokenizer
@@ -91,7 +91,7 @@ class WordPrediction(Sequence[WordCandidate]):
 def predict_word(
     backend: Backend,
     tokenizer: Tokenizer,
-    prompt: str,
+    prompt: Prompt,
     top: int,
     overflow: Overflow = "slide",
     *,
@@ -103,14 +103,14 @@ def predict_word(
     Args:
         backend: The model.
         tokenizer: Its tokenizer.
-        prompt: The text to continue.
+        prompt: The text to continue, or its token ids.
         top: Words wanted.
         overflow: What to do with a prompt that leaves no room for a word in the context.
         tolerance: The search ends when less than this probability is unexplored; 0 explores everything.
         max_expansions: Forward passes at most.
 
     Raises:
-        TextError: The prompt is empty.
+        TextError: The prompt is empty, or cannot be encoded.
         ContextOverflowError: It does not fit and `overflow` is `stop`.
         ConfigError: `top` is below 1.
     """
@@ -126,7 +126,7 @@ def predict_word(
     search = _Search(backend, tokenizer, ids)
     search.run(top, tolerance, max_expansions)
     words = sorted(search.words.values(), key=lambda word: (-word.probability, word.text))
-    return WordPrediction(prompt, dropped, words[:top], search.unexplored, search.expansions)
+    return WordPrediction(prompt_text(tokenizer, prompt), dropped, words[:top], search.unexplored, search.expansions)
 
 
 def split_word(text: str, ended: bool) -> tuple[str, bool]:
@@ -159,7 +159,7 @@ class _Search:
     def __init__(self, backend: Backend, tokenizer: Tokenizer, prompt_ids: list[int]) -> None:
         self._backend = backend
         self._prompt_ids = prompt_ids
-        self._eos_id = tokenizer.eos_id
+        self._end_ids = tokenizer.end_ids
         self._bytes = tokenizer.bytes_of(range(tokenizer.vocab_size), continued=True)
         self._starts = _starts(tokenizer, self._bytes)
         self._room = min(MAX_PATH, backend.config.context_length - len(prompt_ids))
@@ -199,7 +199,7 @@ class _Search:
             self._follow(path, data, int(token), float(probabilities[token]))
 
     def _follow(self, path: tuple[int, ...], data: bytes, token: int, probability: float) -> None:
-        ended = token == self._eos_id
+        ended = token in self._end_ids
         extended = data if ended else data + self._bytes[token]
         text, _ = _decode(extended)
         word, closed = split_word(text, ended)
@@ -239,10 +239,10 @@ def _decode(data: bytes) -> tuple[str, bool]:
 
 
 def _starts(tokenizer: Tokenizer, token_bytes: Sequence[bytes]) -> np.ndarray[Any, np.dtype[np.str_]]:
-    """The kind of every token's first character; `end` for the end token, empty if it starts inside a character."""
+    """The kind of every token's first character; `end` for an end token, empty if it starts inside a character."""
     kinds = []
     for token_id, data in enumerate(token_bytes):
-        if token_id == tokenizer.eos_id:
+        if token_id in tokenizer.end_ids:
             kinds.append("end")
             continue
         first = data[:4].decode("utf-8", errors="ignore")[:1]

@@ -1,0 +1,162 @@
+"""`nextword chat`: talk with a model."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from nextword.cli.generate import shown
+from nextword.cli.options import Device, Json, ModelArgument, SamplingFlags, print_json, read_text
+from nextword.errors import ConfigError, NextwordError, TextError
+from nextword.generation import Generation, Memory, TextStream
+from nextword.language_model import LanguageModel, load
+
+_DEFAULTS = SamplingFlags()
+_WELCOME = """Ctrl-C stops an answer, Ctrl-D or /exit leaves.
+/clear starts anew, /system TEXT tells the model how to answer."""
+
+
+def chat(
+    model: ModelArgument = None,
+    *,
+    system: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
+    message: Annotated[str | None, Parameter(name=["--message", "-m"], allow_leading_hyphen=True)] = None,
+    max_new_tokens: Annotated[int, Parameter(name=["--max-new-tokens", "-n"])] = 512,
+    sampling: SamplingFlags = _DEFAULTS,
+    seed: int | None = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Talk with a model; with --message, or with a message on standard input, get one answer.
+
+    Args:
+        model: The model.
+        system: What the model is told about how to answer.
+        message: Answer this and end. Standard input that is no terminal is one message, of all its lines.
+        max_new_tokens: Tokens of one answer at most.
+        sampling: How the next token is chosen.
+        seed: The same seed gives the same answers; different every time if left out.
+        device: Where to run.
+        as_json: Print JSON when the answer is written: the conversation, and the answer's tokens.
+    """
+    terminal = message is None and sys.stdin.isatty()
+    if as_json and terminal:
+        raise ConfigError("--json needs a message", hint="give it with --message, or on standard input")
+    lm = load(model, device=device)
+    talk = _Talk(lm, {**asdict(sampling), "max_new_tokens": max_new_tokens, "seed": seed}, system)
+    if terminal:
+        _converse(talk)
+        return
+    question = read_text("-") if message is None else message
+    if not question.strip():
+        raise TextError("the message is empty")
+    if as_json:
+        stream = talk.ask(question)
+        for _ in stream:
+            pass
+        generation = talk.keep(stream)
+        print_json({"messages": talk.messages, **generation.to_json()})
+        return
+    _answer(talk, question)
+
+
+@dataclass
+class _Talk:
+    """A conversation with a model."""
+
+    lm: LanguageModel
+    settings: dict[str, Any]
+    system: str
+    said: list[dict[str, str]] = field(default_factory=list)
+    memory: Memory = field(default_factory=Memory)
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        return [*([{"role": "system", "content": self.system}] if self.system else []), *self.said]
+
+    def ask(self, question: str) -> TextStream:
+        """The answer, still to be written; a question that is refused was not said."""
+        asked = {"role": "user", "content": question}
+        stream = self.lm.stream_chat([*self.messages, asked], memory=self.memory, **self.settings)
+        self.said.append(asked)
+        return stream
+
+    def keep(self, stream: TextStream) -> Generation:
+        """Adds what was answered, also if it was broken off."""
+        self.said.append({"role": "assistant", "content": stream.generation.text})
+        return stream.generation
+
+
+def _answer(talk: _Talk, question: str) -> None:
+    """Writes an answer as it is made; Ctrl-C ends it and is passed on."""
+    stream = talk.ask(question)
+    if dropped := stream.generation.dropped_tokens:
+        sys.stderr.write(f"note: the model does not see the oldest {dropped:,} tokens of the conversation\n")
+    terminal = sys.stdout.isatty()
+    try:
+        for piece in stream:
+            sys.stdout.write(shown(piece, terminal))
+            sys.stdout.flush()
+    finally:
+        talk.keep(stream)
+        sys.stdout.write("\n")
+
+
+def _converse(talk: _Talk) -> None:
+    """Answers one line after another, until the input ends."""
+    with suppress(ImportError):  # line editing, where the system has it
+        import readline  # noqa: F401
+    talk.lm.template  # noqa: B018  a model without one is refused before anything is typed
+    sys.stdout.write(f"{talk.lm!r}\n{_WELCOME}\n\n")
+    for line in _lines():
+        command = re.fullmatch(r"/(\w+)(?:\s+(.*))?", line)
+        try:
+            if command and command[1] == "exit":
+                return
+            if command:
+                _obey(talk, command[1], command[2] or "")
+            elif line:
+                _answer(talk, line)
+                sys.stdout.write("\n")
+        except KeyboardInterrupt:
+            sys.stdout.write("\n")
+        except NextwordError as error:
+            sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+
+
+def _lines() -> Iterator[str]:
+    """What is typed, line by line; Ctrl-C throws a line away, Ctrl-D ends."""
+    while True:
+        try:
+            yield input("> ").strip()
+        except KeyboardInterrupt:
+            sys.stdout.write("\n")
+        except EOFError:
+            sys.stdout.write("\n")
+            return
+        except UnicodeDecodeError:
+            sys.stderr.write("error: the line is not UTF-8\n")
+
+
+def _obey(talk: _Talk, command: str, argument: str) -> None:
+    """Runs a command, and says what it did.
+
+    Raises:
+        ConfigError: There is no such command.
+    """
+    match command:
+        case "clear":
+            talk.said.clear()
+            sys.stdout.write("The conversation starts anew.\n\n")
+        case "system":
+            talk.system = argument
+            told = f"The model is told: {shown(argument, terminal=True)}" if argument else "The model is told nothing."
+            sys.stdout.write(f"{told}\n\n")
+        case _:
+            raise ConfigError(f"there is no command /{command}", hint="/exit, /clear, /system TEXT")

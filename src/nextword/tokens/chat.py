@@ -1,0 +1,214 @@
+"""Chat templates: a conversation written in the form that a model was taught to read.
+
+A template is a small program in Jinja that comes with the model; transformers defines what it may use. It is run in
+`sandbox`. The spelling of a special token inside a message stays text: it is marked before rendering. What the
+template itself writes becomes the token, by a tokenizer whose special tokens have names that no text can hold.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from nextword.errors import ConfigError, TextError
+from nextword.tokens.tokenizer import Tokenizer
+
+# Unicode noncharacters, reserved for use inside a program.
+_MARK = "\ufdd0"  # behind each character of a special token's spelling in a message
+_ALIAS = "\ufdd1{}\ufdd2"  # the name of a special token by its id
+_PRIVATE = re.compile("[\ufdd0-\ufdd2]")
+
+
+class ChatTemplate:
+    """A model's chat template with its tokenizer.
+
+    Args:
+        source: The template, Jinja.
+        tokenizer: The tokenizer.
+
+    Raises:
+        ModelFileError: The template is not valid.
+    """
+
+    def __init__(self, source: str, tokenizer: Tokenizer) -> None:
+        from nextword.tokens.sandbox import Template  # Jinja2 is needed here only
+
+        self.source = source
+        self._template = Template(source)
+        self._tokenizer = tokenizer
+
+    def render(
+        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **variables: Any
+    ) -> str:
+        """The conversation as text.
+
+        Args:
+            messages: Each with a `role` and a `content`: text, or a list of parts `{"type": "text", "text": ...}`.
+            add_generation_prompt: Whether the beginning of the assistant's answer is written too.
+            **variables: What the template asks for besides, such as `enable_thinking=False`.
+
+        Raises:
+            ConfigError: A message lacks something, or the template refuses the conversation.
+            TextError: The messages are too long, or hold characters that are reserved.
+            ModelFileError: The template fails or passes a limit.
+        """
+        return self._render(messages, add_generation_prompt, variables).replace(_MARK, "")
+
+    def encode(
+        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **variables: Any
+    ) -> list[int]:
+        """The token ids of the conversation; nothing is added to what the template writes.
+
+        Args:
+            messages: As for `render`.
+            add_generation_prompt: As for `render`.
+            **variables: As for `render`.
+
+        Raises:
+            ConfigError: As `render`.
+            TextError: As `render`; or the tokenizer cannot encode it.
+            ModelFileError: As `render`.
+        """
+        text = self._render(messages, add_generation_prompt, variables)
+        return self._special.encode(text)
+
+    def _render(
+        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool, variables: Mapping[str, Any]
+    ) -> str:
+        try:
+            given = {name: self._plain(value, name) for name, value in variables.items()}
+            conversation = [self._message(message, f"messages[{i}]") for i, message in enumerate(_listed(messages))]
+        except RecursionError:
+            raise ConfigError("the messages are nested too deeply") from None
+        _check_length(conversation)
+        values = {"tools": None, "documents": None, **self._special.names, **given}
+        return self._template.render(
+            {**values, "messages": conversation, "add_generation_prompt": bool(add_generation_prompt)}
+        )
+
+    def _message(self, message: Any, where: str) -> dict[str, Any]:
+        """A message as templates expect it: text as one string, and what is None left out."""
+        if not isinstance(message, Mapping):
+            raise ConfigError(f"{where} should be a mapping with role and content, found {type(message).__name__}")
+        values = {key: value for key, value in message.items() if value is not None}
+        for name in ("role", "content"):
+            if name not in values and not (name == "content" and "tool_calls" in values):
+                raise ConfigError(f"{where} has no {name}")
+        if not isinstance(values["role"], str):
+            raise ConfigError(f"{where}.role should be a string, found {type(values['role']).__name__}")
+        if "content" in values:
+            values["content"] = _joined(values["content"], f"{where}.content")
+        return {_checked(key, where): self._plain(value, f"{where}.{key}") for key, value in values.items()}
+
+    def _plain(self, value: Any, where: str) -> Any:
+        """A copy of plain values: a template sees nothing else. The spellings of special tokens are marked."""
+        if isinstance(value, str):
+            return self._special.mark(_checked(str(value), where))
+        if value is None or type(value) in (bool, int, float):
+            return value
+        if isinstance(value, Mapping):
+            return {_checked(key, where): self._plain(item, f"{where}.{key}") for key, item in value.items()}
+        if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+            return [self._plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        raise ConfigError(f"{where} should be text, a number, a list or a mapping, found {type(value).__name__}")
+
+    @cached_property
+    def _special(self) -> _SpecialTokens:
+        return _SpecialTokens.of(self._tokenizer)
+
+
+@dataclass(frozen=True)
+class _SpecialTokens:
+    """What tells a special token from its spelling."""
+
+    names: Mapping[str, str]
+    """The variables that templates write them with, such as `eos_token`."""
+    aliases: Mapping[str, str]
+    """The private name of each by its spelling."""
+    spellings: re.Pattern[str]
+    """Every special token."""
+    written: re.Pattern[str]
+    """Every added token, special or not, that is not marked: as the tokenizer finds them, the longest first."""
+    renamed: Tokenizer
+    """The tokenizer, with the private names."""
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> _SpecialTokens:
+        description = json.loads(tokenizer.to_json())
+        model, added = description["model"], description["added_tokens"]
+        special = [token for token in added if token["special"]]
+        aliases = {token["content"]: _ALIAS.format(token["id"]) for token in special}
+        names = {key: str(value) for key, value in tokenizer.settings().items() if key in ("bos_token", "eos_token")}
+        if model.get("unk_token"):
+            names["unk_token"] = model["unk_token"]
+            model["unk_token"] = aliases.get(model["unk_token"], model["unk_token"])
+        spellings, written = _any_of(special), f"(?:{_any_of(added)})(?!{_MARK})"
+        for token in special:
+            token["content"] = aliases[token["content"]]
+        model["vocab"] = {aliases.get(token, token): i for token, i in model["vocab"].items()}
+        description["post_processor"] = None
+        renamed = Tokenizer.from_json(json.dumps(description), source="the tokenizer with renamed special tokens")
+        return cls(names, aliases, re.compile(spellings), re.compile(written), renamed)
+
+    def mark(self, text: str) -> str:
+        return self.spellings.sub(lambda found: "".join(character + _MARK for character in found[0]), text)
+
+    def encode(self, text: str) -> list[int]:
+        named = self.written.sub(lambda found: self.aliases.get(found[0], found[0]), text)
+        return self.renamed.encode(named.replace(_MARK, ""), special=True)
+
+
+def _any_of(tokens: Sequence[Mapping[str, Any]]) -> str:
+    """A pattern for any of these tokens, the longest first; for none, one that never matches."""
+    patterns = []
+    for token in sorted(tokens, key=lambda token: -len(token["content"])):
+        spelling = re.escape(token["content"])
+        patterns.append(rf"(?<!\w){spelling}(?!\w)" if token["single_word"] else spelling)
+    return "|".join(patterns) or "(?!)"
+
+
+def _listed(messages: Any) -> Sequence[Any]:
+    if not isinstance(messages, Sequence) or isinstance(messages, (str, bytes)):
+        raise ConfigError(
+            f"messages should be a list, found {type(messages).__name__}",
+            hint='a message is {"role": "user", "content": "..."}',
+        )
+    if not messages:
+        raise ConfigError("there are no messages", hint='a message is {"role": "user", "content": "..."}')
+    return messages
+
+
+def _joined(content: Any, where: str) -> str:
+    """The content as one string, as most templates expect it."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        raise ConfigError(f"{where} should be a string, found {type(content).__name__}")
+    texts = []
+    for i, part in enumerate(content):
+        text = part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None
+        if not isinstance(text, str):
+            found = repr(part.get("type")) if isinstance(part, Mapping) else type(part).__name__
+            raise ConfigError(f"{where}[{i}] should be a part of the type text with its text, found {found}")
+        texts.append(text)
+    return "".join(texts)
+
+
+def _checked(text: Any, where: str) -> str:
+    if not isinstance(text, str):
+        raise ConfigError(f"{where} has a key that is no string: {text!r}")
+    if found := _PRIVATE.search(text):
+        raise TextError(f"{where} holds U+{ord(found[0]):04X}, which Unicode reserves for the inside of programs")
+    return text
+
+
+def _check_length(conversation: Sequence[Mapping[str, Any]]) -> None:
+    from nextword.tokens.budget import LONGEST_VALUE
+
+    length = sum(len(message.get("content", "")) for message in conversation)
+    if length > LONGEST_VALUE:
+        raise TextError(f"the messages have {length:,} characters, at most {LONGEST_VALUE:,} are supported")
