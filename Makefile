@@ -7,6 +7,7 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 PINS := constraints.txt
+LLAMA_CPP := llama-cpp-python==0.3.36
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 
@@ -15,10 +16,10 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(PINS) PIP_BUILD_CONSTRAI
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test check wheel constraints clean
+.PHONY: help run setup test test-llama-cpp check wheel constraints clean
 
 help: ## list the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  PYTHON=python3.12 chooses the Python, VENV=.venv the environment, ARGS=... goes to pytest."
 
@@ -36,6 +37,10 @@ setup: $(DEV_STAMP) ## install everything: every extra, the tests, the checks
 
 test: $(DEV_STAMP) ## run the tests (ARGS=tests/tokens for some of them)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-llama-cpp: $(DEV_STAMP) ## hold exported models against llama.cpp (builds it first: about eight minutes)
+	@$(PIP) install -qq $(LLAMA_CPP)
+	$(BIN)/python -m pytest --override-ini addopts="-q -s --strict-markers" tests/llama_cpp $(ARGS)
 
 check: $(DEV_STAMP) ## lint, format, types, layering
 	$(BIN)/ruff check .

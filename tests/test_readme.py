@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nextword.cli import run
+from nextword.files.pulled import cache_directory
 from tests.training.corpus import write_text
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -20,10 +21,13 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 def _in_a_folder_with_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_text(tmp_path).rename(tmp_path / "my.txt")
     monkeypatch.chdir(tmp_path)
+    # What a developer has pulled stays as it is, and what the README pulls is fetched once.
+    monkeypatch.setenv("NEXTWORD_CACHE", str(cache_directory() / "readme"))
+    assert run(["pull", "smollm2"]) == 0
 
 
 def test_there_are_commands_and_programs() -> None:
-    assert len(COMMANDS) == 9
+    assert len(COMMANDS) == 14
     assert len(PROGRAMS) == 2
 
 
@@ -31,6 +35,7 @@ def test_every_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
     for command in COMMANDS:
         arguments = shlex.split(command.replace("--minutes 2", "--minutes 0.1"), comments=True)[1:]
         assert run(arguments) == 0, (command, capsys.readouterr().err)
+    assert Path("my-model.gguf").read_bytes().startswith(b"GGUF")
     assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -21,9 +21,9 @@ WRONG = [
     (["predict"], "--text requires an argument", "nextword predict --help"),
     (["generate", "", "-m", MODEL], "the prompt is empty", "at least one word"),
     (["hi", "-m", "nowhere"], "there is no model at nowhere", "nextword train"),
-    (["info", "nowhere"], "nowhere is not a model directory", "config.json"),
-    (["tokenize", "hi", "-m", "nowhere"], "nowhere does not exist", "tokenizer.json"),
-    (["hi", "-m", TEXT], "text.txt is not a model directory", "config.json"),
+    (["info", "nowhere"], "there is no model at nowhere", "nextword pull"),
+    (["tokenize", "hi", "-m", "nowhere"], "there is no model at nowhere", "org/name"),
+    (["hi", "-m", TEXT], "text.txt is no model file", "config.json"),
     (["hi", "-m", "m" * 300], "too long|there is no model", ""),
     (["hi " * 50, "-m", MODEL, "--overflow", "stop"], "the model's context holds 32", "shorten"),
     (["generate", "hi " * 50, "-m", MODEL, "--overflow", "stop"], "the model's context holds 32", "shorten"),
@@ -125,7 +125,7 @@ def test_a_missing_file_of_a_model_is_named(call: Call, trained: Trained, tmp_pa
 
 def test_newlines_in_a_message_stay_on_its_line(call: Call, tmp_path: Path) -> None:
     result = call("info", tmp_path / "two\nlines")
-    assert result.err.splitlines()[0] == f"error: {tmp_path}/two lines is not a model directory"
+    assert result.err.splitlines()[0] == f"error: there is no model at {tmp_path}/two lines"
 
 
 def test_debug_shows_where_an_error_came_from(call: Call, trained: Trained) -> None:

@@ -16,10 +16,16 @@ OPTIONS = {
     "predict": "--model --top --words --steps --temperature --top-k --top-p --min-p --overflow --device --json",
     "generate": "--model --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop "
     "--logprobs --overflow --device --json",
+    "chat": "--system --message --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed "
+    "--device --json",
     "train": "--out --minutes --steps --preset --validation --encoding --vocab-size --context-length --batch-size "
     "--learning-rate --dropout --precision --seed --device --resume --json",
     "info": "--json",
+    "verify": "--keep --no-keep --json",
     "tokenize": "--model --json",
+    "pull": "--from --revision --json",
+    "convert": "--dtype --json",
+    "export": "--out --format --dtype --json",
     "figure": "--out --model --device",
 }
 

@@ -134,7 +134,7 @@ def test_the_list_shows_the_catalogue_and_what_was_pulled(hub: Hub, home: Path) 
     nothing = pull(hub, home)
     assert (nothing.code, nothing.err) == (0, "")
     assert "smollm2: SmolLM2-135M-Instruct" in nothing.out
-    assert "(98.4 MB, licence Apache-2.0)" in nothing.out
+    assert "(98.4 MB, Apache-2.0)" in nothing.out
     assert nothing.out.endswith("pulled\n  nothing yet\n")
     pull(hub, home, "org/name")
     path = home / "nextword" / "models" / "org--name"

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 STARTED = time.monotonic()
 """When the process began, nearly: `--minutes` counts from here."""
@@ -14,9 +14,14 @@ STARTED = time.monotonic()
 COMMANDS = {
     "predict": "Show the most probable next tokens or words of a text.",
     "generate": "Write on from a text.",
+    "chat": "Talk with a model.",
     "train": "Train a model on your own text.",
     "info": "Show what a model is made of.",
+    "verify": "Hold a model against transformers, number by number.",
     "tokenize": "Show a text as the model reads it.",
+    "pull": "Fetch a published model.",
+    "convert": "Turn a model file of one kind into another.",
+    "export": "Write a model for transformers or llama.cpp.",
     "figure": "Draw embedding, position and their sum as heatmaps.",
 }
 
@@ -36,7 +41,8 @@ def run(arguments: list[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _dispatch(arguments)
+        with _notes():
+            code = _dispatch(arguments)
         sys.stdout.flush()  # here, where a closed pipe or a full disk can still be told
         return code
     except NextwordError as error:
@@ -87,6 +93,21 @@ def _dispatch(arguments: list[str]) -> int:
         _complain(" ".join(str(error).split()), hint)
         return 2
     return 0
+
+
+@contextlib.contextmanager
+def _notes() -> Iterator[None]:
+    """What the rooms log as a warning becomes a `note:` line on standard error."""
+    import logging
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("note: %(message)s"))
+    logger = logging.getLogger("nextword")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _forget_output() -> None:

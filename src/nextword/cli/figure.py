@@ -24,7 +24,7 @@ def figure(
     Args:
         text: The text.
         out: The file to write: .png, .svg or .pdf.
-        model: A model directory.
+        model: A model directory, a .gguf file, a pulled name or a hub id.
         device: Where to run.
     """
     from nextword.inspection.figures import embedding_figure, save_figure

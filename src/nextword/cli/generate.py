@@ -33,7 +33,7 @@ def generate(
 
     Args:
         text: The text to continue.
-        model: A model directory.
+        model: A model directory, a .gguf file, a pulled name or a hub id.
         max_new_tokens: Tokens to write at most.
         sampling: How the next token is chosen.
         seed: The same seed writes the same text; different every time if left out.

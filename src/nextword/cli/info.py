@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-from cyclopts import Parameter
-
-from nextword.cli.options import Json, print_json
-from nextword.files import read_bundle
-from nextword.language_model import DEFAULT_MODEL
+from nextword.cli.options import Json, ModelArgument, model_path, print_json
+from nextword.files import Bundle, read_model
+from nextword.files.verification import read_verification
 
 
-def info(model: Annotated[str | None, Parameter(help="A model directory.")] = None, *, as_json: Json = False) -> None:
-    """Show a model's architecture: every weight with its shape and parameters, settings, provenance.
+def info(
+    model: ModelArgument = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show a model's architecture: every weight with its shape and parameters, settings, provenance, proof.
 
     Args:
-        model: A model directory; the default model if left out.
+        model: The model.
         as_json: Print JSON.
     """
-    path = DEFAULT_MODEL if model is None else Path(model)
-    bundle = read_bundle(path)
+    path = model_path(model)
+    bundle = read_model(path)
     config = bundle.config
+    verification = read_verification(path)
     if as_json:
         print_json(
             {
@@ -29,7 +33,11 @@ def info(model: Annotated[str | None, Parameter(help="A model directory.")] = No
                 "parameters": config.num_parameters,
                 "config": config.to_dict(),
                 "weights": {name: list(shape) for name, shape in config.parameter_shapes().items()},
+                "element_types": _element_types(bundle),
                 "provenance": dict(bundle.provenance),
+                "chat_template": bundle.chat_template,
+                "recommended": dict(bundle.generation),
+                "verification": verification,
             }
         )
         return
@@ -37,23 +45,40 @@ def info(model: Annotated[str | None, Parameter(help="A model directory.")] = No
 
     from nextword.terminal.console import make_console
     from nextword.terminal.model_view import show_architecture, show_settings
+    from nextword.terminal.verification_view import show_verification
 
     console = make_console()
-    console.print(Text(path.resolve().name, style="bold"))
-    weight = bundle.tensors["token_embedding.weight"]
-    size = sum(len(tensor.data) for tensor in bundle.tensors.values())
-    tokenizer = bundle.tokenizer
-    show_settings(
-        console,
-        config,
-        {
-            "parameters": f"{config.num_parameters:,}",
-            "weights": f"{size / 1e6:.1f} MB, {weight.dtype}",
-            "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens",
-        },
-    )
+    named = model is not None and not Path(model).exists()  # a pulled name, a hub id
+    console.print(Text(str(model) if named else path.resolve().name, style="bold"))
+    show_settings(console, config, _facts(bundle, verification is not None))
     console.print()
     show_architecture(console, config)
+    if verification is not None:
+        console.print()
+        show_verification(console, verification)
     if bundle.card:
         console.print()
         console.print(bundle.card.strip(), markup=False)
+
+
+def _facts(bundle: Bundle, verified: bool) -> dict[str, str]:
+    size = sum(len(tensor.data) for tensor in bundle.tensors.values())
+    kinds = ", ".join(f"{count} tensors {kind}" for kind, count in _element_types(bundle).items())
+    tokenizer = bundle.tokenizer
+    facts: dict[str, str] = {
+        "parameters": f"{bundle.config.num_parameters:,}",
+        "weights": f"{size / 1e6:.1f} MB, {kinds}",
+        "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens",
+        "end of a text": ", ".join(map(str, sorted(tokenizer.end_ids))) or "no token",
+        "chat template": f"{len(bundle.chat_template):,} characters" if bundle.chat_template else "none",
+    }
+    if bundle.generation:
+        facts["recommended"] = ", ".join(f"{name} {value}" for name, value in bundle.generation.items())
+    if not verified:
+        facts["verified"] = "not yet: nextword verify"
+    return facts
+
+
+def _element_types(bundle: Bundle) -> dict[str, Any]:
+    """How many tensors have each element type, the commonest first."""
+    return dict(Counter(tensor.dtype for tensor in bundle.tensors.values()).most_common())

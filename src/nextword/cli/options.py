@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -13,9 +14,9 @@ from cyclopts import Parameter
 from nextword.errors import ConfigError, TextError
 
 Text = Annotated[str, Parameter(allow_leading_hyphen=True, help="The text to continue; `-` reads standard input.")]
-Model = Annotated[
-    str | None, Parameter(name=["--model", "-m"], help="A model directory; the default model if left out.")
-]
+_MODEL = "A model directory, a .gguf file, a pulled name or a hub id; the default model if left out."
+Model = Annotated[str | None, Parameter(name=["--model", "-m"], help=_MODEL)]
+ModelArgument = Annotated[str | None, Parameter(help=_MODEL)]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda or mps.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for scripts.")]
 Overflow = Annotated[
@@ -38,6 +39,18 @@ class SamplingFlags:
     """Only tokens at least this share as probable as the best one."""
     repetition_penalty: float = 1.0
     """Above 1 makes tokens that are already in the text less probable."""
+
+
+def model_path(model: str | None) -> Path:
+    """Where a model lies; a hub id is fetched first.
+
+    Raises:
+        ModelFileError: There is no such model.
+    """
+    from nextword.files import resolve_model
+    from nextword.language_model import DEFAULT_MODEL
+
+    return resolve_model(DEFAULT_MODEL if model is None else model)
 
 
 def read_text(text: str) -> str:

@@ -33,7 +33,7 @@ def predict(
 
     Args:
         text: The text to continue.
-        model: A model directory.
+        model: A model directory, a .gguf file, a pulled name or a hub id.
         top: How many candidates.
         words: Whole words: probability summed over every way to spell them in tokens.
         steps: Take the best candidate, add it to the text, and go on, this many times.
@@ -121,8 +121,8 @@ def _token_steps(
     """Goes on with tokens, not with their text: it may be half a character, or be cut into other tokens."""
     tokenizer = lm.tokenizer
     predictions: list[Prediction] = [lm.predict(text, top, overflow=cast(Any, overflow))]
-    ids, decoder = tokenizer.encode(text), StreamDecoder()
-    while (taken := predictions[-1][0].token_id) != tokenizer.eos_id:
+    ids, decoder = tokenizer.encode_start(text), StreamDecoder()
+    while (taken := predictions[-1][0].token_id) not in tokenizer.end_ids:
         ids.append(taken)
         text += decoder.feed(tokenizer.bytes_of([taken], continued=True)[0])
         if len(predictions) == steps:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from nextword.cli.options import Json, Model, Text, print_json, read_text
-from nextword.language_model import DEFAULT_MODEL
-from nextword.tokens import Tokenizer
+from nextword.cli.options import Json, Model, Text, model_path, print_json, read_text
+from nextword.files import read_tokenizer
 
 
 def tokenize(text: Text, *, model: Model = None, as_json: Json = False) -> None:
@@ -14,10 +11,10 @@ def tokenize(text: Text, *, model: Model = None, as_json: Json = False) -> None:
 
     Args:
         text: The text.
-        model: A model directory.
+        model: A model directory, a .gguf file, a pulled name or a hub id.
         as_json: Print JSON.
     """
-    tokenizer = Tokenizer.load(DEFAULT_MODEL if model is None else Path(model))
+    tokenizer = read_tokenizer(model_path(model))
     ids = tokenizer.encode(read_text(text))
     pieces, data = tokenizer.pieces(ids), tokenizer.bytes_of(ids)
     if as_json:

@@ -9,7 +9,6 @@ from typing import Literal, get_args
 from nextword.errors import ConfigError
 from nextword.files.bundle import Bundle, write_bundle
 from nextword.files.families import misfit
-from nextword.files.gguf import write_gguf
 
 Format = Literal["huggingface", "gguf"]
 
@@ -35,6 +34,8 @@ def export_model(bundle: Bundle, path: Path, format: Format, dtype: str | None =
     if format not in get_args(Format):
         raise ConfigError(f"format is {format!r}, it must be {' or '.join(get_args(Format))}")
     if format == "gguf":
+        from nextword.files.gguf import write_gguf
+
         kind = _choice(dtype or "float32", _GGUF, "a GGUF file")
         file = path if path.suffix == ".gguf" else path / f"model-{kind}.gguf"
         write_gguf(file, bundle, kind)

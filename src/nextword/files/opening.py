@@ -7,7 +7,6 @@ from pathlib import Path
 from nextword.errors import ModelFileError
 from nextword.files.bundle import Bundle
 from nextword.files.directory import PICKLE_WAY_OUT, read_bundle
-from nextword.files.gguf import read_gguf, read_gguf_tokenizer
 from nextword.tokens import Tokenizer
 
 
@@ -18,7 +17,11 @@ def read_model(path: Path) -> Bundle:
         ModelFileError: There is none, or it is damaged or unsupported; the message names the file.
     """
     file = _gguf_at(path)
-    return read_bundle(path) if file is None else read_gguf(file)
+    if file is None:
+        return read_bundle(path)
+    from nextword.files.gguf import read_gguf  # only where there is one: it takes time
+
+    return read_gguf(file)
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -28,7 +31,11 @@ def read_tokenizer(path: Path) -> Tokenizer:
         ModelFileError: As `read_model`.
     """
     file = _gguf_at(path)
-    return Tokenizer.load(path) if file is None else read_gguf_tokenizer(file)
+    if file is None:
+        return Tokenizer.load(path)
+    from nextword.files.gguf import read_gguf_tokenizer
+
+    return read_gguf_tokenizer(file)
 
 
 def _gguf_at(path: Path) -> Path | None:

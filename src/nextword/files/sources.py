@@ -6,9 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from nextword.errors import ConfigError, ModelFileError
-from nextword.files.catalogue import CATALOGUE
-from nextword.files.hub import HubId, fetch
-from nextword.files.pulled import find_pulled
 
 
 def resolve_model(source: str | Path, *, revision: str | None = None) -> Path:
@@ -32,27 +29,39 @@ def resolve_model(source: str | Path, *, revision: str | None = None) -> Path:
         if revision is not None:
             raise ConfigError(f"{path} is a file or directory here: it has no revision {revision}")
         return path
-    if isinstance(source, str):
-        wanted = HubId.parse(source)
-        if wanted is not None and revision is not None:
-            if wanted.revision not in (None, revision):
-                raise ConfigError(f"two revisions were given: {wanted.revision} and {revision}")
-            wanted = replace(wanted, revision=revision)
-        asked = wanted.revision if wanted is not None else revision
-        pulled = find_pulled(wanted.address if wanted is not None else source)
-        if pulled is not None and asked in (None, pulled.origin.revision):
-            return pulled.model
-        if wanted is not None:
-            return fetch(wanted).path
-        if pulled is not None:
-            raise ModelFileError(
-                f"{source} was pulled at revision {pulled.origin.revision}, not {asked}",
-                hint=f"nextword pull {source} --from hub --revision {asked}",
-            )
-        if source in CATALOGUE:
-            raise ModelFileError(f"{source} is not on this machine yet", hint=f"nextword pull {source}")
+    named = _named(source, revision) if isinstance(source, str) else None
+    if named is not None:
+        return named
     raise ModelFileError(
         f"there is no model at {path}",
         hint="give a path, a pulled name (nextword pull lists them) or a hub id (org/name); or train one: nextword "
         "train my.txt --out my-model --minutes 2",
     )
+
+
+def _named(source: str, revision: str | None) -> Path | None:
+    """The model of a pulled name or a hub id; None if `source` is neither."""
+    # Imported here, because an existing path, which is what is mostly meant, should not wait for them.
+    from nextword.files.catalogue import CATALOGUE
+    from nextword.files.hub import HubId, fetch
+    from nextword.files.pulled import find_pulled
+
+    wanted = HubId.parse(source)
+    if wanted is not None and revision is not None:
+        if wanted.revision not in (None, revision):
+            raise ConfigError(f"two revisions were given: {wanted.revision} and {revision}")
+        wanted = replace(wanted, revision=revision)
+    asked = wanted.revision if wanted is not None else revision
+    pulled = find_pulled(wanted.address if wanted is not None else source)
+    if pulled is not None and asked in (None, pulled.origin.revision):
+        return pulled.model
+    if wanted is not None:
+        return fetch(wanted).path
+    if pulled is not None:
+        raise ModelFileError(
+            f"{source} was pulled at revision {pulled.origin.revision}, not {asked}",
+            hint=f"nextword pull {source} --from hub --revision {asked}",
+        )
+    if source in CATALOGUE:
+        raise ModelFileError(f"{source} is not on this machine yet", hint=f"nextword pull {source}")
+    return None

@@ -22,7 +22,7 @@ def show_pulled(console: Console, pulled: Iterable[Pulled], catalogue: Iterable[
     """What the catalogue holds, then what was pulled, each with its path."""
     console.print(Text("can be pulled by name; every other hub id (org/name) can be, too", style="dim"))
     for entry in catalogue:
-        facts = f"{entry.summary} ({megabytes(entry.packaged.size)}, licence {entry.licence})"
+        facts = f"{entry.summary} ({megabytes(entry.packaged.size)}, {entry.licence})"
         console.print(Text.assemble("  ", (entry.name, "bold"), ": ", facts), soft_wrap=True)
     console.print(Text("\npulled", style="dim"))
     nothing = True

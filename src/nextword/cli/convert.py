@@ -1,0 +1,41 @@
+"""`nextword convert`: a model file of one kind into another."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from nextword.cli.options import Json, model_path, print_json
+
+
+def convert(
+    source: Annotated[str, Parameter(help="The model to convert.")],
+    out: Annotated[Path, Parameter(help="Where to write: a directory, or a file that ends in .gguf.")],
+    *,
+    dtype: str | None = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a GGUF file or a hub model into a nextword model directory, or any model into a GGUF file.
+
+    Args:
+        source: A model directory, a .gguf file, a pulled name or a hub id.
+        out: A directory for nextword (and transformers, where the architecture is known there), or a .gguf file.
+        dtype: float32, float16, bfloat16; for a .gguf file float32, float16, q8_0. A directory keeps what the source
+            has, quantised blocks become float32; a .gguf file is float32 if nothing is said.
+        as_json: Print JSON.
+    """
+    from nextword.files import read_model, write_bundle
+    from nextword.files.export import export_model, in_dtype
+
+    bundle = read_model(model_path(source))
+    if out.suffix == ".gguf":
+        export_model(bundle, out, "gguf", dtype)
+    else:
+        write_bundle(out, bundle if dtype is None else in_dtype(bundle, dtype))
+    if as_json:
+        print_json({"source": source, "out": str(out)})
+    else:
+        sys.stdout.write(f'{out}\ntry: nextword "..." --model {out}\n')

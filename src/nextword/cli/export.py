@@ -1,0 +1,40 @@
+"""`nextword export`: carry a model off to other tools."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from cyclopts import Parameter
+
+from nextword.cli.options import Json, ModelArgument, print_json
+
+
+def export(
+    model: ModelArgument = None,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    format: str = "huggingface",  # noqa: A002
+    dtype: str | None = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model for other tools: a directory for transformers and vLLM, a GGUF file for llama.cpp and Ollama.
+
+    Args:
+        model: The model.
+        out: The directory, or for gguf also a file that ends in .gguf.
+        format: huggingface or gguf.
+        dtype: float32, float16, bfloat16; for gguf float32, float16, q8_0.
+        as_json: Print JSON.
+    """
+    from nextword.cli.options import model_path
+    from nextword.files import read_model
+    from nextword.files.export import export_model
+
+    bundle = read_model(model_path(model))
+    written = export_model(bundle, out, cast(Any, format), dtype)
+    if as_json:
+        print_json({"out": str(written), "format": format})
+    else:
+        sys.stdout.write(f"{written}\n")

@@ -1,0 +1,1 @@
+"""Tests that need llama-cpp-python, which builds for minutes: `make test-llama-cpp`."""
