@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from nextword.files.catalogue import CATALOGUE
-from nextword.files.packages import pull_package
+from nextword.files.sources.catalogue import CATALOGUE
+from nextword.files.sources.packages import pull_package
 
 
 @cache

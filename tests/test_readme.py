@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nextword.cli import run
-from nextword.files.pulled import cache_directory
+from nextword.files.sources.pulled import cache_directory
 from tests.training.corpus import write_text
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")

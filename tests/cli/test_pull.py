@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from nextword.files.catalogue import CATALOGUE
+from nextword.files.sources.catalogue import CATALOGUE
 from tests.cli.conftest import Call, Result
-from tests.files.hub_server import Hub, Repository, environment, make_commit, running_hub
-from tests.files.wheels import only_these, write_wheel
+from tests.files.sources.hub_server import Hub, Repository, environment, make_commit, running_hub
+from tests.files.sources.wheels import only_these, write_wheel
 from tests.published import smollm2_gguf
 
 OLD, NEW = make_commit("old"), make_commit("new")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nextword.files.families import family_of
+from nextword.files.huggingface.families import family_of
 from tests.oracle.cases import CASES, random_tokens, random_weights
 from tests.oracle.compare import errors, gpt_pass, torch_model, transformers_model, transformers_pass
 

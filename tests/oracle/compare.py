@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from nextword.config import GPTConfig
-from nextword.files.hf_config import config_to_json
-from nextword.files.hf_tensors import tensors_from_family, tensors_to_family
+from nextword.files.huggingface.config import config_to_json
+from nextword.files.huggingface.tensors import tensors_from_family, tensors_to_family
 from nextword.files.tensors import RawTensor
 from nextword.model import GPTModel
 from tests.oracle.numpy_gpt import Array, Ids, Pass

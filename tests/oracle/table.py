@@ -11,7 +11,7 @@ import warnings
 
 import torch
 
-from nextword.files.families import family_of
+from nextword.files.huggingface.families import family_of
 from nextword.model import GPTModel
 from tests.oracle.cases import CASES, random_tokens, random_weights
 from tests.oracle.compare import (

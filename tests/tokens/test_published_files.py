@@ -106,6 +106,30 @@ def test_a_beginning_that_only_the_post_processor_names_is_known() -> None:
     assert Tokenizer.from_json(_llama2("legacy")).bos_id == 1
 
 
+def _processed(single: str) -> str:
+    raw = RawTokenizer.from_str(_llama2("legacy", bos=False))
+    marks = [("<s>", 1), ("</s>", 2)]
+    raw.post_processor = processors.TemplateProcessing(single=single, special_tokens=marks)
+    return raw.to_str()
+
+
+def test_what_is_put_behind_a_text_is_left_out() -> None:
+    """It would end the text that the model is to continue."""
+    both = Tokenizer.from_json(_processed("<s> $A </s>"), eos="</s>")
+    assert (both.adds_bos, both.encode_start("fox")) == (True, [1, *both.encode("fox")])
+    behind = Tokenizer.from_json(_processed("$A </s>"), bos="<s>", eos="</s>")
+    assert (behind.adds_bos, behind.bos_id, behind.encode_start("fox")) == (False, 1, behind.encode("fox"))
+
+
+def test_what_cannot_begin_a_text_is_refused() -> None:
+    with pytest.raises(ModelFileError, match="puts 2 tokens before a text"):
+        Tokenizer.from_json(_processed("<s> <s> $A"))
+    raw = RawTokenizer.from_str(_llama2("legacy", bos=False))
+    raw.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 1))
+    with pytest.raises(ModelFileError, match="post-processor BertProcessing is not supported"):
+        Tokenizer.from_json(raw.to_str())
+
+
 def test_several_tokens_can_end_a_text() -> None:
     tokenizer = Tokenizer.from_json(_llama2("legacy"), eos="</s>", ends=(2, 7))
     assert (tokenizer.eos_id, tokenizer.end_ids) == (2, {2, 7})

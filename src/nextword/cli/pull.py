@@ -10,10 +10,10 @@ from cyclopts import Parameter
 
 from nextword.cli.options import Json, print_json
 from nextword.errors import ConfigError, ModelFileError
-from nextword.files.catalogue import CATALOGUE, Entry
-from nextword.files.hub import HubId, pull_from_hub
-from nextword.files.packages import PackageUnavailableError, pull_package
-from nextword.files.pulled import Pulled, find_pulled, list_pulled
+from nextword.files.sources.catalogue import CATALOGUE, Entry
+from nextword.files.sources.hub import HubId, pull_from_hub
+from nextword.files.sources.packages import PackageUnavailableError, pull_package
+from nextword.files.sources.pulled import Pulled, find_pulled, list_pulled
 
 
 def pull(

@@ -19,9 +19,9 @@ from typing import Any
 from nextword.config import GPTConfig
 from nextword.errors import ModelFileError
 from nextword.files.atomic import replace_directory
-from nextword.files.families import family_of
-from nextword.files.hf_config import config_to_json
-from nextword.files.hf_tensors import tensors_to_family
+from nextword.files.huggingface.config import config_to_json
+from nextword.files.huggingface.families import family_of
+from nextword.files.huggingface.tensors import tensors_to_family
 from nextword.files.safetensors import write_safetensors
 from nextword.files.tensors import RawTensor, check_tensors
 from nextword.tokens import Tokenizer

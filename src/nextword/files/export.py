@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from nextword.errors import ConfigError
 from nextword.files.bundle import Bundle, write_bundle
-from nextword.files.families import misfit
+from nextword.files.huggingface.families import misfit
 
 Format = Literal["huggingface", "gguf"]
 

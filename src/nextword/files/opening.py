@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nextword.errors import ModelFileError
 from nextword.files.bundle import Bundle
-from nextword.files.directory import PICKLE_WAY_OUT, read_bundle
+from nextword.files.huggingface.directory import PICKLE_WAY_OUT, read_bundle
 from nextword.tokens import Tokenizer
 
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from nextword.errors import ConfigError, missing_extra
 from nextword.files import Bundle, read_model
-from nextword.files.families import misfit
 from nextword.files.gguf import write_gguf
+from nextword.files.huggingface.families import misfit
 from nextword.model import TorchBackend
 from nextword.tokens import Tokenizer
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.text import Text
 
-from nextword.files.catalogue import Entry
-from nextword.files.pulled import Pulled
+from nextword.files.sources.catalogue import Entry
+from nextword.files.sources.pulled import Pulled
 
 
 def pulled_line(pulled: Pulled) -> Text:

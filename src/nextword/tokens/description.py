@@ -5,6 +5,7 @@ Nothing that the `tokenizers` library would do without a word may change a text,
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -61,6 +62,24 @@ def check_changes(description: dict[str, Any], kind: Kind) -> None:
 def drops_first_blank(description: dict[str, Any]) -> bool:
     """Whether encoding puts a blank before a text, which decoding takes away again."""
     return any(step["type"] == "Strip" and step["start"] == 1 for step in _steps(description["decoder"], "decoders"))
+
+
+def beginning(description: dict[str, Any]) -> int | None:
+    """The token that the file puts before every text, or None. What it puts behind a text is left out: it would end it.
+
+    Raises:
+        ModelFileError: It puts several there, or does something that is not supported.
+    """
+    ids: list[int] = []
+    for step in _steps(description.get("post_processor"), "processors"):
+        if step["type"] == "TemplateProcessing":
+            before = itertools.takewhile(lambda part: "SpecialToken" in part, step["single"])
+            ids += [i for part in before for i in step["special_tokens"][part["SpecialToken"]["id"]]["ids"]]
+        elif step["type"] != "ByteLevel":  # which only moves offsets
+            raise ModelFileError(f"a tokenizer with the post-processor {step['type']} is not supported")
+    if len(ids) > 1:
+        raise ModelFileError(f"a tokenizer that puts {len(ids)} tokens before a text is not supported")
+    return ids[0] if ids else None
 
 
 def _steps(part: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:

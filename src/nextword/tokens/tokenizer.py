@@ -15,6 +15,7 @@ from nextword.errors import ConfigError, ModelFileError, TextError
 from nextword.tokens import byte_level, sentencepiece
 from nextword.tokens.description import (
     Kind,
+    beginning,
     check_added_tokens,
     check_changes,
     count_ids,
@@ -62,9 +63,9 @@ class Tokenizer:
         if self.kind == "bytes":
             raw.model.dropout = None  # a training device: it would make the ids of a text random
         self._vocab_size = count_ids(raw.get_vocab(with_added_tokens=True), self.kind)
-        added = raw.encode("").ids  # what the file puts before a text (and, for other uses, behind it)
-        self.adds_bos = bool(added)
-        self.bos_id = added[0] if added else self._id_of(bos)
+        first = beginning(description)
+        self.bos_id = self._id_of(bos if first is None else first)
+        self.adds_bos = first is not None and self.bos_id is not None
         self.eos_id = self._id_of(eos)
         self.end_ids = frozenset(ends) | ({self.eos_id} if self.eos_id is not None else set())
 

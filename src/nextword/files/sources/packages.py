@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nextword.errors import ModelFileError, NextwordError
-from nextword.files.pulled import Origin, Pulled, find_pulled, keep, one_pull_at_a_time
+from nextword.files.sources.pulled import Origin, Pulled, find_pulled, keep, one_pull_at_a_time
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 
 from nextword.config import GPTConfig
-from nextword.files.families import FAMILIES, Family, FamilyName, family_of
+from nextword.files.huggingface.families import FAMILIES, Family, FamilyName, family_of
 from nextword.files.tensors import RawTensor
 
 # GPT-2's Conv1D keeps [in, out]; these are transposed. Queries, keys and values lie in one matrix, c_attn.

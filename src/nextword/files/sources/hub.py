@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nextword.errors import ModelFileError
-from nextword.files.pulled import Origin, Pulled, find_pulled, keep, one_pull_at_a_time
+from nextword.files.sources.pulled import Origin, Pulled, find_pulled, keep, one_pull_at_a_time
 from nextword.json_file import read_json
 
 if TYPE_CHECKING:

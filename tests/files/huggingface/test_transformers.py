@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import nextword
 from nextword.files import read_bundle, write_bundle
+from tests.files.huggingface.theirs import PROMPTS, THEIRS, greedy, saved_by_transformers, their_logits
 from tests.files.making import BPE, CONFIGS, LLAMA3, TEXTS, change_json, logits_of, random_bundle
-from tests.files.theirs import PROMPTS, THEIRS, greedy, saved_by_transformers, their_logits
 
 IDS = [(7 * i + 3) % 300 for i in range(40)]
 TOLERANCE = 5e-5

@@ -1,6 +1,7 @@
 """Random models of transformers' own, one or more an architecture, and what they say.
 
-`python -m tests.files.theirs` prints how far this package's logits lie from theirs, and whether greedy texts agree.
+`python -m tests.files.huggingface.theirs` prints how far this package's logits lie from theirs, and how many greedy
+tokens agree.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from nextword.config import GPTConfig, yarn_attention_factor
 from nextword.errors import ConfigError, ModelFileError
-from nextword.files.families import FAMILIES, FamilyName, family_of
+from nextword.files.huggingface.families import FAMILIES, FamilyName, family_of
 
 # Fields that say nothing about the numbers, or that only matter to other programs: to training, to encoders, to
 # classification, to the generation settings that old files kept here.

@@ -42,9 +42,9 @@ def resolve_model(source: str | Path, *, revision: str | None = None) -> Path:
 def _named(source: str, revision: str | None) -> Path | None:
     """The model of a pulled name or a hub id; None if `source` is neither."""
     # Imported here, because an existing path, which is what is mostly meant, should not wait for them.
-    from nextword.files.catalogue import CATALOGUE
-    from nextword.files.hub import HubId, fetch
-    from nextword.files.pulled import find_pulled
+    from nextword.files.sources.catalogue import CATALOGUE
+    from nextword.files.sources.hub import HubId, fetch
+    from nextword.files.sources.pulled import find_pulled
 
     wanted = HubId.parse(source)
     if wanted is not None and revision is not None:

@@ -12,8 +12,8 @@ import pytest
 from nextword import GPTConfig
 from nextword.errors import ModelFileError
 from nextword.files import read_bundle, write_bundle
-from nextword.files.families import family_of, misfit
-from nextword.files.hf_config import config_from_json, config_to_json
+from nextword.files.huggingface.config import config_from_json, config_to_json
+from nextword.files.huggingface.families import family_of, misfit
 from tests.files.making import CONFIGS, LLAMA3, SMALL, change_json, minimal_bundle, random_bundle, refusal
 
 STANDARD = {name: CONFIGS[name] for name in ("qwen3", "llama", "gpt2")}

@@ -7,8 +7,8 @@ from typing import Any
 
 from nextword.errors import ModelFileError
 from nextword.files.bundle import FORMAT_VERSION, Bundle, check_vocabulary
-from nextword.files.hf_config import config_from_json
-from nextword.files.hf_tensors import tensors_from_family
+from nextword.files.huggingface.config import config_from_json
+from nextword.files.huggingface.tensors import tensors_from_family
 from nextword.files.safetensors import read_safetensors, read_sharded
 from nextword.files.tensors import RawTensor, check_tensors
 from nextword.json_file import read_json, read_json_if_there

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nextword.files.hub import HubId
-from tests.files.hub_server import (
+from nextword.files.sources.hub import HubId
+from tests.files.sources.hub_server import (
     Hub,
     Repository,
     environment,
@@ -237,7 +237,7 @@ def test_bars_are_drawn_on_a_terminal(hub: Hub, home: Path) -> None:
     import termios
 
     publish(hub, "org/name", MODEL)
-    code = "from nextword.files.sources import resolve_model; resolve_model('org/name')"
+    code = "from nextword.files.sources.resolving import resolve_model; resolve_model('org/name')"
     controller, terminal = os.openpty()
     termios.tcsetwinsize(terminal, (24, 80))
     subprocess.run([sys.executable, "-c", code], stderr=terminal, env=environment(hub, home), check=True, timeout=60)

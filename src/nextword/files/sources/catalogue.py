@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nextword.files.packages import PackagedModel
+from nextword.files.sources.packages import PackagedModel
 
 
 @dataclass(frozen=True)

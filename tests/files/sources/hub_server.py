@@ -172,7 +172,7 @@ def _etag(path: str, data: bytes) -> str:
 _ASK = """
 import json, logging, sys
 from nextword.errors import NextwordError
-from nextword.files.sources import resolve_model
+from nextword.files.sources.resolving import resolve_model
 
 notes = []
 class Notes(logging.Handler):

@@ -1,0 +1,1 @@
+"""Model directories of Hugging Face's layout: architectures, config.json, names of weights, reading."""

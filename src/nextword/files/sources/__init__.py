@@ -1,0 +1,1 @@
+"""Where models come from: paths, pulled names, packages, the hub."""

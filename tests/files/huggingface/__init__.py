@@ -1,0 +1,1 @@
+"""Tests of nextword.files.huggingface: model directories."""

@@ -1,0 +1,1 @@
+"""Tests of nextword.files.sources: hub ids, pulled names, packages."""
