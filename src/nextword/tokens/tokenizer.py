@@ -1,18 +1,17 @@
-"""Tokenizer: words, characters or byte-level BPE, over the `tokenizers` library."""
+"""Tokenizer: words, characters, byte-level or SentencePiece's BPE, over the `tokenizers` library."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ConfigError, ModelFileError, TextError
-from nextword.tokens import byte_level, sentencepiece
+from nextword.tokens import byte_level, sentencepiece, word_level
 from nextword.tokens.description import (
     Kind,
     beginning,
@@ -24,7 +23,9 @@ from nextword.tokens.description import (
 )
 from nextword.tokens.marks import Marks, read_marks
 from nextword.tokens.pieces import Piece, group_pieces
+from nextword.tokens.surrogates import refuse_surrogates, without_surrogates
 from nextword.tokens.vocabulary_files import read_vocabulary_files
+from nextword.tokens.word_level import unique_ids
 
 END_OF_TEXT = "<|endoftext|>"
 """The special token that stands before every document and ends it."""
@@ -83,18 +84,7 @@ class Tokenizer:
             ConfigError: The vocabulary is empty, repeats a word or holds white space; `unknown` is not in it.
             TextError: A word holds a lone surrogate.
         """
-        if not vocabulary:
-            raise ConfigError("the vocabulary is empty")
-        for word in vocabulary:
-            _refuse_surrogates(word)
-            if word.split() != [word]:
-                raise ConfigError(f"{word!r} is not one word", hint="a word has at least one character, no white space")
-        ids = _ids(vocabulary)
-        if unknown is not None and unknown not in ids:
-            raise ConfigError(f"the unknown token {unknown!r} is not in the vocabulary")
-        raw = RawTokenizer(_word_level(ids, unknown))
-        raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        return cls(raw)
+        return cls(word_level.words(vocabulary, unknown))
 
     @classmethod
     def characters(cls, text: str) -> Tokenizer:
@@ -103,13 +93,7 @@ class Tokenizer:
         Raises:
             TextError: The text is empty.
         """
-        if not text:
-            raise TextError("cannot take characters from an empty text")
-        _refuse_surrogates(text)
-        raw = RawTokenizer(_word_level(_ids(sorted(set(text))), None))
-        raw.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
-        raw.decoder = decoders.Fuse()
-        return cls(raw)
+        return cls(word_level.characters(text))
 
     @classmethod
     def train_bpe(
@@ -136,10 +120,10 @@ class Tokenizer:
         smallest = 256 + len(special_tokens)
         if vocab_size < smallest:
             raise ConfigError(f"vocab_size is {vocab_size}, byte-level BPE needs at least {smallest}")
-        for token in _ids(special_tokens):
+        for token in unique_ids(special_tokens):
             if byte_level.is_one_piece(token):
                 raise ConfigError(f"{token!r} cannot be a special token", hint="spell it like <|name|>")
-        documents = _without_surrogates([texts] if isinstance(texts, str) else texts)
+        documents = without_surrogates([texts] if isinstance(texts, str) else texts)
         raw = byte_level.train(documents, vocab_size, list(special_tokens), show_progress=show_progress)
         mark = END_OF_TEXT if END_OF_TEXT in special_tokens else None
         return cls(raw, bos=mark, eos=mark)
@@ -335,7 +319,7 @@ class Tokenizer:
 
     def _refuse_absent_bytes(self, text: str) -> None:
         """Refuses lone surrogates, and bytes that the library would drop without a word."""
-        _refuse_surrogates(text)
+        refuse_surrogates(text)
         if self._absent_bytes and (unknown := self._absent_bytes.intersection(text.encode())):
             raise self._unknown([bytes([byte]) for byte in sorted(unknown)])
 
@@ -354,33 +338,3 @@ class Tokenizer:
             f"not in the vocabulary of {self.vocab_size} {self.kind}: {shown}",
             hint="use known ones, declare an unknown token, or train a byte-level BPE tokenizer: it knows any text",
         )
-
-
-def _refuse_surrogates(text: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise TextError(
-            f"the text holds a lone surrogate, U+{ord(text[error.start]):04X}, at character {error.start}",
-            hint="it was probably decoded with the wrong encoding",
-        ) from None
-
-
-def _without_surrogates(texts: Iterable[str]) -> Iterator[str]:
-    for text in texts:
-        _refuse_surrogates(text)
-        yield text
-
-
-def _ids(words: Iterable[str]) -> dict[str, int]:
-    ids: dict[str, int] = {}
-    for word in words:
-        if word in ids:
-            raise ConfigError(f"the vocabulary has {word!r} twice")
-        ids[word] = len(ids)
-    return ids
-
-
-def _word_level(ids: dict[str, int], unknown: str | None) -> models.WordLevel:
-    # The library always has an unknown token; "" can be no entry, so that nothing maps to it.
-    return models.WordLevel(ids, unk_token=unknown or "")
