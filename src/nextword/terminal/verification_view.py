@@ -29,12 +29,21 @@ def show_verification(console: Console, measured: Mapping[str, Any]) -> None:
                 f"{row['top1']:.1%}".replace("%", " %"),
             )
     console.print(table)
+    for row in measured["comparisons"]:
+        if row["prompt"] == "long" and row["residual"]:
+            layers = " ".join(f"{share:.0e}" for share in _shares(row))
+            console.print(f"[dim]residual by layer ({row['precision']}, long):[/dim] {layers}")
     versions = ", ".join(f"{name} {version}" for name, version in measured["versions"].items())
     verdict = "[green]equal up to rounding[/green]" if measured["equal"] else "[red]not equal[/red]"
     console.print(f"{verdict} [dim]({versions})[/dim]")
-    console.print("[dim]residual: as a share of the largest value there, in the worst layer[/dim]")
+    console.print("[dim]residual: share of the largest value there; the table has the worst layer[/dim]")
 
 
 def _residual(row: Mapping[str, Any]) -> str:
-    shares = [error / size for error, size in zip(row["residual"], row["largest_residual"], strict=True) if size]
+    shares = _shares(row)
     return f"{max(shares):.1e}" if shares else "-"
+
+
+def _shares(row: Mapping[str, Any]) -> list[float]:
+    """Before each block, then behind the final norm: the largest error over the largest value."""
+    return [error / size for error, size in zip(row["residual"], row["largest_residual"], strict=True) if size]
