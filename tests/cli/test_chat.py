@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from nextword import LanguageModel
+from nextword import LanguageModel, Tokenizer
 from nextword.cli import run
 from nextword.cli.chat import _WELCOME
 from tests.cli.conftest import Call
@@ -215,8 +215,11 @@ class Terminal:
 
 
 @terminal_only
-def test_ctrl_c_stops_an_answer_and_then_a_line_and_keeps_what_was_said(saved: Path) -> None:
-    arguments = ["chat", str(saved), "-n", "1000000", "--temperature", "2"]
+def test_ctrl_c_stops_an_answer_and_then_a_line_and_the_conversation_goes_on(lm: LanguageModel, tmp_path: Path) -> None:
+    endless = Tokenizer.from_json(lm.tokenizer.to_json())
+    assert not endless.end_ids
+    model = LanguageModel(lm.backend, endless, chat_template=TEMPLATE).save(tmp_path / "endless")
+    arguments = ["chat", str(model), "-n", "1000000", "--temperature", "2"]
     terminal = Terminal(sys.executable, "-X", "utf8", "-m", "nextword", *arguments)
     try:
         terminal.wait_for("how to answer.*> ")

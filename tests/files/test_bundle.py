@@ -368,6 +368,11 @@ def test_constants_that_old_files_hold_are_passed_over(tmp_path: Path) -> None:
     mask = {"transformer.h.0.attn.bias": _filled((1, 1, 64, 64)), "transformer.h.0.attn.masked_bias": _filled(())}
     _rewrite(tmp_path / "a", random_bundle(CONFIGS["gpt2"]), dict(mask))
     assert read_bundle(tmp_path / "a").config == CONFIGS["gpt2"]
+    header, data = open_safetensors(tmp_path / "a/model.safetensors")
+    end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+    header["transformer.h.1.attn.bias"] = {"dtype": "BOOL", "shape": [1, 4], "data_offsets": [end, end + 4]}
+    put_safetensors(tmp_path / "a/model.safetensors", header, data + b"\1\1\0\1")
+    assert read_bundle(tmp_path / "a").config == CONFIGS["gpt2"]
     frequencies = {"model.layers.0.self_attn.rotary_emb.inv_freq": _filled((4,))}
     _rewrite(tmp_path / "b", random_bundle(CONFIGS["llama"]), dict(frequencies))
     assert read_bundle(tmp_path / "b").config == CONFIGS["llama"]

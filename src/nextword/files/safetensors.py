@@ -19,6 +19,9 @@ from nextword.files.mapped import map_file
 from nextword.files.tensors import STORAGE, RawTensor
 from nextword.json_file import read_json
 
+CONSTANTS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+"""Names of what old files hold beside the weights, causal masks and rotary frequencies; in any element type."""
+
 
 def read_safetensors(path: Path) -> dict[str, RawTensor]:
     """Every tensor of a file, as views of the mapped file.
@@ -38,7 +41,7 @@ def read_safetensors(path: Path) -> dict[str, RawTensor]:
     for name, entry in sorted(header.items()):
         if name == "__metadata__":
             continue
-        if entry["dtype"] not in STORAGE:
+        if entry["dtype"] not in STORAGE and not name.endswith(CONSTANTS):
             raise ModelFileError(
                 f"{path}: tensor {name!r} has element type {entry['dtype']}", hint=f"supported: {', '.join(STORAGE)}"
             )

@@ -180,6 +180,12 @@ def test_the_refusal_reaches_the_reader_of_a_bundle(tmp_path: Path) -> None:
     assert "config.json: hidden_act is 'gelu'" in refusal(tmp_path / "model")
 
 
+def test_weights_that_were_quantised_for_other_programs_are_refused_with_the_way_out() -> None:
+    with pytest.raises(ModelFileError, match="'quantization_config' is not understood") as caught:
+        config_from_json({**_values("llama"), "quantization_config": {"quant_method": "gptq"}}, "x")
+    assert ".gguf" in caught.value.hint
+
+
 # -- windows and layers without rotation ---------------------------------------------------------------------------
 
 

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from nextword.files import write_bundle
+from nextword.files.gguf import write_gguf
 from nextword.files.sources.hub import HubId
+from tests.files.making import CONFIGS, content_of, random_bundle
 from tests.files.sources.hub_server import (
     Hub,
     Repository,
@@ -245,3 +248,23 @@ def test_bars_are_drawn_on_a_terminal(hub: Hub, home: Path) -> None:
     drawn = os.read(controller, 100_000).decode()
     os.close(controller)
     assert "100%" in drawn
+
+
+def test_a_hub_id_runs_as_any_model_does_and_offline_too(hub: Hub, home: Path, tmp_path: Path) -> None:
+    bundle = random_bundle(CONFIGS["llama, scaled"])
+    write_bundle(tmp_path / "model", bundle)
+    write_gguf(tmp_path / "q8.gguf", bundle, "q8_0")
+    publish(hub, "org/name", {**content_of(tmp_path / "model"), "q8.gguf": (tmp_path / "q8.gguf").read_bytes()})
+
+    def candidates(model: str | Path, **variables: str) -> list[int]:
+        command = [sys.executable, "-m", "nextword", "predict", "the quick", "--model", str(model), "--json"]
+        variables = environment(hub, home, **variables)
+        done = subprocess.run(command, env=variables, capture_output=True, encoding="utf-8", check=False)
+        assert done.returncode == 0, done.stderr
+        return [candidate["token_id"] for candidate in json.loads(done.stdout)["candidates"]]
+
+    expected = candidates(tmp_path / "model")
+    assert len(expected) == 10
+    assert candidates("org/name") == candidates(f"org/name@{NEW}") == expected
+    assert candidates("org/name", HF_HUB_OFFLINE="1") == expected
+    assert candidates("org/name/q8.gguf") == candidates(tmp_path / "q8.gguf")

@@ -45,6 +45,10 @@ _FIXED: dict[str, Any] = {
     "add_cross_attention": False,
 }
 
+_HINTS = {
+    "quantization_config": "take the weights that were not quantised, or a .gguf file of the model",
+}
+
 # What is made per layer must fit in memory before the file's tensors have been counted.
 _MOST_LAYERS = 4096
 
@@ -118,7 +122,9 @@ def config_from_json(values: Mapping[str, Any], source: str) -> GPTConfig:
         )
     try:
         config = _config_of(cast(FamilyName, family), values)
-    except (ConfigError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except ConfigError as error:
+        raise ModelFileError(f"{source}: {error}", hint=error.hint) from None
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelFileError(f"{source}: {error}") from None
     if config.context_length > _LONGEST_CONTEXT:
         raise ModelFileError(f"{source}: the context of {config.context_length} tokens is above {_LONGEST_CONTEXT}")
@@ -139,7 +145,7 @@ def _check_fields(values: Mapping[str, Any], known: set[str], required: Sequence
         if name in _FIXED and value is not None and value != _FIXED[name]:
             raise ConfigError(f"{name} is {value!r}; nextword computes only {_FIXED[name]!r}")
         if value is not None and name not in known and name not in _FIXED and name not in _IGNORED:
-            raise ConfigError(f"the field {name!r} is not understood")
+            raise ConfigError(f"the field {name!r} is not understood", hint=_HINTS.get(name, ""))
     for name in required:
         if values.get(name) is None:
             raise ConfigError(f"the field {name!r} is missing")

@@ -9,6 +9,7 @@ import numpy as np
 
 from nextword.config import GPTConfig
 from nextword.files.huggingface.families import FAMILIES, Family, FamilyName, family_of
+from nextword.files.safetensors import CONSTANTS
 from nextword.files.tensors import RawTensor
 
 # GPT-2's Conv1D keeps [in, out]; these are transposed. Queries, keys and values lie in one matrix, c_attn.
@@ -53,12 +54,10 @@ def tensors_from_family(config: GPTConfig, family: str, stored: Mapping[str, Raw
         name, tensor = stored_name, stored_tensor
         if name == "lm_head.weight" and config.tie_embeddings:
             continue  # the same matrix again
-        if name.endswith(".self_attn.rotary_emb.inv_freq"):
-            continue  # constants that old files hold; they follow from the config
+        if name.endswith(CONSTANTS):
+            continue  # they follow from the config
         if family == "gpt2":
             name = name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}"
-            if name.endswith((".attn.bias", ".attn.masked_bias")):
-                continue  # causal masks that old files hold as constants
             if name.endswith(_GPT2_TRANSPOSED):
                 tensor = _transposed(tensor)
             if name in shared and tensor.shape and tensor.shape[0] % 3 == 0:
