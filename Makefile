@@ -31,6 +31,7 @@ run: $(RUN_STAMP) ## install the least that runs, then predict the next word of 
 	  "  $(BIN)/nextword tokenize \"안녕하세요\"                          see the pieces the model reads" \
 	  "  $(BIN)/nextword info                                           what the default model is made of" \
 	  "  $(BIN)/nextword train my.txt --out my-model --minutes 2        a model of your own text" \
+	  "  $(BIN)/nextword pull smollm2 && $(BIN)/nextword chat smollm2   talk with a published model (98 MB)" \
 	  "  make setup && $(BIN)/nextword figure \"To be, or not to\"        draw the way into the model: figure.png"
 
 setup: $(DEV_STAMP) ## install everything: every extra, the tests, the checks

@@ -7,12 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from nextword.errors import ConfigError
+from nextword.errors import ConfigError, ModelFileError
 from nextword.files import write_bundle
 from nextword.files.gguf import write_gguf
-from nextword.files.verification import read_verification, verification_file, write_verification
-from nextword.inspection.verification import PROMPTS, TOLERANCE, Comparison, Verification, verify
-from tests.files.making import CONFIGS, random_bundle
+from nextword.files.verification import (
+    TOLERANCE,
+    Comparison,
+    Verification,
+    read_verification,
+    verification_file,
+    write_verification,
+)
+from nextword.inspection.verification import PROMPTS, verify
+from tests.files.making import CONFIGS, change_json, random_bundle
 
 EQUAL = Comparison("transformers", "float32", "Korean", 9, True, (1e-6,), (2.0,), 1e-6, 1e-7, 20.0, 1.0)
 
@@ -92,11 +99,8 @@ def test_what_was_measured_is_kept_beside_the_model_until_its_weights_change(tmp
     assert verification_file(file) == tmp_path / "model.gguf.verification.json"
     for model in (directory, file):
         assert read_verification(model) is None
-        write_verification(model, Verification({"a": "1"}, (EQUAL,)).to_json())
-        kept = read_verification(model)
-        assert kept is not None
-        assert kept["comparisons"][0]["logits_max"] == 1e-6
-        assert kept["equal"] is True
+        write_verification(model, Verification({"a": "1"}, (EQUAL,), "why"))
+        assert read_verification(model) == Verification({"a": "1"}, (EQUAL,), "why")
     write_bundle(tmp_path / "other", random_bundle(CONFIGS["llama"], seed=2))
     (tmp_path / "other/model.safetensors").replace(directory / "model.safetensors")
     assert read_verification(directory) is None
@@ -106,6 +110,28 @@ def test_what_was_measured_is_kept_beside_the_model_until_its_weights_change(tmp
 
 def test_a_verified_model_can_be_written_over(tmp_path: Path) -> None:
     write_bundle(tmp_path / "model", random_bundle(CONFIGS["llama"]))
-    write_verification(tmp_path / "model", {})
+    write_verification(tmp_path / "model", Verification({}, ()))
     write_bundle(tmp_path / "model", random_bundle(CONFIGS["llama"]))
     assert not verification_file(tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"comparisons": None},
+        {"comparisons": [5]},
+        {"comparisons": [{}]},
+        {"comparisons": [{**EQUAL.__dict__, "logits_max": "x"}]},
+        {"comparisons": [{**EQUAL.__dict__, "residual": []}]},
+        {"comparisons": [{**EQUAL.__dict__, "tokens": 1e400}]},
+        {"versions": []},
+        {"left_out": ...},
+    ],
+)
+def test_a_measurement_that_is_damaged_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    write_bundle(tmp_path / "model", random_bundle(CONFIGS["llama"]))
+    write_verification(tmp_path / "model", Verification({"a": "1"}, (EQUAL,)))
+    change_json(verification_file(tmp_path / "model"), **change)
+    with pytest.raises(ModelFileError, match=r"verification\.json is damaged") as caught:
+        read_verification(tmp_path / "model")
+    assert "nextword verify" in caught.value.hint

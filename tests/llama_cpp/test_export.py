@@ -12,18 +12,13 @@ import nextword
 from nextword import GPTConfig, LanguageModel
 from nextword.files import read_model, read_tokenizer, write_bundle
 from nextword.files.gguf import write_gguf
+from nextword.inspection.llama_cpp import LlamaCpp
+from nextword.inspection.verification import verify
 from tests.conftest import Trained
 from tests.files.making import BPE, CONFIGS, random_bundle
-from tests.llama_cpp.conftest import LlamaCpp
 from tests.published import smollm2_gguf
+from tests.test_smollm2 import PROMPTS
 
-PROMPTS = [
-    "The capital of France is",
-    "Once upon a time, in a village by the sea,",
-    "def fibonacci(n):\n    if n < 2:\n        return n\n",
-    "대한민국의 수도는",
-    "Emoji like 🙂, 👨‍👩‍👧 and 🇰🇷 are",
-]
 KNOWN = ["To be, or not to", "대한민국의 주권은 국민에게", "Good night, good", "모든 국민은 법 앞에", "🙂 is"]
 TWINS: dict[str, GPTConfig] = {
     name: CONFIGS[name] for name in ("qwen3", "llama", "llama, scaled", "llama, every bias", "gpt2")
@@ -42,6 +37,16 @@ TWINS: dict[str, GPTConfig] = {
     "llama, linear": CONFIGS["llama"].replace(rope_scaling={"rope_type": "linear", "factor": 4.0}),
     "smollm3": CONFIGS["smollm3"].replace(num_layers=8, no_rope_layers=(3, 7)),
 }
+
+
+def _greedy(theirs: LlamaCpp, ids: list[int], count: int, ends: frozenset[int]) -> list[int]:
+    """Always the most probable token, until one that ends the text."""
+    token = int(theirs.logits(ids)[-1].argmax())
+    written: list[int] = []
+    while len(written) < count and token not in ends:
+        written.append(token)
+        token = int(theirs.next_logits(token).argmax())
+    return written
 
 
 def _logits(lm: LanguageModel, ids: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -63,7 +68,9 @@ def test_random_weights_give_the_same_logits_and_greedy_tokens(tmp_path: Path, n
     assert error < tolerance
     if name != "gpt2":
         written = lm.generate("the quick 토큰", 40, temperature=0.0, overflow="stop")
-        assert list(written.token_ids) == theirs.greedy(written.prompt_token_ids, len(written.token_ids), frozenset())
+        assert list(written.token_ids) == _greedy(
+            theirs, list(written.prompt_token_ids), len(written.token_ids), frozenset()
+        )
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f16", "q8_0"])
@@ -71,13 +78,13 @@ def test_the_default_model_writes_the_same_text(tmp_path: Path, dtype: str) -> N
     """Its weights are stored in half precision, so f16 loses nothing; q8_0 does, and is held against its own file."""
     lm = nextword.load()
     file = lm.export(tmp_path / f"{dtype}.gguf", format="gguf", dtype=dtype)
-    reread, theirs = nextword.load(file), LlamaCpp(file)
+    reread, theirs = nextword.load(file), LlamaCpp(file, 256)
     for prompt in KNOWN:
         ids = lm.tokenizer.encode(prompt)
         assert theirs.encode(prompt, lm.tokenizer) == reread.tokenizer.encode_start(prompt) == ids
         written = reread.generate(prompt, 40, temperature=0.0)
         if dtype != "q8_0":  # there, llama.cpp rounds the activations too
-            assert list(written.token_ids) == theirs.greedy(ids, len(written.token_ids), lm.tokenizer.end_ids), prompt
+            assert list(written.token_ids) == _greedy(theirs, ids, len(written.token_ids), lm.tokenizer.end_ids), prompt
             assert written.text == lm.generate(prompt, 40, temperature=0.0).text
             print(f"{dtype} {prompt!r} -> {written.text!r}")
         error = np.abs(_logits(reread, ids) - theirs.logits(ids)).max()
@@ -91,19 +98,19 @@ def test_a_model_trained_here_writes_the_same_text(tmp_path: Path, trained: Trai
     for prompt in ["한국의", "The", "a"]:
         written = lm.generate(prompt, 20, temperature=0.0, overflow="stop")
         ids = list(written.prompt_token_ids)
-        assert list(written.token_ids) == theirs.greedy(ids, len(written.token_ids), lm.tokenizer.end_ids)
+        assert list(written.token_ids) == _greedy(theirs, ids, len(written.token_ids), lm.tokenizer.end_ids)
 
 
 def test_smollm2_beside_llama_cpp(capsys: pytest.CaptureFixture[str]) -> None:
     """On the blocks, llama.cpp rounds activations to 8 bits: logits differ, and some greedy texts part."""
     file = smollm2_gguf()
-    lm, theirs = nextword.load(file), LlamaCpp(file)
+    lm, theirs = nextword.load(file), LlamaCpp(file, 256)
     with capsys.disabled():
         for prompt in PROMPTS:
             written = lm.generate(prompt, 40, temperature=0.0)
             ids = list(written.prompt_token_ids)
             assert theirs.encode(prompt, lm.tokenizer) == ids
-            found = theirs.greedy(ids, 40, lm.tokenizer.end_ids)
+            found = _greedy(theirs, ids, 40, lm.tokenizer.end_ids)
             same = next((i for i, (a, b) in enumerate(zip(written.token_ids, found, strict=False)) if a != b), None)
             error = np.abs(_logits(lm, ids) - theirs.logits(ids)).max()
             print(f"\n{prompt!r}: logits differ by {error:.2f}; greedy texts part at token {same}")
@@ -114,14 +121,14 @@ def test_smollm2_beside_llama_cpp(capsys: pytest.CaptureFixture[str]) -> None:
 def test_smollm2_unpacked_is_the_same_model_in_llama_cpp(tmp_path: Path) -> None:
     bundle = read_model(smollm2_gguf())
     write_gguf(tmp_path / "f32.gguf", bundle, "f32")
-    lm, theirs = nextword.load(smollm2_gguf()), LlamaCpp(tmp_path / "f32.gguf")
+    lm, theirs = nextword.load(smollm2_gguf()), LlamaCpp(tmp_path / "f32.gguf", 256)
     for prompt in PROMPTS:
         written = lm.generate(prompt, 40, temperature=0.0)
         ids = list(written.prompt_token_ids)
         error = np.abs(_logits(lm, ids) - theirs.logits(ids)).max()
         print(f"{prompt!r}: logits differ by {error:.1e}")
         assert error < 1e-3
-        assert list(written.token_ids) == theirs.greedy(ids, len(written.token_ids), lm.tokenizer.end_ids)
+        assert list(written.token_ids) == _greedy(theirs, ids, len(written.token_ids), lm.tokenizer.end_ids)
 
 
 @pytest.mark.parametrize("model", ["default", "smollm2"])
@@ -133,3 +140,16 @@ def test_random_texts_are_cut_into_the_same_tokens(tmp_path: Path, model: str) -
     for _ in range(3000):
         text = "".join(chr(rng.randint(*rng.choice(kinds))) for _ in range(rng.randint(1, 30)))
         assert theirs.encode(text, tokenizer) == tokenizer.encode_start(text), repr(text)
+
+
+def test_verify_holds_a_model_against_llama_cpp_too_and_says_when_it_cannot(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "a", random_bundle(CONFIGS["qwen3"]))
+    measured = verify(tmp_path / "a")
+    rows = [row for row in measured.comparisons if row.against == "llama.cpp"]
+    assert (len(rows), measured.left_out) == (5, "")
+    assert all(row.same_tokens and row.top1 == 1.0 and row.logits_max < 1e-3 for row in rows)
+    write_bundle(tmp_path / "b", random_bundle(CONFIGS["mistral"]))
+    measured = verify(tmp_path / "b")
+    assert {row.against for row in measured.comparisons} == {"transformers"}
+    assert "GPTConfig.layer_windows is (9, 9)" in measured.left_out
+    assert "llama-cpp-python" not in measured.versions

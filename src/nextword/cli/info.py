@@ -37,7 +37,7 @@ def info(
                 "provenance": dict(bundle.provenance),
                 "chat_template": bundle.chat_template,
                 "recommended": dict(bundle.generation),
-                "verification": verification,
+                "verification": None if verification is None else verification.to_json(),
             }
         )
         return

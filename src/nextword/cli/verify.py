@@ -26,8 +26,7 @@ def verify(
         keep: Keep the measurement beside the model.
         as_json: Print JSON.
     """
-    from nextword.files.verification import write_verification
-    from nextword.inspection.verification import TOLERANCE
+    from nextword.files.verification import TOLERANCE, write_verification
     from nextword.inspection.verification import verify as run
     from nextword.terminal.console import make_console
     from nextword.terminal.verification_view import show_verification
@@ -39,10 +38,10 @@ def verify(
     if as_json:
         print_json(measured.to_json())
     else:
-        show_verification(make_console(), measured.to_json())
+        show_verification(make_console(), measured)
     if keep:
         try:
-            written = write_verification(path, measured.to_json())
+            written = write_verification(path, measured)
             notes.print(f"kept in {written}", style="dim", markup=False)
         except ModelFileError as error:  # a model in a place of others: the figures stand above all the same
             notes.print(f"not kept: {error.message}", style="yellow", markup=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,112 @@ from nextword.errors import ModelFileError
 from nextword.files.atomic import replace_file
 from nextword.json_file import read_json
 
+TOLERANCE = 5e-5
+"""How far float32 logits may lie apart, as a share of the largest one (or of 1, if that is more)."""
+
+
 _ENDS = 1 << 20
 """Bytes at either end of a weight file that the fingerprint takes in: tells files apart, quick for large ones."""
 
 
-def write_verification(model: Path, measured: Mapping[str, Any]) -> Path:
+@dataclass(frozen=True)
+class Comparison:
+    """One prompt in one precision, held against one other program. Errors are absolute differences."""
+
+    against: str
+    precision: str
+    """float32, float64; `8-bit activations` is llama.cpp on a file of quantised blocks."""
+    prompt: str
+    tokens: int
+    same_tokens: bool
+    """Whether the other program cuts the text into the same tokens."""
+    residual: tuple[float, ...]
+    """Largest error of the residual stream before each block, then of the final norm's output; empty if not shown."""
+    largest_residual: tuple[float, ...]
+    """The largest value at each of these places."""
+    logits_max: float
+    logits_mean: float
+    largest_logit: float
+    top1: float
+    """Share of positions at which both expect the same next token."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Comparison:
+        """What `Verification.to_json` wrote of it.
+
+        Raises:
+            KeyError, TypeError, ValueError, OverflowError: Something is missing or of the wrong kind.
+        """
+        fields: dict[str, Any] = {name: str(values[name]) for name in ("against", "precision", "prompt")}
+        fields |= {name: tuple(map(float, values[name])) for name in ("residual", "largest_residual")}
+        fields |= {name: float(values[name]) for name in ("logits_max", "logits_mean", "largest_logit", "top1")}
+        if len(fields["residual"]) != len(fields["largest_residual"]):
+            raise ValueError("residual and largest_residual are not equally long")
+        return cls(**fields, tokens=int(values["tokens"]), same_tokens=values["same_tokens"] is True)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Every comparison of a model."""
+
+    versions: dict[str, str]
+    comparisons: tuple[Comparison, ...]
+    left_out: str = ""
+    """Why the model was not held against llama.cpp, though that is installed."""
+
+    @property
+    def worst(self) -> Comparison:
+        """The float32 comparison with transformers whose logits lie furthest apart, for their size."""
+        rows = [row for row in self.comparisons if (row.against, row.precision) == ("transformers", "float32")]
+        return max(rows, key=lambda row: row.logits_max / max(1.0, row.largest_logit))
+
+    @property
+    def equal(self) -> bool:
+        """Whether tokens are the same and logits equal up to float32's rounding."""
+        exact = [row for row in self.comparisons if row.against == "transformers"]
+        near = all(row.logits_max <= TOLERANCE * max(1.0, row.largest_logit) for row in exact)
+        return bool(exact) and near and all(row.same_tokens for row in exact)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], source: str) -> Verification:
+        """What `to_json` wrote.
+
+        Raises:
+            ModelFileError: Something is missing or of the wrong kind.
+        """
+        try:
+            rows = tuple(Comparison.from_json(row) for row in values["comparisons"])
+            versions = {str(name): str(version) for name, version in values["versions"].items()}
+            return cls(versions, rows, str(values["left_out"]))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ModelFileError(
+                f"{source} is damaged: {type(error).__name__} {error}", hint="measure again: nextword verify"
+            ) from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "equal": self.equal,
+            "versions": self.versions,
+            "left_out": self.left_out,
+            "comparisons": [asdict(row) for row in self.comparisons],
+        }
+
+
+def write_verification(model: Path, measured: Verification) -> Path:
     """Keeps a measurement beside the model; the file's path.
 
     Raises:
         ModelFileError: It cannot be written there.
     """
     file = verification_file(model)
-    values = {"fingerprint": fingerprint(model), **measured}
+    values = {"fingerprint": fingerprint(model), **measured.to_json()}
     with replace_file(file) as fresh:
         fresh.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return file
 
 
-def read_verification(model: Path) -> dict[str, Any] | None:
+def read_verification(model: Path) -> Verification | None:
     """The measurement kept beside a model; None if there is none, or if the weights have changed since.
 
     Raises:
@@ -39,7 +128,7 @@ def read_verification(model: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     values = read_json(file)
-    return values if values.get("fingerprint") == fingerprint(model) else None
+    return Verification.from_json(values, str(file)) if values.get("fingerprint") == fingerprint(model) else None
 
 
 def verification_file(model: Path) -> Path:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from nextword.errors import ConfigError, missing_extra
 from nextword.files import Bundle, read_model
 from nextword.files.gguf import write_gguf
 from nextword.files.huggingface.families import misfit
+from nextword.files.verification import Comparison, Verification
+from nextword.inspection.llama_cpp import LlamaCpp
 from nextword.model import TorchBackend
-from nextword.tokens import Tokenizer
 
 PROMPTS = {
     "English": "The quick brown fox jumps over the lazy dog because",
@@ -31,59 +31,6 @@ PROMPTS = {
 }
 _LONG = 256
 """Tokens of the long prompt, which the four above make together, over and over."""
-TOLERANCE = 5e-5
-"""How far float32 logits may lie apart, as a share of the largest one (or of 1, if that is more)."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One prompt in one precision, held against one other program. Errors are absolute differences."""
-
-    against: str
-    precision: str
-    """float32, float64; `8-bit activations` is llama.cpp on a file of quantised blocks."""
-    prompt: str
-    tokens: int
-    same_tokens: bool
-    """Whether the other program cuts the text into the same tokens."""
-    residual: tuple[float, ...]
-    """Largest error of the residual stream before each block, then of the final norm's output; empty if not shown."""
-    largest_residual: tuple[float, ...]
-    """The largest value at each of these places."""
-    logits_max: float
-    logits_mean: float
-    largest_logit: float
-    top1: float
-    """Share of positions at which both expect the same next token."""
-
-
-@dataclass(frozen=True)
-class Verification:
-    """Every comparison of a model."""
-
-    versions: dict[str, str]
-    comparisons: tuple[Comparison, ...]
-
-    @property
-    def worst(self) -> Comparison:
-        """The float32 comparison with transformers whose logits lie furthest apart, for their size."""
-        rows = [row for row in self.comparisons if (row.against, row.precision) == ("transformers", "float32")]
-        return max(rows, key=lambda row: row.logits_max / max(1.0, row.largest_logit))
-
-    @property
-    def equal(self) -> bool:
-        """Whether tokens are the same and logits equal up to float32's rounding."""
-        exact = [row for row in self.comparisons if row.against == "transformers"]
-        near = all(row.logits_max <= TOLERANCE * max(1.0, row.largest_logit) for row in exact)
-        return near and all(row.same_tokens for row in exact)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "equal": self.equal,
-            "versions": self.versions,
-            "comparisons": [asdict(row) for row in self.comparisons],
-        }
 
 
 def verify(path: Path, watch: Callable[[str], None] = lambda _: None) -> Verification:
@@ -122,13 +69,17 @@ def verify(path: Path, watch: Callable[[str], None] = lambda _: None) -> Verific
                 hint="hold its conversion against transformers: nextword convert, then verify the directory",
             ) from None
         rows += _against_transformers(bundle, prompts, theirs, their_ids)
+    left_out = ""
     if find_spec("llama_cpp") is not None:
         import llama_cpp
 
         watch("llama.cpp")
-        versions["llama-cpp-python"] = llama_cpp.__version__
-        rows += _against_llama_cpp(path, bundle, prompts)
-    return Verification(versions, tuple(rows))
+        try:
+            rows += _against_llama_cpp(path, bundle, prompts)
+            versions["llama-cpp-python"] = llama_cpp.__version__
+        except ConfigError as error:  # no file can be written that llama.cpp would open
+            left_out = f"not held against llama.cpp: {error.message}"
+    return Verification(versions, tuple(rows), left_out)
 
 
 def _prompts(bundle: Bundle) -> dict[str, tuple[str, list[int]]]:
@@ -270,28 +221,9 @@ def _against_llama_cpp(path: Path, bundle: Bundle, prompts: dict[str, tuple[str,
         if path.is_file() and any(tensor.is_quantized for tensor in bundle.tensors.values()):
             files["8-bit activations"] = path
         for precision, file in files.items():
-            theirs = _LlamaCpp(file, max(len(ids) for _, ids in prompts.values()))
+            theirs = LlamaCpp(file, max(len(ids) for _, ids in prompts.values()))
             for name, (text, ids) in prompts.items():
                 [logits_TV] = ours.forward([ids], [ours.new_cache(len(ids))], logits="all")
                 same = not text or theirs.encode(text, bundle.tokenizer)[: len(ids)] == ids
                 found_TV = logits_TV.astype(np.float64)
                 yield _compare("llama.cpp", precision, name, ids, same, found_TV, theirs.logits(ids))
-
-
-class _LlamaCpp:
-    """A file in llama.cpp, its cache in float32 (its own default is half precision)."""
-
-    def __init__(self, file: Path, context: int) -> None:
-        import llama_cpp
-
-        self._llama = llama_cpp.Llama(
-            str(file), n_ctx=context, n_batch=context, logits_all=True, verbose=False, type_k=0, type_v=0
-        )
-
-    def encode(self, text: str, tokenizer: Tokenizer) -> list[int]:
-        return list(self._llama.tokenize(text.encode(), add_bos=tokenizer.adds_bos, special=False))
-
-    def logits(self, ids: Sequence[int]) -> NDArray[np.float64]:
-        self._llama.reset()
-        self._llama.eval(list(ids))
-        return np.array(self._llama.scores[: len(ids)], dtype=np.float64)
