@@ -11,7 +11,7 @@ from nextword import GPTConfig, LanguageModel, load
 from nextword.errors import ConfigError, ContextOverflowError, ModelFileError, TextError
 from nextword.generation import Memory
 from tests.generation.backends import TableBackend, random_model
-from tests.tokens.chatting import CHATML, MISTRAL, QWEN3, TOKENIZERS
+from tests.tokens.chat.chatting import CHATML, MISTRAL, QWEN3, TOKENIZERS
 
 BPE = TOKENIZERS["byte-level"]
 END = BPE.encode("<|im_end|>", special=True)[0]

@@ -35,7 +35,7 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str, tokenizer: Tokenizer) -> None:
-        from nextword.tokens.sandbox import Template  # Jinja2 is needed here only
+        from nextword.tokens.chat.sandbox import Template  # Jinja2 is needed here only
 
         self.source = source
         self._template = Template(source)
@@ -207,7 +207,7 @@ def _checked(text: Any, where: str) -> str:
 
 
 def _check_length(conversation: Sequence[Mapping[str, Any]]) -> None:
-    from nextword.tokens.budget import LONGEST_VALUE
+    from nextword.tokens.chat.budget import LONGEST_VALUE
 
     length = sum(len(message.get("content", "")) for message in conversation)
     if length > LONGEST_VALUE:

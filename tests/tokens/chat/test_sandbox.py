@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from nextword.errors import ConfigError, ModelFileError, NextwordError
-from nextword.tokens.budget import LONGEST_VALUE, MOST_MADE, MOST_SECONDS, MOST_STEPS
-from nextword.tokens.sandbox import LONGEST_SOURCE, Template
-from tests.tokens.chatting import TEMPLATES
+from nextword.tokens.chat.budget import LONGEST_VALUE, MOST_MADE, MOST_SECONDS, MOST_STEPS
+from nextword.tokens.chat.sandbox import LONGEST_SOURCE, Template
+from tests.tokens.chat.chatting import TEMPLATES
 
 DATA: dict[str, Any] = {
     "text": "안녕 <b>hi</b> 🙂",

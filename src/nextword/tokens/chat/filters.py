@@ -15,7 +15,7 @@ from jinja2.sandbox import safe_range
 from jinja2.utils import Cycler, Joiner, Namespace
 
 from nextword.errors import ConfigError
-from nextword.tokens.budget import MOST_DIGITS, Budget
+from nextword.tokens.chat.budget import MOST_DIGITS, Budget
 from nextword.tokens.visible import write_code_points
 
 STEP, TAKE, CONCATENATE = "a step", "a value", "a text"

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer as RawTokenizer
 from nextword import Tokenizer
 from nextword.errors import ConfigError, ModelFileError, TextError
 from nextword.tokens.chat import ChatTemplate
-from tests.tokens.chatting import (
+from tests.tokens.chat.chatting import (
     CHATML,
     LLAMA3,
     MISTRAL,

@@ -22,8 +22,8 @@ from jinja2.utils import Cycler, Namespace
 from jinja2.visitor import NodeTransformer
 
 from nextword.errors import ModelFileError
-from nextword.tokens.budget import Budget
-from nextword.tokens.filters import (
+from nextword.tokens.chat.budget import Budget
+from nextword.tokens.chat.filters import (
     CONCATENATE,
     STEP,
     TAKE,

@@ -1,0 +1,1 @@
+"""Tests of nextword.tokens.chat: chat templates."""
