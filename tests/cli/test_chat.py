@@ -227,6 +227,7 @@ def test_ctrl_c_stops_an_answer_and_then_a_line_and_the_conversation_goes_on(lm:
         terminal.wait_for(r"나는 오늘.*\n.{40}")  # what is typed is shown, then the answer begins
         terminal.wait_for("\r\n> ", pressing="\x03")
         terminal.type("half a line")
+        terminal.wait_for("half a line")  # or Ctrl-C would take it from the keyboard before it is read
         terminal.wait_for("\r\n> ", pressing="\x03")
         terminal.type("/clear\n")
         terminal.wait_for("starts anew")
