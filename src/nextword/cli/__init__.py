@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> int:
     except NextwordError as error:
         if debug:
             raise
-        _complain(error.message, error.hint)
+        complain(error.message, error.hint)
         return 2
     except KeyboardInterrupt:
         if debug:
@@ -62,7 +62,7 @@ def run(arguments: list[str]) -> int:
         if debug:
             raise
         _forget_output()
-        _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", "")
+        complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", "")
         return 2
 
 
@@ -90,7 +90,7 @@ def _dispatch(arguments: list[str]) -> int:
     except CycloptsError as error:
         meant = get_close_matches(typed[0], COMMANDS, n=1) if typed[0] not in COMMANDS else []
         hint = f'did you mean "nextword {meant[0]}"?' if meant else f"nextword {arguments[0]} --help"
-        _complain(" ".join(str(error).split()), hint)
+        complain(" ".join(str(error).split()), hint)
         return 2
     return 0
 
@@ -116,7 +116,7 @@ def _forget_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _complain(message: str, hint: str) -> None:
+def complain(message: str, hint: str) -> None:
     """Two plain lines on standard error, whatever the message holds."""
     sys.stderr.write(f"error: {' '.join(message.splitlines())}\n")
     if hint:

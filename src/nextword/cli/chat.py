@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from nextword.cli import complain
 from nextword.cli.generate import shown
 from nextword.cli.options import Device, Json, ModelArgument, SamplingFlags, print_json, read_text
 from nextword.errors import ConfigError, NextwordError, TextError
@@ -127,7 +128,7 @@ def _converse(talk: _Talk) -> None:
         except KeyboardInterrupt:
             sys.stdout.write("\n")
         except NextwordError as error:
-            sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+            complain(error.message, error.hint)
 
 
 def _lines() -> Iterator[str]:
@@ -141,7 +142,7 @@ def _lines() -> Iterator[str]:
             sys.stdout.write("\n")
             return
         except UnicodeDecodeError:
-            sys.stderr.write("error: the line is not UTF-8\n")
+            complain("the line is not UTF-8", "")
 
 
 def _obey(talk: _Talk, command: str, argument: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from nextword.cli.options import Json, ModelArgument, print_json
+from nextword.cli.options import Json, ModelArgument, model_path, print_json
 
 
 def export(
@@ -28,7 +28,6 @@ def export(
         dtype: float32, float16, bfloat16; for gguf float32, float16, q8_0.
         as_json: Print JSON.
     """
-    from nextword.cli.options import model_path
     from nextword.files import read_model
     from nextword.files.export import export_model
 

@@ -11,11 +11,7 @@ from nextword.files import Bundle, read_model
 from nextword.files.verification import read_verification
 
 
-def info(
-    model: ModelArgument = None,
-    *,
-    as_json: Json = False,
-) -> None:
+def info(model: ModelArgument = None, *, as_json: Json = False) -> None:
     """Show a model's architecture: every weight with its shape and parameters, settings, provenance, proof.
 
     Args:

@@ -174,6 +174,18 @@ def test_of_several_templates_the_default_one_is_taken(tmp_path: Path) -> None:
     assert read_bundle(tmp_path / "a").chat_template == TEMPLATE
 
 
+def test_a_template_of_another_name_is_not_taken(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "a", minimal_bundle())
+    change_json(tmp_path / "a/tokenizer_config.json", chat_template=[{"name": ["x"], "template": TEMPLATE}, 5])
+    assert read_bundle(tmp_path / "a").chat_template == ""
+
+
+def test_a_nextword_json_without_a_version_is_refused(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "a", minimal_bundle())
+    (tmp_path / "a/nextword.json").write_text("{}")
+    assert "format_version is None" in refusal(tmp_path / "a")
+
+
 @pytest.mark.parametrize("value", [5, {"default": "x"}, [{"name": "default", "template": 5}]])
 def test_a_template_of_the_wrong_kind_is_refused(tmp_path: Path, value: object) -> None:
     write_bundle(tmp_path / "a", minimal_bundle())

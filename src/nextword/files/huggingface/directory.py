@@ -62,8 +62,10 @@ def _read(path: Path) -> Bundle:
 
 
 def _provenance(file: Path) -> dict[str, Any]:
-    values = read_json_if_there(file)
-    version = values.get("format_version", None if values else FORMAT_VERSION)
+    if not file.exists():
+        return {}  # another program wrote the directory
+    values = read_json(file)
+    version = values.get("format_version")
     if version != FORMAT_VERSION:
         raise ModelFileError(
             f"{file}: format_version is {version!r}, this nextword reads {FORMAT_VERSION}",
@@ -78,20 +80,17 @@ def _provenance(file: Path) -> dict[str, Any]:
 def _stored_tensors(path: Path) -> tuple[Path, dict[str, RawTensor]]:
     """The weights under the file's own names, and the file that names them."""
     one, index = path / "model.safetensors", path / "model.safetensors.index.json"
-    if one.exists() or not index.exists():
-        if not one.exists():
-            _explain_missing_weights(path)
-        return one, read_safetensors(one)
-    return index, read_sharded(index)
+    if index.exists() and not one.exists():
+        return index, read_sharded(index)
+    if not one.exists():
+        _refuse_pickles(path)
+    return one, read_safetensors(one)
 
 
-def _explain_missing_weights(path: Path) -> None:
+def _refuse_pickles(path: Path) -> None:
     pickled = [file for kind in ("bin", "pt", "pth", "ckpt") for file in sorted(path.glob(f"*.{kind}"))]
     if pickled:
-        raise ModelFileError(
-            f"{pickled[0]} holds pickled weights, which can run code when loaded",
-            hint=PICKLE_WAY_OUT,
-        )
+        raise ModelFileError(f"{pickled[0]} holds pickled weights, which can run code when loaded", hint=PICKLE_WAY_OUT)
 
 
 def _chat_template(path: Path) -> str:
@@ -101,8 +100,8 @@ def _chat_template(path: Path) -> str:
     file = path / "tokenizer_config.json"
     template = read_json_if_there(file).get("chat_template", "")
     if isinstance(template, list):  # several, with names
-        named = {item.get("name"): item.get("template") for item in template if isinstance(item, dict)}
-        template = named.get("default", "")
+        default = (item for item in template if isinstance(item, dict) and item.get("name") == "default")
+        template = next(default, {}).get("template", "")
     if template is not None and not isinstance(template, str):
         raise ModelFileError(f"{file}: chat_template should be a string, found {type(template).__name__}")
     return template or ""
