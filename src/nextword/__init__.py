@@ -23,10 +23,20 @@ _HOMES = {
     "Prediction": "nextword.generation",
     "TextError": "nextword.errors",
     "Tokenizer": "nextword.tokens",
+    "Trace": "nextword.inspection.trace",
     "TrainingRun": "nextword.training",
     "TransformerBlock": "nextword.model",
+    "ablate_head": "nextword.inspection.edits",
+    "ablate_layer": "nextword.inspection.edits",
+    "ablate_mlp": "nextword.inspection.edits",
+    "add": "nextword.inspection.edits",
+    "compare": "nextword.inspection.compare",
     "generate": "nextword.language_model",
     "load": "nextword.language_model",
+    "patch": "nextword.inspection.edits",
+    "scale": "nextword.inspection.edits",
+    "set_value": "nextword.inspection.edits",
+    "swap_embedding": "nextword.inspection.edits",
     "train": "nextword.training",
 }
 
@@ -42,11 +52,21 @@ __all__ = [
     "Prediction",
     "TextError",
     "Tokenizer",
+    "Trace",
     "TrainingRun",
     "TransformerBlock",
     "__version__",
+    "ablate_head",
+    "ablate_layer",
+    "ablate_mlp",
+    "add",
+    "compare",
     "generate",
     "load",
+    "patch",
+    "scale",
+    "set_value",
+    "swap_embedding",
     "train",
 ]
 
@@ -54,6 +74,18 @@ if TYPE_CHECKING:
     from nextword.config import GPTConfig
     from nextword.errors import ConfigError, ContextOverflowError, ModelFileError, NextwordError, TextError
     from nextword.generation import Generation, Prediction
+    from nextword.inspection.compare import compare
+    from nextword.inspection.edits import (
+        ablate_head,
+        ablate_layer,
+        ablate_mlp,
+        add,
+        patch,
+        scale,
+        set_value,
+        swap_embedding,
+    )
+    from nextword.inspection.trace import Trace
     from nextword.language_model import LanguageModel, generate, load
     from nextword.model import GPTModel, TransformerBlock
     from nextword.tokens import Tokenizer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -24,11 +24,14 @@ from nextword.generation import (
     predict_word,
     score_tokens,
 )
-from nextword.generation.context import Overflow, Prompt
+from nextword.generation.context import Overflow, Prompt, fit_to_context, prompt_text
 from nextword.tokens import Tokenizer
 from nextword.tokens.chat import ChatTemplate
 
 if TYPE_CHECKING:
+    from nextword.inspection.edits import Edit, Edits
+    from nextword.inspection.gradient import Attribution
+    from nextword.inspection.trace import Trace
     from nextword.model import GPTModel
 
 DEFAULT_MODEL = Path(__file__).parent / "default_model"
@@ -47,6 +50,7 @@ class LanguageModel:
         card: The model card, Markdown.
         chat_template: How a conversation is written as one text, Jinja; empty if the model has none.
         recommended: Sampling settings that the model's makers recommend; nothing applies them by itself.
+        edits: Changes that every pass of this model makes; `edit` gives a model that has some.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class LanguageModel:
         self.card = card
         self.chat_template = chat_template
         self.recommended = dict(recommended or {})
+        self.edits: tuple[Edit, ...] = ()
         self._template: ChatTemplate | None = None
 
     @classmethod
@@ -254,6 +259,92 @@ class LanguageModel:
         """
         return score_tokens(self.backend, self.tokenizer, text, stride)
 
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def trace(
+        self,
+        text: Prompt,
+        names: Iterable[str] | str | None = None,
+        layers: Sequence[int] | int | None = None,
+        max_bytes: int | None = None,
+        overflow: Overflow = "stop",
+    ) -> Trace:
+        """Every named value of the forward pass over a text, from the embeddings to the logits.
+
+        Args:
+            text: The text, or its token ids.
+            names: Full names (`blocks.3.attn.hook_z`), patterns (`*.hook_resid_post`) or kinds (`pattern`); None is
+                everything.
+            layers: Only these blocks; None is all.
+            max_bytes: Memory that the trace may take; 2 GiB if not given.
+            overflow: A text longer than the context: `stop` refuses it, `slide` looks at its newest part.
+
+        Raises:
+            TextError: The text is empty, or has words that the tokenizer does not know.
+            ContextOverflowError: It is too long and `overflow` is `stop`.
+            ConfigError: A name or layer does not exist, or the trace would be too large.
+        """
+        from nextword.inspection.capture import MAX_BYTES, capture
+
+        ids, _ = fit_to_context(self.tokenizer, text, self.config.context_length, overflow)
+        return capture(
+            self.model,
+            self.tokenizer,
+            prompt_text(self.tokenizer, text),
+            ids,
+            names=names,
+            layers=layers,
+            edits=self.edits,
+            max_bytes=MAX_BYTES if max_bytes is None else max_bytes,
+        )
+
+    def edit(self, *edits: Edits) -> LanguageModel:
+        """This model with changes in its forward pass; weights are shared, and this model stays as it is.
+
+        Edits of an edited model are added to those it has. Positions count from the first token that the model sees.
+
+        Raises:
+            ConfigError: An edit does not fit the architecture, or the backend cannot be looked into.
+        """
+        from nextword.inspection.edit_tap import EditTap
+        from nextword.inspection.edits import flatten
+        from nextword.model import TorchBackend
+
+        model, together = self.model, (*self.edits, *flatten(edits))
+        for edit in together:
+            edit.check(self.config)
+        backend = TorchBackend(model, self.backend.reason, tap=lambda start: EditTap(together, model, start))
+        edited = LanguageModel(
+            backend,
+            self.tokenizer,
+            provenance=self.provenance,
+            card=self.card,
+            chat_template=self.chat_template,
+            recommended=self.recommended,
+        )
+        edited.edits = together
+        return edited
+
+    def attribute(self, text: Prompt, target: int | str | None = None) -> Attribution:
+        """How much each token of a text speaks for a next token: gradient x input.
+
+        Args:
+            text: The text, or its token ids.
+            target: The next token, as id or text; None is the most probable one.
+
+        Raises:
+            TextError: The text is empty, or cannot be encoded.
+            ContextOverflowError: It is longer than the context.
+            ConfigError: `target` is no single token.
+        """
+        from nextword.inspection.gradient import gradient_x_input
+
+        ids, _ = fit_to_context(self.tokenizer, text, self.config.context_length, "stop")
+        shown = prompt_text(self.tokenizer, text)
+        return gradient_x_input(self.model, self.tokenizer, shown, ids, target, edits=self.edits)
+
+    # -- on disk ---------------------------------------------------------------------------------------------------
+
     def save(self, path: str | Path, dtype: str | None = None) -> Path:
         """Writes the model as a bundle: a directory that other tools open too, where the architecture is standard.
 
@@ -293,6 +384,10 @@ class LanguageModel:
         return export_model(self._bundle(), Path(path), format, dtype)
 
     def _bundle(self, dtype: str | None = None) -> Bundle:
+        if self.edits:
+            raise ConfigError(
+                "an edited model cannot be written: its changes are no weights", hint="save the model that was edited"
+            )
         from nextword.model.backend import stored_tensors
 
         tensors = {
@@ -311,9 +406,10 @@ class LanguageModel:
 
     def __repr__(self) -> str:
         shape = f"{self.config.num_layers} layers x {self.config.d_model}"
+        edited = f", {len(self.edits)} edits" if self.edits else ""
         return (
             f"<LanguageModel {self.config.num_parameters:,} parameters, {shape}, "
-            f"{self.tokenizer.vocab_size:,} {self.tokenizer.kind}, {self.backend.name}>"
+            f"{self.tokenizer.vocab_size:,} {self.tokenizer.kind}, {self.backend.name}{edited}>"
         )
 
 

@@ -96,7 +96,7 @@ def test_a_tap_sees_every_chunk_and_its_edit_reaches_the_logits() -> None:
             return tensor * 2
 
     plain, tap = backend_for("qwen3"), Louder()
-    loud = TorchBackend(plain.model, tap=tap)
+    loud = TorchBackend(plain.model, tap=lambda start: tap)
     chunks = [some_ids(plain.config, 4), some_ids(plain.config, 6, seed=2)]
     quiet_rows = plain.forward(chunks, [plain.new_cache(6) for _ in chunks])
     loud_rows = loud.forward(chunks, [loud.new_cache(6) for _ in chunks])

@@ -335,3 +335,12 @@ def test_gradients_flow_through_a_tap() -> None:
     assert gradient.shape == tap.seen["blocks.1.attn.hook_z"].shape
     assert float(gradient[0, -1].abs().max()) > 1e-4
     assert float(gradient[1].abs().max()) == 0  # the other sequence of the batch
+
+
+def test_gradients_flow_after_a_pass_without_them() -> None:
+    model, ids = model_and_ids("qwen3")
+    with torch.inference_mode():
+        model(ids)  # makes the rotary tables
+    embed = model.token_embedding.weight.clone().requires_grad_()
+    logits = model(ids, tap=Edit("hook_embed", lambda _: embed[ids]))
+    assert torch.autograd.grad(logits[0, -1, 0], embed)[0].abs().max() > 0

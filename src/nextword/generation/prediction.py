@@ -9,10 +9,12 @@ from typing import Any, overload
 
 import numpy as np
 
+from nextword.generation import html
 from nextword.generation.backend import Backend, Logits
 from nextword.generation.context import Overflow, Prompt, cut_to_context, encode_prompt, prompt_text
 from nextword.generation.sampling import Probabilities, Sampling, Stages, softmax
 from nextword.tokens import Piece, Tokenizer
+from nextword.tokens.visible import visible
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,7 @@ class Prediction(Sequence[Candidate]):
         self.dropped_tokens = dropped_tokens
         self.logits = logits
         self._tokenizer = tokenizer
-        order = np.lexsort((np.arange(len(logits)), -logits))[:top]
-        names = tokenizer.vocabulary
-        self._candidates = [
-            Candidate(int(i), names[i] if i < len(names) else "", float(self.probabilities[i]), float(logits[i]))
-            for i in order
-        ]
+        self._candidates = best_candidates(logits, top, tokenizer.vocabulary, self.probabilities)
 
     @cached_property
     def probabilities(self) -> Probabilities:
@@ -66,6 +63,11 @@ class Prediction(Sequence[Candidate]):
     def pieces(self) -> list[Piece]:
         """The prompt's tokens as a reader sees them."""
         return self._tokenizer.pieces(self.prompt_token_ids)
+
+    def texts(self, token_ids: Sequence[int]) -> list[str]:
+        """The texts of any tokens of the vocabulary."""
+        names = self._tokenizer.vocabulary
+        return [names[token] if token < len(names) else "" for token in token_ids]
 
     def stages(self, sampling: Sampling) -> Stages:
         """The way from the logits to the distribution that `sampling` draws from."""
@@ -90,6 +92,10 @@ class Prediction(Sequence[Candidate]):
     def __repr__(self) -> str:
         return f"<Prediction after {self.prompt!r}>\n{self}"
 
+    def _repr_html_(self) -> str:
+        rows = [[str(i), visible(c.text), f"{c.probability:.2%}", f"{c.logit:.3f}"] for i, c in enumerate(self, 1)]
+        return html.table(["", "next token", "probability", "logit"], rows, f"after {self.prompt}")
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `nextword predict --json` prints them."""
         return {
@@ -103,6 +109,24 @@ class Prediction(Sequence[Candidate]):
                 {"token_id": c.token_id, "text": c.text, "probability": c.probability, "logit": c.logit} for c in self
             ],
         }
+
+
+def best_candidates(
+    logits: Logits, top: int, names: Sequence[str], probabilities: Probabilities | None = None
+) -> list[Candidate]:
+    """The `top` most probable tokens of one position, best first, equal ones by id.
+
+    Args:
+        logits: Of the whole vocabulary, [V].
+        top: How many.
+        names: The tokens' texts; models may have more ids than the tokenizer has tokens.
+        probabilities: Their softmax, if it is known already.
+    """
+    probabilities = softmax(logits) if probabilities is None else probabilities
+    order = np.lexsort((np.arange(len(logits)), -logits))[:top]
+    return [
+        Candidate(int(i), names[i] if i < len(names) else "", float(probabilities[i]), float(logits[i])) for i in order
+    ]
 
 
 def predict_token(

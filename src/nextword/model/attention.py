@@ -94,17 +94,30 @@ class Attention(nn.Module):
 
 def _rebuild(q_BHTC: Tensor, k_BKSC: Tensor, v_BKSC: Tensor, bias: Tensor | None, tap: Tap) -> Tensor | None:
     """Shows scores and pattern to the tap; gives attention's output only if the tap changed one of them."""
-    group = q_BHTC.shape[1] // k_BKSC.shape[1]
-    k_BHSC, v_BHSC = k_BKSC.repeat_interleave(group, dim=1), v_BKSC.repeat_interleave(group, dim=1)
-    scores_BHTS = q_BHTC @ k_BHSC.transpose(-1, -2) / math.sqrt(q_BHTC.shape[-1])
-    scores_BHTS = scores_BHTS if bias is None else scores_BHTS + bias
+    scores_BHTS = attention_scores(q_BHTC, k_BKSC, bias)
     seen_BHTS = touch(tap, "hook_attn_scores", scores_BHTS)
+    if not tap.wants("hook_pattern") and seen_BHTS is scores_BHTS:
+        return None
     # A token that may look at nothing gathers nothing, as in the fused kernel; softmax alone would give NaN.
     blind_BHT1 = (seen_BHTS == -math.inf).all(-1, keepdim=True)
     pattern_BHTS = seen_BHTS.softmax(-1).masked_fill(blind_BHT1, 0.0)
     used_BHTS = touch(tap, "hook_pattern", pattern_BHTS)
     edited = seen_BHTS is not scores_BHTS or used_BHTS is not pattern_BHTS
-    return used_BHTS @ v_BHSC if edited else None
+    return used_BHTS @ _shared(v_BKSC, q_BHTC.shape[1]) if edited else None
+
+
+def attention_scores(q_BHTC: Tensor, k_BKSC: Tensor, bias: Tensor | None) -> Tensor:
+    """`q k^T / sqrt(C) + bias`, [B, H, T, S]: what the softmax turns into the pattern."""
+    k_BHSC = _shared(k_BKSC, q_BHTC.shape[1])
+    # In place: at a long context each copy of the scores is as large as the rest of the pass.
+    scores_BHTS = (q_BHTC @ k_BHSC.transpose(-1, -2)).div_(math.sqrt(q_BHTC.shape[-1]))
+    return scores_BHTS if bias is None else scores_BHTS.add_(bias)
+
+
+def _shared(x_BKSC: Tensor, num_heads: int) -> Tensor:
+    """Each key/value head once for every query head that uses it, [B, H, S, C]."""
+    group = num_heads // x_BKSC.shape[1]
+    return x_BKSC if group == 1 else x_BKSC.repeat_interleave(group, dim=1)
 
 
 def attention_bias(mask: Tensor | None, q_BHTC: Tensor, S: int, window: int | None) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
@@ -37,13 +37,14 @@ class TorchBackend:
     Args:
         model: The model; it is used as it is and put into evaluation mode.
         reason: Why this backend was chosen, in words.
-        tap: Sees, and may change, every forward pass.
+        tap: Makes what sees, and may change, a forward pass: given the number of tokens already cached, so that it
+            knows which positions it is shown. Each pass has its own.
     """
 
     name = "torch"
     bitwise_invariant = False  # a matrix product's rounding may depend on how many rows it has
 
-    def __init__(self, model: GPTModel, reason: str = "", tap: Tap | None = None) -> None:
+    def __init__(self, model: GPTModel, reason: str = "", tap: Callable[[int], Tap] | None = None) -> None:
         self.model = model.eval()
         self.config = model.config
         self.reason = reason
@@ -102,7 +103,8 @@ class TorchBackend:
             for chunk, cache in zip(chunks, caches, strict=True):
                 ids_1T = torch.tensor([list(chunk)], dtype=torch.long, device=device)
                 if logits == "all" or self._tap is not None:
-                    rows_TV = self.model(ids_1T, cache=cache, tap=self._tap)[0]
+                    tap = None if self._tap is None else self._tap(cache.length)
+                    rows_TV = self.model(ids_1T, cache=cache, tap=tap)[0]
                 else:
                     rows_TV = self.model.output_layer(self.model.hidden(ids_1T, cache=cache)[:, -1])
                 rows = rows_TV.float().cpu().numpy()

@@ -68,9 +68,10 @@ class Rotary:
         cos, sin = self._tables.get((dtype, x.device), (torch.empty(0), torch.empty(0)))
         if len(cos) < start + count:
             length = 1 << (start + count - 1).bit_length()  # the next power of two: seldom made anew
-            # One row a position, one column a rotating pair; angles in float64, whatever the model computes in.
-            angles = torch.outer(torch.arange(length, dtype=torch.float64), self._frequencies)
-            cos, sin = ((self._stretch * wave).to(x.device, dtype) for wave in (angles.cos(), angles.sin()))
+            with torch.inference_mode(False):  # a later pass may want gradients, which inference tensors refuse
+                # One row a position, one column a rotating pair; angles in float64, whatever the model computes in.
+                angles = torch.outer(torch.arange(length, dtype=torch.float64), self._frequencies)
+                cos, sin = ((self._stretch * wave).to(x.device, dtype) for wave in (angles.cos(), angles.sin()))
             self._tables[dtype, x.device] = (cos, sin)
         return Rotation(cos[start : start + count, None], sin[start : start + count, None], self._interleaved)
 

@@ -1,0 +1,125 @@
+"""One forward pass whose values are kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from nextword.config import GPTConfig
+from nextword.errors import ConfigError, ContextOverflowError, TextError
+from nextword.inspection.edit_tap import EditTap
+from nextword.inspection.edits import Edit
+from nextword.inspection.names import hook_shapes, is_lazy, select
+from nextword.inspection.trace import Trace
+from nextword.model import GPTModel
+from nextword.tokens import Tokenizer
+
+MAX_BYTES = 2 << 30
+"""Bytes that a trace may hold unless the caller says otherwise."""
+
+
+class _CaptureTap:
+    """Keeps the values that are wanted, after the edits."""
+
+    def __init__(self, wanted: Iterable[str], edits: EditTap) -> None:
+        self.values: dict[str, Tensor] = {}
+        self._wanted, self._edits = frozenset(wanted), edits
+
+    def wants(self, name: str) -> bool:
+        return name in self._wanted or self._edits.wants(name)
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor:
+        if self._edits.wants(name):
+            tensor = self._edits(name, tensor)
+        if name in self._wanted:
+            self.values[name] = tensor[0].to("cpu", torch.promote_types(tensor.dtype, torch.float32))
+        return tensor
+
+
+def capture(
+    model: GPTModel,
+    tokenizer: Tokenizer | None,
+    text: str,
+    token_ids: Sequence[int],
+    *,
+    names: Iterable[str] | str | None = None,
+    layers: Sequence[int] | int | None = None,
+    edits: Sequence[Edit] = (),
+    max_bytes: int = MAX_BYTES,
+) -> Trace:
+    """Runs a text and keeps what the pass computed.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        text: The text.
+        token_ids: Its tokens.
+        names: Full names, patterns with `*` or kinds such as `pattern`; None is everything.
+        layers: Only these blocks; None is all.
+        edits: Changes under which it runs.
+        max_bytes: What the trace may hold at most.
+
+    Raises:
+        TextError: There are no tokens, or one that the model does not have.
+        ContextOverflowError: There are more than the model can look at.
+        ConfigError: A name or layer does not exist, an edit does not fit, or the trace would be too large.
+    """
+    config = model.config
+    if not token_ids:
+        raise TextError("the text is empty: there is nothing to trace")
+    if len(token_ids) > config.context_length:
+        raise ContextOverflowError(len(token_ids), config.context_length)
+    if beyond := [token for token in token_ids if not 0 <= token < config.vocab_size]:
+        raise TextError(
+            f"token id {beyond[0]} is not in the model's vocabulary of {config.vocab_size} tokens",
+            hint="use the tokenizer that the model was trained with",
+        )
+    for edit in edits:
+        edit.check(config)
+    wanted = _captured(config, names, layers, edits)
+    size = estimate_bytes(model, wanted, len(token_ids))
+    if size > max_bytes:
+        raise ConfigError(
+            f"a trace of {len(token_ids):,} tokens would hold up to {size / 1e9:.2f} GB, "
+            f"the limit is {max_bytes / 1e9:.2f} GB",
+            hint="names= and layers= keep less of it; max_bytes= raises the limit",
+        )
+    tap = _CaptureTap(wanted, EditTap(edits, model))
+    ids_1T = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device)
+    training = model.training
+    if training:  # dropout is no part of what the model computes
+        model.eval()
+    try:
+        with torch.inference_mode():
+            model(ids_1T, tap=tap)
+    finally:
+        if training:
+            model.train()
+    return Trace(text, token_ids, config, tap.values, edits=edits, model=model, tokenizer=tokenizer)
+
+
+def _captured(
+    config: GPTConfig, names: Iterable[str] | str | None, layers: Sequence[int] | int | None, edits: Sequence[Edit]
+) -> set[str]:
+    """What the tap keeps: lazy values only where they are named, or edited (q and k no longer tell them then)."""
+    chosen = select(config, names, layers)
+    edited = {edit.name.rsplit(".", 1)[0] for edit in edits if is_lazy(edit.name)}
+    kept: set[str] = set()
+    for name in chosen:
+        if not is_lazy(name):
+            kept.add(name)
+        elif name.endswith("hook_result"):
+            kept.add(name.replace("hook_result", "hook_z"))
+        elif names is not None or name.rsplit(".", 1)[0] in edited:
+            kept.add(name)
+    return kept
+
+
+def estimate_bytes(model: GPTModel, names: Iterable[str], count: int) -> int:
+    """Bytes that these values of `count` tokens take at most (some share their memory)."""
+    size = torch.promote_types(model.token_embedding.weight.dtype, torch.float32).itemsize
+    shapes = hook_shapes(model.config, count)
+    return sum(math.prod(shapes[name]) for name in names) * size

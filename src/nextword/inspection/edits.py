@@ -1,0 +1,275 @@
+"""Edits: changes to a forward pass, as values that can be kept, compared, combined and written as JSON.
+
+`lm.edit(...)` gives a model that applies them in every pass. An edit that changes nothing leaves the logits as they
+were, to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nextword.config import GPTConfig
+from nextword.errors import ConfigError
+from nextword.inspection.names import Key, full_name, hook_shapes, is_pattern, resolve
+
+if TYPE_CHECKING:
+    from nextword.inspection.trace import Trace
+
+Action = Literal["scale", "add", "set", "embed"]
+Value = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """One change to one named value. The functions of this module make them.
+
+    Two edits are equal when all their fields are; `to_json` and `from_json` keep every bit.
+    """
+
+    name: str
+    """The value that is changed."""
+    action: Action
+    """`scale` multiplies, `add` adds, `set` replaces, `embed` takes another token's embedding."""
+    value: Value
+    """What with: a number, a vector for every position, or one row a position (read-only)."""
+    positions: tuple[int, ...] | None = None
+    """Places in the text from its first token on; None is every one, generated ones included."""
+    heads: tuple[int, ...] | None = None
+    """Only these heads; None is all."""
+    by_position: bool = False
+    """Whether `value` has a row for each of `positions`."""
+
+    def __post_init__(self) -> None:
+        """Checks what does not depend on a model, and makes the value read-only."""
+        if self.action not in get_args(Action):
+            raise ConfigError(f"there is no edit {self.action!r}", hint=f"edits: {', '.join(get_args(Action))}")
+        for name in ("positions", "heads"):
+            numbers = getattr(self, name)
+            if numbers is not None and not all(_is_index(number) for number in numbers):
+                raise ConfigError(f"{name} of an edit are whole numbers of at least 0, not {numbers!r}")
+        value = np.array(self.value)
+        if not np.issubdtype(value.dtype, np.number):
+            raise ConfigError(f"the value of an edit of {self.name} is not made of numbers")
+        value.flags.writeable = False
+        object.__setattr__(self, "value", value)
+
+    def check(self, config: GPTConfig) -> None:
+        """Whether it fits an architecture.
+
+        Raises:
+            ConfigError: It has no such value, head or token, or the vector has another length.
+        """
+        resolve(self.name, config)
+        if self.name.endswith("hook_result"):
+            raise ConfigError(
+                "hook_result is rebuilt from z, so it cannot be edited",
+                hint="edit hook_z, which a head's output is made of",
+            )
+        count = 1 if self.positions is None else len(self.positions)
+        shape = hook_shapes(config, count)[self.name]
+        heads = _head_count(self.name, config)
+        if self.heads is not None:
+            if heads is None:
+                raise ConfigError(f"{self.name} has no heads")
+            if beyond := [head for head in self.heads if head >= heads]:
+                raise ConfigError(f"there is no head {beyond[0]} in {self.name}", hint=f"heads are 0 to {heads - 1}")
+        if self.action == "embed":
+            if self.name != "hook_embed" or not all(0 <= token < config.vocab_size for token in self.value.ravel()):
+                raise ConfigError(f"an embedding of a token from 0 to {config.vocab_size - 1} is needed")
+            return
+        if is_pattern(self.name):
+            return  # [heads, positions, keys]: as many keys as the other text had
+        if self.positions is not None and max(self.positions, default=0) >= config.context_length:
+            raise ConfigError(f"position {max(self.positions)} is beyond the context of {config.context_length}")
+        wanted = list(shape[1:])
+        if self.heads is not None:
+            wanted[0] = len(self.heads)
+        if self.by_position:
+            wanted.insert(0, count)
+        padded = (1,) * (len(wanted) - self.value.ndim) + self.value.shape
+        if len(padded) > len(wanted) or any(n not in (1, m) for n, m in zip(padded, wanted, strict=True)):
+            raise ConfigError(
+                f"{self.name} is edited with a value of shape {self.value.shape}, it takes {tuple(wanted)}"
+            )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Edit) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[object, ...]:
+        value = (self.value.dtype.str, self.value.shape, self.value.tobytes())
+        return self.name, self.action, value, self.positions, self.heads, self.by_position
+
+    def __str__(self) -> str:
+        what = f"{self.value:g}" if self.value.ndim == 0 else f"values of shape {self.value.shape}"
+        what = f"token {int(self.value)}" if self.action == "embed" else what
+        where = "" if self.heads is None else f" head {', '.join(map(str, self.heads))}"
+        at = "" if self.positions is None else f" at {', '.join(map(str, self.positions))}"
+        return f"{self.action} {self.name}{where}{at}: {what}"
+
+    def __repr__(self) -> str:
+        return f"<Edit {self}>"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; floats keep every bit (not-a-number and infinities as words)."""
+        flat = [_plain(number) for number in self.value.ravel().tolist()]
+        return {
+            "name": self.name,
+            "action": self.action,
+            "value": flat,
+            "shape": list(self.value.shape),
+            "dtype": self.value.dtype.name,
+            "positions": None if self.positions is None else list(self.positions),
+            "heads": None if self.heads is None else list(self.heads),
+            "by_position": self.by_position,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Edit:
+        """The edit that `to_json` wrote.
+
+        Raises:
+            ConfigError: It is not one.
+        """
+        try:
+            value = np.array([float(number) for number in values["value"]]).astype(np.dtype(values["dtype"]))
+            positions, heads = (
+                None if values[name] is None else tuple(values[name]) for name in ("positions", "heads")
+            )
+            return cls(
+                values["name"],
+                values["action"],
+                value.reshape(values["shape"]),
+                positions,
+                heads,
+                bool(values["by_position"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"this is no edit: {error}") from None
+
+
+Edits = Edit | Sequence[Edit]
+"""One edit, or several (`ablate_layer` is two)."""
+
+
+def ablate_head(layer: int, head: int, positions: Sequence[int] | None = None) -> Edit:
+    """Switches a head off: what it gathered is 0 before the output projection reads it."""
+    return _edit(("z", layer), "set", 0.0, positions, (head,))
+
+
+def ablate_mlp(layer: int, positions: Sequence[int] | None = None) -> Edit:
+    """Switches a feed-forward layer off: it adds nothing."""
+    return _edit(("mlp_out", layer), "set", 0.0, positions)
+
+
+def ablate_layer(layer: int, positions: Sequence[int] | None = None) -> tuple[Edit, Edit]:
+    """Switches a block off: neither its attention nor its feed-forward layer adds anything."""
+    return _edit(("attn_out", layer), "set", 0.0, positions), ablate_mlp(layer, positions)
+
+
+def scale(name: Key, factor: float, positions: Sequence[int] | None = None, heads: Sequence[int] | None = None) -> Edit:
+    """Multiplies a value: 1 changes nothing, 0 takes it out, -1 turns it round."""
+    return _edit(name, "scale", factor, positions, heads)
+
+
+def set_value(
+    name: Key, vector: object, positions: Sequence[int] | None = None, heads: Sequence[int] | None = None
+) -> Edit:
+    """Puts a number, or a vector (an array, list or tensor), in a value's place."""
+    return _edit(name, "set", vector, positions, heads)
+
+
+def add(name: Key, vector: object, positions: Sequence[int] | None = None, heads: Sequence[int] | None = None) -> Edit:
+    """Adds a number or a vector; into the residual stream, this steers the model."""
+    return _edit(name, "add", vector, positions, heads)
+
+
+def swap_embedding(position: int, token_id: int) -> Edit:
+    """Reads another token at one position, without changing the text."""
+    return _edit("hook_embed", "embed", token_id, (position,))
+
+
+def patch(name: Key, trace: Trace, positions: Sequence[int] | None = None, heads: Sequence[int] | None = None) -> Edit:
+    """Puts in a value's place what it was in another run.
+
+    Args:
+        name: The value.
+        trace: The other run; its values at the same positions are taken.
+        positions: Where; None is every position of the other run (later ones stay as they are).
+        heads: Only these heads.
+
+    Raises:
+        ConfigError: The other run has no such value or position.
+    """
+    name = resolve(name, trace.config)
+    places = tuple(range(len(trace.token_ids))) if positions is None else tuple(positions)
+    if beyond := [place for place in places if not _is_index(place) or place >= len(trace.token_ids)]:
+        raise ConfigError(
+            f"the trace to patch from has no position {beyond[0]}",
+            hint=f"it has {len(trace.token_ids)} tokens, from 0 on",
+        )
+    values = trace[name]
+    if is_pattern(name):
+        rows = values[:, list(places)] if heads is None else values[np.ix_(list(heads), list(places))]
+        rows = np.moveaxis(rows, 1, 0)
+    else:
+        rows = values[list(places)] if heads is None else values[np.ix_(list(places), list(heads))]
+    return Edit(name, "set", rows, places, None if heads is None else tuple(heads), by_position=True)
+
+
+def _edit(
+    name: Key,
+    action: Action,
+    value: object,
+    positions: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+) -> Edit:
+    if isinstance(value, Tensor):
+        value = value.detach().to(torch.promote_types(value.dtype, torch.float32)).cpu().numpy()
+    return Edit(
+        full_name(name),
+        action,
+        np.asarray(value),
+        None if positions is None else tuple(positions),
+        None if heads is None else tuple(heads),
+    )
+
+
+def flatten(edits: Iterable[Edits]) -> tuple[Edit, ...]:
+    """All edits in one row.
+
+    Raises:
+        ConfigError: Something is no edit.
+    """
+    row: list[Edit] = []
+    for item in edits:
+        for edit in [item] if isinstance(item, Edit) else item:
+            if not isinstance(edit, Edit):
+                raise ConfigError(f"{edit!r} is no edit", hint="ablate_head, scale, add, set_value and patch make some")
+            row.append(edit)
+    return tuple(row)
+
+
+def _head_count(name: str, config: GPTConfig) -> int | None:
+    shape = hook_shapes(config, 1)[name]
+    if is_pattern(name):
+        return shape[0]
+    return shape[1] if ".attn." in name else None
+
+
+def _is_index(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool) and int(number) >= 0
+
+
+def _plain(number: float) -> float | str:
+    return number if math.isfinite(number) else str(number)

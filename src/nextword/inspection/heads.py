@@ -1,0 +1,116 @@
+"""What single heads are for: the effect of switching each off, and how much each repeats what came before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nextword.errors import ConfigError, ContextOverflowError, TextError
+from nextword.inspection.trace import Trace
+from nextword.model import GPTModel
+
+
+def token_losses(model: GPTModel, token_ids: Sequence[int], tap: Any = None, copies: int = 1) -> NDArray[np.float64]:
+    """Negative log-probability of every token but the first, in nats: [copies, T - 1].
+
+    Args:
+        model: The model.
+        token_ids: The text.
+        tap: Sees and may change the pass.
+        copies: Rows of the batch, all of the same text (a tap may change each otherwise).
+    """
+    _check(model, token_ids, least=2)
+    ids_BT = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device).expand(copies, -1)
+    with torch.inference_mode():
+        logits_BTV = model(ids_BT, tap=tap)[:, :-1]
+        losses = torch.nn.functional.cross_entropy(logits_BTV.float().transpose(1, 2), ids_BT[:, 1:], reduction="none")
+    return losses.cpu().double().numpy()
+
+
+def ablation_map(
+    model: GPTModel,
+    token_ids: Sequence[int],
+    targets: Mapping[int, int] | None = None,
+    watch: Callable[[int], None] = lambda _: None,
+) -> NDArray[np.float64]:
+    """How much switching off each head, alone, changes the log-probability of the targets, [L, H], in nats.
+
+    Negative: without the head they are less probable, so it works for them.
+
+    Args:
+        model: The model.
+        token_ids: The text.
+        targets: Position -> the token that should come next; the mean over them is taken. None: the model's own first
+            choice after the last token.
+        watch: Is told each layer that is done.
+
+    Raises:
+        TextError: There are no tokens.
+        ConfigError: A target's position or token does not exist.
+    """
+    _check(model, token_ids, least=1)
+    config = model.config
+    row_1T = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device)
+    with torch.inference_mode():
+        plain_TV = model(row_1T)[0]
+        if targets is None:
+            targets = {len(token_ids) - 1: int(plain_TV[-1].argmax())}
+        for position, token in targets.items():
+            if not 0 <= position < len(token_ids) or not 0 <= token < config.vocab_size:
+                raise ConfigError(f"there is no position {position}, or no token {token}, to watch")
+        places, tokens = list(targets), list(targets.values())
+        # Rows of a batch round otherwise than a text alone: the unchanged text is one of them.
+        effects = np.zeros((config.num_layers, config.num_heads))
+        for layer in range(config.num_layers):
+            tap = _EachHeadOff(layer, config.num_heads)
+            hidden_BTD = model.hidden(row_1T.expand(config.num_heads + 1, -1), tap=tap)
+            logprobs_BPV = model.output_layer(hidden_BTD[:, places]).double().log_softmax(-1)
+            chosen_BP = logprobs_BPV[:, range(len(places)), tokens]
+            effects[layer] = (chosen_BP[:-1] - chosen_BP[-1]).mean(-1).cpu().numpy()
+            watch(layer)
+    return effects
+
+
+class _EachHeadOff:
+    """In row b of the batch head b is switched off; the last row stays whole."""
+
+    def __init__(self, layer: int, heads: int) -> None:
+        self._name, self._heads = f"blocks.{layer}.attn.hook_z", heads
+
+    def wants(self, name: str) -> bool:
+        return name == self._name
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor:  # noqa: ARG002
+        z_BTHC = tensor.clone()
+        heads = list(range(self._heads))
+        z_BTHC[heads, :, heads] = 0
+        return z_BTHC
+
+
+def induction_scores(trace: Trace, period: int) -> NDArray[np.float64]:
+    """How much each head looks at the token after the previous occurrence, [L, H], from 0 to 1.
+
+    The text must repeat itself every `period` tokens; the mean is taken over the tokens that have been seen before.
+    Source: Olsson et al. 2022, "In-context Learning and Induction Heads".
+
+    Raises:
+        ConfigError: The text does not repeat itself.
+    """
+    ids, count = trace.token_ids, len(trace.token_ids)
+    if not 1 <= period < count or ids[period:] != ids[: count - period]:
+        raise ConfigError(f"the text does not repeat itself every {period} tokens")
+    rows = np.arange(period, count)
+    layers = range(trace.config.num_layers)
+    return np.array([trace.attention(layer)[:, rows, rows - period + 1].mean(-1) for layer in layers], np.float64)
+
+
+def _check(model: GPTModel, token_ids: Sequence[int], least: int) -> None:
+    if len(token_ids) < least:
+        raise TextError(f"{len(token_ids)} tokens are too few, at least {least} are needed")
+    if len(token_ids) > model.config.context_length:
+        raise ContextOverflowError(len(token_ids), model.config.context_length)

@@ -1,0 +1,300 @@
+"""The logit lens: what the model would predict if it stopped after a layer.
+
+Every row of the residual stream is read as the last one is, through the model's own final norm and output layer
+(nostalgebraist 2020, "interpreting GPT: the logit lens").
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nextword.errors import ConfigError, NextwordError, TextError
+from nextword.generation import html
+from nextword.tokens import Tokenizer
+from nextword.tokens.visible import visible
+
+if TYPE_CHECKING:
+    from nextword.inspection.trace import Trace
+
+_CHUNK = 1 << 22
+"""Logits that are held at a time: 32 MB in float64."""
+_SHOWN = 8
+"""Positions that a printed grid has room for."""
+
+Ids = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Lens:
+    """What each layer would predict, position by position; prints as a grid of the most probable tokens.
+
+    Row 0 is what the first block reads, row `i` what comes out of block `i - 1`; the last row is the model's own
+    prediction. Logarithms are natural. The arrays are read-only.
+    """
+
+    trace: Trace
+    """The run that was read."""
+    positions: tuple[int, ...]
+    """The positions looked at, P of them, counted from the text's start."""
+    token_ids: Ids
+    """The most probable next tokens, best first, equal ones by id: [L + 1, P, k]."""
+    probabilities: Values
+    """Theirs: [L + 1, P, k]."""
+    entropy: Values
+    """How undecided a row is, in nats: [L + 1, P]."""
+    kl: Values
+    """What a row still lacks of the final distribution, KL(final || row) in nats: [L + 1, P]."""
+    target_ids: Ids
+    """The token that is followed through the layers; unless given, the one that the last row prefers: [P]."""
+    target_rank: Ids
+    """Its place in each row, 1 for the best; equal logits share a place: [L + 1, P]."""
+    target_probability: Values
+    """Its probability in each row: [L + 1, P]."""
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The rows' names: `in`, then the number of the block that has just run."""
+        return ("in", *(str(layer) for layer in range(self.trace.config.num_layers)))
+
+    def logits(self, layer: int) -> NDArray[Any]:
+        """What the head makes of row `layer` (0 to L), [P, V]; computed anew at each call.
+
+        Raises:
+            ConfigError: There is no such row, or the trace has no model.
+        """
+        count = self.trace.config.num_layers
+        if not 0 <= layer <= count:
+            raise ConfigError(f"the lens has no row {layer}", hint=f"rows are 0 to {count}")
+        return read_out(self.trace, layer, self.positions).numpy()
+
+    def label(self, row: int, position: int, place: int = 0) -> str:
+        r"""The text of a predicted token, blanks made visible; bytes that are no whole character as `\xEA`.
+
+        Args:
+            row: 0 to L.
+            position: A place in `positions`, not in the text.
+            place: 0 is the most probable token.
+        """
+        return token_label(self.trace.tokenizer, int(self.token_ids[row, position, place]))
+
+    def __repr__(self) -> str:
+        rows, columns, L = self.rows, self._shown(), self.trace.config.num_layers
+        lines = [f"<Lens: {len(rows)} rows, {len(self.positions)} positions{self._left_out()}>"]
+        for column in columns:
+            lines.append(f"  after {self.positions[column]} {self._token(column)!r}")
+            for row in range(L, -1, -1):
+                lines.append(
+                    f"    {rows[row]:>3} {self.probabilities[row, column, 0]:7.2%} {self.label(row, column)!r:<16} "
+                    f"entropy {self.entropy[row, column]:6.3f}  KL {self.kl[row, column]:7.3f}  "
+                    f"rank of {token_label(self.trace.tokenizer, int(self.target_ids[column]))!r} "
+                    f"{self.target_rank[row, column]}"
+                )
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        columns = self._shown()
+        headers = ["layer", *(f"{self.positions[column]} {self._token(column)}" for column in columns)]
+        cells = [
+            [
+                self.rows[row],
+                *(f"{self.label(row, column)} {self.probabilities[row, column, 0]:.1%}" for column in columns),
+            ]
+            for row in range(len(self.rows) - 1, -1, -1)
+        ]
+        return html.table(headers, cells, f"logit lens: the next token that each layer prefers{self._left_out()}")
+
+    def _shown(self) -> range:
+        return range(max(0, len(self.positions) - _SHOWN), len(self.positions))
+
+    def _left_out(self) -> str:
+        hidden = len(self.positions) - len(self._shown())
+        return f", the last {_SHOWN} shown" if hidden else ""
+
+    def _token(self, column: int) -> str:
+        return token_label(self.trace.tokenizer, self.trace.token_ids[self.positions[column]])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; one entry a position, in it one a row."""
+        tokenizer = self.trace.tokenizer
+        return {
+            "text": self.trace.text,
+            "rows": list(self.rows),
+            "positions": [
+                {
+                    "position": position,
+                    "token_id": self.trace.token_ids[position],
+                    "target_id": int(self.target_ids[column]),
+                    "target": token_label(tokenizer, int(self.target_ids[column])),
+                    "rows": [self._row_json(row, column) for row in range(len(self.rows))],
+                }
+                for column, position in enumerate(self.positions)
+            ],
+        }
+
+    def _row_json(self, row: int, column: int) -> dict[str, Any]:
+        tokens = zip(self.token_ids[row, column].tolist(), self.probabilities[row, column].tolist(), strict=True)
+        return {
+            "candidates": [
+                {"token_id": token, "text": self.label(row, column, place), "probability": probability}
+                for place, (token, probability) in enumerate(tokens)
+            ],
+            "entropy": float(self.entropy[row, column]),
+            "kl": float(self.kl[row, column]),
+            "target_rank": int(self.target_rank[row, column]),
+            "target_probability": float(self.target_probability[row, column]),
+        }
+
+
+def logit_lens(
+    trace: Trace, top: int = 5, positions: Sequence[int] | None = None, targets: Sequence[int] | None = None
+) -> Lens:
+    """Reads every layer's output through the final norm and the head.
+
+    It works for every architecture. In the lesson's, whose blocks add to their normalised input, a row is still what a
+    block gave out, but no stream runs through them that would gather the answer. Edits show in the rows, except those
+    of the final norm and of the logits themselves: each row is read through the norm and the head as they are.
+
+    Args:
+        trace: The run.
+        top: Tokens kept of each row; at most the vocabulary.
+        positions: Where; None is every position. Negative ones count from the end.
+        targets: The token to follow at each of the positions; None follows what the last row prefers.
+
+    Raises:
+        ConfigError: `top` is below 1, there is no such position, the numbers of targets and positions differ, or the
+            trace lacks residuals or its model.
+        TextError: A target is not in the vocabulary.
+        NextwordError: The last row is not the model's own logits.
+    """
+    config = trace.config
+    if top < 1:
+        raise ConfigError(f"top is {top}, it must be at least 1")
+    places = _places(trace, positions)
+    if targets is not None and len(targets) != len(places):
+        raise ConfigError(f"{len(targets)} targets are given for {len(places)} positions")
+    given = None if targets is None else [token_of(target, trace.tokenizer, config.vocab_size) for target in targets]
+
+    L, P, k = config.num_layers, len(places), min(top, config.vocab_size)
+    token_ids, probabilities = np.zeros((L + 1, P, k), np.int64), np.zeros((L + 1, P, k))
+    entropy, kl, target_probability = (np.zeros((L + 1, P)) for _ in range(3))
+    target_ids, target_rank = np.zeros(P, np.int64), np.zeros((L + 1, P), np.int64)
+    for here in _chunks(P, config.vocab_size):
+        final_CV = read_out(trace, L, places[here])
+        _check_final(trace, places[here], final_CV)
+        final_log_CV = final_CV.double().log_softmax(-1)
+        final_p_CV = final_log_CV.exp()
+        target_ids[here] = final_CV.argmax(-1).numpy() if given is None else given[here]
+        target_C1 = torch.from_numpy(target_ids[here])[:, None]
+        for row in range(L + 1):
+            logits_CV = final_CV if row == L else read_out(trace, row, places[here])
+            log_CV = final_log_CV if row == L else logits_CV.double().log_softmax(-1)
+            best_Ck = best_ids(logits_CV, k)
+            token_ids[row, here] = best_Ck.numpy()
+            probabilities[row, here] = log_CV.gather(1, best_Ck).exp().numpy()
+            entropy[row, here] = torch.special.entr(log_CV.exp()).sum(-1).numpy()
+            lacking_CV = torch.where(final_p_CV > 0, final_p_CV * (final_log_CV - log_CV), 0.0)
+            kl[row, here] = lacking_CV.sum(-1).clamp(min=0.0).numpy()  # rounding may leave -1e-17
+            target_rank[row, here] = 1 + (logits_CV > logits_CV.gather(1, target_C1)).sum(-1).numpy()
+            target_probability[row, here] = log_CV.gather(1, target_C1).exp()[:, 0].numpy()
+    arrays = (token_ids, probabilities, entropy, kl, target_ids, target_rank, target_probability)
+    for array in arrays:
+        array.flags.writeable = False
+    return Lens(trace, places, *arrays)
+
+
+@torch.inference_mode()
+def read_out(trace: Trace, layer: int, positions: Sequence[int]) -> Tensor:
+    """Row `layer` of the residual stream through the final norm and the head: [P, V], float32 or wider, on the CPU."""
+    model = trace.model
+    rows_PD = torch.from_numpy(trace.residual(layer)[list(positions)])  # a copy: the trace's arrays are read-only
+    weight = model.output_layer.weight
+    logits_PV: Tensor = model.output_layer(model.ln_final(rows_PD.to(weight.device, weight.dtype)))
+    return logits_PV.to("cpu", torch.promote_types(logits_PV.dtype, torch.float32))
+
+
+def best_ids(logits_PV: Tensor, k: int) -> Tensor:
+    """The ids of the `k` largest logits of each row, largest first, equal ones by id: [P, k]."""
+    ids_Pk = logits_PV.topk(k, dim=-1).indices.sort(-1).values
+    order_Pk = logits_PV.gather(1, ids_Pk).sort(dim=-1, descending=True, stable=True).indices
+    ids_Pk = ids_Pk.gather(1, order_Pk)
+    # Which of several equal logits at the edge `topk` takes is not said; such rows are sorted as a whole.
+    at_least_P = (logits_PV >= logits_PV.gather(1, ids_Pk[:, -1:])).sum(-1)
+    for row in (at_least_P > k).nonzero()[:, 0].tolist():
+        ids_Pk[row] = logits_PV[row].sort(descending=True, stable=True).indices[:k]
+    return ids_Pk
+
+
+def token_of(target: int | str, tokenizer: Tokenizer | None, vocab_size: int) -> int:
+    """The id of a token that is given by its id or its text.
+
+    Raises:
+        TextError: The id is not in the vocabulary, or the text is not exactly one token.
+        ConfigError: A text is given without a tokenizer.
+    """
+    if isinstance(target, str):
+        if tokenizer is None:
+            raise ConfigError("without a tokenizer a target is a token id, not a text")
+        ids = tokenizer.encode(target)
+        if len(ids) != 1:
+            raise TextError(
+                f"the target {json.dumps(target, ensure_ascii=False)} is {len(ids)} tokens, it must be one",
+                hint="a word inside a text often begins with a blank; or give a token id",
+            )
+        target = ids[0]
+    if not 0 <= target < vocab_size:
+        raise TextError(f"token id {target} is not in the model's vocabulary of {vocab_size} tokens")
+    return int(target)
+
+
+def token_label(tokenizer: Tokenizer | None, token_id: int) -> str:
+    """The token's text with blanks made visible, or `#17` for one that no text belongs to."""
+    if tokenizer is None or token_id >= tokenizer.vocab_size:
+        return f"#{token_id}"
+    [data] = tokenizer.bytes_of([token_id], continued=tokenizer.kind != "words")
+    return visible(data.decode("utf-8", errors="backslashreplace")) or f"#{token_id}"
+
+
+def edited_behind_stream(trace: Trace) -> str | None:
+    """The first edit behind the residual stream, of the final norm or of the logits, by its name."""
+    return next((e.name for e in trace.edits if e.name == "logits" or e.name.startswith("ln_final.")), None)
+
+
+def rounding_bound(dtype: torch.dtype) -> float:
+    """How far two ways to compute the same matrix product may lie apart, relative to the largest result."""
+    half = dtype in (torch.float16, torch.bfloat16)
+    return (4 if half else 128) * torch.finfo(dtype).eps
+
+
+def _places(trace: Trace, positions: Sequence[int] | None) -> tuple[int, ...]:
+    from nextword.inspection.trace import absolute_position
+
+    if positions is None:
+        return tuple(range(len(trace.token_ids)))
+    return tuple(absolute_position(trace, position) for position in positions)
+
+
+def _chunks(count: int, vocab_size: int) -> Iterator[slice]:
+    step = max(1, _CHUNK // vocab_size)
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
+
+
+def _check_final(trace: Trace, positions: Sequence[int], final_CV: Tensor) -> None:
+    if "logits" not in trace or edited_behind_stream(trace) is not None:
+        return
+    own_CV = trace["logits"][list(positions)].astype(np.float64)
+    gap = float(np.abs(final_CV.double().numpy() - own_CV).max())
+    bound = rounding_bound(trace.model.output_layer.weight.dtype) * max(1.0, float(np.abs(own_CV).max()))
+    if not gap <= bound:  # not-a-number too
+        raise NextwordError(
+            f"the lens of the last layer differs from the model's logits by {gap:.2g} (rounding explains {bound:.2g})",
+            hint="the trace was made with other weights than its model has now",
+        )

@@ -1,0 +1,281 @@
+"""Trace: every named value of one forward pass, as the model computed it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nextword.config import GPTConfig
+from nextword.errors import ConfigError
+from nextword.generation import html
+from nextword.generation.prediction import Candidate, best_candidates
+from nextword.inspection.edits import Edit
+from nextword.inspection.names import Key, NoSuchValueError, full_name, hook_shapes, is_lazy, layer_of, resolve
+from nextword.model import GPTModel
+from nextword.model.attention import attention_bias, attention_scores
+from nextword.tokens import Piece, Tokenizer
+
+if TYPE_CHECKING:
+    from nextword.inspection.attribution import LogitAttribution
+    from nextword.inspection.lens import Lens
+
+Array = NDArray[Any]
+
+_LOADING = "Trace.load(path, lm.model, lm.tokenizer)"
+
+
+class Trace(Mapping[Key, Array]):
+    """The values of a forward pass over one text, by name.
+
+    `trace["blocks.3.attn.hook_pattern"]` or, for short, `trace["pattern", 3]`. Arrays have no batch axis, are
+    read-only, and hold the model's own numbers (half precision is widened to float32). Scores, patterns and what each
+    head added are computed when they are first asked for.
+
+    Attributes:
+        text: The text.
+        token_ids: Its tokens as the model read them.
+        config: The architecture.
+        edits: The changes under which the pass ran.
+        tokenizer: The model's; None in a trace that was loaded without one.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        token_ids: Sequence[int],
+        config: GPTConfig,
+        values: Mapping[str, Tensor],
+        *,
+        edits: Sequence[Edit] = (),
+        model: GPTModel | None = None,
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
+        self.text = text
+        self.token_ids = tuple(token_ids)
+        self.config = config
+        self.edits = tuple(edits)
+        self.tokenizer = tokenizer
+        self._model = model
+        self._values = dict(values)
+        self._shapes = hook_shapes(config, len(self.token_ids))
+
+    # -- the mapping -----------------------------------------------------------------------------------------------
+
+    def __getitem__(self, key: Key) -> Array:
+        array: Array = self.tensor(key).numpy().view()
+        array.flags.writeable = False
+        return array
+
+    def tensor(self, key: Key) -> Tensor:
+        """A value as the torch tensor that is held, on the CPU; it must not be written into.
+
+        Raises:
+            ConfigError: The architecture has no such value, or this trace does not hold it.
+        """
+        name = self._name(key)
+        if name not in self._values:
+            if not self._computable(name):
+                raise NoSuchValueError(
+                    f"this trace does not hold {name}", hint="trace it: lm.trace(text) without names= holds everything"
+                )
+            self._values[name] = self._computed(name)
+        return self._values[name]
+
+    def __contains__(self, key: object) -> bool:
+        try:
+            name = self._name(key)  # type: ignore[arg-type]
+        except (ConfigError, TypeError, ValueError):
+            return False
+        return name in self._values or self._computable(name)
+
+    def __iter__(self) -> Iterator[Key]:
+        return (name for name in self._shapes if name in self._values or self._computable(name))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _name(self, key: Key) -> str:
+        name = full_name(key)
+        return name if name in self._shapes else resolve(name, self.config)
+
+    def _computable(self, name: str) -> bool:
+        block = name.rsplit("hook_", 1)[0]
+        match name.rsplit(".", 1)[-1]:
+            case "hook_attn_scores":
+                return {block + "hook_rot_q", block + "hook_rot_k"} <= self._values.keys()
+            case "hook_pattern":
+                scores = block + "hook_attn_scores"
+                return scores in self._values or self._computable(scores)
+            case "hook_result":
+                return block + "hook_z" in self._values and self._model is not None
+        return False
+
+    @torch.inference_mode()
+    def _computed(self, name: str) -> Tensor:
+        layer = layer_of(name)
+        assert layer is not None  # noqa: S101  lazy values belong to blocks
+        block = name.rsplit("hook_", 1)[0]
+        if name.endswith("hook_pattern"):
+            return self.tensor(block + "hook_attn_scores").softmax(-1)
+        if name.endswith("hook_result"):
+            z_HTC = self.tensor(block + "hook_z").transpose(0, 1)
+            w_DE = self.model.get_parameter(f"blocks.{layer}.attn.out_proj.weight").to("cpu", z_HTC.dtype)
+            w_HCD = w_DE.reshape(self.config.d_model, self.config.num_heads, -1).permute(1, 2, 0)
+            return (z_HTC @ w_HCD).transpose(0, 1)
+        q_BHTC, k_BKSC = (self.tensor(block + part).transpose(0, 1)[None] for part in ("hook_rot_q", "hook_rot_k"))
+        windows = self.config.layer_windows
+        bias = attention_bias(None, q_BHTC, len(self.token_ids), windows[layer] if windows else None)
+        return attention_scores(q_BHTC, k_BKSC, bias)[0]
+
+    def materialize(self) -> Trace:
+        """Computes every value that is still to be computed; the trace itself."""
+        for name in self:
+            self.tensor(name)
+        return self
+
+    # -- views -----------------------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> GPTModel:
+        """The model that ran.
+
+        Raises:
+            ConfigError: The trace was loaded from a file without it.
+        """
+        if self._model is None:
+            raise ConfigError(
+                "this trace was loaded without its model", hint="Trace.load(path, lm.model, lm.tokenizer)"
+            )
+        return self._model
+
+    @property
+    def tokens(self) -> list[Piece]:
+        """The tokens as a reader sees them; a fragment of a syllable knows which part it is.
+
+        Raises:
+            ConfigError: The trace was loaded from a file without a tokenizer.
+        """
+        if self.tokenizer is None:
+            raise ConfigError(
+                "this trace was loaded without a tokenizer", hint="Trace.load(path, lm.model, lm.tokenizer)"
+            )
+        return self.tokenizer.pieces(self.token_ids)
+
+    def residual(self, layer: int) -> Array:
+        """[T, D]: the residual stream that block `layer` reads; the one past the last is what the final norm reads."""
+        if layer == self.config.num_layers:
+            return self["resid_post", layer - 1]
+        return self["resid_pre", layer]
+
+    def attention(self, layer: int, head: int | None = None) -> Array:
+        """How much each token (row) looks at each token (column): [H, T, T], or [T, T] of one head.
+
+        Raises:
+            ConfigError: There is no such layer or head.
+        """
+        pattern_HTS = self["pattern", layer]
+        if head is None:
+            return pattern_HTS
+        if not 0 <= head < self.config.num_heads:
+            raise ConfigError(f"there is no head {head}", hint=f"heads are 0 to {self.config.num_heads - 1}")
+        return pattern_HTS[head]  # type: ignore[no-any-return]
+
+    def lens(self, top: int = 5, positions: Sequence[int] | None = None) -> Lens:
+        """What each layer would predict if it were the last; see `lens.logit_lens`."""
+        from nextword.inspection.lens import logit_lens
+
+        return logit_lens(self, top, positions)
+
+    def attribution(
+        self, target: int | str | None = None, position: int = -1, against: int | str | None = None
+    ) -> LogitAttribution:
+        """What each head and each feed-forward layer added to a logit; see `attribution.logit_attribution`."""
+        from nextword.inspection.attribution import logit_attribution
+
+        return logit_attribution(self, target, position, against)
+
+    def top(self, position: int = -1, k: int = 10) -> list[Candidate]:
+        """The most probable tokens after `position`, best first."""
+        position = absolute_position(self, position)
+        return best_candidates(self["logits"][position], k, [] if self.tokenizer is None else self.tokenizer.vocabulary)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory held; values that share theirs count once."""
+        storages = {value.untyped_storage().data_ptr(): value.untyped_storage() for value in self._values.values()}
+        return sum(storage.nbytes() for storage in storages.values())
+
+    # -- on disk ---------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Writes a directory with the values (safetensors) and what they are (JSON).
+
+        Raises:
+            ModelFileError: It cannot be written, or `path` holds something that is no trace.
+        """
+        from nextword.inspection.trace_files import write_trace
+
+        return write_trace(Path(path), self, self._values)
+
+    @classmethod
+    def load(cls, path: str | Path, model: GPTModel | None = None, tokenizer: Tokenizer | None = None) -> Trace:
+        """Reads what `save` wrote.
+
+        Args:
+            path: The directory.
+            model: The model that ran; lens, attribution and what each head added need its weights.
+            tokenizer: Its tokenizer; the tokens' texts need it.
+
+        Raises:
+            ModelFileError: It is missing or damaged, or was made with another model.
+        """
+        from nextword.inspection.trace_files import read_trace
+
+        return read_trace(Path(path), model, tokenizer)
+
+    # -- how it looks ----------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        lines = [f"  {name:<34} {shape}" for name, shape in self._summary()]
+        return "\n".join([f"<Trace of {self.text!r}: {self._facts()}>", *lines])
+
+    def _repr_html_(self) -> str:
+        texts = self.token_ids if self.tokenizer is None else [piece.label for piece in self.tokens]
+        rows = [["token", *map(str, texts)], ["id", *map(str, self.token_ids)]]
+        tokens = html.table(["position", *map(str, range(len(texts)))], rows)
+        return tokens + html.table(["value", "shape"], self._summary(), f"Trace: {self._facts()}")
+
+    def _summary(self) -> list[tuple[str, str]]:
+        """Names and shapes; the blocks, which are alike, once."""
+        axes = {"hook_attn_scores": "[H, T, S]", "hook_pattern": "[H, T, S]"}
+        rows: dict[str, str] = {}
+        for name in map(str, self):
+            layer, kind = layer_of(name), name.rsplit(".", 1)[-1]
+            short = name if layer is None else name.replace(f"blocks.{layer}.", "blocks.*.", 1)
+            shape = " x ".join(map(str, self._shapes[name]))
+            rows[short] = f"{shape} {axes.get(kind, '')}".strip() + (" (when asked for)" if is_lazy(name) else "")
+        return list(rows.items())
+
+    def _facts(self) -> str:
+        edited = f", {len(self.edits)} edits" if self.edits else ""
+        return (
+            f"{len(self.token_ids)} tokens, {self.config.num_layers} layers, {len(self)} values, "
+            f"{self.nbytes / 1e6:.1f} MB{edited}"
+        )
+
+
+def absolute_position(trace: Trace, position: int) -> int:
+    """A position counted from the text's start.
+
+    Raises:
+        ConfigError: The text has no such position.
+    """
+    count = len(trace.token_ids)
+    if not -count <= position < count:
+        raise ConfigError(f"there is no position {position}", hint=f"positions are 0 to {count - 1}")
+    return position % count

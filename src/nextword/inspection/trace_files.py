@@ -1,0 +1,105 @@
+"""Traces on disk: a directory with the values as safetensors and what they are as JSON. Nothing in it is executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nextword.config import GPTConfig
+from nextword.errors import ConfigError, ModelFileError
+from nextword.files.atomic import replace_directory
+from nextword.files.safetensors import read_safetensors, write_safetensors
+from nextword.files.tensors import RawTensor
+from nextword.inspection.edits import Edit
+from nextword.inspection.names import hook_shapes
+from nextword.inspection.trace import Trace
+from nextword.json_file import read_json
+from nextword.model import GPTModel
+from nextword.model.backend import DTYPES
+from nextword.tokens import Tokenizer
+
+FORMAT_VERSION = 1
+VALUES, ABOUT = "values.safetensors", "trace.json"
+
+
+def write_trace(path: Path, trace: Trace, values: Mapping[str, Tensor]) -> Path:
+    """Writes a trace beside `path` and puts it in place when it is whole.
+
+    Raises:
+        ModelFileError: It cannot be written, or `path` holds something that is no trace (it is left alone).
+    """
+    if path.exists() and not (path.is_dir() and {file.name for file in path.iterdir()} <= {VALUES, ABOUT}):
+        raise ModelFileError(f"{path} is there already and is no trace", hint="choose another place")
+    about = {
+        "format_version": FORMAT_VERSION,
+        "text": trace.text,
+        "token_ids": list(trace.token_ids),
+        "config": trace.config.to_dict(),
+        "edits": [edit.to_json() for edit in trace.edits],
+    }
+    with replace_directory(path) as fresh:
+        write_safetensors(fresh / VALUES, {name: _stored(name, value) for name, value in values.items()}, {})
+        (fresh / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def read_trace(path: Path, model: GPTModel | None, tokenizer: Tokenizer | None) -> Trace:
+    """The trace that `write_trace` wrote.
+
+    Raises:
+        ModelFileError: It is missing or damaged, or was made with another model.
+    """
+    about = read_json(path / ABOUT)
+    if about.get("format_version") != FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path / ABOUT}: format_version is {about.get('format_version')!r}, this version reads {FORMAT_VERSION}"
+        )
+    try:
+        config = GPTConfig.from_dict(about["config"])
+        edits = [Edit.from_json(edit) for edit in about["edits"]]
+        for edit in edits:
+            edit.check(config)
+        text, ids = about["text"], about["token_ids"]
+    except (KeyError, TypeError, ConfigError) as error:
+        raise ModelFileError(f"{path / ABOUT} is damaged: {error}") from None
+    known = isinstance(ids, list) and all(type(token) is int and 0 <= token < config.vocab_size for token in ids)
+    if not known or not 1 <= len(ids) <= config.context_length or not isinstance(text, str):
+        raise ModelFileError(f"{path / ABOUT} is damaged: text or token_ids are not what the config allows")
+    values = _read_values(path / VALUES, hook_shapes(config, len(ids)))
+    if model is not None:
+        _check_model(path, model, config, ids, values, edits)
+    return Trace(text, ids, config, values, edits=edits, model=model, tokenizer=tokenizer)
+
+
+def _read_values(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    values = {}
+    for name, raw in read_safetensors(path).items():
+        if raw.shape != shapes.get(name) or raw.dtype not in ("F32", "F64"):
+            expected = shapes.get(name, "no such value")
+            raise ModelFileError(f"{path}: {name} is {raw.dtype} {raw.shape}, expected F32 or F64 {expected}")
+        values[name] = torch.frombuffer(bytearray(raw.data), dtype=DTYPES[raw.dtype]).reshape(raw.shape)
+    return values
+
+
+def _check_model(
+    path: Path, model: GPTModel, config: GPTConfig, ids: list[int], values: Mapping[str, Tensor], edits: list[Edit]
+) -> None:
+    """Another model would make a lens or attribution that is nobody's: the architecture and the embeddings tell."""
+    embed = values.get("hook_embed")
+    same = model.config == config
+    if same and embed is not None and not any(edit.name == "hook_embed" for edit in edits):
+        weight = model.token_embedding.weight.detach()[ids].to("cpu", embed.dtype)
+        same = torch.allclose(weight, embed, rtol=1e-2, atol=1e-6)  # the model may be loaded in another precision
+    if not same:
+        raise ModelFileError(f"{path} was made with another model", hint="load the model that made it")
+
+
+def _stored(name: str, value: Tensor) -> RawTensor:
+    kind = next(key for key, dtype in DTYPES.items() if dtype == value.dtype)
+    data: Any = value.contiguous().numpy().tobytes()
+    return RawTensor(name, kind, tuple(value.shape), memoryview(data))
