@@ -16,6 +16,7 @@ OPTIONS = {
     "predict": "--model --top --words --steps --temperature --top-k --top-p --min-p --overflow --device --json",
     "generate": "--model --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop "
     "--logprobs --overflow --device --json",
+    "look": "--model --top --position --layer --head --ablate --patch-from --patch-at --patch-positions --device --json",
     "chat": "--system --message --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed "
     "--device --json",
     "train": "--out --minutes --steps --preset --validation --encoding --vocab-size --context-length --batch-size "

@@ -14,6 +14,7 @@ STARTED = time.monotonic()
 COMMANDS = {
     "predict": "Show the most probable next tokens or words of a text.",
     "generate": "Write on from a text.",
+    "look": "Show the whole path from tokens to the next word.",
     "chat": "Talk with a model.",
     "train": "Train a model on your own text.",
     "info": "Show what a model is made of.",

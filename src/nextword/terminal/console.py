@@ -14,6 +14,9 @@ BAR_WIDTH = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 # Neighbouring tokens alternate between two colours that colour-blind readers tell apart.
 _TOKEN_STYLES = ("cyan", "yellow")
+# Below zero blue, above it orange, which every kind of colour-blind reader tells apart; without colour, signs.
+_BLUE, _MIDDLE, _ORANGE = (33, 102, 172), (240, 240, 240), (230, 97, 1)
+_SIGNS = "=-.+#"
 
 
 class _Console(Console):
@@ -48,3 +51,50 @@ def token_line(pieces: list[Piece]) -> Text:
         if piece.parts > 1:
             line.append(f"×{piece.parts}", style="dim")
     return line
+
+
+def token_label(piece: Piece, width: int) -> Text:
+    """A token, cut to a width, with its number in a syllable of several tokens: `대 1/3`."""
+    number = f" {piece.part}/{piece.parts}" if piece.parts > 1 else ""
+    text = shorten(Text(visible(piece.text)), max(1, width - len(number)))
+    return text.append(number, style="dim")
+
+
+def shorten(text: Text, width: int) -> Text:
+    """The text in at most `width` cells, with `…` where something is left out."""
+    short = text.copy()
+    short.truncate(width, overflow="ellipsis")
+    return short
+
+
+def size_text(size: float) -> str:
+    """The length of a vector in at most six cells."""
+    return f"{size:.2f}" if size < 1000 else f"{size:,.0f}" if size < 100_000 else f"{size:.0e}"
+
+
+def heat(values: list[float], scale: float, coloured: bool) -> Text:
+    """One cell a value, from `-scale` to `scale`: blue to orange, or without colour `=` `-` `.` `+` `#`."""
+    strip = Text()
+    for value in values:
+        share = max(-1.0, min(1.0, value / scale))
+        strip.append(" " if coloured else _SIGNS[2 + _step(share)], style=f"on {_colour(share)}" if coloured else "")
+    return strip
+
+
+def heat_legend(scale: float, coloured: bool) -> Text:
+    """What the cells of `heat` mean."""
+    shares = [-1.0, -0.5, 0.0, 0.5, 1.0]
+    legend = Text(f"{-scale:.2g} ", style="dim").append_text(heat([share * scale for share in shares], scale, coloured))
+    return legend.append(f" {scale:.2g}", style="dim")
+
+
+def _step(share: float) -> int:
+    """-2 to 2: strong from a half on, nothing below a tenth."""
+    size = 2 if abs(share) >= 0.5 else 1 if abs(share) >= 0.1 else 0
+    return size if share > 0 else -size
+
+
+def _colour(share: float) -> str:
+    end = _ORANGE if share > 0 else _BLUE
+    mixed = (round(middle + (far - middle) * abs(share)) for middle, far in zip(_MIDDLE, end, strict=True))
+    return f"rgb({','.join(map(str, mixed))})"

@@ -1,0 +1,160 @@
+"""`nextword look`: the whole path from the tokens of a text to the next word, and what changes it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from cyclopts import Parameter
+
+from nextword.cli.options import Device, Json, Model, Overflow, Text, print_json, read_text
+from nextword.errors import ConfigError, TextError
+from nextword.language_model import LanguageModel, load
+
+if TYPE_CHECKING:
+    from nextword.inspection.edits import Edit
+    from nextword.inspection.trace import Trace
+
+_SHOWN = (
+    "embed",
+    "resid_pre",
+    "resid_post",
+    "rot_q",
+    "rot_k",
+    "z",
+    "attn_out",
+    "mlp_out",
+    "ln_final.hook_scale",
+    "ln_final.hook_normalized",
+    "logits",
+)
+"""What is traced: all that is shown, and no more."""
+_ABLATE = Parameter(negative="", help="Switch off head H of layer L (`L.H`), its MLP (`L.mlp`), or all of it (`L`).")
+
+
+def look(
+    text: Text,
+    *,
+    model: Model = None,
+    top: Annotated[int, Parameter(name=["--top", "-n"])] = 10,
+    position: int = -1,
+    layer: int | None = None,
+    head: int | None = None,
+    ablate: Annotated[tuple[str, ...], _ABLATE] = (),
+    patch_from: str | None = None,
+    patch_at: int | None = None,
+    patch_positions: str | None = None,
+    overflow: Overflow = "slide",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Show the whole path from the tokens of a text to the next word, and what a change to it does.
+
+    Args:
+        text: The text to continue.
+        model: A model directory, a .gguf file, a pulled name or a hub id.
+        top: How many candidates at the end.
+        position: The token to predict from, counted from 0; -1 is the last.
+        layer: Open this layer: every head, what it looks at and what it adds.
+        head: With --layer, this head's attention as a grid.
+        ablate: What to switch off; may be given several times.
+        patch_from: Another text with as many tokens, to take values from.
+        patch_at: With --patch-from, the layer before which the other text's residual stream is put in.
+        patch_positions: With --patch-from, where: all, or numbers with commas; the position looked at if left out.
+        overflow: What to do with a text longer than the context.
+        device: Where to run.
+        as_json: Print JSON.
+    """
+    if top < 1:
+        raise ConfigError(f"top is {top}, it must be at least 1")
+    if head is not None and layer is None:
+        raise ConfigError("--head shows a head of one layer", hint="add --layer")
+    if (patch_from is None) != (patch_at is None) or (patch_positions is not None and patch_from is None):
+        raise ConfigError("--patch-from takes the values of a text, --patch-at says where", hint="give both")
+    prompt = read_text(text)
+    lm = load(model, device=device)
+    before = _trace(lm, prompt, overflow)
+    dropped = len(lm.tokenizer.encode_start(prompt)) - len(before.token_ids)
+    place = position if position >= 0 else len(before.token_ids) + position
+    changes = [change for spelling in ablate for change in _ablation(spelling, lm)]
+    if patch_from is not None and patch_at is not None:
+        changes.append(_patch(lm, before, patch_from, patch_at, _positions(patch_positions, place, before)))
+    trace = _trace(lm.edit(*[edit for _, edit in changes]), prompt, overflow) if changes else before
+    labels = list(dict.fromkeys(label for label, _ in changes))
+
+    from nextword.terminal.console import make_console
+    from nextword.terminal.path_values import comparison, read_path
+    from nextword.terminal.path_view import TOKEN_ROWS, show_change, show_path, strip_cells
+
+    change = comparison(before, trace, place, top) if changes else None
+    if as_json:
+        values = read_path(trace, position, top, layer=layer, head=head).to_json()
+        values["dropped_tokens"] = dropped
+        print_json(values if change is None else {**values, "edits": labels, **change.to_json()})
+        return
+    console = make_console()
+    cells = strip_cells(console.width, lm.config)
+    path = read_path(trace, position, top, layer=layer, head=head, cells=cells, rows=TOKEN_ROWS)
+    show_path(console, path, dropped=dropped, edits=labels, candidates=change is None)
+    if change is not None:
+        console.print()
+        show_change(console, change)
+
+
+def _trace(lm: LanguageModel, text: str, overflow: str) -> Trace:
+    positions = ("pos_embed",) if lm.config.position == "learned" else ()
+    return lm.trace(text, names=(*_SHOWN, *positions), overflow=cast(Any, overflow))
+
+
+def _ablation(spelling: str, lm: LanguageModel) -> list[tuple[str, Edit]]:
+    """The edits of one `--ablate`, each with what is said about it."""
+    from nextword.inspection.edits import ablate_head, ablate_layer, ablate_mlp
+
+    match = re.fullmatch(r"(\d+)(?:\.(\d+|mlp))?", spelling)
+    if match is None:
+        raise ConfigError(
+            f"--ablate {spelling} is neither a head nor a layer", hint="3.1 is head 1 of layer 3; 3.mlp; 3"
+        )
+    layer, part = int(match[1]), match[2]
+    if layer >= lm.config.num_layers:
+        raise ConfigError(f"there is no layer {layer}", hint=f"layers are 0 to {lm.config.num_layers - 1}")
+    if part is None:
+        return [(f"layer {layer} is off", edit) for edit in ablate_layer(layer)]
+    if part == "mlp":
+        return [(f"the MLP of layer {layer} is off", ablate_mlp(layer))]
+    if int(part) >= lm.config.num_heads:
+        raise ConfigError(f"there is no head {part} in layer {layer}", hint=f"heads are 0 to {lm.config.num_heads - 1}")
+    return [(f"head {part} of layer {layer} is off", ablate_head(layer, int(part)))]
+
+
+def _positions(spelling: str | None, place: int, trace: Trace) -> list[int]:
+    """Where to patch."""
+    count = len(trace.token_ids)
+    if spelling is None:
+        return [place]
+    if spelling == "all":
+        return list(range(count))
+    if re.fullmatch(r"\d+(,\d+)*", spelling) is None:
+        raise ConfigError(f"--patch-positions {spelling} are no positions", hint="all, or numbers: 0,3")
+    positions = [int(number) for number in spelling.split(",")]
+    if max(positions) >= count:
+        raise ConfigError(f"there is no position {max(positions)}", hint=f"positions are 0 to {count - 1}")
+    return positions
+
+
+def _patch(lm: LanguageModel, trace: Trace, text: str, layer: int, positions: list[int]) -> tuple[str, Edit]:
+    from nextword.inspection.edits import patch
+
+    if not 0 <= layer < lm.config.num_layers:
+        raise ConfigError(f"there is no layer {layer}", hint=f"layers are 0 to {lm.config.num_layers - 1}")
+    other = _trace(lm, read_text(text), "stop")
+    ours, theirs = len(trace.token_ids), len(other.token_ids)
+    if ours != theirs:
+        raise TextError(
+            f"the text has {ours} tokens, the one to patch from {theirs}: they must be as many",
+            hint="nextword tokenize shows a text's tokens",
+        )
+    all_of_them = len(positions) == ours > 1
+    where = "every position" if all_of_them else f"position {', '.join(map(str, positions))}"
+    label = f'layer {layer} reads "{other.text}" at {where}'
+    return label, patch(("resid_pre", layer), other, positions)
