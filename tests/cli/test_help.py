@@ -16,7 +16,8 @@ OPTIONS = {
     "predict": "--model --top --words --steps --temperature --top-k --top-p --min-p --overflow --device --json",
     "generate": "--model --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop "
     "--logprobs --overflow --device --json",
-    "look": "--model --top --position --layer --head --ablate --patch-from --patch-at --patch-positions --device --json",
+    "look": "--model --top --position --layer --head --ablate --patch-from --patch-at --patch-positions --overflow "
+    "--device --json",
     "chat": "--system --message --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed "
     "--device --json",
     "train": "--out --minutes --steps --preset --validation --encoding --vocab-size --context-length --batch-size "
@@ -27,7 +28,8 @@ OPTIONS = {
     "pull": "--from --revision --json",
     "convert": "--dtype --json",
     "export": "--out --format --dtype --json",
-    "figure": "--out --model --device",
+    "figure": "--out --kind --model --layer --head --colour --target --top --temperature --top-k --top-p --min-p "
+    "--device",
 }
 
 

@@ -19,8 +19,7 @@ from matplotlib.figure import Figure
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ContextOverflowError, TextError
-from nextword.inspection import fonts
-from nextword.inspection.figures import DPI, embedding_figure, save_figure
+from nextword.inspection.figures import DPI, embedding_figure, fonts, save_figure
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
 from nextword.tokens.visible import visible
@@ -402,7 +401,7 @@ def test_another_process_writes_the_same_svg_and_pdf(tmp_path):
         "figure = embedding_figure(GPTModel(3, 8, 2, 1, 0.0, 9), Tokenizer.characters('ab '), 'a b')\n"
         "for path in sys.argv[1:]: save_figure(figure, path)\n"
     )
-    source = str(Path(fonts.__file__).parents[2])
+    source = str(Path(fonts.__file__).parents[3])
     for seed in ("1", "2"):
         files = [str(tmp_path / f"{seed}.{suffix}") for suffix in ("svg", "pdf")]
         environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": seed}

@@ -1,34 +1,124 @@
-"""`nextword figure`: the lesson's picture of a text on its way into the model."""
+"""`nextword figure`: pictures of a text on its way through the model."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from nextword.cli.options import Device, Model, Text, read_text
-from nextword.language_model import load
+from nextword.errors import ConfigError
+from nextword.generation import Sampling
+from nextword.language_model import LanguageModel, load
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KINDS = ("embedding", "attention", "lens", "norms", "next", "attribution", "logits", "ablation")
 
 
 def figure(
     text: Text,
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("figure.png"),
+    kind: str = "embedding",
     model: Model = None,
+    layer: int | None = None,
+    head: int | None = None,
+    colour: str | None = None,
+    target: str | None = None,
+    top: int = 12,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
     device: Device = "auto",
 ) -> None:
-    """Draw token embedding, position and their sum as three aligned heatmaps.
+    """Draw a text on its way through the model.
 
     Args:
         text: The text.
         out: The file to write: .png, .svg or .pdf.
+        kind: embedding (token embedding, position and their sum), attention (dots as large as the weights), lens
+            (what each layer would say), norms (of the residual stream), next (next tokens through every stage of
+            sampling), attribution (which tokens speak for the next one), logits (which heads and MLPs made its logit)
+            or ablation (what switching off each head does to it).
         model: A model directory, a .gguf file, a pulled name or a hub id.
+        layer: For attention: which block; the last if left out.
+        head: For attention: which head; all if left out.
+        colour: For lens: probability (if left out), rank, kl or entropy.
+        target: For attribution and logits: the next token; the most probable one if left out.
+        top: For next: how many tokens.
+        temperature: For next: the distribution that is drawn from at this temperature.
+        top_k: For next: only the k most probable tokens.
+        top_p: For next: only the most probable tokens up to this probability.
+        min_p: For next: only tokens at least this share as probable as the best.
         device: Where to run.
     """
-    from nextword.inspection.figures import embedding_figure, save_figure
+    from nextword.inspection.figures import save_figure
 
+    if kind not in KINDS:
+        raise ConfigError(f"there is no figure {kind!r}", hint=f"kinds: {', '.join(KINDS)}")
+    if top < 1:
+        raise ConfigError(f"top is {top}, it must be at least 1")
+    given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    sampled = {name: value for name, value in given.items() if value is not None}
+    owned = (("next", sampled), ("attention", {"layer": layer, "head": head}), ("lens", {"colour": colour}))
+    for owner, flags in owned:
+        if kind != owner and (odd := next((name for name, value in flags.items() if value is not None), None)):
+            raise ConfigError(f"--{odd.replace('_', '-')} is for --kind {owner}, not for {kind}")
+    if target is not None and kind not in ("attribution", "logits"):
+        raise ConfigError(f"--target is for --kind attribution or logits, not for {kind}")
+    sampling = Sampling(**sampled) if sampled else None  # type: ignore[arg-type]
+    prompt = read_text(text)
     lm = load(model, device=device)
-    save_figure(embedding_figure(lm.model, lm.tokenizer, read_text(text)), out)
+    if kind == "next":
+        from nextword.inspection.figures import next_token_figure
+
+        drawn = next_token_figure(lm.predict(prompt, top), sampling, top=top)
+    elif kind == "attention":
+        from nextword.inspection.figures import attention_figure
+
+        drawn = attention_figure(lm.trace(prompt), lm.config.num_layers - 1 if layer is None else layer, head)
+    else:
+        drawn = _draw(lm, prompt, kind, colour or "probability", target)
+    save_figure(drawn, out)
     sys.stdout.write(f"{out}\n")
+
+
+def _draw(lm: LanguageModel, prompt: str, kind: str, colour: str, target: str | None) -> Figure:
+    from nextword.inspection import figures
+
+    match kind:
+        case "embedding":
+            return figures.embedding_figure(lm.model, lm.tokenizer, prompt)
+        case "lens":
+            return figures.lens_figure(lm.trace(prompt), colour)  # type: ignore[arg-type]
+        case "norms":
+            return figures.residual_norms_figure(lm.trace(prompt))
+        case "attribution":
+            return figures.attribution_figure(lm.attribute(prompt, target))
+        case "logits":
+            return figures.logit_attribution_figure(lm.trace(prompt).attribution(target))
+        case _:
+            return _ablation(lm, prompt)
+
+
+def _ablation(lm: LanguageModel, prompt: str) -> Figure:
+    from nextword.inspection.figures import ablation_figure
+    from nextword.inspection.heads import ablation_map
+    from nextword.terminal.console import make_console
+    from nextword.tokens.visible import visible
+
+    first = lm.predict(prompt, 1)[0]
+    layers = lm.config.num_layers
+    with make_console(stderr=True).status("") as status:
+        effects = ablation_map(
+            lm.model,
+            lm.trace(prompt, names="logits").token_ids,
+            watch=lambda layer: status.update(f"layer {layer + 1} of {layers}"),
+        )
+    said = f"Each head off: what becomes of {visible(first.text)} ({first.probability:.1%})"
+    return ablation_figure(effects, title=said)

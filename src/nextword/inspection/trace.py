@@ -148,9 +148,7 @@ class Trace(Mapping[Key, Array]):
             ConfigError: The trace was loaded from a file without it.
         """
         if self._model is None:
-            raise ConfigError(
-                "this trace was loaded without its model", hint="Trace.load(path, lm.model, lm.tokenizer)"
-            )
+            raise ConfigError("this trace was loaded without its model", hint=_LOADING)
         return self._model
 
     @property
@@ -161,9 +159,7 @@ class Trace(Mapping[Key, Array]):
             ConfigError: The trace was loaded from a file without a tokenizer.
         """
         if self.tokenizer is None:
-            raise ConfigError(
-                "this trace was loaded without a tokenizer", hint="Trace.load(path, lm.model, lm.tokenizer)"
-            )
+            raise ConfigError("this trace was loaded without a tokenizer", hint=_LOADING)
         return self.tokenizer.pieces(self.token_ids)
 
     def residual(self, layer: int) -> Array:

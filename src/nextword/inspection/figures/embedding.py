@@ -6,14 +6,8 @@ Every value is the model's own, captured through the tap during its forward pass
 from __future__ import annotations
 
 import contextlib
-import io
-import secrets
-import textwrap
-import threading
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,27 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nextword.errors import ConfigError, ContextOverflowError, TextError, missing_extra
-from nextword.inspection.fonts import FontChoice, choose_fonts
+from nextword.errors import ContextOverflowError, TextError
+from nextword.inspection.figures.canvas import DPI, broken, finish, fonts_for, new_figure, thinning_step, token_label
 from nextword.model import GPTModel
-from nextword.tokens import Piece, Tokenizer
-from nextword.tokens.visible import visible, write_code_points
+from nextword.tokens import Tokenizer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EMBED, POSITION, COMBINED = "hook_embed", "hook_pos_embed", "blocks.0.hook_resid_pre"
 
-DPI = 180  # a panel is then wider than 768 pixels
 WIDTH = 18.0  # inches, the lesson's
 LEAST_HEIGHT, MOST_HEIGHT = 5.0, 24.0  # inches; the lesson's, and about four screens
 ROW_HEIGHT, FRAME_HEIGHT = 0.2, 1.2  # inches: a label with its gap; titles and axis
-LONGEST_LABEL = 20  # Latin letters; a Korean syllable is as wide as two
-LONGEST_TITLE_LINE = 90  # characters
-
-# What each kind of file is told so that the same figure gives the same bytes: no dates.
-_METADATA: dict[str, dict[str, Any]] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-_SAVING = threading.Lock()  # matplotlib reads its settings for SVG from one global table
 
 
 def embedding_figure(model: GPTModel, tokenizer: Tokenizer, text: str, *, title: str | None = None) -> Figure:
@@ -65,22 +51,15 @@ def embedding_figure(model: GPTModel, tokenizer: Tokenizer, text: str, *, title:
         ContextOverflowError: It has more tokens than the model can look at.
         ConfigError: matplotlib or seaborn is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-        from seaborn import heatmap
-    except ImportError as error:
-        package = "seaborn" if (error.name or "").startswith("seaborn") else "matplotlib"
-        raise missing_extra(package, "figures", "drawing figures") from None
-
-    title = " ".join((title or "").split())
     token_ids = tokenizer.encode(text)
     panels = _panels(model, token_ids)
     pieces = tokenizer.pieces(token_ids)
-    fonts = choose_fonts(title + "".join(visible(piece.text) for piece in pieces) + "…")
+    fonts = fonts_for([title or "", *(piece.text for piece in pieces)])
     height = min(max(LEAST_HEIGHT, len(pieces) * ROW_HEIGHT + FRAME_HEIGHT), MOST_HEIGHT)
 
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.08))
+    figure = new_figure(WIDTH, height)
+    from seaborn import heatmap
+
     widths = [width for panel in panels for width in ([1, 0.02] if panel.bar else [1])]
     cells = iter(figure.add_gridspec(1, len(widths), width_ratios=widths))
     for panel in panels:
@@ -89,7 +68,7 @@ def embedding_figure(model: GPTModel, tokenizer: Tokenizer, text: str, *, title:
         heatmap(
             panel.values, ax=axes, cbar=False, xticklabels=False, yticklabels=False, rasterized=True, **panel.colours
         )
-        step = _step(panel.values.shape[1], 9)
+        step = thinning_step(panel.values.shape[1], 9)
         columns = range(0, panel.values.shape[1], step)
         axes.set_title(panel.title)
         axes.set_xticks([column + 0.5 for column in columns], [str(column) for column in columns])
@@ -97,41 +76,8 @@ def embedding_figure(model: GPTModel, tokenizer: Tokenizer, text: str, *, title:
         if panel.bar:
             ends: dict[str, Any] = {"extend": "both", "extendfrac": 0.03} if panel.clipped else {}
             figure.colorbar(axes.collections[0], cax=figure.add_subplot(next(cells)), label=panel.bar, **ends)
-    _label_rows(figure, [_label(piece, fonts) for piece in pieces])
-    _annotate(figure, panels, title, fonts)
-    _set_fonts(figure, fonts)
-    return figure
-
-
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a figure as PNG, SVG or PDF, by the suffix; the file is whole or not there.
-
-    The same figure gives the same bytes each time.
-
-    Raises:
-        ConfigError: Another suffix, or the file cannot be written.
-    """
-    import matplotlib
-
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in _METADATA:
-        raise ConfigError(f"cannot draw {path}: unknown suffix {suffix!r}", hint=f"supported: {', '.join(_METADATA)}")
-    if not path.parent.is_dir():
-        raise ConfigError(f"cannot write {path}: there is no directory {path.parent}")
-    drawn = io.BytesIO()
-    # Letters as paths: an SVG must look the same where the Korean font is not installed.
-    with _SAVING, matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "nextword"}):
-        figure.savefig(drawn, format=suffix[1:], dpi=DPI, metadata=_METADATA[suffix])
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        beside.write_bytes(drawn.getvalue())
-        beside.replace(path)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink()
+    _label_rows(figure, [token_label(piece, fonts) for piece in pieces])
+    return finish(figure, fonts, title or "", _notes(figure, panels))
 
 
 @dataclass(frozen=True)
@@ -235,28 +181,6 @@ def _colour_limit(values: Mapping[str, NDArray[Any]]) -> tuple[float, bool]:
     return largest or 1.0, False
 
 
-def _label(piece: Piece, fonts: FontChoice) -> str:
-    """The piece as it can be drawn: blanks visible, cut where it is too long, the number of a fragment behind it."""
-    text = piece.text[:LONGEST_LABEL]
-    while _width(visible(text, fonts.missing)) > LONGEST_LABEL:
-        text = text[:-1]
-    cut = "…" if len(text) < len(piece.text) else ""
-    number = f" {piece.part}/{piece.parts}" if piece.parts > 1 else ""
-    return visible(text, fonts.missing) + cut + number
-
-
-def _width(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
-
-
-def _step(count: int, most: int) -> int:
-    """The smallest power of two that leaves at most `most` of `count` numbers."""
-    step = 1
-    while -(-count // step) > most:
-        step *= 2
-    return step
-
-
 def _thinning(figure: Figure, count: int) -> int:
     """Every how many-th row has room for a label."""
     return -(-count // int((figure.get_figheight() - FRAME_HEIGHT) / ROW_HEIGHT + 0.5))
@@ -272,28 +196,12 @@ def _label_rows(figure: Figure, labels: Sequence[str]) -> None:
         axes.set_yticks(places, names, rotation=0, va="center", fontsize=9, parse_math=False)  # "$" is a token
 
 
-def _annotate(figure: Figure, panels: Sequence[_Panel], title: str, fonts: FontChoice) -> None:
-    """The title above; below, whatever the figure does not show."""
-    if title:
-        lines = textwrap.wrap(write_code_points(title, fonts.missing), LONGEST_TITLE_LINE)
-        figure.suptitle("\n".join(lines), parse_math=False)
+def _notes(figure: Figure, panels: Sequence[_Panel]) -> list[str]:
+    """Whatever the figure does not show."""
+    notes = []
     count, width = panels[0].values.shape
-    notes = [fonts.note] if fonts.note else []
     if (step := _thinning(figure, count)) > 1:
         notes.append(f"one label in {step} is written")
     if width > WIDTH * DPI / 4 or count > (figure.get_figheight() - FRAME_HEIGHT) * DPI:
         notes.append(f"{count} x {width} values are more than the picture has points for: some are not seen")
-    if broken := sum(int((~np.isfinite(panel.values)).sum()) for panel in panels):
-        notes.append(f"{broken} values are infinite or no numbers (left white)")
-    if notes:
-        figure.supxlabel("\n".join(notes), fontsize=10, color="0.3", parse_math=False)
-
-
-def _set_fonts(figure: Figure, fonts: FontChoice) -> None:
-    """The chosen fonts for every text, whatever the user's own settings are."""
-    from matplotlib.text import Text
-
-    for axes in figure.axes:
-        axes.tick_params(labelfontfamily=list(fonts.families))
-    for text in figure.findobj(Text):
-        text.set(fontfamily=list(fonts.families), usetex=False)
+    return [*notes, broken(np.concatenate([panel.values for panel in panels], axis=1))]
