@@ -27,8 +27,8 @@ def _in_a_folder_with_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_there_are_commands_and_programs() -> None:
-    assert len(COMMANDS) == 14
-    assert len(PROGRAMS) == 2
+    assert len(COMMANDS) == 17
+    assert len(PROGRAMS) == 3
 
 
 def test_every_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,7 +39,7 @@ def test_every_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["tour", "lesson"])
+@pytest.mark.parametrize("program", PROGRAMS, ids=["tour", "inside", "lesson"])
 def test_every_program_runs(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(program.replace("minutes=2", "minutes=0.1"), {})  # noqa: S102  our own README
     assert capsys.readouterr().out
