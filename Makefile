@@ -29,6 +29,7 @@ run: $(RUN_STAMP) ## install the least that runs, then predict the next word of 
 	@printf '%s\n' "" "Try next:" \
 	  "  $(BIN)/nextword generate \"To be, or not to\"                    go on writing" \
 	  "  $(BIN)/nextword tokenize \"안녕하세요\"                          see the pieces the model reads" \
+	  "  $(BIN)/nextword look \"To be, or not to\"                        every stage from the tokens to the next word" \
 	  "  $(BIN)/nextword info                                           what the default model is made of" \
 	  "  $(BIN)/nextword train my.txt --out my-model --minutes 2        a model of your own text" \
 	  "  $(BIN)/nextword pull smollm2 && $(BIN)/nextword chat smollm2   talk with a published model (98 MB)" \

@@ -61,7 +61,7 @@ def attention_figure(trace: Trace, layer: int, head: int | None = None, *, title
         axes = figure.add_subplot(rows, columns, place + 1)
         dots = _dots(axes, pattern_TT)
         axes.set_title(f"layer {layer}, head {number}", fontsize=11)
-        most = max(1, int(size / 0.14))
+        most = max(1, int(size / 0.17))
         if place % columns == 0:
             notes.add(label_axis(axes, labels, "y", most))
         else:

@@ -113,7 +113,8 @@ def label_axis(axes: Axes, labels: Sequence[str], side: str, most: int = 60, rot
     places = range(0, len(labels), step)
     names = [labels[place] for place in places]
     if side == "x":
-        slanted = {"rotation": rotation, "rotation_mode": "anchor", "ha": "right"} if rotation else {}
+        anchored = {"rotation": rotation, "rotation_mode": "anchor", "ha": "right"}
+        slanted: dict[str, Any] = anchored if rotation else {}
         axes.set_xticks(places, names, fontsize=9, parse_math=False, **slanted)  # "$" is a token
     else:
         axes.set_yticks(places, names, va="center", fontsize=9, parse_math=False)
