@@ -61,6 +61,7 @@ def test_each_flag_changes_the_picture(call: Call, tmp_path: Path, flags: tuple[
         (["--kind", "attention", "--layer", "0", "--head", "9"], "there is no head 9", "heads are 0 to 3"),
         (["--kind", "lens", "--head", "1"], "--head is for --kind attention, not for lens", ""),
         (["--kind", "norms", "--top-k", "3"], "--top-k is for --kind next, not for norms", ""),
+        (["--kind", "norms", "--top", "3"], "--top is for --kind next, not for norms", ""),
         (["--kind", "norms", "--colour", "kl"], "--colour is for --kind lens, not for norms", ""),
         (["--kind", "next", "--target", "a"], "--target is for --kind attribution or logits, not for next", ""),
         (["--kind", "next", "--temperature", "-1"], "temperature is -1.0", ""),

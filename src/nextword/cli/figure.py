@@ -29,7 +29,7 @@ def figure(
     head: int | None = None,
     colour: str | None = None,
     target: str | None = None,
-    top: int = 12,
+    top: int | None = None,
     temperature: float | None = None,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -50,7 +50,7 @@ def figure(
         head: For attention: which head; all if left out.
         colour: For lens: probability (if left out), rank, kl or entropy.
         target: For attribution and logits: the next token; the most probable one if left out.
-        top: For next: how many tokens.
+        top: For next: how many tokens; 12 if left out.
         temperature: For next: the distribution that is drawn from at this temperature.
         top_k: For next: only the k most probable tokens.
         top_p: For next: only the most probable tokens up to this probability.
@@ -61,12 +61,16 @@ def figure(
 
     if kind not in KINDS:
         raise ConfigError(f"there is no figure {kind!r}", hint=f"kinds: {', '.join(KINDS)}")
-    if top < 1:
+    if top is not None and top < 1:
         raise ConfigError(f"top is {top}, it must be at least 1")
     given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     sampled = {name: value for name, value in given.items() if value is not None}
-    owned = (("next", sampled), ("attention", {"layer": layer, "head": head}), ("lens", {"colour": colour}))
-    for owner, flags in owned:
+    owned: dict[str, dict[str, object]] = {
+        "next": {**given, "top": top},
+        "attention": {"layer": layer, "head": head},
+        "lens": {"colour": colour},
+    }
+    for owner, flags in owned.items():
         if kind != owner and (odd := next((name for name, value in flags.items() if value is not None), None)):
             raise ConfigError(f"--{odd.replace('_', '-')} is for --kind {owner}, not for {kind}")
     if target is not None and kind not in ("attribution", "logits"):
@@ -77,7 +81,8 @@ def figure(
     if kind == "next":
         from nextword.inspection.figures import next_token_figure
 
-        drawn = next_token_figure(lm.predict(prompt, top), sampling, top=top)
+        count = 12 if top is None else top
+        drawn = next_token_figure(lm.predict(prompt, count), sampling, top=count)
     elif kind == "attention":
         from nextword.inspection.figures import attention_figure
 
