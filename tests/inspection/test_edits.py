@@ -210,7 +210,7 @@ def test_edits_are_equal_values_that_json_keeps_to_the_last_bit() -> None:
     edits = [
         ablate_head(3, 1),
         *ablate_layer(0),
-        scale(("z", 1), 0.1, positions=[3], heads=(0, 2)),
+        scale(("z", 1), 0.1, positions=np.arange(3, 4), heads=(0, 2)),  # type: ignore[arg-type]
         add("embed", np.float32([0.1, 1e-30, np.pi] * 8)),
         patch(("scores", 1), other, positions=[2, 3]),
         swap_embedding(2, 7),
@@ -237,6 +237,9 @@ def test_edits_are_equal_values_that_json_keeps_to_the_last_bit() -> None:
         (add(("resid_pre", 0), [1.0, 2.0]), r"shape \(2,\), it takes \(24,\)"),
         (add(("resid_pre", 0), 1.0, positions=[11]), "beyond the context of 11"),
         (scale(("result", 0), 0.0), "cannot be edited"),
+        (set_value(("pattern", 0), np.zeros((5, 3))), r"shape \(5, 3\), it takes \(6, 3\)"),
+        (set_value(("scores", 0), np.zeros((2, 6, 3))), r"shape \(2, 6, 3\)"),
+        (scale(("pattern", 0), 0.0, positions=[11]), "beyond the context of 11"),
         (swap_embedding(0, 37), "0 to 36"),
     ],
 )

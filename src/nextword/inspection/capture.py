@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -68,15 +69,7 @@ def capture(
         ConfigError: A name or layer does not exist, an edit does not fit, or the trace would be too large.
     """
     config = model.config
-    if not token_ids:
-        raise TextError("the text is empty: there is nothing to trace")
-    if len(token_ids) > config.context_length:
-        raise ContextOverflowError(len(token_ids), config.context_length)
-    if beyond := [token for token in token_ids if not 0 <= token < config.vocab_size]:
-        raise TextError(
-            f"token id {beyond[0]} is not in the model's vocabulary of {config.vocab_size} tokens",
-            hint="use the tokenizer that the model was trained with",
-        )
+    check_tokens(config, token_ids, "nothing to trace")
     for edit in edits:
         edit.check(config)
     wanted = _captured(config, names, layers, edits)
@@ -89,16 +82,45 @@ def capture(
         )
     tap = _CaptureTap(wanted, EditTap(edits, model))
     ids_1T = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device)
+    with evaluating(model), torch.inference_mode():
+        model(ids_1T, tap=tap)
+    return Trace(text, token_ids, config, tap.values, edits=edits, model=model, tokenizer=tokenizer)
+
+
+def check_tokens(config: GPTConfig, token_ids: Sequence[int], nothing: str) -> None:
+    """Whether a model can read these tokens.
+
+    Args:
+        config: Its architecture.
+        token_ids: The text.
+        nothing: What there is not in an empty text, for the message.
+
+    Raises:
+        TextError: There are none, or one is not in the vocabulary.
+        ContextOverflowError: There are more than the model can look at.
+    """
+    if not token_ids:
+        raise TextError(f"the text is empty: there is {nothing}")
+    if len(token_ids) > config.context_length:
+        raise ContextOverflowError(len(token_ids), config.context_length)
+    if beyond := [token for token in token_ids if not 0 <= token < config.vocab_size]:
+        raise TextError(
+            f"token id {beyond[0]} is not in the model's vocabulary of {config.vocab_size} tokens",
+            hint="use the tokenizer that the model was trained with",
+        )
+
+
+@contextlib.contextmanager
+def evaluating(model: GPTModel) -> Iterator[None]:
+    """Evaluation mode (dropout is no part of what a model computes), then the mode that the model was in."""
     training = model.training
-    if training:  # dropout is no part of what the model computes
+    if training:
         model.eval()
     try:
-        with torch.inference_mode():
-            model(ids_1T, tap=tap)
+        yield
     finally:
         if training:
             model.train()
-    return Trace(text, token_ids, config, tap.values, edits=edits, model=model, tokenizer=tokenizer)
 
 
 def _captured(

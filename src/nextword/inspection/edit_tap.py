@@ -56,16 +56,15 @@ class EditTap:
         rows, places = (torch.tensor(numbers, device=tensor.device) for numbers in zip(*here, strict=True))
         index: tuple[Tensor | slice, ...] = (slice(None), places)
         moved = tensor.movedim(axis, 1)  # [B, T, ...]: the heads, where there are some, are the next axis
-        changed = moved[index]
-        heads = slice(None) if edit.heads is None else torch.tensor(edit.heads, device=tensor.device)
-        part = changed[:, :, heads] if edit.heads is not None else changed
-        result = self._changed(edit, part, rows)
-        if edit.heads is not None:
-            changed = changed.clone()
+        changed = moved[index]  # a copy
+        if edit.heads is None:
+            changed = self._changed(edit, changed, rows)
+        else:
+            heads = list(edit.heads)
+            result = self._changed(edit, changed[:, :, heads], rows)
             changed[:, :, heads] = result
-            result = changed
         copy = moved.clone()
-        copy[index] = result
+        copy[index] = changed
         return copy.movedim(1, axis)
 
     def _changed(self, edit: Edit, part: Tensor, rows: Tensor) -> Tensor:

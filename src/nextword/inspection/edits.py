@@ -53,8 +53,11 @@ class Edit:
             raise ConfigError(f"there is no edit {self.action!r}", hint=f"edits: {', '.join(get_args(Action))}")
         for name in ("positions", "heads"):
             numbers = getattr(self, name)
-            if numbers is not None and not all(_is_index(number) for number in numbers):
+            if numbers is None:
+                continue
+            if not all(_is_index(number) for number in numbers):
                 raise ConfigError(f"{name} of an edit are whole numbers of at least 0, not {numbers!r}")
+            object.__setattr__(self, name, tuple(int(number) for number in numbers))  # NumPy's are not JSON
         value = np.array(self.value)
         if not np.issubdtype(value.dtype, np.number):
             raise ConfigError(f"the value of an edit of {self.name} is not made of numbers")
@@ -85,11 +88,11 @@ class Edit:
             if self.name != "hook_embed" or not all(0 <= token < config.vocab_size for token in self.value.ravel()):
                 raise ConfigError(f"an embedding of a token from 0 to {config.vocab_size - 1} is needed")
             return
-        if is_pattern(self.name):
-            return  # [heads, positions, keys]: as many keys as the other text had
         if self.positions is not None and max(self.positions, default=0) >= config.context_length:
             raise ConfigError(f"position {max(self.positions)} is beyond the context of {config.context_length}")
         wanted = list(shape[1:])
+        if is_pattern(self.name):  # a row for each head, of as many keys as the text that it comes from had
+            wanted = [shape[0], self.value.shape[-1] if self.value.ndim else 1]
         if self.heads is not None:
             wanted[0] = len(self.heads)
         if self.by_position:

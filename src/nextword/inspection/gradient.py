@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nextword.errors import ContextOverflowError, TextError
 from nextword.generation import html
+from nextword.inspection.capture import check_tokens, evaluating
 from nextword.inspection.decomposition import Values
 from nextword.inspection.edit_tap import EditTap
 from nextword.inspection.edits import Edit
@@ -93,28 +93,18 @@ def gradient_x_input(
         ConfigError: An edit does not fit the model.
     """
     config = model.config
-    if not token_ids:
-        raise TextError("the text is empty: there is nothing to attribute a prediction to")
-    if len(token_ids) > config.context_length:
-        raise ContextOverflowError(len(token_ids), config.context_length)
-    ids = [token_of(token, None, config.vocab_size) for token in token_ids]
+    check_tokens(config, token_ids, "nothing to attribute a prediction to")
+    ids = list(token_ids)
     chosen = None if target is None else token_of(target, tokenizer, config.vocab_size)
     for edit in edits:
         edit.check(config)
 
-    training = model.training
-    if training:
-        model.eval()
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            tap = _LeafTap(EditTap(edits, model))
-            logits_V = _last_logits(model, ids, tap)
-            chosen = int(logits_V.argmax()) if chosen is None else chosen
-            logit = logits_V[chosen]
-            [gradient_1TD] = torch.autograd.grad(logit, tap.leaf)
-    finally:
-        if training:
-            model.train()
+    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
+        tap = _LeafTap(EditTap(edits, model))
+        logits_V = _last_logits(model, ids, tap)
+        chosen = int(logits_V.argmax()) if chosen is None else chosen
+        logit = logits_V[chosen]
+        [gradient_1TD] = torch.autograd.grad(logit, tap.leaf)
     scores = (gradient_1TD[0].double() * tap.leaf.detach()[0].double()).sum(-1).cpu().numpy()
     scores.flags.writeable = False
     pieces = [Piece(i, token_label(None, i)) for i in ids] if tokenizer is None else tokenizer.pieces(ids)

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nextword.errors import ConfigError, ContextOverflowError, TextError
+from nextword.errors import ConfigError, TextError
+from nextword.inspection.capture import check_tokens
 from nextword.inspection.trace import Trace
 from nextword.model import GPTModel
 
@@ -24,7 +25,9 @@ def token_losses(model: GPTModel, token_ids: Sequence[int], tap: Any = None, cop
         tap: Sees and may change the pass.
         copies: Rows of the batch, all of the same text (a tap may change each otherwise).
     """
-    _check(model, token_ids, least=2)
+    check_tokens(model.config, token_ids, "no token to score")
+    if len(token_ids) < 2:
+        raise TextError("a single token has no loss: it is about each token after the first")
     ids_BT = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device).expand(copies, -1)
     with torch.inference_mode():
         logits_BTV = model(ids_BT, tap=tap)[:, :-1]
@@ -53,7 +56,7 @@ def ablation_map(
         TextError: There are no tokens.
         ConfigError: A target's position or token does not exist.
     """
-    _check(model, token_ids, least=1)
+    check_tokens(model.config, token_ids, "nothing to predict from")
     config = model.config
     row_1T = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device)
     with torch.inference_mode():
@@ -107,10 +110,3 @@ def induction_scores(trace: Trace, period: int) -> NDArray[np.float64]:
     rows = np.arange(period, count)
     layers = range(trace.config.num_layers)
     return np.array([trace.attention(layer)[:, rows, rows - period + 1].mean(-1) for layer in layers], np.float64)
-
-
-def _check(model: GPTModel, token_ids: Sequence[int], least: int) -> None:
-    if len(token_ids) < least:
-        raise TextError(f"{len(token_ids)} tokens are too few, at least {least} are needed")
-    if len(token_ids) > model.config.context_length:
-        raise ContextOverflowError(len(token_ids), model.config.context_length)

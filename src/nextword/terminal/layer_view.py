@@ -8,7 +8,7 @@ from rich.text import Text
 
 from nextword.terminal.console import size_text, token_label
 from nextword.terminal.path_values import Attended, Grid, OpenedLayer, Path, shown_positions
-from nextword.terminal.predictions import _word
+from nextword.terminal.predictions import word_text
 
 _DOTS = ((0.5, "●"), (0.2, "○"), (0.05, "∘"), (0.0, "·"))
 _STYLES = {"●": "bold cyan", "○": "cyan", "∘": "", "·": "dim"}
@@ -16,7 +16,7 @@ _STYLES = {"●": "bold cyan", "○": "cyan", "∘": "", "·": "dim"}
 
 def show_opened(console: Console, path: Path, opened: OpenedLayer) -> None:
     """One block: each head's targets, the size of what it adds, and its direct part of the best token's logit."""
-    target = _word(opened.target.text)
+    target = word_text(opened.target.text)
     console.print(Text(f"layer {opened.layer}, head by head", style="dim"))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", style="cyan", no_wrap=True)

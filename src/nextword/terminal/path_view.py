@@ -14,7 +14,7 @@ from nextword.inspection.compare import Change, Comparison
 from nextword.terminal.console import BAR_WIDTH, bar, heat, heat_legend, percent, shorten, size_text, token_label
 from nextword.terminal.layer_view import attended_text, show_grid, show_opened
 from nextword.terminal.path_values import LensToken, Path, TokenValues
-from nextword.terminal.predictions import _word
+from nextword.terminal.predictions import word_text
 from nextword.tokens.visible import visible
 
 TOKEN_ROWS = 16
@@ -151,7 +151,7 @@ def _show_layers(console: Console, path: Path) -> None:
             row += [size_text(size) for size in (layer.attention_norm, layer.mlp_norm, layer.residual_norm)]
         table.add_row(*row, *_lens(layer.lens[0], final), str(layer.rank))
     console.print(table)
-    last = _word(path.candidates[0].text)
+    last = word_text(path.candidates[0].text)
     if attention:
         console.print(Text("head, elsewhere: the largest weight of one head on another token", style="dim"))
     note = Text("next?: the best token if the model ended there; rank: the place of ", style="dim").append_text(last)
@@ -159,7 +159,7 @@ def _show_layers(console: Console, path: Path) -> None:
 
 
 def _lens(best: LensToken, final: int) -> tuple[Text, str]:
-    word = shorten(_word(best.text), 12)
+    word = shorten(word_text(best.text), 12)
     if best.token_id == final:
         word = Text(word.plain, style=_SAME)
     return word, percent(best.probability)
@@ -179,7 +179,7 @@ def _show_candidates(console: Console, path: Path) -> None:
     table.add_column("")
     for rank, candidate in enumerate(path.candidates, start=1):
         numbers = [str(candidate.token_id), f"{candidate.logit:.2f}"] if wide else []
-        word = shorten(_word(candidate.text), 24)
+        word = shorten(word_text(candidate.text), 24)
         room = max(4, min(BAR_WIDTH, console.width - 32))
         share = candidate.probability
         table.add_row(str(rank), word, *numbers, percent(share), bar(share, room))
@@ -199,7 +199,7 @@ def show_change(console: Console, change: Comparison) -> None:
         table.add_column("")
     for row in change:
         bars = [_two_bars(row, BAR_WIDTH / longest)] if wide else []
-        table.add_row(shorten(_word(row.text), 20), percent(row.before), percent(row.after), *bars)
+        table.add_row(shorten(word_text(row.text), 20), percent(row.before), percent(row.after), *bars)
     console.print(table)
     if wide:
         legend = Text.assemble("before and after, to the larger: ", ("▓", "cyan"), " won  ", ("░", "yellow"), " lost")

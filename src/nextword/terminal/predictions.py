@@ -24,7 +24,7 @@ def show_prediction(console: Console, prediction: Prediction, stages: Stages | N
     for rank, candidate in enumerate(prediction, start=1):
         row: list[str | Text] = [
             str(rank),
-            _word(candidate.text),
+            word_text(candidate.text),
             str(candidate.token_id),
             f"{candidate.logit:.2f}",
             percent(candidate.probability),
@@ -49,7 +49,7 @@ def show_words(console: Console, prediction: WordPrediction) -> None:
     for rank, candidate in enumerate(prediction, start=1):
         table.add_row(
             str(rank),
-            _word(candidate.text) if candidate.text else Text("(end of the text)", style="dim"),
+            word_text(candidate.text) if candidate.text else Text("(end of the text)", style="dim"),
             percent(candidate.probability),
             bar(candidate.probability),
         )
@@ -65,16 +65,18 @@ def show_steps(console: Console, prompt: str, predictions: Sequence[Prediction |
     console.print(Text(prompt, style="bold"))
     console.print()
     table = _table("taken", "probability", "", "instead")
-    widest = max([5, *(_word(prediction[0].text).cell_len for prediction in predictions)])
+    widest = max([5, *(word_text(prediction[0].text).cell_len for prediction in predictions)])
     room = console.width - len(str(len(predictions))) - widest - 31  # for the probability, the bar and the gaps
     for number, prediction in enumerate(predictions, start=1):
         first = prediction[0]
         others = Text("  ").join(
-            _word(candidate.text).append(f" {percent(candidate.probability)}", style="dim")
+            word_text(candidate.text).append(f" {percent(candidate.probability)}", style="dim")
             for candidate in prediction[1:4]
         )
         others.truncate(max(10, room), overflow="ellipsis")
-        table.add_row(str(number), _word(first.text), percent(first.probability), bar(first.probability, 10), others)
+        table.add_row(
+            str(number), word_text(first.text), percent(first.probability), bar(first.probability, 10), others
+        )
     console.print(table)
 
 
@@ -93,7 +95,7 @@ def _table(name: str, *columns: str) -> Table:
     return table
 
 
-def _word(text: str) -> Text:
+def word_text(text: str) -> Text:
     """A word or token with its white space visible, dimmed."""
     shown = Text()
     for character in visible(text):

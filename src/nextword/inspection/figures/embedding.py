@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nextword.errors import ContextOverflowError, TextError
+from nextword.inspection.capture import check_tokens
 from nextword.inspection.figures.canvas import DPI, broken, finish, fonts_for, new_figure, thinning_step, token_label
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
@@ -136,16 +136,7 @@ class _FirstBlockInput:
 
 def _capture(model: GPTModel, token_ids: Sequence[int]) -> dict[str, NDArray[Any]]:
     """Name -> [T, D]; without POSITION for a model that adds no position vector."""
-    config = model.config
-    if not token_ids:
-        raise TextError("the text is empty: there is no token to draw")
-    if len(token_ids) > config.context_length:
-        raise ContextOverflowError(len(token_ids), config.context_length)
-    if max(token_ids) >= config.vocab_size:
-        raise TextError(
-            f"token id {max(token_ids)} is not in the model's vocabulary of {config.vocab_size} tokens",
-            hint="use the tokenizer that the model was trained with",
-        )
+    check_tokens(model.config, token_ids, "no token to draw")
     tap = _FirstBlockInput()
     ids_1T = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device)
     with torch.inference_mode(), contextlib.suppress(_SeenEnoughError):
