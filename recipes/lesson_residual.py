@@ -18,7 +18,7 @@ from nextword.config import Residual
 from nextword.training.data import TokenizedText, split_documents
 from nextword.training.evaluate import evaluate
 from nextword.training.loop import Trainer
-from nextword.training.optimizer import prepare
+from nextword.training.optimizer import draw_first_weights
 from nextword.training.plan import Plan
 from nextword.training.text import read_documents
 
@@ -34,8 +34,8 @@ def held_out_loss(path: Path, residual: Residual, layers: int, seed: int, steps:
     torch.manual_seed(seed)
     config = GPTConfig.lesson(tokenizer.vocab_size, 128, 4, layers, 0.0, plan.context_length)
     model = GPTModel.from_config(config.replace(residual=residual))
-    prepare(model)
-    Trainer(model, tokenizer, train_text, held_out_text, plan, seed=seed).run()
+    draw_first_weights(model)
+    Trainer(model, train_text, held_out_text, plan, seed=seed).run()
     return evaluate(model, held_out_text).nats_per_character
 
 

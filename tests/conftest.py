@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
 
-from nextword.training import Event, TrainingRun, train
+from nextword.training import Event, TrainingRun, report, train
 from tests.training.corpus import write_text
 
 # No example is timed: machines differ, and nothing here asserts speed.
@@ -21,6 +22,12 @@ settings.load_profile("nextword")
 def _one_thread() -> None:
     """Small shapes are fastest on one thread, and leave the other cores alone."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw no curve, as where matplotlib is not installed: that takes longer than all their few steps."""
+    monkeypatch.setattr(report, "find_spec", lambda _name: None)
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, _one_thread: None) -> Trai
     """Trained once for all tests, in some seconds."""
     directory = tmp_path_factory.mktemp("trained")
     text, events = write_text(directory), list[Event]()
-    settings = {"preset": "tiny", "steps": 80, "context_length": 32, "batch_size": 4, "vocab_size": 400}
-    run = train(text, directory / "four sentences", watch=events.append, **settings)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"preset": "tiny", "steps": 80, "context_length": 32, "batch_size": 4, "vocab_size": 400}
+    by_heart = {"bpe_dropout": 0.0, "weight_decay": 0.1}  # the text is to be learned word for word
+    run = train(text, directory / "four sentences", watch=events.append, **settings, **by_heart)
     return Trained(run, events, text)

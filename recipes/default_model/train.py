@@ -68,7 +68,7 @@ def recite(steps: int) -> None:
     first = Plan(**lm.provenance["plan"])
     plan = dataclasses.replace(first, learning_rate=1e-3, warmup=0.05, decay=0.95, steps=steps, seconds=None)
     with TrainingView(Console(stderr=True)) as view:
-        trainer = Trainer(lm.model, lm.tokenizer, text, None, plan, seed=1, watch=view.watch)
+        trainer = Trainer(lm.model, text, None, plan, seed=1, watch=view.watch)
         trainer.run()
     second = {"plan": dataclasses.asdict(plan), "seed": 1, "tokens": len(text.tokens), "seconds": trainer.state.seconds}
     lm.provenance["second_run"] = second

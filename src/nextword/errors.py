@@ -33,6 +33,10 @@ class ConfigError(NextwordError):
     """A setting has a wrong value, a device is not there, or an optional package is not installed."""
 
 
+class FailedElsewhere(NextwordError):
+    """A run of several processes ends on this one because of an error on another one, which raises it."""
+
+
 class ContextOverflowError(NextwordError):
     """A prompt is longer than the model's context and the caller asked not to cut it.
 

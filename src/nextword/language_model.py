@@ -345,19 +345,20 @@ class LanguageModel:
 
     # -- on disk ---------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path, dtype: str | None = None) -> Path:
+    def save(self, path: str | Path, dtype: str | None = None, files: Mapping[str, bytes] | None = None) -> Path:
         """Writes the model as a bundle: a directory that other tools open too, where the architecture is standard.
 
         Args:
             path: The directory; a model that is there already is replaced.
             dtype: Element type on disk (float32, float16, bfloat16); None keeps the model's.
+            files: What lies beside the model, names to contents: how its training went.
 
         Raises:
             ModelFileError: It cannot be written, or `path` holds something else.
             ConfigError: There is no such dtype.
         """
         path = Path(path)
-        write_bundle(path, self._bundle(dtype))
+        write_bundle(path, self._bundle(dtype), files)
         return path
 
     def export(

@@ -88,7 +88,7 @@ def test_markup_in_paths_is_text(call: Call, tmp_path: Path) -> None:
     assert result.out == f'{out}\ntry: nextword "..." --model {out}\n'
     assert call("info", out).out.splitlines()[0] == "[bold]model :smile:"
     result = call("train", tmp_path / "[nothing]", "--out", out)
-    assert result.err == f"error: {tmp_path}/[nothing] does not exist\n"
+    assert result.err == f"error: no file is called {tmp_path}/[nothing]\n"
 
 
 def test_a_model_is_trained_asked_and_drawn(call: Call, tmp_path: Path) -> None:
@@ -100,9 +100,12 @@ def test_a_model_is_trained_asked_and_drawn(call: Call, tmp_path: Path) -> None:
     assert lines[1].startswith(f"text: {int(len(TEXT) * 0.9):,} characters (")
     assert lines[1].endswith(f"{len(TEXT) - int(len(TEXT) * 0.9):,} held out")
     assert lines[2] == "batch 2, learning rate 0.004; Ctrl-C stops and keeps the best"
-    looks = nextword.load(model).provenance["validations"]
+    about = nextword.load(model).provenance
+    looks = about["validations"]
     best = min(looks, key=lambda look: look["nats_per_token"])
-    assert lines[-1] == (
+    assert lines[-1] == f"state {about['state']} after step 4"
+    assert about["verdict"]["words"] in " ".join(result.err.split())
+    assert lines[-2] == (
         f"held-out: {best['nats_per_character']:.4f} nats/character, {best['bits_per_byte']:.4f} bits/byte "
         f"(step {best['step']} of 4)"
     )
@@ -145,3 +148,28 @@ def test_encoding_is_given_by_name(call: Call, tmp_path: Path) -> None:
     assert result.code == 2
     assert result.errors[1] == "hint: it looks like cp949: --encoding cp949"
     assert call("train", path, "--out", tmp_path / "model", "--encoding", "cp949", *FLAGS).code == 0
+
+
+def test_an_unfinished_run_goes_on_or_is_thrown_away_as_it_is_told(call: Call, tmp_path: Path) -> None:
+    text, out = write_text(tmp_path), tmp_path / "model"
+    (tmp_path / "model.checkpoint" / "step-00000002").mkdir(parents=True)
+    result = call("train", text, "--out", out, *FLAGS)
+    assert result.code == 2
+    assert result.errors == [
+        f"error: {out}.checkpoint holds a run that was stopped after 2 steps",
+        "hint: --resume goes on with it, --restart throws it away",
+    ]
+    assert call("train", text, "--out", out, "--restart", *FLAGS).code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "text.txt"]
+    assert call("train", "--out", out, "--resume").errors[0] == f"error: there is no checkpoint at {out}.checkpoint"
+
+
+def test_a_model_is_tuned_with_an_adapter(call: Call, trained: Trained, tmp_path: Path) -> None:
+    flags = ["--steps", "2", "--evaluate-every", "1", "--log", "tensorboard"]
+    result = call(
+        "train", trained.text, "-o", tmp_path / "model", "--from", trained.path, "--lora", "2", *flags, "--json"
+    )
+    plan = json.loads(result.out)["plan"]
+    assert (plan["base"], plan["lora_rank"], plan["preset"]) == (trained.path, 2, "from")
+    assert [look["step"] for look in json.loads(result.out)["validations"]] == [0, 1, 2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.adapter", "model.logs"]

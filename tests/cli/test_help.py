@@ -20,8 +20,11 @@ OPTIONS = {
     "--device --json",
     "chat": "--system --message --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed "
     "--device --json",
-    "train": "--out --minutes --steps --preset --validation --encoding --vocab-size --context-length --batch-size "
-    "--learning-rate --dropout --precision --seed --device --resume --json",
+    "train": "--out --minutes --steps --preset --from --lora --validation --encoding --text-field --compose "
+    "--vocab-size --context-length --batch-size --accumulation --learning-rate --weight-decay --dropout --bpe-dropout "
+    "--precision --strategy --activation-checkpointing --compile --evaluate-every --seed --device --resume --restart "
+    "--checkpoint-seconds --log --json",
+    "runs": "--curve --json",
     "info": "--json",
     "verify": "--keep --no-keep --json",
     "tokenize": "--model --json",

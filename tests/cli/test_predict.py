@@ -37,7 +37,7 @@ def test_the_table_shows_the_librarys_numbers(call: Call, trained: Trained) -> N
     assert len(rows) == 4
     for row, candidate in zip(rows, prediction, strict=True):
         cells = row.split()
-        assert cells[1] == candidate.text.replace(" ", "␣")
+        assert cells[1] == candidate.text.replace(" ", "␣").replace("\n", "↵")
         assert cells[2:4] == [str(candidate.token_id), f"{candidate.logit:.2f}"]
         expected = f"{candidate.probability:.2%}".replace("%", " %") if candidate.probability >= 1e-4 else "< 0.01 %"
         assert expected in row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -10,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
+import nextword
 from tests.conftest import Trained
+from tests.training.corpus import FEW_STEPS, TEXT
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals and pipes")
 
 
-def start(*arguments: str | bytes, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+def start(*arguments: str | bytes, stdout: int = subprocess.PIPE, stdin: int | None = None) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "error", "-m", "nextword", *arguments]
-    return subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, env=environment)
+    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=environment)
 
 
 def test_ctrl_c_while_writing_exits_with_130(trained: Trained) -> None:
@@ -30,6 +33,17 @@ def test_ctrl_c_while_writing_exits_with_130(trained: Trained) -> None:
     assert process.returncode == 130
     assert out.endswith(b"\n")
     assert err == b"\nstopped\n"
+
+
+def test_text_comes_through_a_pipe(tmp_path: Path) -> None:
+    flags = [word for name, value in FEW_STEPS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    process = start("train", "-", "--out", str(tmp_path / "model"), *flags, stdin=subprocess.PIPE)
+    out, err = process.communicate(TEXT.encode(), timeout=300)
+    assert process.returncode == 0, err.decode()
+    assert out.decode().startswith(f"{tmp_path / 'model'}\n")
+    text = nextword.load(tmp_path / "model").provenance["text"]
+    assert (text["documents"], text["characters"]) == (["standard input"], int(0.9 * len(TEXT)))
+    assert text["sha256"] == hashlib.sha256(TEXT[: int(0.9 * len(TEXT))].encode()).hexdigest()
 
 
 @pytest.mark.parametrize("flags", [["generate", "나는", "-n", "3000", "--seed", "1"], ["나는", "--json", "-n", "350"]])

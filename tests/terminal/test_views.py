@@ -97,7 +97,8 @@ def test_blocks_are_listed_once_and_counted_as_often_as_there_are(console: Conso
 
 
 def started(trained: Trained) -> Started:
-    return next(event for event in trained.events if isinstance(event, Started))
+    event = next(event for event in trained.events if isinstance(event, Started))
+    return dataclasses.replace(event, repeated=0.0)  # which would be a line more
 
 
 def test_a_run_is_told_in_lines_that_fit(console: Console, trained: Trained) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -76,3 +78,19 @@ def test_the_units_are_what_they_say() -> None:
     assert loss.nats_per_token == 4.0
     assert loss.nats_per_character == 2.0
     assert loss.bits_per_byte == pytest.approx(1.5 / math.log(2))
+
+
+@pytest.mark.parametrize("context", [7, 4096])
+def test_only_tokens_with_a_weight_count(trained: Trained, context: int) -> None:
+    model, text = model_and_text(trained, context)
+    weights = np.random.default_rng(0).integers(0, 2, len(text.tokens)).astype(np.uint8)
+    ids, expected = torch.from_numpy(text.tokens), 0.0
+    with torch.inference_mode():
+        for start in range(0, len(ids) - 1, context):
+            window = ids[start : start + context + 1]
+            losses = F.cross_entropy(model.eval()(window[None, :-1])[0], window[1:], reduction="none")
+            expected += float(losses @ torch.from_numpy(weights[start + 1 : start + context + 1]).float())
+    loss = evaluate(model, replace(text, weights=weights))
+    assert loss.nats == pytest.approx(expected, rel=1e-5)
+    assert loss.tokens == weights[1:].sum()
+    assert loss.nats < 0.7 * evaluate(model, text).nats

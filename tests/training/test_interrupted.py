@@ -12,7 +12,9 @@ import pytest
 
 import nextword
 from nextword.training import train
+from nextword.training.checkpoint import Checkpoints
 from tests.training.corpus import FEW_STEPS, write_text
+from tests.training.storm import Storm
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
@@ -30,6 +32,14 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=300,
     )
+
+
+def weights(out: Path) -> bytes:
+    return (out / "model.safetensors").read_bytes()
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
 
 
 def test_ctrl_c_ends_the_run_and_keeps_what_was_learned(tmp_path: Path) -> None:
@@ -56,54 +66,102 @@ def test_ctrl_c_ends_the_run_and_keeps_what_was_learned(tmp_path: Path) -> None:
     assert lm.provenance["stopped_early"] is True
     assert 40 <= lm.provenance["steps"] < 400
     assert lm.score("The cat sat on the mat.").nats_per_character < 3
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "text.txt"]
+    assert names(tmp_path) == ["out", "out.checkpoint", "text.txt"]
+    steps = Checkpoints(tmp_path / "out.checkpoint").steps()
+    assert steps[-1] == lm.provenance["steps"]
+
+
+STOPPED = """
+import os, signal, sys, torch
+from nextword.training import Stepped, train
+torch.set_num_threads(1)
+def press(event):
+    if isinstance(event, Stepped) and event.step == 3:
+        os.kill(os.getpid(), signal.SIGINT)
+settings = {"preset": "tiny", "steps": 6, "context_length": 16, "batch_size": 2, "vocab_size": 300}
+run = train(sys.argv[1], sys.argv[2], watch=press, dropout=0.1, **settings)
+print(run.stopped, run.steps, sorted(os.listdir(os.path.dirname(sys.argv[2]))))
+"""
+
+
+def test_after_ctrl_c_the_run_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
+    text = write_text(tmp_path)
+    stopped = python(STOPPED, str(text), str(tmp_path / "out"))
+    assert stopped.stdout == "True 3 ['out', 'out.checkpoint', 'text.txt']\n", stopped.stderr
+    early = weights(tmp_path / "out")
+    resumed = train(text, tmp_path / "out", resume=True)
+    whole = train(text, tmp_path / "whole", dropout=0.1, **{**FEW_STEPS, "steps": 6})
+    assert (resumed.steps, whole.steps) == (6, 6)
+    # The look at the held-out text when Ctrl-C was pressed is no part of the run.
+    looks = [[{**look, "seconds": 0} for look in run.validations] for run in (resumed, whole)]
+    assert looks[0] == looks[1]
+    assert weights(tmp_path / "out") == weights(tmp_path / "whole") != early
+    assert names(tmp_path) == ["out", "text.txt", "whole"]
 
 
 KILLED = """
 import os, signal, sys, torch
-from nextword.training import Stepped, loop, train
+from nextword.training import Stepped, train
 torch.set_num_threads(1)
-loop.CHECKPOINT_SECONDS = 0.0
 def kill(event):
     if isinstance(event, Stepped) and event.step == 4:
         os.kill(os.getpid(), signal.SIGKILL)
 settings = {"preset": "tiny", "steps": 6, "context_length": 16, "batch_size": 2, "vocab_size": 300}
-train(sys.argv[1], sys.argv[2], watch=kill, dropout=0.1, **settings)
+train(sys.argv[1], sys.argv[2], watch=kill, checkpoint_seconds=0, dropout=0.1, **settings)
 """
 
 
 def test_a_killed_run_leaves_no_half_written_model_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
     text = write_text(tmp_path)
     assert python(KILLED, str(text), str(tmp_path / "out")).returncode == -signal.SIGKILL
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.checkpoint", "text.txt"]
+    assert names(tmp_path) == ["out.checkpoint", "text.txt"]
+    assert Checkpoints(tmp_path / "out.checkpoint").steps() == [2, 3]
     resumed = train(text, tmp_path / "out", resume=True)
     whole = train(text, tmp_path / "whole", dropout=0.1, **{**FEW_STEPS, "steps": 6})
     assert (resumed.steps, whole.steps) == (6, 6)
-    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (
-        tmp_path / "whole" / "model.safetensors"
-    ).read_bytes()
+    assert weights(tmp_path / "out") == weights(tmp_path / "whole")
+    assert names(tmp_path) == ["out", "text.txt", "whole"]
 
 
 FULL_DISK = """
 import resource, sys
+from pathlib import Path
 from nextword.cli import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # the weights take 3 MB
-if sys.argv[1] == "checkpoint":
-    from nextword.training import loop
-    loop.CHECKPOINT_SECONDS = 0.0
-main(sys.argv[2:])
+writing, out = sys.argv[1], Path(sys.argv[2])
+
+def fill(event, arguments):
+    # The disk is full from the moment a step begins to be written, or from the moment the model does.
+    if event == "tempfile.mkdtemp" and Path(arguments[0]).name.startswith(writing):
+        if writing == ".step-" or list(out.with_name("out.checkpoint").glob("step-*")):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))  # the weights take 3 MB
+
+sys.addaudithook(fill)
+main(["train", sys.argv[3], "--out", str(out), *sys.argv[4:]])
 """
 
 
-@pytest.mark.parametrize("failing", ["model", "checkpoint"])
-def test_a_write_that_fails_is_one_error_and_nothing_is_half_written(tmp_path: Path, failing: str) -> None:
+@pytest.mark.parametrize(("writing", "steps"), [(".step-", []), (".out.", [4])], ids=["step", "model"])
+def test_a_write_that_fails_is_one_error_and_the_run_can_go_on(tmp_path: Path, writing: str, steps: list[int]) -> None:
     text = write_text(tmp_path)
-    result = python(FULL_DISK, failing, "train", str(text), "--out", str(tmp_path / "out"), *FLAGS)
+    result = python(FULL_DISK, writing, str(tmp_path / "out"), str(text), *FLAGS)
     assert result.returncode == 2
     errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert errors[0].startswith(f"error: cannot write {tmp_path}")
+    assert ("out.checkpoint/step-00000004" in errors[0]) == (steps == [])
     assert "File too large" in errors[0]
-    assert ("out.checkpoint" in errors[0]) == (failing == "checkpoint")
     assert "Traceback" not in result.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
+    assert names(tmp_path) == ["out.checkpoint", "text.txt"]
+    assert Checkpoints(tmp_path / "out.checkpoint").steps() == steps
+    assert [name for name in names(tmp_path / "out.checkpoint") if name.startswith(".")] == []
+    if steps:
+        train(text, tmp_path / "out", resume=True)
+        train(text, tmp_path / "whole", **FEW_STEPS)
+        assert weights(tmp_path / "out") == weights(tmp_path / "whole")
+
+
+def test_a_storm_of_kills_and_interrupts_loses_nothing(tmp_path: Path) -> None:
+    storm = Storm(tmp_path, steps=20, seed=1)
+    storm.hit(kills=3, interrupts=3)
+    assert storm.hits.total() == 6
+    assert storm.finished >= 2  # the undisturbed run and one through the storm, with the same weights

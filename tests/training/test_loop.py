@@ -10,18 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from nextword import Tokenizer
-from nextword.errors import ModelFileError, NextwordError
+from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.model import GPTModel
-from nextword.training import Event, Plan, Sampled, Started, Stepped, Validated, loop
-from nextword.training.checkpoint import load_checkpoint
+from nextword.training import Event, Plan, Sampled, Stepped, Validated
+from nextword.training.checkpoint import Checkpoints
 from nextword.training.data import TokenizedText
 from nextword.training.evaluate import evaluate
+from nextword.training.events import Interrupted, Resumed
 from nextword.training.loop import Trainer
-from nextword.training.optimizer import prepare
+from nextword.training.optimizer import draw_first_weights
 from nextword.training.text import Document
 from tests.training.corpus import TEXT
 
@@ -45,8 +47,11 @@ def make_trainer(
     seed: int = 0,
 ) -> Trainer:
     torch.manual_seed(seed)
-    model = GPTModel.from_config(plan.config(TOKENIZER.vocab_size))
-    return Trainer(model, TOKENIZER, learned, held_out, plan, seed=seed, checkpoint=checkpoint, watch=watch)
+    model = GPTModel.from_config(plan.config())
+    checkpoints = None if checkpoint is None else Checkpoints(checkpoint)
+    return Trainer(
+        model, learned, held_out, plan, seed=seed, checkpoints=checkpoints, checkpoint_seconds=0.0, watch=watch
+    )
 
 
 def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -62,16 +67,19 @@ def looks(trainer: Trainer) -> list[tuple[int, float, bool]]:
     return [(look["step"], look["nats_per_token"], look["best"]) for look in trainer.state.validations]
 
 
-def broken_off(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, after: int = 7) -> None:
-    """A run of PLAN that ended in the middle of a step, its last checkpoint `after` steps old."""
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+def steps_and_losses(log: list[Any]) -> list[tuple[int, float, float]]:
+    return [(event.step, event.loss, event.progress) for event in log if isinstance(event, Stepped)]
+
+
+def broken_off(checkpoint: Path, after: int = 7, plan: Plan = PLAN) -> None:
+    """A run that ended in the middle of a step, its last checkpoint `after` steps old."""
 
     def kill(event: Event) -> None:
         if isinstance(event, Stepped) and event.step == after + 1:
             raise KilledError
 
     with pytest.raises(KilledError):
-        make_trainer(watch=kill, checkpoint=checkpoint).run()
+        make_trainer(plan, watch=kill, checkpoint=checkpoint).run()
 
 
 def test_two_runs_give_the_same_weights_and_the_same_log() -> None:
@@ -81,8 +89,8 @@ def test_two_runs_give_the_same_weights_and_the_same_log() -> None:
         trainers.append(make_trainer(watch=log.append))
         trainers[-1].run()
     assert_same(weights_of(trainers[0]), weights_of(trainers[1]))
-    steps = [[(e.step, e.loss, e.progress) for e in log if isinstance(e, Stepped)] for log in logs]
-    assert steps[0] == steps[1]
+    assert steps_and_losses(logs[0]) == steps_and_losses(logs[1])
+    assert trainers[0].hash == trainers[1].hash != ""
     assert looks(trainers[0]) == looks(trainers[1])
     assert len(looks(trainers[0])) >= 3
 
@@ -95,31 +103,42 @@ def test_another_seed_gives_another_order() -> None:
     assert looks(one) != looks(other)
 
 
-def test_a_run_that_was_broken_off_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = make_trainer()
+@pytest.mark.parametrize("changes", [{}, {"accumulation": 2}, {"activation_checkpointing": True}], ids=str)
+def test_a_run_that_was_broken_off_goes_on_bit_for_bit(tmp_path: Path, changes: dict[str, Any]) -> None:
+    plan = dataclasses.replace(PLAN, **changes)
+    log: list[Event] = []
+    whole = make_trainer(plan, watch=log.append)
     whole.run()
-    broken_off(tmp_path / "run", monkeypatch)
-    steps: list[Event] = []
+    broken_off(tmp_path / "run", plan=plan)
+    told: list[Event] = []
     torch.manual_seed(99)  # a new process has another random state
-    resumed = make_trainer(watch=steps.append)
-    resumed.resume(tmp_path / "run")
+    resumed = make_trainer(plan, watch=told.append, checkpoint=tmp_path / "run")
+    resumed.resume()
     assert resumed.state.step == 7
+    assert told == [Resumed(7, resumed.state_hash(), ())]
     resumed.run()
-    assert [event.step for event in steps if isinstance(event, Stepped)] == [8, 9, 10, 11, 12]
+    assert [step for step, _, _ in steps_and_losses(told)] == [8, 9, 10, 11, 12]
+    assert steps_and_losses(told) == steps_and_losses(log)[7:]
     assert_same(weights_of(resumed), weights_of(whole))
     assert looks(resumed) == looks(whole)
+    learned = [[look["train_nats_per_character"] for look in run.state.validations] for run in (resumed, whole)]
+    assert learned[0] == learned[1]
     assert resumed.state.best_step == whole.state.best_step
+    assert resumed.hash == whole.hash
 
 
-def test_a_checkpoint_holds_weights_moments_and_random_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken_off(tmp_path / "run", monkeypatch)
-    state, tensors, tokenizer_json = load_checkpoint(tmp_path / "run")
-    assert state.step == 7
-    assert state.settings["plan"]["steps"] == 12
-    assert Tokenizer.from_json(tokenizer_json).encode(TEXT) == TOKENIZER.encode(TEXT)
-    assert set(tensors["model"]) == set(tensors["best"]) == set(make_trainer().model.weights())
-    assert {name.partition(".")[2] for name in tensors["optimizer"]} == {"", "step", "exp_avg", "exp_avg_sq"}
+def test_a_checkpoint_holds_weights_moments_and_where_the_run_stands(tmp_path: Path) -> None:
+    broken_off(tmp_path / "run")
+    loaded = Checkpoints(tmp_path / "run").load()
+    assert loaded.state.step == 7
+    assert loaded.state.settings["plan"]["steps"] == 12
+    assert loaded.state.loss is not None
+    names = set(make_trainer().model.weights())
+    assert set(loaded.tensors["model"]) == set(loaded.tensors["best"]) == names
+    assert {name.split(".", 2)[2] for name in loaded.tensors["optimizer"]} == {"step", "exp_avg", "exp_avg_sq"}
+    assert len(loaded.tensors["optimizer"]) == 3 * len(names)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]  # nothing half written beside it
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["step-00000006", "step-00000007"]
 
 
 @pytest.mark.parametrize(
@@ -134,39 +153,61 @@ def test_a_checkpoint_holds_weights_moments_and_random_state(tmp_path: Path, mon
     ],
     ids=["plan", "text", "held-out", "no held-out", "seed", "two"],
 )
-def test_a_run_with_something_else_does_not_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], named: str
-) -> None:
-    broken_off(tmp_path / "run", monkeypatch, after=1)
+def test_a_run_with_something_else_does_not_go_on(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
+    broken_off(tmp_path / "run", after=1)
     with pytest.raises(NextwordError, match=named) as caught:
-        make_trainer(**changes).resume(tmp_path / "run")
-    assert caught.value.hint == "start without --resume"
+        make_trainer(**changes, checkpoint=tmp_path / "run").resume()
+    assert caught.value.hint == "start with --restart instead of --resume"
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "best.safetensors", "optimizer.safetensors", "state.json"])
-@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "other"])
-def test_a_damaged_checkpoint_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, damage: str) -> None:
-    broken_off(tmp_path / "run", monkeypatch, after=1)
-    path = tmp_path / "run" / file
+FILES = ["model.safetensors", "best.safetensors", "optimizer.safetensors", "state.json"]
+
+
+def damage(step: Path, file: str, how: str) -> None:
+    path = step / file
     data = path.read_bytes()
     path.unlink()
-    if damage == "other":  # sound, but not what belongs here
-        shutil.copy(tmp_path / "run" / ("optimizer.safetensors" if file[0] in "mb" else "model.safetensors"), path)
+    if how == "other":  # sound, but not what belongs here
+        shutil.copy(step / ("optimizer.safetensors" if file[0] in "mb" else "model.safetensors"), path)
         if file == "state.json":
             path.write_text(json.dumps({"stepp": 1}))
-    elif damage != "missing":
-        path.write_bytes(data[: len(data) // 2] if damage == "cut" else b"")
-    trainer = make_trainer()
-    with pytest.raises(ModelFileError, match=r"the checkpoint .*run is damaged: ") as caught:
-        trainer.resume(tmp_path / "run")
-    assert caught.value.hint == "start without --resume"
+    elif how != "missing":
+        path.write_bytes(data[: len(data) // 2] if how == "cut" else b"")
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("how", ["missing", "empty", "cut", "other"])
+def test_a_damaged_checkpoint_is_told(tmp_path: Path, file: str, how: str) -> None:
+    broken_off(tmp_path / "run", after=1)
+    damage(tmp_path / "run" / "step-00000001", file, how)
+    trainer = make_trainer(checkpoint=tmp_path / "run")
+    with pytest.raises(ModelFileError, match=r"^the checkpoint .*run.step-00000001 is damaged: ") as caught:
+        trainer.resume()
+    assert caught.value.hint == "begin anew with --restart"
     assert trainer.state.step == 0
+
+
+def test_a_run_goes_on_from_the_step_before_one_that_is_damaged(tmp_path: Path) -> None:
+    whole = make_trainer()
+    whole.run()
+    broken_off(tmp_path / "run")
+    damage(tmp_path / "run" / "step-00000007", "optimizer.safetensors", "cut")
+    told: list[Event] = []
+    resumed = make_trainer(watch=told.append, checkpoint=tmp_path / "run")
+    resumed.resume()
+    assert isinstance(event := told[0], Resumed)
+    assert (event.step, len(event.skipped)) == (6, 1)
+    assert event.skipped[0].endswith("step-00000007 is damaged: optimizer.safetensors is not what was written")
+    resumed.run()
+    assert resumed.hash == whole.hash
 
 
 def test_without_a_checkpoint_nothing_goes_on(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="there is no checkpoint at") as caught:
-        make_trainer().resume(tmp_path / "none")
-    assert caught.value.hint == "start without --resume"
+        make_trainer(checkpoint=tmp_path / "none").resume()
+    assert caught.value.hint == "begin anew with --restart"
+    with pytest.raises(ModelFileError, match="this run keeps no checkpoints"):
+        make_trainer().resume()
 
 
 def test_the_best_weights_are_kept_not_the_last() -> None:
@@ -198,8 +239,7 @@ def test_events_come_in_order() -> None:
     trainer = make_trainer(watch=log.append)
     trainer._sample = lambda step: log.append(Sampled(step, "x"))
     trainer.run()
-    assert log[0] == Started(PLAN, trainer.model.config, len(LEARNED.tokens), LEARNED.characters, HELD_OUT.characters)
-    assert sum(isinstance(event, Started) for event in log) == 1
+    assert {type(event) for event in log} == {Stepped, Validated, Sampled}
     steps = [event for event in log if isinstance(event, Stepped)]
     assert [event.step for event in steps] == list(range(1, 13))
     assert [event.progress for event in steps] == [step / 12 for step in range(1, 13)]
@@ -221,12 +261,73 @@ def test_looks_that_cost_much_are_few_and_do_not_depend_on_the_clock() -> None:
     assert [step for step, _, _ in looks(trainer)] == [2, 12]
 
 
+def test_looks_come_every_so_many_steps_and_one_at_the_end_that_is_not_repeated() -> None:
+    for every, expected in ((5, [5, 10, 12]), (4, [4, 8, 12]), (12, [12]), (100, [12]), (1, list(range(1, 13)))):
+        trainer = make_trainer(dataclasses.replace(PLAN, evaluate_every=every))
+        trainer.run()
+        assert [step for step, _, _ in looks(trainer)] == expected
+
+
+def test_a_request_to_stop_ends_the_run_after_its_step_and_the_rest_follows_bit_for_bit(tmp_path: Path) -> None:
+    plan = dataclasses.replace(PLAN, evaluate_every=6)
+    whole = make_trainer(plan)
+    whole.run()
+    told: list[Event] = []
+
+    def press(event: Event) -> None:
+        told.append(event)
+        if isinstance(event, Stepped) and event.step == 5:
+            stopped.stopped = True  # as Ctrl-C does
+
+    stopped = make_trainer(plan, press, tmp_path / "run")
+    stopped.run()
+    assert (stopped.stopped, stopped.state.step) == (True, 5)
+    assert [step for step, _, _ in looks(stopped)] == [5]  # an extra one, of which the run that goes on knows nothing
+    assert [event for event in told if isinstance(event, Interrupted)] == [Interrupted(5, stopped.hash)]
+    resumed = make_trainer(plan, checkpoint=tmp_path / "run")
+    resumed.resume()
+    assert resumed.state_hash() == stopped.hash
+    resumed.run()
+    assert (resumed.hash, looks(resumed)) == (whole.hash, looks(whole))
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
+    plan = dataclasses.replace(PLAN, batch_size=4, dropout=0.0)
+    losses: dict[int, list[tuple[int, float, float]]] = {}
+    for parts in (1, 2, 4):
+        log: list[Event] = []
+        make_trainer(dataclasses.replace(plan, accumulation=parts), watch=log.append).run()
+        losses[parts] = steps_and_losses(log)
+    for parts in (2, 4):
+        assert losses[parts] == [pytest.approx(row, abs=1e-6) for row in losses[1]]
+    with pytest.raises(ConfigError, match=r"^batch_size is 4, not divisible by 1 processes x 3 micro-batches"):
+        make_trainer(dataclasses.replace(plan, accumulation=3))
+
+
+def test_activations_that_are_computed_again_change_nothing() -> None:
+    trainers = [make_trainer(dataclasses.replace(PLAN, activation_checkpointing=again)) for again in (False, True)]
+    for trainer in trainers:
+        trainer.run()
+    assert looks(trainers[0]) == looks(trainers[1])  # with dropout, too
+    assert trainers[0].hash == trainers[1].hash
+
+
+def test_dropout_is_drawn_anew_in_each_step() -> None:
+    log: list[Event] = []
+    # With a learning rate of nothing and one and the same batch, only dropout changes the loss.
+    text = TokenizedText(np.tile(LEARNED.tokens[:1], 200), 200, 200)
+    make_trainer(
+        dataclasses.replace(PLAN, learning_rate=1e-30, dropout=0.5, weight_decay=0.0), log.append, learned=text
+    ).run()
+    assert len({loss for _, loss, _ in steps_and_losses(log)}) == 12
+
+
 def test_the_learning_rate_of_the_plan_is_the_optimizers() -> None:
     rates: list[float] = []
     trainer = make_trainer(
         watch=lambda e: rates.append(optimizer.param_groups[0]["lr"]) if isinstance(e, Stepped) else None
     )
-    optimizer = trainer._optimizer
+    [optimizer] = trainer._optimizers
     trainer.run()
     assert rates == [PLAN.learning_rate_at(step / 12) for step in range(12)]
 
@@ -245,8 +346,9 @@ def test_gradients_are_clipped_to_the_plans_length() -> None:
 def test_only_matrices_are_decayed() -> None:
     trainer = make_trainer()
     names = {id(weight): name for name, weight in trainer.model.named_parameters()}
-    decayed, kept = ([names[id(w)] for w in group["params"]] for group in trainer._optimizer.param_groups)
-    assert [group["weight_decay"] for group in trainer._optimizer.param_groups] == [0.1, 0.0]
+    [optimizer] = trainer._optimizers
+    decayed, kept = ([names[id(w)] for w in group["params"]] for group in optimizer.param_groups)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
     assert all(name.endswith(("proj.weight", "output_layer.weight")) or ".ffn." in name for name in decayed)
     assert len(decayed) == 4 * 7 + 1
     assert {name for name in kept if "norm" not in name and "ln" not in name} == {"token_embedding.weight"}
@@ -254,7 +356,7 @@ def test_only_matrices_are_decayed() -> None:
 
 def test_every_block_begins_as_the_identity() -> None:
     model = make_trainer().model
-    prepare(model)
+    draw_first_weights(model)
     ids = torch.arange(10)[None]
     expected = model.output_layer(model.ln_final(model.token_embedding(ids)))
     assert torch.equal(model(ids), expected)
@@ -262,11 +364,11 @@ def test_every_block_begins_as_the_identity() -> None:
 
 def test_tokens_begin_far_apart_unless_the_head_shares_their_matrix() -> None:
     model = make_trainer().model
-    prepare(model)
+    draw_first_weights(model)
     assert not model.config.tie_embeddings
     assert model.token_embedding.weight.std().item() == pytest.approx(1.0, abs=0.02)
     tied = GPTModel.from_config(model.config.replace(tie_embeddings=True))
-    prepare(tied)
+    draw_first_weights(tied)
     assert tied.token_embedding.weight.std().item() == pytest.approx(0.02, abs=0.001)
 
 
@@ -295,3 +397,20 @@ def test_a_held_out_loss_that_is_no_number_is_never_the_best() -> None:
     with pytest.raises(NextwordError, match=r"^the held-out loss became nan at step 12$"):
         trainer.run()
     assert trainer.state.best_step < 12
+
+
+def test_of_a_run_that_ends_in_no_number_the_last_good_step_is_kept(tmp_path: Path) -> None:
+    def poison(event: Event) -> None:
+        if isinstance(event, Stepped) and event.step == 5:
+            with torch.no_grad():
+                trainer.model.token_embedding.weight[:, 0] = math.nan
+
+    trainer = make_trainer(dataclasses.replace(PLAN, evaluate_every=12), poison, tmp_path / "run")
+    with pytest.raises(NextwordError, match=r"^the loss became nan at step 5; the checkpoint of step 4 is kept$"):
+        trainer.run()
+    assert Checkpoints(tmp_path / "run").steps() == [4]  # not 5: that one's weights gave the loss
+    whole, resumed = make_trainer(trainer.plan), make_trainer(trainer.plan, checkpoint=tmp_path / "run")
+    whole.run()
+    resumed.resume()
+    resumed.run()
+    assert resumed.hash == whole.hash

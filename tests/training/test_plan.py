@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 
-from nextword.config import TRAINING_PRESETS
+from nextword.config import TRAINING_PRESETS, GPTConfig
 from nextword.errors import ConfigError
-from nextword.training.plan import BATCHES, CONTEXTS, LEARNING_RATES, Plan, choose_preset, choose_vocab_size
+from nextword.training.plan import (
+    BATCHES,
+    CONTEXTS,
+    LEARNING_RATES,
+    REGULARISATION,
+    Plan,
+    choose_preset,
+    choose_vocab_size,
+    fine_tuning,
+    recipe,
+)
 
 PLAN = Plan("tiny", 300, 16, 2, learning_rate=0.01, dropout=0.0, steps=100)
-SIZES, TIMES = (10_000, 1_000_000, 100_000_000), (60.0, 600.0, 7200.0)
+SIZES, TIMES, SPEEDS = (10_000, 1_000_000, 100_000_000), (60.0, 600.0, 7200.0), (3e10, 7e10, 1e13)
 
 
 def test_the_learning_rate_rises_holds_and_falls() -> None:
@@ -43,20 +54,56 @@ def test_the_vocabulary_is_about_the_square_root_of_the_text() -> None:
     assert all(size & (size - 1) == 0 for size in sizes)
 
 
-def test_more_text_or_more_time_never_chooses_a_smaller_model() -> None:
+def test_more_text_more_time_or_more_speed_never_chooses_a_smaller_model() -> None:
     names = list(TRAINING_PRESETS)
-    rank = {(size, time): names.index(choose_preset(size, time)) for size in SIZES for time in TIMES}
-    for (size, time), (larger, longer) in itertools.product(rank, repeat=2):
-        if size <= larger and time <= longer:
-            assert rank[size, time] <= rank[larger, longer]
+    rank = {case: names.index(choose_preset(*case)) for case in itertools.product(SIZES, TIMES, SPEEDS)}
+    assert {0, 1, 2, 3} == set(rank.values())
+    for less, more in itertools.product(rank, repeat=2):
+        if all(a <= b for a, b in zip(less, more, strict=True)):
+            assert rank[less] <= rank[more]
 
 
 def test_presets_are_sensible_for_a_few_texts_and_times() -> None:
-    assert {choose_preset(10_000, time) for time in TIMES} == {"tiny"}  # 10 kB fill no larger model
-    assert {choose_preset(size, 60) for size in SIZES} == {"tiny"}  # a minute teaches no larger one
-    assert choose_preset(1_000_000, 7200) == "small"
-    assert choose_preset(100_000_000, 1e9) == "large"
-    assert choose_preset(1_000_000, float("inf")) == "small"
+    two_cores = 7e10
+    assert {choose_preset(10_000, time, two_cores) for time in TIMES} == {"tiny"}  # 10 kB fill no larger model
+    assert {choose_preset(size, 60, two_cores) for size in SIZES} == {"tiny"}  # a minute teaches no larger one
+    assert choose_preset(1_000_000, 7200, two_cores) == "small"
+    assert choose_preset(100_000_000, 1e9, two_cores) == "large"
+    assert choose_preset(1_000_000, math.inf, two_cores) == "small"
+    assert choose_preset(100_000_000, 600, 1e13) == "medium"  # ten minutes on a machine 140 times as fast
+
+
+def test_a_size_is_taken_exactly_when_a_quarter_of_its_weights_can_be_seen_as_tokens() -> None:
+    inner = GPTConfig.preset("small", 1, 1).num_parameters
+    seconds = 6 * inner * (inner / 4) / (0.5 * 7e10)  # 6 operations a weight and token, at half the machine's speed
+    assert choose_preset(1_000_000, 1.001 * seconds, 7e10) == "small"
+    assert choose_preset(1_000_000, 0.999 * seconds, 7e10) == "tiny"
+    assert choose_preset(math.ceil(inner / 5), 1e6, 7e10) == "small"
+    assert choose_preset(math.floor(inner / 5), 1e6, 7e10) == "tiny"
+
+
+def test_a_short_text_gets_a_shorter_context() -> None:
+    contexts = [recipe("small", tokens, epochs=1)["context_length"] for tokens in (1_000_000, 800, 10)]
+    assert contexts == [256, 100, 4]
+
+
+def test_what_is_read_often_is_regularised_more() -> None:
+    limits = [limit for limit, _, _ in REGULARISATION]
+    assert limits == sorted(limits)
+    assert limits[-1] == math.inf
+    for limit, decay, dropout in REGULARISATION:
+        settings = recipe("tiny", 1_000_000, epochs=limit)
+        assert (settings["weight_decay"], settings["dropout"]) == (decay, dropout)
+    assert recipe("tiny", 1_000_000, epochs=math.nextafter(limits[0], 9))["weight_decay"] == REGULARISATION[1][1]
+
+
+def test_fine_tuning_is_gentler_and_looks_no_farther_than_the_model() -> None:
+    whole, lora = (fine_tuning(8192, 1_000_000, lora=lora) for lora in (False, True))
+    assert (whole["context_length"], whole["weight_decay"]) == (256, 0.0)
+    assert 10 * whole["learning_rate"] == pytest.approx(lora["learning_rate"])
+    assert lora["learning_rate"] < LEARNING_RATES["tiny"]
+    assert fine_tuning(64, 1_000_000, lora=True)["context_length"] == 64
+    assert fine_tuning(8192, 80, lora=True)["context_length"] == 10
 
 
 def test_every_preset_has_its_learning_rate_context_and_batch() -> None:
@@ -67,8 +114,8 @@ def test_every_preset_has_its_learning_rate_context_and_batch() -> None:
 
 
 def test_the_plan_makes_the_architecture() -> None:
-    config = Plan("small", 999, 64, 8, 1e-3, dropout=0.25).config(700)
+    config = Plan("small", 700, 64, 8, 1e-3, dropout=0.25).config()
     assert (config.vocab_size, config.context_length, config.dropout) == (700, 64, 0.25)
     assert (config.num_layers, config.d_model, config.qk_norm) == (6, 256, True)
     with pytest.raises(ConfigError, match="there is no preset 'huge'"):
-        Plan("huge", 300, 16, 2, 1e-3, 0.0).config(300)
+        Plan("huge", 300, 16, 2, 1e-3, 0.0).config()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,21 @@ import pytest
 import torch
 
 import nextword
+from nextword import GPTModel
 from nextword.errors import ConfigError, ModelFileError, NextwordError, TextError
-from nextword.training import Event, Sampled, Started, Stepped, Validated, loop, train
+from nextword.training import Event, Sampled, Started, Stepped, Validated, train
+from nextword.training.baselines import Baselines
 from nextword.training.data import TokenizedText
 from nextword.training.evaluate import evaluate
+from nextword.training.events import Preparing
+from nextword.training.forecast import Forecast
+from nextword.training.journal import METRICS, read_metrics
 from nextword.training.text import Document
+from nextword.training.verdict import Verdict
 from tests.conftest import Trained
 from tests.training.corpus import FEW_STEPS, TEXT, write_text
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def test_a_text_that_repeats_itself_is_learned(trained: Trained) -> None:
@@ -61,13 +71,15 @@ def test_the_saved_model_is_the_best_one(trained: Trained) -> None:
 
 def test_what_is_told_while_training_is_in_order_and_true(trained: Trained) -> None:
     events, run = trained.events, trained.run
-    assert isinstance(start := events[0], Started)
+    start = next(event for event in events if isinstance(event, Started))
     assert (start.plan, start.config) == (run.plan, run.model.config)
     assert start.train_characters == int(len(TEXT) * 0.9)
     assert start.train_characters + start.validation_characters == len(TEXT)
     assert [event.step for event in events if isinstance(event, Stepped)] == list(range(1, 81))
-    assert isinstance(events[-1], Sampled)
-    assert isinstance(events[-2], Validated)
+    kinds = [kind for kind, _ in groupby(map(type, events))]
+    assert kinds[:5] == [Preparing, Started, Baselines, Forecast, Stepped]
+    assert kinds[-4:] == [Stepped, Validated, Sampled, Verdict]
+    assert set(kinds) == {*kinds[:5], *kinds[-3:]}
     assert [event.step for event in events if isinstance(event, Validated)] == [
         event.step for event in events if isinstance(event, Sampled)
     ]
@@ -106,6 +118,37 @@ def test_the_provenance_says_where_the_model_comes_from(trained: Trained) -> Non
 
 def test_nothing_but_the_model_is_left(trained: Trained) -> None:
     assert sorted(path.name for path in trained.run.out.parent.iterdir()) == ["four sentences", "text.txt"]
+    names = {path.name for path in trained.run.out.iterdir()}
+    assert {"README.md", "metrics.jsonl", "loss.png", "loss.svg", "model.safetensors"} < names
+    assert {path.suffix for path in trained.run.out.iterdir()} <= {
+        ".md",
+        ".jsonl",
+        ".png",
+        ".svg",
+        ".safetensors",
+        ".json",
+    }
+
+
+def test_the_journal_in_the_bundle_says_what_was_told(trained: Trained) -> None:
+    rows = read_metrics(trained.run.out / METRICS)
+    told = [event for event in trained.events if not isinstance(event, Preparing | Stepped)]
+    assert [row["event"] for row in rows if row["event"] != "stepped"] == [
+        type(event).__name__.lower() for event in told
+    ]
+    looks = [{name: row[name] for name in row if name != "event"} for row in rows if row["event"] == "validated"]
+    assert looks == list(trained.run.validations)
+
+
+def test_the_curve_in_the_bundle_is_a_picture_with_the_losses(trained: Trained) -> None:
+    assert (trained.run.out / "loss.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert (trained.run.out / "loss.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
+    assert (trained.run.out / "loss.svg").stat().st_size > 5000
+
+
+def test_the_state_is_a_hash_of_the_last_step(trained: Trained) -> None:
+    assert re.fullmatch("[0-9a-f]{16}", trained.run.state)
+    assert trained.run.model.provenance["state"] == trained.run.state
 
 
 def test_two_runs_give_the_same_model_and_leave_torchs_random_state_alone(tmp_path: Path) -> None:
@@ -113,9 +156,10 @@ def test_two_runs_give_the_same_model_and_leave_torchs_random_state_alone(tmp_pa
     torch.manual_seed(123)
     before = torch.get_rng_state()
     logs: list[list[Event]] = [[], []]
-    runs = []
+    others, runs = list[Event](), []
     for number, log in enumerate(logs):
-        runs.append(train(text, tmp_path / str(number), watch=log.append, dropout=0.1, seed=7, **FEW_STEPS))
+        both = {"dropout": 0.1, "seed": 7, **FEW_STEPS}
+        runs.append(train(text, tmp_path / str(number), watch=[log.append, others.append], **both))
         assert torch.equal(torch.get_rng_state(), before)
         torch.rand(3)
         before = torch.get_rng_state()
@@ -123,6 +167,8 @@ def test_two_runs_give_the_same_model_and_leave_torchs_random_state_alone(tmp_pa
     assert files[0] == files[1]
     assert [e.loss for e in logs[0] if isinstance(e, Stepped)] == [e.loss for e in logs[1] if isinstance(e, Stepped)]
     assert [e.text for e in logs[0] if isinstance(e, Sampled)] == [e.text for e in logs[1] if isinstance(e, Sampled)]
+    assert runs[0].state == runs[1].state
+    assert others == [*logs[0], *logs[1]]  # each of several watchers is told everything
     assert runs[0].plan.seconds is None
 
 
@@ -168,18 +214,18 @@ def test_the_time_is_kept_and_the_model_is_there(tmp_path: Path) -> None:
     assert 1.0 <= run.plan.seconds < 3.0  # of which one is kept back for writing
     assert run.seconds < 60
     assert run.plan.steps is None
-    assert nextword.load(tmp_path / "out").config == run.model.config
+    assert nextword.load(tmp_path / "out").config == run.model.config.replace(dropout=0.0)  # dropout is the run's
 
 
 def test_two_minutes_are_meant_where_nothing_is_said_and_steps_know_no_clock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     class StartedError(Exception):
         pass
 
     def stop(event: Event) -> None:
-        assert isinstance(event, Started)
-        raise StartedError(event.plan.seconds, event.plan.steps)
+        if isinstance(event, Started):
+            raise StartedError(event.plan.seconds, event.plan.steps)
 
     text = write_text(tmp_path)
     with pytest.raises(StartedError) as caught:
@@ -190,10 +236,11 @@ def test_two_minutes_are_meant_where_nothing_is_said_and_steps_know_no_clock(
     with pytest.raises(StartedError) as caught:
         train(text, tmp_path / "out", preset="tiny", steps=5, watch=stop)
     assert caught.value.args == (None, 5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]  # no step was taken: nothing to go on from
 
 
 def test_the_loss_that_is_no_number_leaves_no_model(tmp_path: Path) -> None:
-    with pytest.raises(NextwordError, match=r"^the (held-out )?loss became nan at step \d+$"):
+    with pytest.raises(NextwordError, match=r"^the (held-out )?loss became nan at step \d+$"):  # none was saved
         train(write_text(tmp_path), tmp_path / "out", learning_rate=1e9, **{**FEW_STEPS, "steps": 30})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
 
@@ -219,6 +266,17 @@ def test_the_loss_that_is_no_number_leaves_no_model(tmp_path: Path) -> None:
         ({"precision": "int8"}, ConfigError, "precision is 'int8', it must be float32 or bfloat16"),
         ({"seed": -1}, ConfigError, "seed is -1, it must be 0 or more"),
         ({"seed": 2**63}, ConfigError, "seed is 9223372036854775808"),
+        ({"accumulation": 0}, ConfigError, "accumulation is 0"),
+        ({"accumulation": 4}, ConfigError, "batch_size is 2, not divisible by 1 processes x 4 micro-batches"),
+        ({"evaluate_every": 0}, ConfigError, "evaluate_every is 0"),
+        ({"weight_decay": -0.1}, ConfigError, "weight_decay is -0.1, it must be 0 or more and finite"),
+        ({"weight_decay": math.nan}, ConfigError, "weight_decay is nan"),
+        ({"strategy": "zero"}, ConfigError, "strategy is 'zero', it must be ddp or fsdp"),
+        ({"lora_rank": 4}, ConfigError, "LoRA adapts a model that is there"),
+        ({"checkpoint_seconds": -1.0}, ConfigError, "checkpoint_seconds is -1.0, it must be 0 or more"),
+        ({"checkpoint_seconds": math.nan}, ConfigError, "checkpoint_seconds is nan"),
+        ({"log": "wandb"}, ConfigError, "log is 'wandb', it must be tensorboard"),
+        ({"resume": True, "restart": True}, ConfigError, "resume, or begins anew with restart: not both"),
         ({"device": "abacus"}, ConfigError, "device 'abacus' is not available here"),
         ({"preset": "huge"}, ConfigError, "there is no preset 'huge'"),
         ({"validation": 0.0}, ConfigError, "validation is 0.0, a share lies between 0 and 1"),
@@ -239,7 +297,7 @@ def test_wrong_settings_are_refused_before_anything_is_trained(
     with pytest.raises(error) as caught:
         train(write_text(tmp_path), tmp_path / "out", watch=log.append, **{**FEW_STEPS, **settings})
     assert message in caught.value.message
-    assert log == []
+    assert {type(event) for event in log} <= {Preparing}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
 
 
@@ -261,6 +319,8 @@ def test_a_place_that_is_no_models_is_refused_before_training_and_left_alone(
         train(text, tmp_path / out if out != "." else out, watch=log.append, **FEW_STEPS)
     assert out in caught.value.message
     assert log == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "here", "text.txt"]
+    assert list((tmp_path / "here").iterdir()) == []
     assert (tmp_path / "full" / "diary.txt").read_text(encoding="utf-8") == "private"
     assert text.read_text(encoding="utf-8") == TEXT
 
@@ -276,70 +336,41 @@ def test_a_model_that_is_there_is_replaced_and_an_empty_directory_is_filled(tmp_
     assert (tmp_path / "deep" / "er" / "out" / "model.safetensors").read_bytes() == first
 
 
-class BrokenOffError(Exception):
-    """Ends a run between two steps."""
+def test_given_rates_and_decay_are_used_and_not_others(tmp_path: Path) -> None:
+    given = {"learning_rate": 1e-3, "weight_decay": 0.3, "evaluate_every": 2, "accumulation": 2, "precision": "float32"}
+    plain = train(write_text(tmp_path), tmp_path / "plain", **FEW_STEPS)
+    run = train(tmp_path / "text.txt", tmp_path / "out", **given, **FEW_STEPS)
+    assert {name: getattr(run.plan, name) for name in given} == given
+    assert [look["step"] for look in run.validations] == [2, 4]
+    assert run.state != plain.state
+    assert (plain.plan.learning_rate, plain.plan.weight_decay) == (4e-3, 0.1)
 
 
-@pytest.fixture
-def broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The text of a run to `tmp_path/out` that was broken off in its third step of four."""
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-
-    def end(event: Event) -> None:
-        if isinstance(event, Stepped) and event.step == 3:
-            raise BrokenOffError
-
-    text = write_text(tmp_path)
-    with pytest.raises(BrokenOffError):
-        train(text, tmp_path / "out", watch=end, **FEW_STEPS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.checkpoint", "text.txt"]
-    return text
+def test_decay_shrinks_a_matrix_by_rate_times_decay(tmp_path: Path) -> None:
+    text, runs = write_text(tmp_path), {}
+    for decay in (0.0, 0.5):
+        settings = {**FEW_STEPS, "steps": 1, "learning_rate": 1e-2, "weight_decay": decay}
+        runs[decay] = train(text, tmp_path / str(decay), **settings).model.model.weights()
+    name, rate = "blocks.0.attn.q_proj.weight", 1e-2 * 0.01  # the first step of a run has a hundredth of the rate
+    torch.manual_seed(0)
+    first = GPTModel.from_config(train(text, tmp_path / "x", **{**FEW_STEPS, "steps": 1}).model.config).weights()[name]
+    assert (runs[0.0][name] - runs[0.5][name]).numpy() == pytest.approx((rate * 0.5 * first).numpy(), abs=1e-8)
+    assert torch.equal(runs[0.0]["token_embedding.weight"], runs[0.5]["token_embedding.weight"])
 
 
-def test_a_run_goes_on_with_the_settings_it_began_with(broken_off: Path) -> None:
-    whole = train(broken_off, broken_off.with_name("whole"), **FEW_STEPS)
-    resumed = train(broken_off, broken_off.with_name("out"), resume=True)
-    weights = [(run.out / "model.safetensors").read_bytes() for run in (whole, resumed)]
-    assert weights[0] == weights[1]
-    assert (resumed.plan, resumed.steps) == (whole.plan, 4)
-    assert not broken_off.with_name("out.checkpoint").exists()
+def test_tensorboard_gets_event_files(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-
-def test_a_run_goes_on_with_the_same_settings_given_again(broken_off: Path) -> None:
-    assert train(broken_off, broken_off.with_name("out"), resume=True, **FEW_STEPS).steps == 4
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("preset", "small"),
-        ("steps", 9),
-        ("context_length", 8),
-        ("batch_size", 1),
-        ("learning_rate", 0.1),
-        ("dropout", 0.5),
-    ],
-)
-def test_a_run_does_not_go_on_with_another_setting(broken_off: Path, setting: str, value: Any) -> None:
-    settings = {**FEW_STEPS, setting: value}
-    with pytest.raises(ConfigError, match=f"^{setting} is {value}, the run that goes on has ") as caught:
-        train(broken_off, broken_off.with_name("out"), resume=True, **settings)
-    assert "--resume" in caught.value.hint
-    assert broken_off.with_name("out.checkpoint").exists()
-
-
-def test_a_run_does_not_go_on_with_another_text(broken_off: Path) -> None:
-    broken_off.write_text(TEXT + "One more sentence, and then another one.", encoding="utf-8")
-    with pytest.raises(NextwordError, match="was made with another text and held-out text"):
-        train(broken_off, broken_off.with_name("out"), resume=True)
-
-
-@pytest.mark.parametrize("file", ["tokenizer.json", "state.json", "model.safetensors"])
-def test_a_run_does_not_go_on_from_a_damaged_checkpoint(broken_off: Path, file: str) -> None:
-    (broken_off.with_name("out.checkpoint") / file).write_bytes(b"{}")
-    with pytest.raises(ModelFileError):
-        train(broken_off, broken_off.with_name("out"), resume=True)
-    assert not broken_off.with_name("out").exists()
+    log = list[Event]()
+    run = train(write_text(tmp_path), tmp_path / "out", log="tensorboard", watch=log.append, **FEW_STEPS)
+    events = EventAccumulator(str(tmp_path / "out.logs")).Reload()
+    scalars = events.Scalars("loss/held out, bits per byte")
+    assert [(one.step, one.value) for one in scalars] == [
+        (look["step"], pytest.approx(look["bits_per_byte"])) for look in run.validations
+    ]
+    steps = events.Scalars("speed/tokens per second")
+    assert [one.step for one in steps] == [1, 2, 3, 4]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.logs", "text.txt"]
 
 
 def test_a_run_starts_with_blocks_that_write_nothing(tmp_path: Path) -> None:

@@ -165,7 +165,9 @@ def test_a_directory_without_text_is_refused(tmp_path: Path) -> None:
     write(tmp_path, b"no text", "picture.png")
     with pytest.raises(TextError, match="holds no text files") as caught:
         read_documents([tmp_path])
-    assert caught.value.hint == "files ending in .txt or .md are read"
+    assert caught.value.hint == (
+        "files ending in .txt, .md, .jsonl, .ndjson, .csv, .tsv or .parquet (or these with .gz or .zst) are read"
+    )
 
 
 def test_no_path_at_all_is_refused() -> None:

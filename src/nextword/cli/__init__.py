@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ COMMANDS = {
     "look": "Show the whole path from tokens to the next word.",
     "chat": "Talk with a model.",
     "train": "Train a model on your own text.",
+    "runs": "List trained models and runs under way, or compare them.",
     "info": "Show what a model is made of.",
     "verify": "Hold a model against transformers, number by number.",
     "tokenize": "Show a text as the model reads it.",
@@ -29,12 +31,14 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 2 bad input, 130 stopped with Ctrl-C."""
-    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+    code = run(list(sys.argv[1:] if arguments is None else arguments))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C while Python takes itself apart would end in a traceback
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """Runs one command; the exit code."""
-    from nextword.errors import NextwordError
+    from nextword.errors import FailedElsewhere, NextwordError
 
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -46,6 +50,10 @@ def run(arguments: list[str]) -> int:
             code = _dispatch(arguments)
         sys.stdout.flush()  # here, where a closed pipe or a full disk can still be told
         return code
+    except FailedElsewhere:
+        if debug:
+            raise
+        return 2
     except NextwordError as error:
         if debug:
             raise
@@ -82,7 +90,10 @@ def _dispatch(arguments: list[str]) -> int:
         help_epilogue="`--debug` with any command shows where an error came from.",
     )
     for order, (name, summary) in enumerate(COMMANDS.items()):
-        app.command(f"nextword.cli.{name}:{name}", name=name, help=summary, sort_key=order)
+        called = arguments[:1] == [
+            name
+        ]  # its own help is its docstring; the overview has one line, and imports nothing
+        app.command(f"nextword.cli.{name}:{name}", name=name, help=None if called else summary, sort_key=order)
     typed = arguments
     if arguments and arguments[0] not in (*COMMANDS, "--help", "-h", "--version"):
         arguments = ["predict", *arguments]

@@ -18,6 +18,7 @@ _MODEL = "A model directory, a .gguf file, a pulled name or a hub id; the defaul
 Model = Annotated[str | None, Parameter(name=["--model", "-m"], help=_MODEL)]
 ModelArgument = Annotated[str | None, Parameter(help=_MODEL)]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda or mps.")]
+Flag = Annotated[bool, Parameter(negative="")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for scripts.")]
 Overflow = Annotated[
     str, Parameter(help="A text longer than the context: slide looks at its newest part, stop refuses it.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,51 +10,85 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from nextword.cli import STARTED
-from nextword.cli.options import Device, Json, print_json
+from nextword.cli.options import Device, Flag, Json, print_json
 from nextword.errors import ConfigError
 
 
 def train(
-    *paths: Path,
+    *paths: Annotated[str, Parameter(allow_leading_hyphen=True)],
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     minutes: float | None = None,
     steps: int | None = None,
     preset: str | None = None,
+    from_model: Annotated[str | None, Parameter(name="--from")] = None,
+    lora_rank: Annotated[int | None, Parameter(name="--lora")] = None,
     validation: str = "0.1",
     encoding: str | None = None,
+    text_field: str | None = None,
+    compose: Flag = False,
     vocab_size: int | None = None,
     context_length: int | None = None,
     batch_size: int | None = None,
+    accumulation: int | None = None,
     learning_rate: float | None = None,
-    dropout: float = 0.0,
-    precision: str = "float32",
+    weight_decay: float | None = None,
+    dropout: float | None = None,
+    bpe_dropout: float | None = None,
+    precision: str | None = None,
+    strategy: str | None = None,
+    activation_checkpointing: Flag = False,
+    compile: Flag = False,  # noqa: A002
+    evaluate_every: int | None = None,
     seed: int = 0,
     device: Device = "auto",
-    resume: Annotated[bool, Parameter(negative="")] = False,
+    resume: Flag = False,
+    restart: Flag = False,
+    checkpoint_seconds: float = 60.0,
+    log: str | None = None,
     as_json: Json = False,
 ) -> None:
     """Train a tokenizer and a model on your own text. Ctrl-C stops and keeps what was learned.
 
+    Several processes share the work: torchrun --nproc-per-node 2 -m nextword train my.txt --out my-model
+
     Args:
-        paths: Files and directories with text (.txt, .md).
+        paths: Files, directories, patterns, - (standard input), URLs, hf:owner/name; .txt, .md, .jsonl, .csv, .tsv,
+            .parquet, each also .gz or .zst. Rows with messages are conversations, of which the answers are learned.
         out: The directory to write the model to.
         minutes: Time for everything, from the start of the command to the model on disk (2 if --steps is not given).
         steps: Optimizer steps, where the clock should not decide.
-        preset: tiny, small, medium or large; chosen by text and time if left out.
-        validation: What to judge by: a share of the text (0.1), a file, or none.
+        preset: tiny, small, medium or large; chosen by text, time and machine if left out.
+        from_model: Start from this model, with its tokenizer, instead of from random weights.
+        lora_rank: Learn adapters of this rank beside the weights of --from; they also go to OUT.adapter, for peft.
+        validation: What to judge by: a share of the text (0.1; 500 kB at most), a file or directory, or none.
         encoding: Of the files, if it is not UTF-8; for example cp949.
+        text_field: The field of .jsonl, .csv and .parquet rows that holds the text.
+        compose: Compose Hangul that is spelled as letters, as macOS writes it.
         vocab_size: Tokens in the vocabulary.
         context_length: Tokens the model can look at.
-        batch_size: Windows of text a step.
+        batch_size: Windows of text a step, over all processes.
+        accumulation: Parts in which a process computes its share of a batch, to save memory.
         learning_rate: Its peak.
+        weight_decay: How strongly matrices shrink.
         dropout: Share of activations dropped while training.
+        bpe_dropout: Share of the tokenizer's merges left out while training, others for each pass over the text.
         precision: float32, or bfloat16 for the matrix products (faster where the processor has it).
+        strategy: With several processes, ddp (each holds all weights) or fsdp (each holds a shard).
+        activation_checkpointing: Compute activations twice instead of keeping them: less memory, more time.
+        compile: Let torch.compile make faster kernels: half a minute at the start; needs a C++ compiler.
+        evaluate_every: Steps between two looks at the held-out text.
         seed: Decides first weights and order of the text.
         device: Where to run.
-        resume: Go on from the checkpoint that an earlier run left beside --out.
+        resume: Go on from the last checkpoint of an earlier run with the same --out.
+        restart: Throw an unfinished run's checkpoints away and begin anew.
+        checkpoint_seconds: How often the state of the run is saved, beside --out.
+        log: tensorboard writes event files to OUT.logs.
         as_json: Print the result as JSON.
     """
-    if not paths:
+    unknown = [path for path in paths if path.startswith("-") and path != "-"]
+    if unknown:
+        raise ConfigError(f"unknown option {unknown[0]}", hint="nextword train --help")
+    if not paths and not resume:
         raise ConfigError("no text was given", hint="nextword train my.txt --out my-model")
     from nextword.terminal.console import make_console
     from nextword.terminal.training_view import TrainingView
@@ -67,31 +102,48 @@ def train(
             minutes=minutes,
             steps=steps,
             preset=preset,
+            from_model=from_model,
+            lora_rank=lora_rank,
             validation=_validation(validation),
             encoding=encoding,
+            text_field=text_field,
+            compose=compose,
             vocab_size=vocab_size,
             context_length=context_length,
             batch_size=batch_size,
+            accumulation=accumulation,
             learning_rate=learning_rate,
+            weight_decay=weight_decay,
             dropout=dropout,
+            bpe_dropout=bpe_dropout,
             precision=precision,
+            strategy=strategy,
+            activation_checkpointing=activation_checkpointing or None,
+            compile=compile or None,
+            evaluate_every=evaluate_every,
             seed=seed,
             device=device,
             resume=resume,
+            restart=restart,
+            checkpoint_seconds=checkpoint_seconds,
+            log=log,
             watch=view.watch,
             started=STARTED,
         )
+    if os.environ.get("RANK", "0") != "0":
+        return  # of the processes that torchrun started, one speaks
     if as_json:
         print_json({"out": str(run.out), **run.model.provenance})
         return
     if run.stopped:
-        console.print("[yellow]stopped early; what was learned is kept[/yellow]")
+        console.print("[yellow]stopped early; what was learned is kept, and --resume goes on[/yellow]")
     best = [look for look in run.validations if look["best"]]
     if best:
         console.print(
             f"held-out: [bold]{best[-1]['nats_per_character']:.4f}[/bold] nats/character, "
             f"{best[-1]['bits_per_byte']:.4f} bits/byte (step {best[-1]['step']:,} of {run.steps:,})"
         )
+    console.print(f"[dim]state {run.state} after step {run.steps:,}[/dim]")
     sys.stdout.write(f'{run.out}\ntry: nextword "..." --model {run.out}\n')
 
 

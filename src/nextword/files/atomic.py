@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nextword.errors import ModelFileError
+
+_LEFT_BEHIND = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}\.(?P<kind>tmp|old)")
 
 
 @contextmanager
@@ -77,6 +81,46 @@ def replace_file(path: Path) -> Iterator[Path]:
         raise ModelFileError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def sweep(directory: Path, name: str | None = None) -> None:
+    """Clears away what killed writers left in `directory`, of everything or of one `name`.
+
+    What was half written is removed. What had been moved away and not yet replaced is put back. No one else may be
+    writing there at the time.
+
+    Raises:
+        ModelFileError: The directory cannot be read or changed.
+    """
+    if not directory.is_dir():
+        return
+    try:
+        for path in sorted(directory.iterdir()):
+            match = _LEFT_BEHIND.fullmatch(path.name)
+            if match is None or name not in (None, match["target"]):
+                continue
+            target = directory / match["target"]
+            if match["kind"] == "old" and not target.exists():
+                path.rename(target)
+            else:
+                _remove(path)
+    except OSError as error:
+        raise ModelFileError(f"cannot write {directory}: {error.strerror}") from None
+
+
+def discard(path: Path) -> None:
+    """Removes a directory or a file so that it is never seen half removed. What cannot be removed stays."""
+    with suppress(OSError):
+        doomed = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        path.rename(doomed)
+        _remove(doomed)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _sync(path: Path) -> None:

@@ -6,6 +6,7 @@ tokenizer.json            tokenizer; tokenizer_config.json has its special token
 generation_config.json    every token that ends a text, and what the model's makers recommend for sampling
 nextword.json             format version, provenance, what training measured
 README.md                 the model card
+metrics.jsonl, loss.svg   how a model that was trained here was trained: every loss, and their curve (loss.png too)
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from nextword.files.tensors import RawTensor, check_tensors
 from nextword.tokens import Tokenizer
 
 FORMAT_VERSION = 1
-BUNDLE_FILES = {
+RUN_FILES = frozenset({"metrics.jsonl", "loss.png", "loss.svg"})
+BUNDLE_FILES = RUN_FILES | {
     *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "nextword.json", "README.md"),
     *("generation_config.json", "special_tokens_map.json", "chat_template.jinja"),  # what transformers adds
     "verification.json",  # what `nextword verify` measured
@@ -72,10 +74,15 @@ class _Unpacked(Mapping[str, RawTensor]):
         return len(self._tensors)
 
 
-def write_bundle(path: Path, bundle: Bundle) -> None:
+def write_bundle(path: Path, bundle: Bundle, files: Mapping[str, bytes] | None = None) -> None:
     """Writes a model directory beside `path` and puts it in place when it is whole.
 
     Quantised blocks, which these files cannot hold, are written as float32.
+
+    Args:
+        path: The directory.
+        bundle: The model.
+        files: What lies beside it, names (of `RUN_FILES`) to contents: how its training went.
 
     Raises:
         ModelFileError: It cannot be written, or `path` holds something that is no model (it is left alone).
@@ -105,6 +112,8 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
             },
         )
         (fresh / "README.md").write_text(bundle.card or _plain_card(bundle), encoding="utf-8")
+        for name, content in (files or {}).items():
+            (fresh / name).write_bytes(content)
 
 
 def require_writable(path: Path) -> None:

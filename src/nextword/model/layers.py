@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nextword.config import GPTConfig
+from nextword.model.rms_norm import rms_norm
 from nextword.model.tap import Tap, touch
 
 
@@ -36,7 +37,7 @@ class Norm(nn.Module):
 
     def _normalize(self, x: Tensor) -> Tensor:
         if self.bias is None:
-            return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)  # autocast hands half types in
+            return rms_norm(x, self.weight, self.eps)
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 

@@ -71,13 +71,16 @@ class Rotary:
             with torch.inference_mode(False):  # a later pass may want gradients, which inference tensors refuse
                 # One row a position, one column a rotating pair; angles in float64, whatever the model computes in.
                 angles = torch.outer(torch.arange(length, dtype=torch.float64), self._frequencies)
-                cos, sin = ((self._stretch * wave).to(x.device, dtype) for wave in (angles.cos(), angles.sin()))
+                cos, sin = self._stretch * angles.cos(), self._stretch * angles.sin()
+                pairs = (cos, cos), (-sin, sin)  # what the first and the second channel of a pair are multiplied by
+                both = (torch.stack(p, -1).flatten(1) if self._interleaved else torch.cat(p, -1) for p in pairs)
+                cos, sin = (table.to(x.device, dtype) for table in both)
             self._tables[dtype, x.device] = (cos, sin)
         return Rotation(cos[start : start + count, None], sin[start : start + count, None], self._interleaved)
 
 
 class Rotation:
-    """The turn of T consecutive positions; cosines and sines are [T, 1, C/2]."""
+    """The turn of T consecutive positions; cosines and signed sines are [T, 1, C], one of each for every channel."""
 
     def __init__(self, cos: Tensor, sin: Tensor, interleaved: bool) -> None:
         self._cos, self._sin, self._interleaved = cos, sin, interleaved
@@ -85,10 +88,8 @@ class Rotation:
     def __call__(self, x_BTHC: Tensor) -> Tensor:
         """Turns each pair of channels; works in float32 at least, gives back `x`'s own precision."""
         x = x_BTHC.to(self._cos.dtype)
-        if self._interleaved:
-            a, b = x[..., 0::2], x[..., 1::2]
-            turned = torch.stack((a * self._cos - b * self._sin, b * self._cos + a * self._sin), -1).flatten(-2)
-        else:
-            a, b = x.chunk(2, dim=-1)
-            turned = torch.cat((a * self._cos - b * self._sin, b * self._cos + a * self._sin), -1)
+        # A pair (a, b) becomes (a cos - b sin, b cos + a sin): each channel times cos, its partner times signed sin.
+        half = x.shape[-1] // 2
+        partner = x.reshape(*x.shape[:-1], half, 2).flip(-1).flatten(-2) if self._interleaved else x.roll(half, -1)
+        turned = x * self._cos + partner * self._sin
         return turned.to(x_BTHC.dtype)

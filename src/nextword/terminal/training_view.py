@@ -1,14 +1,44 @@
-"""A training run as it goes: a bar with loss, speed and time left; a line for each look at the held-out text."""
+"""A training run as it goes: what to expect, a bar with loss, speed and time left, each look at the held-out text."""
 
 from __future__ import annotations
 
-from rich.console import Console
+from collections.abc import Iterable
+
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.status import Status
 from rich.text import Text
 
+from nextword.terminal.sparkline import sparkline
 from nextword.tokens.visible import visible
-from nextword.training import Event, Sampled, Started, Stepped, Validated
+from nextword.training.baselines import Baselines
+from nextword.training.events import (
+    Event,
+    Interrupted,
+    Preparing,
+    Resumed,
+    Sampled,
+    Started,
+    Stepped,
+    Validated,
+)
+from nextword.training.forecast import Forecast
+from nextword.training.verdict import Verdict
+
+_CURVE = 40  # cells
+_NOTABLE = 0.01  # of the held-out text
+
+
+class _Bar(Progress):
+    """The bar, and below it the curve of the held-out loss."""
+
+    below: Text = Text()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.below:
+            yield self.below
 
 
 class TrainingView:
@@ -16,7 +46,7 @@ class TrainingView:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._progress = Progress(
+        self._progress = _Bar(
             TextColumn("[dim]step[/dim] {task.fields[step]:,}"),
             BarColumn(bar_width=24),
             TextColumn("[dim]loss[/dim] {task.fields[loss]}"),
@@ -26,46 +56,97 @@ class TrainingView:
             transient=True,
         )
         self._task: TaskID | None = None
+        self._preparing: Status | None = None
+        self._held_out: list[float] = []
+        self._bigrams: float | None = None
 
     def __enter__(self) -> TrainingView:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._preparing is not None:
+            self._preparing.stop()
         if self._console.is_interactive:  # elsewhere no bar is drawn, and `stop` would print an empty line
             self._progress.stop()
 
     def watch(self, event: Event) -> None:
         """Draws one event."""
         match event:
+            case Preparing():
+                self._prepare(event)
             case Started():
                 self._start(event)
+            case Resumed():
+                for line in event.skipped:
+                    self._console.print(Text(line, style="yellow"))
+                self._console.print(f"goes on after step {event.step:,} [dim](state {event.state})[/dim]")
+            case Interrupted():
+                self._progress.console.print(f"[dim]saved after step {event.step:,} (state {event.state})[/dim]")
+            case Baselines():
+                self._baselines(event)
+            case Forecast():
+                self._forecast(event)
             case Stepped():
                 self._step(event)
             case Validated():
-                mark = "[green]best[/green]" if event.best else "[yellow]worse[/yellow]"
-                self._progress.console.print(
-                    f"[dim]{clock(event.seconds):>7}  step {event.step:,}[/dim]  held-out "
-                    f"[bold]{event.bits_per_byte:.4f}[/bold] bits/byte, "
-                    f"{event.nats_per_character:.4f} nats/character  {mark}"
-                )
+                self._look(event)
             case Sampled():
                 sample = Text(visible(event.text).replace("␣", " "), style="dim")
-                self._progress.console.print(Padding(sample, (0, 0, 0, 9)))
+                self._progress.console.print(Padding(sample, (0, 0, 0, 9), expand=False))
+            case Verdict():
+                self._progress.console.print(Text(event.words, style="bold"))
+
+    def _prepare(self, event: Preparing) -> None:
+        if not self._console.is_interactive:
+            return
+        if self._preparing is None:
+            self._preparing = self._console.status("reading text")
+            self._preparing.start()
+        megabytes = f"{event.bytes_done / 1e6:,.0f}"
+        if event.stage == "read":
+            self._preparing.update(f"reading text: {megabytes} MB")
+        else:
+            self._preparing.update(f"turning text into tokens: {megabytes} of {event.bytes_in_all / 1e6:,.0f} MB")
 
     def _start(self, event: Started) -> None:
+        if self._preparing is not None:
+            self._preparing.stop()
+            self._preparing = None
         config, plan = event.config, event.plan
         self._console.print(
-            f"[bold]{plan.preset}[/bold]: {config.num_parameters:,} parameters, {config.num_layers} layers x "
-            f"{config.d_model}, context {config.context_length}, {config.vocab_size:,} tokens"
+            f"[bold]{plan.base or plan.preset}[/bold]: {config.num_parameters:,} parameters, "
+            f"{config.num_layers} layers x {config.d_model}, context {plan.context_length}, "
+            f"{config.vocab_size:,} tokens"
         )
         held_out = f"{event.validation_characters:,} held out" if event.validation_characters else "none held out"
+        documents = f" in {event.documents:,} documents" if event.documents > 1 else ""
+        processes = f" on {event.processes} processes" if event.processes > 1 else ""
         self._console.print(
-            f"[dim]text: {event.train_characters:,} characters ({event.train_tokens:,} tokens), {held_out}\n"
-            f"batch {plan.batch_size}, learning rate {plan.learning_rate:g}; Ctrl-C stops and keeps the best[/dim]"
+            f"[dim]text: {event.train_characters:,} characters{documents} ({event.train_tokens:,} tokens), {held_out}\n"
+            f"batch {plan.batch_size}{processes}, learning rate {plan.learning_rate:g}; "
+            "Ctrl-C stops and keeps the best[/dim]"
         )
+        for note in _notes(event):
+            self._console.print(f"[yellow]note:[/yellow] {note}")
         if self._console.is_interactive:
             self._progress.start()
         self._task = self._progress.add_task("", total=1.0, step=0, loss="-", rate=0.0, left="")
+
+    def _baselines(self, event: Baselines) -> None:
+        self._bigrams = event.bigram
+        self._progress.console.print(
+            f"[dim]to beat, in bits/byte: unigrams {event.unigram:.3f}, bigrams {event.bigram:.3f}, "
+            f"gzip {event.gzip:.3f}[/dim]"
+        )
+
+    def _forecast(self, event: Forecast) -> None:
+        epochs = f"{event.epochs:.2g}" if event.epochs < 10 else f"{event.epochs:,.0f}"
+        speed = f"{event.tokens_per_second:,.0f} tokens/s"
+        lines = [f"expected: {speed}, {event.steps:,} steps in {clock(event.seconds)}, text read {epochs} times"]
+        if event.bits_per_byte is not None:
+            guess = " (beyond what was measured)" if event.beyond else ""
+            lines.append(f"held-out {event.bits_per_byte:.2f} bits/byte, {event.low:.2f} to {event.high:.2f}{guess}")
+        self._progress.console.print("\n          ".join(lines), style="cyan")
 
     def _step(self, event: Stepped) -> None:
         if self._task is not None:
@@ -77,6 +158,37 @@ class TrainingView:
                 rate=event.tokens_per_second,
                 left=clock(event.seconds_left),
             )
+
+    def _look(self, event: Validated) -> None:
+        mark = "[green]best[/green]" if event.best else "[yellow]worse[/yellow]"
+        self._progress.console.print(
+            f"[dim]{clock(event.seconds):>7}  step {event.step:,}[/dim]  held-out "
+            f"[bold]{event.bits_per_byte:.4f}[/bold] bits/byte, "
+            f"{event.nats_per_character:.4f} nats/character  {mark}"
+        )
+        self._held_out.append(event.bits_per_byte)
+        curve = sparkline(self._held_out, _CURVE)
+        against = "" if self._bigrams is None else f", bigrams {self._bigrams:.2f}"
+        self._progress.below = Text.assemble(
+            ("held-out ", "dim"), (curve, "cyan"), (f" {min(self._held_out):.2f} bits/byte{against}", "dim")
+        )
+
+
+def _notes(event: Started) -> list[str]:
+    """What one should know about the text."""
+    notes = []
+    if event.only_beginning:
+        notes.append("only the beginning of the text was read: more than the time can teach")
+    if event.repeated >= _NOTABLE:
+        notes.append(
+            f"{event.repeated:.0%} of the held-out text stands word for word in the training text too: "
+            "the held-out loss flatters"
+        )
+    if event.decomposed:
+        notes.append(
+            f"{event.decomposed:,} Hangul syllables are spelled as letters (as macOS writes them): --compose joins them"
+        )
+    return notes
 
 
 def clock(seconds: float) -> str:

@@ -299,6 +299,12 @@ class Tokenizer:
         raw.encode_special_tokens = False
         return raw
 
+    def special_id(self, token: str) -> int | None:
+        """The id of a special token, or None if there is no special token of this name."""
+        return next(
+            (i for i, t in self._raw.get_added_tokens_decoder().items() if t.special and t.content == token), None
+        )
+
     def _id_of(self, token: str | int | None) -> int | None:
         if token is None:
             return None

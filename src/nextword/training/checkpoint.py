@@ -1,11 +1,22 @@
-"""Where a run stands, on disk: weights, best weights, optimizer, step and random state, in safetensors and JSON."""
+"""Where a run stands, on disk: a directory for each of its last saved steps. One that is not whole does not count.
+
+OUT.checkpoint/run.json                    the settings of the run, written once
+OUT.checkpoint/step-00000120/*.safetensors tensors by kind: model, best, optimizer
+                             state.json    everything else, and a checksum of each file; written last
+"""
 
 from __future__ import annotations
 
 import json
-import shutil
-from dataclasses import asdict, dataclass, field
+import re
+import signal
+import threading
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -13,20 +24,28 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
 from nextword.errors import ModelFileError
-from nextword.files.atomic import replace_directory
+from nextword.files.atomic import discard, replace_directory, replace_file, sweep
+from nextword.json_file import read_json
 
-_KINDS = ("model", "best", "optimizer")
+FORMAT_VERSION = 1
+_STEP = re.compile(r"step-(\d{8,})")
+_SHARDS = "shards.json"  # of sharded_checkpoint.py
+_START_ANEW = "begin anew with --restart"
 
 
 @dataclass
 class RunState:
-    """Everything but tensors that a run needs to go on."""
+    """Everything but tensors that a run needs to go on. Every field has a default: older checkpoints lack new ones."""
 
     step: int = 0
     seconds: float = 0.0
-    """Training time so far."""
+    """In the loop so far."""
+    looking: float = 0.0
+    """Seconds of these that went into looking at the held-out text."""
     best_nats: float | None = None
     best_step: int = 0
+    loss: float | None = None
+    """Of the training text, nats per token, smoothed over recent steps; None before the first one."""
     next_evaluation: float = 0.0
     """Share of the run at which the held-out text is looked at next."""
     validations: list[dict[str, Any]] = field(default_factory=list)
@@ -34,68 +53,234 @@ class RunState:
     """Plan and seed; a run only goes on with the ones it began with."""
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """The newest step that is whole."""
+
+    state: RunState
+    tensors: dict[str, dict[str, torch.Tensor]]
+    """By kind and name, on the CPU."""
+    skipped: tuple[str, ...]
+    """A line for each newer step that is damaged: which one, and what is wrong."""
+    directory: Path
+    """Where it lies."""
+
+    @property
+    def sharded(self) -> bool:
+        """Whether several processes wrote it in shards; then `tensors` is empty, and `read_shards` reads them."""
+        return not self.tensors
+
+
 def checkpoint_path(out: Path) -> Path:
-    """Where the checkpoint of a run that writes its model to `out` lies."""
+    """The run directory of a run that writes its model to `out`."""
     return out.with_name(f"{out.name}.checkpoint")
 
 
-def save_checkpoint(
-    path: Path,
-    state: RunState,
-    tokenizer_json: str,
-    model: dict[str, torch.Tensor],
-    best: dict[str, torch.Tensor],
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    """Writes a checkpoint, whole or not at all.
+class Checkpoints:
+    """The steps of one run that can be gone on from.
+
+    Args:
+        directory: The run directory, OUT.checkpoint.
+        keep: Steps that stay; the oldest goes when a newer one is on disk.
+    """
+
+    def __init__(self, directory: Path, keep: int = 2) -> None:
+        self.directory = directory
+        self._keep = keep
+
+    def steps(self) -> list[int]:
+        """The steps on disk in ascending order, damaged ones among them.
+
+        Raises:
+            ModelFileError: The directory cannot be read.
+        """
+        try:
+            found = [_STEP.fullmatch(path.name) for path in self.directory.iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise ModelFileError(f"cannot read {self.directory}: {error.strerror}") from None
+        return sorted(int(match[1]) for match in found if match)
+
+    def save(
+        self, state: RunState, tensors: Mapping[str, Mapping[str, torch.Tensor]], shards: Path | None = None
+    ) -> None:
+        """Writes a step, whole or not at all. Ctrl-C waits until that is done.
+
+        Args:
+            state: Its `step` names the directory.
+            tensors: By kind and name; each kind becomes a file.
+            shards: A directory that `write_shards` filled, whose files become the step's in place of `tensors`.
+
+        Raises:
+            ModelFileError: It cannot be written; earlier steps are as they were.
+        """
+        path = self._path(state.step)
+        with interrupts_wait():
+            with replace_directory(path) as fresh:
+                checksums = {}
+                for kind, values in tensors.items():
+                    file = fresh / f"{kind}.safetensors"
+                    try:
+                        save_file({name: value.contiguous() for name, value in values.items()}, file)
+                    except SafetensorError as error:
+                        raise ModelFileError(f"cannot write {path}: {error}") from None
+                for file in [] if shards is None else shards.iterdir():
+                    file.rename(fresh / file.name)
+                for file in fresh.iterdir():
+                    checksums[file.name] = _checksum_of_file(file)
+                _write_state(fresh / "state.json", state, checksums)
+            # A step above this one was damaged when the run went on from an earlier step: it would hide the good ones.
+            steps = self.steps()
+            kept = [step for step in steps if step <= state.step][-self._keep :]
+            for step in set(steps) - set(kept):
+                discard(self._path(step))
+
+    def load(self) -> Loaded:
+        """The newest step that is whole.
+
+        Raises:
+            ModelFileError: There is none, or a newer version of nextword wrote it.
+        """
+        skipped: list[str] = []
+        for step in reversed(self.steps()):
+            try:
+                return Loaded(*_read_step(self._path(step), step), tuple(skipped), self._path(step))
+            except (OSError, ValueError, RecursionError, SafetensorError) as error:
+                skipped.append(f"the checkpoint {self._path(step)} is damaged: {' '.join(str(error).split())}")
+        if skipped:
+            raise ModelFileError(skipped[0], hint=_START_ANEW)
+        raise ModelFileError(f"there is no checkpoint at {self.directory}", hint=_START_ANEW)
+
+    def sweep(self) -> None:
+        """Clears away what a killed run left half written; to be called before anything else is read or written.
+
+        Raises:
+            ModelFileError: The directory cannot be changed.
+        """
+        sweep(self.directory.parent, self.directory.name)
+        sweep(self.directory)
+
+    def drop(self, step: int) -> None:
+        """Removes a step, if it is there: its weights turned out to be none to go on from."""
+        discard(self._path(step))
+
+    def remove(self) -> None:
+        """Removes the run directory: the run is done, or begins anew."""
+        discard(self.directory)
+
+    def _path(self, step: int) -> Path:
+        return self.directory / f"step-{step:08}"
+
+
+def write_run(directory: Path, settings: Mapping[str, Any]) -> None:
+    """Writes the settings of a run, plain JSON values, to run.json.
 
     Raises:
         ModelFileError: It cannot be written.
     """
-    moments = {
-        f"{number}.{name}": value.contiguous()
-        for number, values in optimizer.state_dict()["state"].items()
-        for name, value in values.items()
-    }
-    with replace_directory(path) as fresh:
-        tensors = (model, best, {**moments, "rng": torch.get_rng_state()})
-        for kind, values in zip(_KINDS, tensors, strict=True):
-            try:
-                save_file(values, fresh / f"{kind}.safetensors")
-            except SafetensorError as error:
-                raise ModelFileError(f"cannot write {path}: {error}") from None
-        (fresh / "tokenizer.json").write_text(tokenizer_json, encoding="utf-8")
-        (fresh / "state.json").write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
+    document = {"format_version": FORMAT_VERSION, "settings": dict(settings)}
+    with replace_file(directory / "run.json") as fresh:
+        fresh.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def load_checkpoint(path: Path) -> tuple[RunState, dict[str, dict[str, torch.Tensor]], str]:
-    """State, tensors by kind (`model`, `best`, `optimizer`), and the tokenizer's JSON.
+def read_run(directory: Path) -> dict[str, Any]:
+    """The settings that `write_run` was given.
 
     Raises:
-        ModelFileError: There is none, or it is damaged.
+        ModelFileError: There are none, they are damaged, or a newer version of nextword wrote them.
     """
-    if not path.is_dir():
-        raise ModelFileError(f"there is no checkpoint at {path}", hint="start without --resume")
+    path = directory / "run.json"
+    if not path.exists():
+        raise ModelFileError(f"there is no checkpoint at {directory}", hint=_START_ANEW)
+    document = read_json(path)
+    _check_version(path, document)
+    settings = document.get("settings")
+    if not isinstance(settings, dict):
+        raise ModelFileError(f"{path} is damaged: it has no settings", hint=_START_ANEW)
+    return settings
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Ctrl-C (SIGINT) inside takes effect at the end. It reaches the main thread only; elsewhere this does nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = False
+
+    def remember(_number: int, _frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+
+    previous = signal.signal(signal.SIGINT, remember)
     try:
-        state = RunState(**json.loads((path / "state.json").read_text(encoding="utf-8")))
-        # Read, not mapped: Windows replaces no directory that has mapped files.
-        tensors = {kind: load((path / f"{kind}.safetensors").read_bytes()) for kind in _KINDS}
-        return state, tensors, (path / "tokenizer.json").read_text(encoding="utf-8")
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise ModelFileError(f"the checkpoint {path} is damaged: {error}", hint="start without --resume") from None
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """Puts the moments back and sets torch's random state."""
-    torch.set_rng_state(tensors["rng"])
-    states: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in tensors.items():
-        if key != "rng":
-            number, name = key.split(".", 1)
-            states.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+def _write_state(path: Path, state: RunState, checksums: Mapping[str, str]) -> None:
+    # As it will be read: a tuple comes back as a list, a number that is a key as text.
+    content = json.loads(json.dumps({"state": asdict(state), "files": checksums}))
+    document = {"format_version": FORMAT_VERSION, **content, "checksum": _checksum_of_json(content)}
+    path.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
-def remove_checkpoint(path: Path) -> None:
-    """Removes a checkpoint that is no longer needed."""
-    shutil.rmtree(path, ignore_errors=True)
+def _read_step(path: Path, step: int) -> tuple[RunState, dict[str, dict[str, torch.Tensor]]]:
+    document = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    if not isinstance(document, dict):
+        raise ValueError("state.json is no JSON object")
+    _check_version(path / "state.json", document)
+    content: dict[str, Any] = {key: document.get(key) for key in ("state", "files")}
+    if document.get("checksum") != _checksum_of_json(content):
+        raise ValueError("state.json is not what was written")
+    unknown = sorted(content["state"].keys() - {entry.name for entry in fields(RunState)})
+    if unknown:
+        raise _newer(path / "state.json", f"the field {unknown[0]}")
+    if content["state"]["step"] != step:
+        raise ValueError(f"it holds step {content['state']['step']}")
+    tensors = {}
+    sharded = _SHARDS in content["files"]
+    for name, checksum in content["files"].items():
+        file = path / name
+        if sharded:  # each process will read its own part
+            found = _checksum_of_file(file)
+        else:
+            # Read, not mapped: Windows replaces no directory that has mapped files.
+            data = file.read_bytes()
+            found = _checksum(data)
+        if found != checksum:
+            raise ValueError(f"{name} is not what was written")
+        if not sharded:
+            tensors[file.stem] = load(data)
+    return RunState(**content["state"]), tensors
+
+
+def _check_version(path: Path, document: Mapping[str, Any]) -> None:
+    version = document.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise _newer(path, f"format version {version}")
+
+
+def _newer(path: Path, what: str) -> ModelFileError:
+    return ModelFileError(f"{path} has {what}, which this version does not know", hint="update nextword")
+
+
+def _checksum(data: bytes) -> str:
+    """CRC-32: against damage, not against forgery. It takes a quarter of the time of SHA-256."""
+    return f"{zlib.crc32(data):08x}"
+
+
+def _checksum_of_file(path: Path) -> str:
+    value = 0
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            value = zlib.crc32(piece, value)
+    return f"{value:08x}"
+
+
+def _checksum_of_json(content: Mapping[str, Any]) -> str:
+    return _checksum(json.dumps(content, sort_keys=True).encode())

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 
 from nextword.model import GPTModel
-from nextword.training.data import TokenizedText, evaluation_windows
+from nextword.training.data import TokenizedText, Weights, evaluation_weights, evaluation_windows
+from nextword.training.distributed import Ranks
+from nextword.training.parallel import Parallel
 
 _TOKENS_AT_ONCE = 8192
 
@@ -39,17 +43,33 @@ class Loss:
         return self.nats / self.bytes / math.log(2)
 
 
-@torch.inference_mode()
-def evaluate(model: GPTModel, text: TokenizedText) -> Loss:
-    """Scores every token but the first (the document start) once, in windows that do not overlap."""
+@torch.no_grad()
+def evaluate(model: GPTModel, text: TokenizedText, window: int | None = None, parallel: Parallel | None = None) -> Loss:
+    """Scores every token but the first (the document start) once, in windows that do not overlap.
+
+    Where the text has weights, a token counts as often as its weight says.
+
+    Args:
+        model: Scores; it is as it was afterwards.
+        text: What is scored.
+        window: Tokens that are seen at once; None is the model's context.
+        parallel: Where several processes share the work. All must call this, and all get the sum.
+    """
     was_training = model.training
     model.eval()
-    device = model.token_embedding.weight.device
-    window = min(model.config.context_length, max(1, len(text.tokens) - 1))
-    nats = 0.0
-    for windows in evaluation_windows(text.tokens, window, max(1, _TOKENS_AT_ONCE // window)):
-        ids = torch.from_numpy(windows).to(device)
-        logits_BTV = model(ids[:, :-1])
-        nats += F.cross_entropy(logits_BTV.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum").item()
+    run = parallel or Parallel(model, Ranks(str(model.token_embedding.weight.device)))
+    window = min(window or model.config.context_length, max(1, len(text.tokens) - 1))
+    at_once = max(1, _TOKENS_AT_ONCE // window)
+    nats, tokens = 0.0, len(text.tokens) - 1
+    all_weights: Iterator[Weights | None] = repeat(None)
+    if text.weights is not None:
+        tokens = int(text.weights[1:].sum(dtype=np.int64))
+        all_weights = evaluation_weights(text.weights, window, at_once)
+    batches = zip(evaluation_windows(text.tokens, window, at_once), all_weights, strict=False)
+    for (ids, weights), counts in run.ranks.deal(batches):
+        place = run.ranks.device
+        counted = None if weights is None else torch.from_numpy(weights).to(place)
+        share = run.nats(torch.from_numpy(ids).to(place), counted).item()
+        nats += share if counts else 0.0
     model.train(was_training)
-    return Loss(nats, len(text.tokens) - 1, text.characters, text.bytes)
+    return Loss(run.ranks.sum(nats), tokens, text.characters, text.bytes)

@@ -6,12 +6,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nextword.config import GPTConfig
+from nextword.training.baselines import Baselines
+from nextword.training.forecast import Forecast
 from nextword.training.plan import Plan
+from nextword.training.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """Text is being read and turned into tokens."""
+
+    stage: str
+    """`read` or `tokenize`."""
+    bytes_done: int
+    bytes_in_all: int
+    """0: not known yet."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """The run is about to take its first step."""
+    """The run is about to take its first step, or to go on."""
 
     plan: Plan
     config: GPTConfig
@@ -19,6 +33,27 @@ class Started:
     train_characters: int
     validation_characters: int
     """0 without validation."""
+    step: int = 0
+    """Steps taken before."""
+    documents: int = 1
+    only_beginning: bool = False
+    """Whether the text goes on, and was not read further: the time is too short for all of it."""
+    repeated: float = 0.0
+    """Share of the held-out characters in lines that the training part has too."""
+    decomposed: int = 0
+    """Syllables of Hangul spelled as letters, as macOS writes them, that were left so."""
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The run goes on from a checkpoint."""
+
+    step: int
+    state: str
+    """The hash of weights, optimizers and step; `Interrupted` and `TrainingRun` have it too."""
+    skipped: tuple[str, ...]
+    """A line for each newer checkpoint that was damaged."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +67,8 @@ class Stepped:
     """Nats per token, smoothed over recent steps."""
     tokens_per_second: float
     seconds_left: float
+    seconds: float = 0.0
+    """In the loop so far."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +77,16 @@ class Validated:
 
     step: int
     seconds: float
-    """Training time so far."""
+    """In the loop so far."""
     nats_per_token: float
     nats_per_character: float
     bits_per_byte: float
     best: bool
     """Better than every time before."""
+    train_nats_per_character: float = float("nan")
+    """Of the training text, smoothed over recent steps."""
+    training_seconds: float = 0.0
+    """In the loop so far, looks at the held-out text not counted."""
 
 
 @dataclass(frozen=True)
@@ -56,5 +97,14 @@ class Sampled:
     text: str
 
 
-Event = Started | Stepped | Validated | Sampled
+@dataclass(frozen=True)
+class Interrupted:
+    """Ctrl-C ended the run early, and its state was saved."""
+
+    step: int
+    state: str
+
+
+Event = Preparing | Baselines | Started | Resumed | Forecast | Stepped | Validated | Sampled | Interrupted | Verdict
+"""In about this order. Baselines, forecast and verdict are told where text is held out."""
 Watcher = Callable[[Event], None]

@@ -8,19 +8,20 @@ from nextword.model import GPTModel
 from nextword.training.plan import Plan
 
 
-def make_optimizer(model: GPTModel, plan: Plan) -> torch.optim.AdamW:
-    """Fused AdamW. Norms, biases and embeddings are not decayed."""
+def make_optimizers(model: GPTModel, plan: Plan) -> list[torch.optim.Optimizer]:
+    """Fused AdamW for the weights that require gradients. Norms, biases and embeddings are not decayed."""
     embeddings = {id(model.token_embedding.weight)}
     if model.position_encoding is not None:
         embeddings.add(id(model.position_encoding.weight))
-    weights = list(model.parameters())
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
     decayed = [w for w in weights if w.dim() >= 2 and id(w) not in embeddings]
     kept = [w for w in weights if w.dim() < 2 or id(w) in embeddings]
     groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.95), fused=True)
+    groups = [group for group in groups if group["params"]]
+    return [torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.95), fused=True)]
 
 
-def prepare(model: GPTModel) -> None:
+def draw_first_weights(model: GPTModel) -> None:
     """First weights from which training is fastest: every block begins as the identity, tokens far apart.
 
     The matrices that write into the residual stream become zero; embeddings that are not also the head's are drawn

@@ -1,14 +1,14 @@
-"""What to train, derived from the text and the time: architecture, tokenizer, batch, learning rate."""
+"""What to train, derived from the text, the time and the machine: architecture, tokenizer, batch, learning rate."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from nextword.config import TRAINING_PRESETS, GPTConfig
 
-# Matrix-product speed to count on when a size is chosen, before anything has been measured (see docs/lab-notes.md).
-ASSUMED_FLOPS = 40e9
+Strategy = Literal["ddp", "fsdp"]
 
 
 @dataclass(frozen=True)
@@ -16,38 +16,62 @@ class Plan:
     """Every setting of a run. A step's learning rate depends on `progress`, the share of the run that is done."""
 
     preset: str
+    """Of the architecture; `from` where the run starts from a model."""
     vocab_size: int
     context_length: int
     batch_size: int
     learning_rate: float
-    dropout: float
+    dropout: float = 0.0
+    bpe_dropout: float = 0.0
+    """Share of the tokenizer's merges that are left out, another one for each few thousand characters of each pass."""
     weight_decay: float = 0.1
     warmup: float = 0.03
     """Share of the run in which the learning rate rises to its peak."""
     decay: float = 0.7
     """Share of the run, at its end, in which it falls linearly towards zero."""
     clip: float = 1.0
-    """Longest gradient, as the norm over all weights."""
+    """Longest gradient, as the norm over all weights; 0 is any."""
     precision: str = "float32"
     """`float32`, or `bfloat16`: matrix products in bfloat16, weights and optimizer in float32."""
+    accumulation: int = 1
+    """Parts in which a process computes its share of a batch."""
+    strategy: Strategy = "ddp"
+    """How several processes share the weights."""
+    activation_checkpointing: bool = False
+    """Whether activations are computed again in the backward pass."""
+    compile: bool = False
+    """Whether torch.compile makes kernels for the steps."""
+    evaluate_every: int | None = None
+    """Steps between two looks at the held-out text; None: by the time that they take."""
+    base: str | None = None
+    """The model the run starts from."""
+    lora_rank: int | None = None
+    """Rank of the adapters; None: all weights are trained."""
     steps: int | None = None
     """Length of the run in steps; None: by the clock."""
     seconds: float | None = None
     """Length of the run by the clock, from the first step on."""
 
-    def learning_rate_at(self, progress: float) -> float:
-        """The learning rate when `progress` (0 to 1) of the run is done."""
+    def rate_factor(self, progress: float) -> float:
+        """The share of the peak learning rate when `progress` (0 to 1) of the run is done."""
         rise = progress / self.warmup if self.warmup else 1.0
         fall = (1 - progress) / self.decay if self.decay else 1.0
-        return self.learning_rate * max(0.01, min(1.0, rise, fall))
+        return max(0.01, min(1.0, rise, fall))
 
-    def config(self, vocab_size: int) -> GPTConfig:
-        """The architecture, for a tokenizer that came out with `vocab_size` tokens.
+    def learning_rate_at(self, progress: float) -> float:
+        """The learning rate when `progress` (0 to 1) of the run is done."""
+        return self.learning_rate * self.rate_factor(progress)
+
+    def config(self) -> GPTConfig:
+        """The architecture of a run that starts from a preset.
 
         The head has its own matrix, so that the embedding can start large (docs/lab-notes.md has what that brings).
+
+        Raises:
+            ConfigError: There is no such preset.
         """
         fields = {"dropout": self.dropout, "tie_embeddings": False}
-        return GPTConfig.preset(self.preset, vocab_size, self.context_length, **fields)
+        return GPTConfig.preset(self.preset, self.vocab_size, self.context_length, **fields)
 
 
 def choose_vocab_size(text_bytes: int) -> int:
@@ -55,22 +79,72 @@ def choose_vocab_size(text_bytes: int) -> int:
     return min(32768, max(512, 1 << round(math.log2(max(1, text_bytes)) / 2)))
 
 
-def choose_preset(text_bytes: int, seconds: float) -> str:
+def choose_preset(text_bytes: int, seconds: float, flops: float) -> str:
     """The largest preset that the text can fill and the time can teach.
 
     A size is taken if its inner weights (embeddings aside) are at most five a byte of text, and if a quarter as many
     training tokens as it has weights can be seen in the time.
+
+    Args:
+        text_bytes: Of the text to learn.
+        seconds: Of the whole run; infinite where only steps are counted.
+        flops: What the machine does in matrix products (`measure_flops`); a step reaches about half of it.
     """
     fitting = "tiny"
     for name in TRAINING_PRESETS:
         inner = GPTConfig.preset(name, 1, 1).num_parameters
-        tokens = seconds * ASSUMED_FLOPS / (6 * inner)
+        tokens = tokens_in(seconds, inner, flops)
         if inner <= 5 * text_bytes and tokens >= inner / 4:
             fitting = name
     return fitting
 
 
+def tokens_in(seconds: float, parameters: int, flops: float) -> float:
+    """Tokens that can be learned in a time: six operations a parameter and token, at half of what products reach."""
+    return seconds * 0.5 * flops / (6 * parameters)
+
+
+def recipe(preset: str, tokens: int, epochs: float) -> dict[str, Any]:
+    """The settings of a preset that were found best by trying (docs/lab-notes.md).
+
+    A preset that is not known has no entry here; `Plan.config` refuses it.
+
+    Args:
+        preset: The size.
+        tokens: Of the text.
+        epochs: How often the run will read it, as far as that is known: what is read often has to be held back from
+            being learned by heart.
+    """
+    return {
+        # Or less where the text is short: it should hold at least eight windows.
+        "context_length": max(4, min(CONTEXTS.get(preset, 256), tokens // 8)),
+        "batch_size": BATCHES.get(preset, 8),
+        "learning_rate": LEARNING_RATES.get(preset, 1e-3),
+        "weight_decay": next(decay for limit, decay, _ in REGULARISATION if epochs <= limit),
+        "bpe_dropout": next(share for limit, _, share in REGULARISATION if epochs <= limit),
+        "clip": 0.0,
+    }
+
+
+def fine_tuning(context_length: int, tokens: int, *, lora: bool) -> dict[str, Any]:
+    """The settings for a model that has learned before (docs/lab-notes.md).
+
+    Args:
+        context_length: What the model can look at.
+        tokens: Of the text.
+        lora: Whether adapters are learned, not the weights themselves.
+    """
+    return {
+        "context_length": max(4, min(context_length, 256, tokens // 8)),
+        "batch_size": 4,
+        "learning_rate": 1e-3 if lora else 1e-4,
+        "weight_decay": 0.0,
+    }
+
+
 # Peak learning rate, context and batch of each preset, found by trying (docs/lab-notes.md).
 LEARNING_RATES = {"tiny": 4e-3, "small": 2.5e-3, "medium": 1.2e-3, "large": 7e-4}
+REGULARISATION = ((2.0, 0.1, 0.0), (6.0, 1.0, 0.0), (math.inf, 1.0, 0.1))
+"""Up to so many passes over the text: weight decay, and merges left out."""
 CONTEXTS = {"tiny": 128, "small": 256, "medium": 256, "large": 512}
 BATCHES = {"tiny": 8, "small": 8, "medium": 8, "large": 8}

@@ -1,10 +1,10 @@
-"""What is told about a run afterwards: its provenance and the model card."""
+"""What is told about a run afterwards: its provenance, the model card, the curve of its losses."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+import tempfile
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,65 +12,107 @@ import torch
 
 from nextword import __version__
 from nextword.config import GPTConfig
-from nextword.training.data import TokenizedText
+from nextword.language_model import LanguageModel
+from nextword.training.baselines import Baselines
+from nextword.training.forecast import Forecast
+from nextword.training.journal import METRICS
 from nextword.training.loop import Trainer
-from nextword.training.plan import Plan
-from nextword.training.text import Document
+from nextword.training.prepare import Prepared
+from nextword.training.runs import read_run
+from nextword.training.verdict import Verdict
 
 
 def provenance_of(
-    plan: Plan,
-    seed: int,
     trainer: Trainer,
-    documents: Sequence[Document],
-    text: TokenizedText,
-    validation: TokenizedText | None,
+    seed: int,
+    prepared: Prepared,
+    base: LanguageModel | None,
+    baselines: Baselines | None,
+    expected: Forecast,
+    words: Verdict,
 ) -> dict[str, Any]:
     """Where the model comes from: plan, text, and every look at the held-out part. Plain JSON values."""
-    digest = hashlib.sha256()
-    for document in documents:
-        digest.update(document.text.encode())
-    state = trainer.state
+    state, report = trainer.state, prepared.report
+    came_from = {} if base is None else {"from": {"model": trainer.plan.base, "provenance": base.provenance}}
     return {
         "made_with": f"nextword {__version__}, torch {torch.__version__}",
-        "plan": asdict(plan),
+        **came_from,
+        "plan": asdict(trainer.plan),
         "seed": seed,
+        "parameters": trainer.model.config.num_parameters,
         "text": {
-            "documents": [Path(document.name).name for document in documents],
-            "characters": text.characters,
-            "bytes": text.bytes,
-            "tokens": len(text.tokens),
-            "sha256": digest.hexdigest(),
+            "documents": list(report.names),
+            "document_count": report.documents,
+            "characters": report.characters,
+            "bytes": report.bytes,
+            "tokens": len(prepared.train.tokens),
+            "sha256": report.sha256,
+            "repeated_in_held_out": report.repeated,
         },
-        "validation_characters": validation.characters if validation else 0,
+        "validation_characters": prepared.validation.characters if prepared.validation else 0,
+        "baselines": None if baselines is None else asdict(baselines),
+        "forecast": asdict(expected),
         "steps": state.step,
-        "best_step": state.best_step if validation else state.step,
+        "best_step": state.best_step if prepared.validation else state.step,
         "seconds": round(state.seconds, 1),
         "stopped_early": trainer.stopped,
+        "state": trainer.hash,
         "validations": state.validations,
+        "verdict": asdict(words),
     }
 
 
 def model_card(name: str, provenance: dict[str, Any], config: GPTConfig) -> str:
     """What the model is and what it was measured to do, as Markdown."""
-    text = provenance["text"]
+    text, plan, baselines = provenance["text"], provenance["plan"], provenance["baselines"]
     looks = [look for look in provenance["validations"] if look["best"]]
-    judged = (
-        f"On {provenance['validation_characters']:,} held-out characters: "
-        f"{looks[-1]['nats_per_character']:.4f} nats per character, "
-        f"{looks[-1]['bits_per_byte']:.4f} bits per byte (step {provenance['best_step']:,})."
-        if looks
-        else "No text was held out: nothing tells how well it does on other text."
+    judged = "No text was held out: nothing tells how well it does on other text."
+    if looks:
+        judged = (
+            f"On {provenance['validation_characters']:,} held-out characters: "
+            f"{looks[-1]['nats_per_character']:.4f} nats per character, "
+            f"{looks[-1]['bits_per_byte']:.4f} bits per byte (step {provenance['best_step']:,})."
+        )
+        if baselines is not None:
+            judged += (
+                f" A table of its token pairs reaches {baselines['bigram']:.4f} bits per byte, gzip "
+                f"{baselines['gzip']:.4f}. {provenance['verdict']['words']}"
+            )
+    what = (
+        f"A {plan['preset']} GPT (Qwen3 architecture)" if plan["base"] is None else f"{plan['base']}, trained further"
     )
+    documents = text["document_count"]
     trained = (
         f"Trained for {provenance['steps']:,} steps ({provenance['seconds']:,.0f} s) on {text['characters']:,} "
-        f"characters of text ({len(text['documents'])} documents), with {provenance['made_with']}."
+        f"characters of text ({documents:,} document{'' if documents == 1 else 's'}), with {provenance['made_with']}."
     )
     return (
         f"# {name}\n\n"
-        f"A {provenance['plan']['preset']} GPT (Qwen3 architecture): {config.num_parameters:,} parameters, "
+        f"{what}: {config.num_parameters:,} parameters, "
         f"{config.num_layers} layers x {config.d_model}, context {config.context_length}, "
-        f"{config.vocab_size:,} tokens (byte-level BPE).\n\n"
+        f"{config.vocab_size:,} tokens.\n\n"
         f"{trained}\n\n{judged}\n\n"
         f'```python\nimport nextword\nlm = nextword.load("{name}")\nprint(lm.predict("..."))\n```\n'
     )
+
+
+def run_files(run: Path) -> dict[str, bytes]:
+    """What goes into the bundle about a run: its journal and, where matplotlib is installed, the curve of its losses.
+
+    Args:
+        run: The run directory.
+    """
+    files = {METRICS: (run / METRICS).read_bytes()}
+    record = read_run(run)
+    if record is None or find_spec("matplotlib") is None or find_spec("seaborn") is None:
+        return files
+    from nextword.inspection.figures.canvas import save_figure
+    from nextword.inspection.figures.training import Curve, training_figure
+
+    curve = Curve(record.name, record.points("stepped"), record.points("validated"))
+    figure = training_figure([curve], baselines=record.baselines, bytes_per_character=record.bytes_per_character)
+    with tempfile.TemporaryDirectory() as place:
+        for name in ("loss.png", "loss.svg"):
+            save_figure(figure, Path(place, name))
+            files[name] = Path(place, name).read_bytes()
+    return files

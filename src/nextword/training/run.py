@@ -1,34 +1,39 @@
-"""`nextword.train`: from files of text to a model on disk."""
+"""`nextword.train`: from text to a model on disk."""
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from nextword.errors import ConfigError, ModelFileError, NextwordError
+from nextword.files.atomic import sweep
 from nextword.files.bundle import require_writable
-from nextword.language_model import LanguageModel
+from nextword.language_model import LanguageModel, load
 from nextword.model import GPTModel
-from nextword.model.backend import choose_device
-from nextword.tokens import END_OF_TEXT, Tokenizer
-from nextword.training.checkpoint import checkpoint_path, load_checkpoint, remove_checkpoint
-from nextword.training.data import TokenizedText, require_enough, split_documents
-from nextword.training.events import Sampled, Watcher
+from nextword.training.adapters import save_adapter
+from nextword.training.baselines import Baselines, measure_baselines
+from nextword.training.beginning import Asked, Beginning, begin, check_resumed, read_beginning
+from nextword.training.checkpoint import Checkpoints, checkpoint_path, interrupts_wait
+from nextword.training.data import TokenizedText
+from nextword.training.distributed import Ranks, join
+from nextword.training.events import Sampled, Started, Watcher
+from nextword.training.forecast import Forecast, forecast
+from nextword.training.journal import METRICS, Journal, TensorBoard, all_of
 from nextword.training.loop import Trainer
-from nextword.training.optimizer import prepare
-from nextword.training.plan import BATCHES, CONTEXTS, LEARNING_RATES, Plan, choose_preset, choose_vocab_size
-from nextword.training.report import model_card, provenance_of
-from nextword.training.text import Document, read_documents
-
-_SAVING_SECONDS = 1.0
-"""Kept back from the time budget for writing the model."""
+from nextword.training.lora import add_lora, merge_lora
+from nextword.training.optimizer import draw_first_weights
+from nextword.training.plan import Plan
+from nextword.training.prepare import Prepared, open_data
+from nextword.training.report import model_card, provenance_of, run_files
+from nextword.training.verdict import verdict
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,11 @@ class TrainingRun:
     seconds: float
     """Spent in the training loop."""
     validations: tuple[dict[str, Any], ...]
-    """Each look at the held-out text: step, seconds, nats_per_token, nats_per_character, bits_per_byte, best."""
+    """Each look at the held-out text: step, seconds, nats_per_token, nats_per_character, bits_per_byte, best, ..."""
     stopped: bool
-    """Whether Ctrl-C ended it early."""
+    """Whether Ctrl-C ended it early; `train(..., resume=True)` then goes on."""
+    state: str
+    """A hash of weights, optimizer and step at the end; equal for equal runs on the CPU, resumed or not."""
 
 
 def train(
@@ -56,208 +63,366 @@ def train(
     minutes: float | None = None,
     steps: int | None = None,
     preset: str | None = None,
+    from_model: str | Path | None = None,
+    lora_rank: int | None = None,
     validation: float | str | Path | None = 0.1,
     encoding: str | None = None,
+    text_field: str | None = None,
+    compose: bool = False,
     vocab_size: int | None = None,
     context_length: int | None = None,
     batch_size: int | None = None,
+    accumulation: int | None = None,
     learning_rate: float | None = None,
-    dropout: float = 0.0,
-    precision: str = "float32",
+    weight_decay: float | None = None,
+    dropout: float | None = None,
+    bpe_dropout: float | None = None,
+    precision: str | None = None,
+    strategy: str | None = None,
+    activation_checkpointing: bool | None = None,
+    compile: bool | None = None,  # noqa: A002  torch's name
+    evaluate_every: int | None = None,
     seed: int = 0,
     device: str = "auto",
     resume: bool = False,
-    watch: Watcher | None = None,
+    restart: bool = False,
+    checkpoint_seconds: float = 60.0,
+    log: str | None = None,
+    watch: Watcher | Iterable[Watcher] | None = None,
     started: float | None = None,
 ) -> TrainingRun:
-    """Trains a tokenizer and a model on text and saves them as a bundle.
+    """Trains a model on text and saves it as a bundle.
 
-    What is left at None is derived from the text and the time.
+    What is left at None is derived from the text, the time and the speed of the machine. While it runs, its state is
+    kept in `OUT.checkpoint`: a run that is killed goes on with `resume=True`, and comes to the same weights.
 
     Args:
-        paths: Files and directories (.txt, .md); each file is a document.
-        out: Where the model goes. While training, the state is kept beside it in `OUT.checkpoint`.
+        paths: Files, directories, patterns, `-` (standard input), URLs, `hf:owner/name`; .txt, .md, .jsonl, .csv, .tsv
+            and .parquet, each also .gz or .zst. Rows with `messages` are conversations, of which the answers are
+            learned. May be empty with `resume`.
+        out: Where the model goes.
         minutes: From the call to the model on disk; None is 2, or no bound if `steps` is given.
         steps: Optimizer steps; with it, and without `minutes`, the run does not depend on the machine's speed.
         preset: `tiny`, `small`, `medium` or `large`.
-        validation: The share of every document, at its end, that is held out; or a file or directory; or None.
+        from_model: Start from this model (as `load` takes it), with its tokenizer, instead of from random weights.
+        lora_rank: Learn adapters of this rank beside the model's matrices, which stand still; they are also saved to
+            `OUT.adapter` as peft reads them. None learns all weights.
+        validation: The share of every document, at its end, that is held out (500 kB in all at most); of many short
+            rows some whole ones. Or a file or directory; or None.
         encoding: Of the files; None is UTF-8.
+        text_field: The field of a row that holds the text; None is `text`, `content` or the only string.
+        compose: Compose decomposed Hangul, as macOS writes it.
         vocab_size: Tokens wanted.
         context_length: Tokens the model can look at.
-        batch_size: Windows of text a step.
+        batch_size: Windows of text a step, over all processes.
+        accumulation: Parts that each process's share of a batch is computed in, one after the other, to save memory.
         learning_rate: Its peak.
+        weight_decay: How strongly matrices shrink, as AdamW counts it.
         dropout: Share of activations dropped while training.
+        bpe_dropout: Share of the tokenizer's merges that are left out while training, so that the same text is cut into
+            other tokens each time it is read.
         precision: `float32`, or `bfloat16` for the matrix products.
+        strategy: With several processes, `ddp` (each holds all weights) or `fsdp` (each holds a shard).
+        activation_checkpointing: Compute activations again in the backward pass instead of keeping them.
+        compile: Let torch.compile make faster kernels: half a minute at the start, and it needs a C++ compiler.
+        evaluate_every: Steps between two looks at the held-out text; None goes by the time they take.
         seed: Decides first weights and the order of the text.
         device: `auto`, `cpu`, `cuda` or `mps`.
         resume: Go on from the checkpoint of an earlier run with the same `out` and text.
-        watch: Is told what happens.
+        restart: Throw an unfinished run's checkpoint away and begin anew.
+        checkpoint_seconds: How often the state is saved.
+        log: `tensorboard` writes event files to `OUT.logs`.
+        watch: Is told what happens; one callable or several.
         started: When the time budget began, on `time.monotonic`; None is now.
 
     Raises:
         TextError: Text is missing, empty, too short or wrongly encoded.
-        ConfigError: A setting is out of range.
+        ConfigError: A setting is out of range, or a run to the same place is unfinished.
         ModelFileError: `out` holds something that is no model, or cannot be written.
         NextwordError: The loss is not finite any more, or the run was stopped before its first step.
     """
     began = time.monotonic() if started is None else started
-    minutes = 2.0 if minutes is None and steps is None else minutes
-    _check_counts(steps=steps, vocab_size=vocab_size, context_length=context_length, batch_size=batch_size)
-    _check(minutes, learning_rate, precision, seed)
+    if not checkpoint_seconds >= 0:
+        raise ConfigError(f"checkpoint_seconds is {checkpoint_seconds}, it must be 0 or more")
+    if log not in (None, "tensorboard"):
+        raise ConfigError(f"log is {log!r}, it must be tensorboard")
+    if resume and restart:
+        raise ConfigError("a run goes on with resume, or begins anew with restart: not both")
     out = Path(out)
-    _check_place(out)
-    place = choose_device(device)
+    if not out.name or out.resolve() == Path.cwd():
+        raise ConfigError(f"out is {out}: a model needs a directory of its own")
+    if from_model is not None and Path(from_model).resolve() == out.resolve():
+        # A run that was stopped leaves its model there, and would then go on from that one.
+        raise ConfigError(f"out is {out}, the model that the run starts from", hint="choose another directory")
+    asked = Asked(
+        minutes=2.0 if minutes is None and steps is None else minutes,
+        steps=steps,
+        preset=preset,
+        base=None if from_model is None else str(from_model),
+        lora_rank=lora_rank,
+        validation=validation,
+        encoding=encoding,
+        text_field=text_field,
+        compose=compose,
+        vocab_size=vocab_size,
+        context_length=context_length,
+        batch_size=batch_size,
+        accumulation=accumulation,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        dropout=dropout,
+        bpe_dropout=bpe_dropout,
+        precision=precision,
+        strategy=strategy,
+        activation_checkpointing=activation_checkpointing,
+        compile=compile,
+        evaluate_every=evaluate_every,
+        seed=seed,
+    )
     sources = [paths] if isinstance(paths, str | Path) else list(paths)
-    train_documents, held_out = _split(read_documents(sources, encoding), validation, encoding)
-
-    kept = checkpoint_path(out)
-    if resume:
-        state, _, tokenizer_json = load_checkpoint(kept)
-        tokenizer = Tokenizer.from_json(tokenizer_json, bos=END_OF_TEXT, eos=END_OF_TEXT)
-        plan = _resumed_plan(
-            kept,
-            state.settings,
-            {
-                "preset": preset,
-                "steps": steps,
-                "context_length": context_length,
-                "batch_size": batch_size,
-                "learning_rate": learning_rate,
-                "dropout": dropout or None,
-            },
-        )
-        seed = int(state.settings["seed"])
-    else:
-        text_bytes = sum(len(document.text.encode()) for document in train_documents)
-        tokenizer = Tokenizer.train_bpe(
-            (document.text for document in train_documents), vocab_size or choose_vocab_size(text_bytes)
-        )
-    train_text = TokenizedText.from_documents(train_documents, tokenizer)
-    if not resume:
-        seconds = None if minutes is None else minutes * 60
-        chosen = preset or choose_preset(train_text.bytes, math.inf if seconds is None else seconds)
-        plan = Plan(
-            preset=chosen,
-            vocab_size=tokenizer.vocab_size,
-            context_length=context_length or _context(chosen, len(train_text.tokens)),
-            batch_size=batch_size or BATCHES.get(chosen, 8),
-            learning_rate=learning_rate or LEARNING_RATES.get(chosen, 1e-3),
-            dropout=dropout,
-            precision=precision,
-            steps=steps,
-            seconds=None,
-        )
-    if len(train_text.tokens) <= plan.context_length:
-        raise ConfigError(
-            f"context_length is {plan.context_length}, the text to learn from has only {len(train_text.tokens)} tokens",
-            hint="give more text, hold out less of it, or choose a shorter context",
-        )
-    validation_text = TokenizedText.from_documents(held_out, tokenizer) if held_out else None
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = GPTModel.from_config(plan.config(tokenizer.vocab_size)).to(place)
-        prepare(model)
-        if not resume and minutes is not None:
-            plan = replace(plan, seconds=max(1.0, minutes * 60 - _SAVING_SECONDS - (time.monotonic() - began)))
+    with join(device) as ranks, torch.random.fork_rng(devices=[]), ExitStack() as stack:
+        tell = (all_of(watch) if ranks.is_main else None) or _nobody
+        run = _open(out, sources, asked, ranks, tell, stack, resume=resume, restart=restart)
+        logs = stack.enter_context(ExitStack())
+        if ranks.is_main:
+            after = run.checkpoints.steps()[-1] if run.goes_on else 0
+            told: list[Watcher] = [tell, logs.enter_context(Journal(run.checkpoints.directory / METRICS, after))]
+            if log == "tensorboard":
+                told.append(logs.enter_context(TensorBoard(out.with_name(f"{out.name}.logs"), after)))
+            tell = all_of(told) or _nobody
+        model = _first_model(run).to(ranks.device)
         trainer = Trainer(
             model,
-            tokenizer,
-            train_text,
-            validation_text,
-            plan,
-            seed=seed,
-            checkpoint=kept,
-            watch=watch,
-            sample=_sampler(model, tokenizer, [*held_out, *train_documents], watch),
+            run.learned,
+            run.prepared.validation,
+            run.begun.plan,
+            seed=run.begun.seed,
+            ranks=ranks,
+            checkpoints=run.checkpoints,
+            checkpoint_seconds=checkpoint_seconds,
+            watch=tell,
+            sample=_sampler(model, run.prepared, tell) if watch is not None and ranks.world == 1 else None,
         )
-        if resume:
-            trainer.resume(kept)
+        stack.callback(trainer.close)
+        if run.goes_on:
+            trainer.resume()
+        about = _foretell(trainer, run, began, tell)
         trainer.run()
-    if trainer.state.step == 0:
-        raise NextwordError("stopped before the first step: there is nothing to save")
+        if trainer.state.step == 0:
+            raise NextwordError("stopped before the first step: there is nothing to save")
+        lm = _finish(out, trainer, run, about, tell)
+        logs.close()  # before the directory goes: Windows removes no open file
+        if ranks.is_main and not trainer.stopped:
+            run.checkpoints.remove()
+        ranks.barrier()
+        state = trainer.state
+        return TrainingRun(
+            lm or load(out, device=ranks.device),
+            out,
+            trainer.plan,
+            state.step,
+            state.seconds,
+            tuple(state.validations),
+            trainer.stopped,
+            trainer.hash,
+        )
 
-    provenance = provenance_of(plan, seed, trainer, train_documents, train_text, validation_text)
-    lm = LanguageModel.from_model(
-        model, tokenizer, provenance=provenance, card=model_card(out.name, provenance, model.config)
+
+@dataclass(frozen=True)
+class _Run:
+    """A run that has begun: on every process the same."""
+
+    begun: Beginning
+    prepared: Prepared
+    base: LanguageModel | None
+    checkpoints: Checkpoints
+    learned: TokenizedText
+    """What the steps read: the text, or variants of it (`bpe_dropout`)."""
+    goes_on: bool
+    """Whether steps have been taken before."""
+
+
+@dataclass(frozen=True)
+class _Foretold:
+    """What was measured and said before the first step."""
+
+    baselines: Baselines | None
+    expected: Forecast
+
+
+def _open(
+    out: Path,
+    sources: Sequence[str | Path],
+    asked: Asked,
+    ranks: Ranks,
+    tell: Watcher,
+    stack: ExitStack,
+    *,
+    resume: bool,
+    restart: bool,
+) -> _Run:
+    """Rank 0 begins the run, unless it goes on; then all read what was begun."""
+    kept = checkpoint_path(out)
+    checkpoints = Checkpoints(kept)
+    resume = resume or (ranks.restarted and (kept / "run.json").exists())
+    base = None
+    if ranks.is_main:
+        _check_place(out)
+        sweep(out.parent, out.name)
+        checkpoints.sweep()
+        stack.callback(_remove_what_holds_no_step, checkpoints)
+        if not resume:
+            _require_free(checkpoints, restart)
+            if asked.base is not None:
+                base = load(asked.base, device=ranks.device, dtype="float32")
+            begin(kept, sources, asked, base, tell)
+    ranks.barrier()
+    begun = read_beginning(kept)
+    if resume:
+        check_resumed(asked, sources, begun)
+    if base is None and begun.plan.base is not None:
+        base = load(begun.plan.base, device=ranks.device, dtype="float32")
+    prepared = open_data(kept / "data")
+    learned = open_data(kept / "varied").train if begun.plan.bpe_dropout else prepared.train
+    return _Run(begun, prepared, base, checkpoints, learned, bool(checkpoints.steps()))
+
+
+def _foretell(trainer: Trainer, run: _Run, began: float, tell: Watcher) -> _Foretold:
+    """Measures speed and baselines, gives the run its time, and tells all that is known before the first step."""
+    prepared, ranks = run.prepared, trainer.ranks
+    speed = trainer.measure_speed()
+    baselines = None
+    if prepared.validation is not None and ranks.is_main:
+        baselines = measure_baselines(prepared.train, prepared.validation, prepared.tokenizer)
+    minutes = run.begun.minutes
+    if minutes is not None and not run.goes_on:
+        left = minutes * 60 - (time.monotonic() - began) - _saving_seconds(trainer.model)
+        trainer.set_seconds(ranks.agree(max(1.0, left)))
+    plan, report = trainer.plan, prepared.report
+    expected = forecast(
+        parameters=trainer.model.config.num_parameters,
+        tokens_per_step=trainer.tokens_per_step,
+        tokens_per_second=speed,
+        train_tokens=len(prepared.train.tokens),
+        seconds=plan.seconds,
+        steps=plan.steps,
+        bigram=None if baselines is None or run.base is not None else baselines.bigram,
     )
-    lm.save(out)
-    remove_checkpoint(kept)
-    state = trainer.state
-    return TrainingRun(lm, out, plan, state.step, state.seconds, tuple(state.validations), trainer.stopped)
+    tell(
+        Started(
+            plan,
+            trainer.model.config,
+            len(prepared.train.tokens),
+            prepared.train.characters,
+            prepared.validation.characters if prepared.validation else 0,
+            step=trainer.state.step,
+            documents=report.documents,
+            repeated=report.repeated,
+            decomposed=0 if report.composed else report.decomposed,
+            only_beginning=report.only_beginning,
+            processes=ranks.world,
+        )
+    )
+    if baselines is not None:
+        tell(baselines)
+    tell(expected)
+    return _Foretold(baselines, expected)
 
 
-def _sampler(
-    model: GPTModel, tokenizer: Tokenizer, documents: Sequence[Document], watch: Watcher | None
-) -> Callable[[int], None] | None:
-    """Lets the model go on from the opening of the first document that has one, for whoever watches."""
-    if watch is None:
+def _finish(out: Path, trainer: Trainer, run: _Run, about: _Foretold, tell: Watcher) -> LanguageModel | None:
+    """Writes the model, on rank 0; the others get None."""
+    plan, model, base = trainer.plan, trainer.whole_model(), run.base
+    if model is None:
         return None
-    opening = next(text for document in documents if (text := document.text.strip()[:24]))
+    words = verdict(
+        trainer.state.validations,
+        parameters=model.config.num_parameters,
+        text_bytes=run.prepared.report.bytes,
+        bigram=None if about.baselines is None else about.baselines.bigram,
+        expected=None if trainer.stopped else about.expected.expected,
+    )
+    tell(words)
+    if plan.lora_rank is not None:
+        save_adapter(model, out.with_name(f"{out.name}.adapter"), str(plan.base))
+        merge_lora(model)
+    provenance = provenance_of(trainer, run.begun.seed, run.prepared, base, about.baselines, about.expected, words)
+    kept = {} if base is None else {"chat_template": base.chat_template, "recommended": base.recommended}
+    card = model_card(out.name, provenance, model.config)
+    lm = LanguageModel.from_model(model, run.prepared.tokenizer, provenance=provenance, card=card, **kept)
+    with interrupts_wait():  # a second Ctrl-C would leave half of it
+        lm.save(out, files=run_files(checkpoint_path(out)))
+    return lm
+
+
+def _first_model(run: _Run) -> GPTModel:
+    """The model as it is before the first step; the same on every process."""
+    plan, base = run.begun.plan, run.base
+    torch.manual_seed(run.begun.seed)
+    if base is None:
+        model = GPTModel.from_config(plan.config())
+        draw_first_weights(model)
+        return model
+    model = base.model
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = plan.dropout
+    if plan.lora_rank is not None:
+        add_lora(model, plan.lora_rank, alpha=2 * plan.lora_rank)
+    return model
+
+
+def _sampler(model: GPTModel, prepared: Prepared, tell: Watcher) -> Callable[[int], None]:
+    """Lets the model go on from the opening of the text, or answer the first held-out conversation."""
+    judged = prepared.validation or prepared.train
 
     def sample(step: int) -> None:
-        writer = LanguageModel.from_model(model, tokenizer)
-        watch(Sampled(step, str(writer.generate(opening, 40, seed=0))))
+        writer = LanguageModel.from_model(model, prepared.tokenizer)
+        if judged.weights is None:
+            text = str(writer.generate(prepared.report.opening, 40, seed=0))
+        else:
+            prompt = judged.tokens[: max(1, int(judged.weights.argmax()))].tolist()  # all before the first answer
+            text = writer.generate(prompt, 40, seed=0).text
+        tell(Sampled(step, text))
         model.train()
 
     return sample
 
 
-def _check_counts(**counts: int | None) -> None:
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise ConfigError(f"{name} is {value}, it must be at least 1")
+def _nobody(_event: object) -> None:
+    pass
 
 
-def _check(minutes: float | None, learning_rate: float | None, precision: str, seed: int) -> None:
-    for name, value in {"minutes": minutes, "learning_rate": learning_rate}.items():
-        if value is not None and not 0 < value < math.inf:
-            raise ConfigError(f"{name} is {value}, it must be above 0 and finite")
-    if precision not in ("float32", "bfloat16"):
-        raise ConfigError(f"precision is {precision!r}, it must be float32 or bfloat16")
-    if not 0 <= seed < 2**63:
-        raise ConfigError(f"seed is {seed}, it must be 0 or more and below 2**63")
+def _saving_seconds(model: GPTModel) -> float:
+    """Kept back from the time budget for drawing the curve and writing 50 million weights a second."""
+    return 2.5 + model.config.num_parameters / 50e6
+
+
+def _require_free(checkpoints: Checkpoints, restart: bool) -> None:
+    """Clears away what an earlier run to the same place left, unless it could go on.
+
+    Raises:
+        ConfigError: It could, and nobody said that it should not.
+    """
+    steps = checkpoints.steps()
+    if steps and not restart:
+        raise ConfigError(
+            f"{checkpoints.directory} holds a run that was stopped after {steps[-1]:,} steps",
+            hint="--resume goes on with it, --restart throws it away",
+        )
+    checkpoints.remove()
+
+
+def _remove_what_holds_no_step(checkpoints: Checkpoints) -> None:
+    if not checkpoints.steps():
+        checkpoints.remove()
 
 
 def _check_place(out: Path) -> None:
     """Refuses, before any work is done, a place where no model can be written."""
     require_writable(out)
-    if out.resolve() == Path.cwd():
-        raise ConfigError(f"out is {out}, the current directory", hint="give the model a directory of its own")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent):
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent):
             pass
     except OSError as error:
         raise ModelFileError(f"cannot write {out}: {error.strerror}") from None
-
-
-def _resumed_plan(kept: Path, settings: dict[str, Any], given: dict[str, Any]) -> Plan:
-    """The plan of the run that goes on; a setting that is given again must be the same."""
-    try:
-        plan = Plan(**settings["plan"])
-    except (KeyError, TypeError) as error:
-        raise ModelFileError(f"the checkpoint {kept} is damaged: {error}", hint="start without --resume") from None
-    for name, value in given.items():
-        if value is not None and value != getattr(plan, name):
-            raise ConfigError(
-                f"{name} is {value}, the run that goes on has {getattr(plan, name)}",
-                hint="leave it out, or start without --resume",
-            )
-    return plan
-
-
-def _split(
-    documents: list[Document], validation: float | str | Path | None, encoding: str | None
-) -> tuple[list[Document], list[Document]]:
-    require_enough(documents)
-    if validation is None:
-        return documents, []
-    if isinstance(validation, str | Path):
-        return documents, read_documents([validation], encoding)
-    return split_documents(documents, validation)
-
-
-def _context(preset: str, tokens: int) -> int:
-    """The preset's context, or less where the text is short: it should hold at least eight windows."""
-    return max(4, min(CONTEXTS.get(preset, 256), tokens // 8))

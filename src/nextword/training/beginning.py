@@ -1,0 +1,301 @@
+"""How a run begins: what was asked for, checked; the text prepared; every setting that was left open derived."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from nextword.config import GPTConfig
+from nextword.errors import ConfigError, ModelFileError, NextwordError
+from nextword.language_model import LanguageModel
+from nextword.training.chat_text import holds_conversations, prepare_conversations
+from nextword.training.checkpoint import read_run, write_run
+from nextword.training.events import Preparing
+from nextword.training.plan import Plan, choose_preset, fine_tuning, recipe, tokens_in
+from nextword.training.prepare import Prepared, Progress, prepare_data, write_data
+from nextword.training.speed import measure_flops
+from nextword.training.text.sources import find_sources
+from nextword.training.variants import vary
+
+HELD_OUT_BYTES = 500_000
+"""Of a longer text no more than this is held out, so that looking at it takes seconds, not minutes."""
+_LOOK = 0.08
+"""Share of a run's time that a look at the held-out text may take; less is held out where it would take more."""
+_HELD_OUT_AT_LEAST = 8_000
+_COMPARED = 64 << 20
+_MOST_COPIES = 16
+"""Ways in which a text is cut into tokens at most; a longer run reads them again."""
+_READ_A_SECOND, _READ_AT_LEAST = 450_000, 20_000_000
+"""Bytes that are read for each second of the run: about a sixth of its time, and many times what it can learn from."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run was asked to be, named and explained as in `train`; None is to be derived."""
+
+    minutes: float | None = None
+    steps: int | None = None
+    preset: str | None = None
+    base: str | None = None
+    """What `from_model` names."""
+    lora_rank: int | None = None
+    validation: float | str | Path | None = 0.1
+    encoding: str | None = None
+    text_field: str | None = None
+    compose: bool = False
+    vocab_size: int | None = None
+    context_length: int | None = None
+    batch_size: int | None = None
+    accumulation: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    dropout: float | None = None
+    bpe_dropout: float | None = None
+    precision: str | None = None
+    strategy: str | None = None
+    activation_checkpointing: bool | None = None
+    compile: bool | None = None
+    evaluate_every: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks what can be checked before any text is read.
+
+        Raises:
+            ConfigError: A setting is out of range, or contradicts another one.
+        """
+        counts = ("steps", "lora_rank", "vocab_size", "context_length", "batch_size", "accumulation", "evaluate_every")
+        for name in counts:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}, it must be at least 1")
+        for name in ("minutes", "learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{name} is {value}, it must be above 0 and finite")
+        if self.weight_decay is not None and not 0 <= self.weight_decay < math.inf:
+            raise ConfigError(f"weight_decay is {self.weight_decay}, it must be 0 or more and finite")
+        for name in ("dropout", "bpe_dropout"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ConfigError(f"{name} is {value}, it must be at least 0 and below 1")
+        if self.precision not in (None, "float32", "bfloat16"):
+            raise ConfigError(f"precision is {self.precision!r}, it must be float32 or bfloat16")
+        if self.strategy not in (None, "ddp", "fsdp"):
+            raise ConfigError(f"strategy is {self.strategy!r}, it must be ddp or fsdp")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed is {self.seed}, it must be 0 or more and below 2**63")
+        if self.preset is not None:
+            GPTConfig.preset(self.preset, 1, 1)  # refuses one that is not there
+        if self.lora_rank is not None and self.base is None:
+            raise ConfigError("LoRA adapts a model that is there", hint="name it with --from")
+        for name in ("preset", "vocab_size"):
+            if self.base is not None and getattr(self, name) is not None:
+                raise ConfigError(
+                    f"{name} cannot be chosen with --from: the model has its own", hint=f"leave --{name} out"
+                )
+
+    def of_plan(self) -> dict[str, Any]:
+        """What was given of the plan's settings; a run that goes on has to agree with it."""
+        names = {field.name for field in fields(Plan)} - {"seconds"}
+        given = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a run was begun with, as run.json keeps it."""
+
+    plan: Plan
+    """Without the seconds, which are counted from the first step."""
+    seed: int
+    minutes: float | None
+    text_files: str | None
+    """See `fingerprint`."""
+    vocab_size: int | None = None
+    """As it was asked for; a short text may have given fewer tokens."""
+
+
+def begin(
+    run: Path,
+    sources: Sequence[str | Path],
+    asked: Asked,
+    base: LanguageModel | None,
+    tell: Callable[[Preparing], None],
+) -> None:
+    """Prepares the text, derives the plan, and writes both into the run directory: the run can start, or go on.
+
+    Raises:
+        TextError: Text is missing, empty, too short, damaged or wrongly encoded.
+        ConfigError: A setting is out of range.
+        ModelFileError: The directory cannot be written.
+    """
+    flops = measure_flops()
+    prepared = prepare(run / "data", sources, asked, base, flops, lambda *told: tell(Preparing(*told)))
+    plan = derive_plan(asked, prepared, base, flops)
+    report = prepared.report
+    settings = {
+        "plan": asdict(plan),
+        "seed": asked.seed,
+        "minutes": asked.minutes,
+        "text_files": fingerprint(sources),
+        "vocab_size": asked.vocab_size,
+        "parameters": (plan.config() if base is None else base.config).num_parameters,
+        "text": {"documents": list(report.names), "bytes": report.bytes, "sha256": report.sha256},
+    }
+    if plan.bpe_dropout:
+        copies = max(1, min(_MOST_COPIES, math.ceil(_epochs(asked, plan.preset, prepared, flops))))
+        varied = vary(
+            prepared.train.tokens, prepared.tokenizer, copies=copies, dropout=plan.bpe_dropout, seed=asked.seed
+        )
+        write_data(run / "varied", varied, None, prepared.tokenizer, report)
+    write_run(run, settings)
+
+
+def read_beginning(run: Path) -> Beginning:
+    """What `begin` wrote.
+
+    Raises:
+        ModelFileError: There is no run, or its record is damaged.
+    """
+    settings = read_run(run)
+    try:
+        others = {name: settings[name] for name in ("minutes", "text_files", "vocab_size")}
+        return Beginning(Plan(**settings["plan"]), int(settings["seed"]), **others)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{run}/run.json is damaged: {error}", hint="begin anew with --restart") from None
+
+
+def derive_plan(asked: Asked, prepared: Prepared, base: LanguageModel | None, flops: float) -> Plan:
+    """Every setting, those that were not given derived from the text, the time and the speed of the machine.
+
+    Raises:
+        ConfigError: There is no such preset, or the context is too long for the text or the model.
+    """
+    seconds = math.inf if asked.minutes is None else asked.minutes * 60
+    tokens = len(prepared.train.tokens)
+    given = asked.of_plan()
+    if base is None:
+        preset = asked.preset or choose_preset(prepared.report.bytes, seconds, flops)
+        derived = recipe(preset, tokens, _epochs(asked, preset, prepared, flops))
+    else:
+        preset = "from"
+        derived = fine_tuning(base.config.context_length, tokens, lora=asked.lora_rank is not None)
+    vocab_size = prepared.tokenizer.vocab_size if base is None else base.config.vocab_size
+    plan = Plan(**{**derived, **given, "preset": preset, "vocab_size": vocab_size})
+    if plan.bpe_dropout and (prepared.tokenizer.kind != "bytes" or prepared.train.weights is not None):
+        raise ConfigError("bpe_dropout is for text in byte-level BPE", hint="leave it out for this model or text")
+    longest = tokens - 1 if base is None else min(tokens - 1, base.config.context_length)
+    if plan.context_length > longest:
+        whose = f"the text to learn from has only {tokens} tokens"
+        if base is not None and plan.context_length > base.config.context_length:
+            whose = f"the model can look at {base.config.context_length} tokens"
+        raise ConfigError(
+            f"context_length is {plan.context_length}, {whose}",
+            hint="give more text, hold out less of it, or choose a shorter context",
+        )
+    return plan
+
+
+def _epochs(asked: Asked, preset: str, prepared: Prepared, flops: float) -> float:
+    """Passes over the text that the run will make, of steps or of minutes whichever end it first."""
+    known = Plan(
+        **{
+            **recipe(preset, len(prepared.train.tokens), 0),
+            **asked.of_plan(),
+            "preset": preset,
+            "vocab_size": prepared.tokenizer.vocab_size,
+        }
+    )
+    tokens = math.inf if asked.steps is None else asked.steps * known.batch_size * known.context_length
+    if asked.minutes is not None:
+        tokens = min(tokens, tokens_in(asked.minutes * 60, known.config().num_parameters, flops))
+    return tokens / max(1, len(prepared.train.tokens))
+
+
+def prepare(
+    directory: Path,
+    sources: Sequence[str | Path],
+    asked: Asked,
+    base: LanguageModel | None,
+    flops: float,
+    progress: Progress,
+) -> Prepared:
+    """Text or conversations -> tokens in `directory`.
+
+    Raises:
+        TextError: Text is missing, empty, too short, damaged or wrongly encoded.
+        ConfigError: A setting is out of range, or conversations are to train a model without a chat template.
+        ModelFileError: The directory cannot be written.
+    """
+    if holds_conversations(sources, asked.encoding):
+        if base is None or not base.chat_template:
+            name = "no model" if base is None else f"{asked.base} has no chat template"
+            raise ConfigError(
+                f"conversations need a model that knows how they are written, {name}",
+                hint="start from one that chats: --from smollm2",
+            )
+        return prepare_conversations(directory, sources, base, validation=asked.validation, encoding=asked.encoding)
+    if isinstance(asked.validation, str | Path):
+        next(find_sources([asked.validation]))  # missing: it is told before all the text is read
+    return prepare_data(
+        directory,
+        sources,
+        validation=asked.validation,
+        validation_limit=_held_out_at_most(asked, base, flops),
+        limit=None if asked.minutes is None else max(_READ_AT_LEAST, round(_READ_A_SECOND * asked.minutes * 60)),
+        encoding=asked.encoding,
+        text_field=asked.text_field,
+        compose=asked.compose,
+        tokenizer=None if base is None else base.tokenizer,
+        vocab_size=asked.vocab_size,
+        progress=progress,
+    )
+
+
+def _held_out_at_most(asked: Asked, base: LanguageModel | None, flops: float) -> int:
+    """Bytes; for a model of known size and a run of known length, what it can score in the time."""
+    if base is None or asked.minutes is None:
+        return HELD_OUT_BYTES
+    tokens = _LOOK * asked.minutes * 60 * flops / (2 * base.config.num_parameters)
+    return round(min(HELD_OUT_BYTES, max(_HELD_OUT_AT_LEAST, 3 * tokens)))
+
+
+def fingerprint(sources: Sequence[str | Path]) -> str | None:
+    """SHA-256 of each file's length and first 64 MB; None if a source is no file that can be read again."""
+    digest = hashlib.sha256()
+    for source in find_sources(sources):
+        path = Path(source.name)
+        if not path.is_file():
+            return None
+        digest.update(f"{path.stat().st_size}\n".encode())
+        with path.open("rb") as file:
+            left = _COMPARED
+            while left > 0 and (block := file.read(min(left, 1 << 20))):
+                digest.update(block)
+                left -= len(block)
+    return digest.hexdigest()
+
+
+def check_resumed(asked: Asked, sources: Sequence[str | Path], begun: Beginning) -> None:
+    """A setting or a text that is given again must be the one the run began with.
+
+    Raises:
+        ConfigError: A setting is another one.
+        NextwordError: The text is another one.
+    """
+    for name, value in asked.of_plan().items():
+        as_asked = name == "vocab_size" and value == begun.vocab_size
+        if value != getattr(begun.plan, name) and not as_asked:
+            raise ConfigError(
+                f"{name} is {value}, the run that goes on has {getattr(begun.plan, name)}",
+                hint="leave it out, or begin anew with --restart",
+            )
+    if sources and begun.text_files not in (None, fingerprint(sources)):
+        raise NextwordError(
+            "the text is not the one the run began with", hint="leave it out, or begin anew with --restart"
+        )

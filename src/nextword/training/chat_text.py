@@ -1,0 +1,91 @@
+"""Conversations -> tokens and weights on disk, written by the model's own chat template."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nextword.errors import TextError
+from nextword.language_model import LanguageModel
+from nextword.tokens import Tokenizer
+from nextword.training.conversations import Conversation, TrainingTemplate, read_conversations
+from nextword.training.data import require_share
+from nextword.training.prepare import EncodedText, Prepared, TextReport, write_data
+from nextword.training.text import read_records
+from nextword.training.text.sources import find_sources
+
+_FIELDS = {"messages", "conversations"}
+
+
+def holds_conversations(sources: Sequence[str | Path], encoding: str | None) -> bool:
+    """Whether the first source is a table whose first row is a conversation."""
+    first = next(find_sources(sources))
+    if first.format == "text":
+        return False
+    row = next(read_records(sources, encoding), None)
+    return row is not None and not _FIELDS.isdisjoint(row[1])
+
+
+def prepare_conversations(
+    directory: Path,
+    sources: Sequence[str | Path],
+    base: LanguageModel,
+    *,
+    validation: float | str | Path | None,
+    encoding: str | None,
+) -> Prepared:
+    """Writes the tokens of conversations and which of them are answers; only those are learned and judged.
+
+    Args:
+        directory: Is made, or replaced.
+        sources: Files with a conversation a row.
+        base: The model whose tokenizer and chat template write them.
+        validation: A share: of every so many conversations one is held out; or a file of them; or None.
+        encoding: Of the files.
+
+    Raises:
+        TextError: A row is no conversation, there are too few to hold one out, or the template refuses one.
+        ConfigError: The share is out of range.
+        ModelFileError: The template is faulty, or the directory cannot be written.
+    """
+    template = TrainingTemplate(base.chat_template, base.tokenizer)
+    every = None
+    if isinstance(validation, int | float):
+        require_share(validation)
+        every = max(2, round(1 / validation))
+
+    def conversations(places: Sequence[str | Path], held_out: bool | None = None) -> Iterator[Conversation]:
+        for number, conversation in enumerate(read_conversations(read_records(places, encoding))):
+            if held_out is None or every is None or (number % every == every - 1) is held_out:
+                yield conversation
+
+    count = sum(1 for _ in conversations(sources))
+    if every is not None and count < every:
+        raise TextError(
+            f"{count} conversations are too few to hold one of {every} out",
+            hint="hold out a larger share, a file of their own, or none",
+        )
+    digest = hashlib.sha256()
+    judged = None
+    if isinstance(validation, str | Path):
+        judged = _encoded(conversations([validation]), template, base.tokenizer)
+    elif every is not None:
+        judged = _encoded(conversations(sources, held_out=True), template, base.tokenizer)
+    names = tuple(dict.fromkeys(Path(source.name).name for source in find_sources(sources)))
+    for conversation in conversations(sources, held_out=None if every is None else False):
+        digest.update(repr(conversation.messages).encode())
+    learned = _encoded(conversations(sources, held_out=None if every is None else False), template, base.tokenizer)
+    report = TextReport(count, names[:20], characters=0, bytes=0, sha256=digest.hexdigest())
+    return write_data(directory, learned, judged, base.tokenizer, report, weighted=True)
+
+
+def _encoded(
+    conversations: Iterator[Conversation], template: TrainingTemplate, tokenizer: Tokenizer
+) -> Iterator[EncodedText]:
+    """Each with the characters and bytes of its answers: what its loss is measured by."""
+    for conversation in conversations:
+        ids, weights = template.encode_conversation(conversation)
+        learned = zip(ids, weights, strict=True)
+        answers = tokenizer.decode(i for i, weight in learned if weight and i not in tokenizer.end_ids)
+        yield EncodedText(ids, len(answers), len(answers.encode()), weights)

@@ -1,0 +1,187 @@
+"""Events -> files: `metrics.jsonl`, one JSON object a line, and TensorBoard's event files."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from nextword.errors import ConfigError, ModelFileError, missing_extra
+from nextword.training.events import Sampled, Started, Stepped, Validated
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+METRICS = "metrics.jsonl"
+_SECONDS_BETWEEN_STEPS = 1.0
+_STEPS_KEPT = 1000
+"""About so many steps are written before they are thinned further: at time t, one every t / 1,000."""
+
+AnyEvent = Any
+"""Any frozen dataclass: the events of the loop, and what is measured before and after it."""
+Watch = Callable[[AnyEvent], None]
+
+
+def all_of(watch: Watch | Iterable[Watch] | None) -> Watch | None:
+    """One watcher that tells several, in their order; None if there is none. What one of them raises ends the run."""
+    if watch is None or callable(watch):
+        return watch
+    watchers = tuple(watch)
+
+    def tell(event: AnyEvent) -> None:
+        for one in watchers:
+            one(event)
+
+    return tell if watchers else None
+
+
+class Journal:
+    """Writes every event of a run to a file, steps thinned to one a second at most; a line is on disk at once.
+
+    Each line has `event` (the name of its kind, in lower case) and the event's fields; numbers that are not finite
+    are null. Steps have `nats_per_character` beside the loss per token.
+
+    Args:
+        path: The file; what it holds up to the step `after` is kept, the rest is dropped.
+        after: The step from which a run goes on; 0 begins the file anew.
+        clock: Tells the time, in seconds.
+
+    Raises:
+        ModelFileError: The file cannot be written.
+    """
+
+    def __init__(self, path: Path, after: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._next_step = -math.inf
+        self._tokens_per_character = math.nan
+        kept = [row for row in read_metrics(path) if row.get("step", 0) <= after] if after else []
+        try:
+            fresh = path.with_name(f".{path.name}.tmp")
+            fresh.write_text("".join(map(_line, kept)), encoding="utf-8", newline="\n")
+            fresh.replace(path)
+            self._file = path.open("a", encoding="utf-8", newline="\n", buffering=1)  # line by line
+        except OSError as error:
+            raise ModelFileError(f"cannot write {path}: {error.strerror or error}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __call__(self, event: AnyEvent) -> None:
+        """Writes one event."""
+        row = {"event": type(event).__name__.lower(), **asdict(event)}
+        if isinstance(event, Started):
+            self._tokens_per_character = event.train_tokens / event.train_characters
+        if isinstance(event, Stepped):
+            now = self._clock()
+            if now < self._next_step:
+                return
+            self._next_step = now + max(_SECONDS_BETWEEN_STEPS, (now - self._began) / _STEPS_KEPT)
+            row["nats_per_character"] = event.loss * self._tokens_per_character
+        try:
+            self._file.write(_line(row))
+        except OSError as error:
+            raise ModelFileError(f"cannot write {self._file.name}: {error.strerror or error}") from None
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal; empty without a file. A line that a killed run left unfinished ends it.
+
+    Raises:
+        ModelFileError: The file cannot be read.
+    """
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from None
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            break
+        if isinstance(row, dict) and isinstance(row.get("step", 0), int):
+            rows.append(row)
+    return rows
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(_finite(row), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class TensorBoard:
+    """Writes losses, speed and samples as TensorBoard's event files: `tensorboard --logdir DIRECTORY` shows them.
+
+    Args:
+        directory: Where they go; files of earlier runs in it stay.
+        after: The step from which a run goes on: what an earlier one wrote of later steps is not shown.
+
+    Raises:
+        ConfigError: tensorboard is not installed, or the directory cannot be written.
+    """
+
+    def __init__(self, directory: Path, after: int = 0) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise missing_extra("tensorboard", "tensorboard", "logging for TensorBoard") from None
+        try:
+            self._writer: SummaryWriter = SummaryWriter(str(directory), purge_step=after + 1 if after else None)
+        except OSError as error:
+            raise ConfigError(f"cannot write {directory}: {error.strerror or error}") from None
+        self._tokens_per_character = math.nan
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Writes what is still in memory."""
+        self._writer.close()
+
+    def __call__(self, event: AnyEvent) -> None:
+        """Writes one event."""
+        match event:
+            case Started():
+                self._tokens_per_character = event.train_tokens / event.train_characters
+            case Stepped():
+                self._scalar("loss/training, nats per character", event.loss * self._tokens_per_character, event.step)
+                self._scalar("speed/tokens per second", event.tokens_per_second, event.step)
+            case Validated():
+                self._scalar("loss/held out, nats per character", event.nats_per_character, event.step)
+                self._scalar("loss/held out, bits per byte", event.bits_per_byte, event.step)
+                self._writer.flush()
+            case Sampled():
+                self._writer.add_text("sample", event.text, event.step)
+
+    def _scalar(self, name: str, value: float, step: int) -> None:
+        self._writer.add_scalar(name, value, step)

@@ -1,0 +1,68 @@
+"""A source's bytes, unpacked, a block at a time."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, cast
+
+from nextword.errors import TextError, missing_extra
+from nextword.training.text.sources import Source
+
+BLOCK_BYTES = 1 << 20
+_PACKED_BYTES = 4096  # read at once of a .zst file: a hostile one can grow 30,000-fold
+
+
+def read_blocks(source: Source) -> Iterator[bytes]:
+    """The bytes of a source.
+
+    Raises:
+        TextError: It cannot be read, or is compressed and damaged.
+        ConfigError: A package that it takes is not installed.
+    """
+    try:
+        with source.open() as raw:
+            if source.compression == ".zst":
+                yield from _zstandard(raw, source.name)
+            elif source.compression == ".gz":
+                yield from _blocks(cast("BinaryIO", gzip.GzipFile(fileobj=raw)))
+            else:
+                yield from _blocks(raw)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise TextError(f"{source.name} is damaged: {error}") from None
+    except OSError as error:
+        raise TextError(f"{source.name} cannot be read: {error.strerror or error}") from None
+    except _web_errors() as error:
+        raise TextError(f"{source.name} cannot be read: {error}") from None
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    while block := file.read(BLOCK_BYTES):
+        yield block
+
+
+def _zstandard(file: BinaryIO, name: str) -> Iterator[bytes]:
+    try:
+        import zstandard
+    except ModuleNotFoundError:
+        raise missing_extra("zstandard", "data", f"reading {name}") from None
+    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    whole = True
+    try:
+        while packed := file.read(_PACKED_BYTES):
+            while packed:
+                yield unpacker.decompress(packed)
+                packed, whole = unpacker.unused_data, unpacker.eof
+                if whole:  # another frame may follow
+                    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    except zstandard.ZstdError as error:
+        raise TextError(f"{name} is damaged: {error}") from None
+    if not whole:
+        raise TextError(f"{name} is damaged: it ends inside a compressed frame")
+
+
+def _web_errors() -> tuple[type[Exception], ...]:
+    """What fsspec lets through from the package that it reads https with, if that is in use."""
+    return (sys.modules["aiohttp"].ClientError,) if "aiohttp" in sys.modules else ()

@@ -1,0 +1,134 @@
+"""What the held-out losses of a run say, in words. A pure function of numbers: no model, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal[
+    "unknown", "too early", "overfitting", "too little text", "worse than bigrams", "still improving", "as expected",
+    "better than expected", "worse than expected", "levelled off",
+]  # fmt: skip
+
+WORSE = 0.005
+"""Share by which the held-out loss must be above its best before that is called overfitting, not wavering."""
+IMPROVING = 0.01
+"""Share of the loss that the last fifth must bring to be called improvement."""
+_GAP = 0.25
+"""Share by which held-out text may be harder than training text before more text is advised, not more minutes."""
+_TOO_FEW_BYTES = 0.2
+"""Bytes of text for each parameter, below which a model that overfits is too large for its text."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a run went, or goes."""
+
+    kind: Kind
+    words: str
+    """One or two sentences."""
+
+
+def verdict(
+    looks: Sequence[Mapping[str, Any]],
+    *,
+    parameters: int,
+    text_bytes: int,
+    bigram: float | None = None,
+    expected: tuple[float, float] | None = None,
+    finished: bool = True,
+) -> Verdict:
+    """What the looks at the held-out text say.
+
+    Args:
+        looks: In the order of their steps: `step`, `nats_per_character`, `bits_per_byte`, and the training text's
+            `train_nats_per_character` where it is known.
+        parameters: Of the model.
+        text_bytes: Of the training text.
+        bigram: What a table of token pairs reaches, in bits per byte.
+        expected: Lowest and highest bits per byte that the forecast gave for the end of the run.
+        finished: Whether the run is over; before its end nothing is held against the forecast.
+    """
+    if not looks:
+        return Verdict("unknown", "No text was held out: nothing tells how well it does on other text.")
+    best = min(looks, key=lambda look: look["nats_per_character"])
+    last = looks[-1]
+    loss, reached = best["nats_per_character"], best["bits_per_byte"]
+    rise = last["nats_per_character"] - loss
+    if rise > WORSE * loss:
+        return _overfitting(best, last, rise, parameters, text_bytes)
+    beaten = bigram is None or reached < bigram
+    gain = _gain_of_the_last_fifth(looks)
+    if gain is None and beaten and not finished:
+        return Verdict("too early", "Too early to say.")
+    if not beaten:
+        worse = f"Worse than a table of token pairs ({reached:.2f} against {bigram:.2f} bits/byte)"
+        if gain is None or gain > IMPROVING * loss:
+            return Verdict("worse than bigrams", f"{worse}: too few steps so far; give it more minutes.")
+        return Verdict(
+            "worse than bigrams", f"{worse}, and it hardly improves: try another learning rate or more text."
+        )
+    advice = _what_helps(best)
+    if not finished:
+        expected = None
+    if expected is not None and not expected[0] <= reached <= expected[1]:
+        than = f"than expected for this size, text and time ({expected[0]:.2f} to {expected[1]:.2f} bits/byte)"
+        if reached < expected[0]:
+            return Verdict("better than expected", f"Better {than}; {advice}.")
+        return Verdict("worse than expected", f"Worse {than}: another learning rate may help.")
+    if gain is not None and gain > IMPROVING * loss:
+        return Verdict("still improving", f"Still improving: {gain:.3f} nats/character in the last fifth; {advice}.")
+    if expected is not None:
+        return Verdict("as expected", f"As expected for this size, text and time ({reached:.2f} bits/byte).")
+    if gain is None:
+        return Verdict("too early", "Too few looks at the held-out text to say more.")
+    return Verdict(
+        "levelled off",
+        f"Levelled off: {gain:.3f} nats/character in the last fifth. More text or a larger preset will help more than "
+        "more minutes.",
+    )
+
+
+def _overfitting(
+    best: Mapping[str, Any], last: Mapping[str, Any], rise: float, parameters: int, text_bytes: int
+) -> Verdict:
+    since = f"since step {best['step']:,} the held-out text got worse, by {rise:.3f} nats/character"
+    if text_bytes < _TOO_FEW_BYTES * parameters:
+        return Verdict(
+            "too little text",
+            f"Too little text for this size ({text_bytes:,} bytes for {parameters:,} parameters): {since}. "
+            "More text helps, or a smaller preset or dropout; more minutes do not.",
+        )
+    then, now = best.get("train_nats_per_character"), last.get("train_nats_per_character")
+    if then is not None and now is not None and now > then:
+        return Verdict(
+            "worse than expected", f"Going wrong: {since}, and so did the training text. Try a smaller learning rate."
+        )
+    return Verdict("overfitting", f"Overfitting: {since}. More text or dropout helps; more minutes do not.")
+
+
+def _gain_of_the_last_fifth(looks: Sequence[Mapping[str, Any]]) -> float | None:
+    """Nats per character won in the last fifth of the steps, or None if there are looks at fewer than two points.
+
+    The loss where the fifth begins is read off the straight line between the two looks around it.
+    """
+    points = {int(look["step"]): float(look["nats_per_character"]) for look in looks}
+    steps = sorted(points)
+    if len(steps) < 2:
+        return None
+    start = 0.8 * steps[-1]
+    if start <= steps[0]:
+        start = float(steps[0])
+    after = next(step for step in steps[1:] if step >= start)
+    before = steps[steps.index(after) - 1]
+    share = (start - before) / (after - before)
+    return points[before] + share * (points[after] - points[before]) - points[steps[-1]]
+
+
+def _what_helps(look: Mapping[str, Any]) -> str:
+    """More minutes while the training text is as hard as the held-out one, else more text."""
+    train = look.get("train_nats_per_character")
+    if train is not None and look["nats_per_character"] > (1 + _GAP) * train:
+        return f"the training text is at {train:.3f} already: more text will help more than more minutes"
+    return "more minutes will help"

@@ -1,0 +1,101 @@
+"""`nextword runs`: the list, the comparison, the picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from nextword.cli import COMMANDS
+from tests.cli.conftest import Call
+from tests.training.test_runs import finished, look, under_way
+
+
+@pytest.fixture(autouse=True)
+def listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "runs", "List runs of training.")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    under_way(tmp_path)
+    finished(tmp_path, "english", plan={"preset": "small", "learning_rate": 0.002}, parameters=5_246_976)
+    return tmp_path
+
+
+def test_the_list_has_every_run_and_fits_the_screen(place: Path, call: Call) -> None:
+    result = call("runs", place)
+    assert (result.code, result.err) == (0, "")
+    lines = [line.rstrip() for line in result.out.splitlines()]
+    assert all(cell_len(line) <= 80 for line in lines)
+    assert lines[0].split() == ["run", "preset", "parameters", "steps", "minutes", "bits/byte", "held", "out"]
+    assert lines[1].split() == ["english", "small", "5.25", "M", "200", "1.0", "0.866", "█▁"]
+    assert lines[2] == "  소설.txt, b.txt and 1 more"
+    assert lines[3:5] == ["  Still improving: 0.120 nats/character in the last fifth; more minutes will", "  help."]
+    assert lines[5].split() == ["모형", "tiny", "1", "M", "120", "0.2", "1.082", "█▁"]
+    assert lines[6] == "  under way; 소설.txt, b.txt and 1 more"
+
+
+def test_a_run_that_has_been_silent_is_not_called_under_way(place: Path, call: Call) -> None:
+    import os
+
+    for file in (place / "모형.checkpoint").iterdir():
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+    assert "not finished (nextword train --resume goes on); 소설.txt" in call("runs", place).out
+
+
+def test_two_runs_are_held_against_each_other(place: Path, call: Call) -> None:
+    result = call("runs", place / "english", place / "모형.checkpoint")
+    table = result.out.split("\n\n")[1].splitlines()
+    assert [line.split() for line in table] == [
+        ["setting", "english", "모형"],
+        ["preset", "small", "tiny"],
+        ["learning_rate", "0.002", "0.004"],
+        ["parameters", "5,246,976", "1,000,000"],
+    ]
+    same = finished(place, "again", plan={"preset": "small", "learning_rate": 0.002}, parameters=5_246_976)
+    assert "all settings are the same" in call("runs", place / "english", same).out
+
+
+def test_json_has_figures_and_differences(place: Path, call: Call) -> None:
+    values = call("runs", place / "english", place / "모형.checkpoint", "--json").json
+    assert [(run["name"], run["finished"], run["best"]["step"]) for run in values["runs"]] == [
+        ("english", True, 200),
+        ("모형", False, 100),
+    ]
+    assert values["differing"]["learning_rate"] == [0.002, 0.004]
+    assert call("runs", place, "--json").json["differing"] is None
+
+
+def test_the_curves_are_drawn(place: Path, call: Call) -> None:
+    pytest.importorskip("seaborn")
+    result = call("runs", place, "--curve", place / "curve.png")
+    assert result.code == 0
+    assert (place / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert result.out.splitlines()[-1] == str(place / "curve.png")
+
+
+def test_no_run_and_no_loss_are_told_in_one_line(tmp_path: Path, call: Call) -> None:
+    assert call("runs", tmp_path).errors == [
+        f"error: no run of training in {tmp_path}",
+        "hint: nextword train my.txt --out my-model",
+    ]
+    assert call("runs", tmp_path / "none").errors == [f"error: {tmp_path / 'none'} is no directory"]
+    pytest.importorskip("seaborn")
+    path = finished(tmp_path, "a", validations=[])
+    result = call("runs", path)
+    assert "No text was held out" in result.out
+    assert call("runs", path, "--curve", tmp_path / "x.png").errors == ["error: there is no loss to draw yet"]
+
+
+def test_what_files_say_moves_no_cursor(tmp_path: Path, call: Call) -> None:
+    text = {"documents": ["\x1b[2J\r[bold]a"], "bytes": 1}
+    finished(tmp_path, "a", text=text, verdict={"kind": "x", "words": "\x1b[2J[bold]b"}, validations=[look(1, 1.0)])
+    out = call("runs", tmp_path).out
+    assert "\x1b" not in out
+    assert "\r" not in out
+    assert "[bold]a" in out
+    assert "[bold]b" in out
+    assert "\x1b" in json.dumps(call("runs", tmp_path, "--json").json).encode().decode("unicode_escape")
