@@ -16,7 +16,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(PINS) PIP_BUILD_CONSTRAI
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test test-llama-cpp check wheel constraints clean
+.PHONY: help run setup test test-llama-cpp storm check wheel constraints clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,9 @@ test: $(DEV_STAMP) ## run the tests (ARGS=tests/tokens for some of them)
 test-llama-cpp: $(DEV_STAMP) ## hold exported models against llama.cpp (builds it first: about eight minutes)
 	@$(PIP) install -qq $(LLAMA_CPP)
 	$(BIN)/python -m pytest --override-ini addopts="-q -s --strict-markers" tests/llama_cpp $(ARGS)
+
+storm: $(DEV_STAMP) ## kill and interrupt real training runs 100 times: nothing may be lost
+	$(BIN)/python -m tests.training.storm $(ARGS)
 
 check: $(DEV_STAMP) ## lint, format, types, layering
 	$(BIN)/ruff check .

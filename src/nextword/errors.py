@@ -33,7 +33,7 @@ class ConfigError(NextwordError):
     """A setting has a wrong value, a device is not there, or an optional package is not installed."""
 
 
-class FailedElsewhere(NextwordError):
+class FailedElsewhereError(NextwordError):
     """A run of several processes ends on this one because of an error on another one, which raises it."""
 
 

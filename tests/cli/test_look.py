@@ -130,10 +130,10 @@ def test_a_long_texts_json_is_bounded(call: Call, trained: Trained, default: Lan
 @pytest.mark.parametrize(
     ("flags", "edits"),
     [
-        (["1.2"], [ablate_head(1, 2)]),
+        (["0.1"], [ablate_head(0, 1)]),
         (["0.mlp"], [ablate_mlp(0)]),
         (["2"], [ablate_layer(2)]),
-        (["1.2", "0.mlp"], [ablate_head(1, 2), ablate_mlp(0)]),
+        (["0.1", "0.mlp"], [ablate_head(0, 1), ablate_mlp(0)]),
     ],
     ids=str,
 )

@@ -180,6 +180,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    # A shell starts background jobs deaf to Ctrl-C, and the processes under test would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as directory:
         storm = Storm(Path(directory), steps=given.steps, seed=given.seed)
         storm.hit(given.kills, given.interrupts)

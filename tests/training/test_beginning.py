@@ -124,7 +124,8 @@ def test_the_record_of_a_run_is_what_was_asked_and_derived(tmp_path: Path) -> No
     beginning.begin(tmp_path / "run", [text], asked, None, lambda _: None)
     begun = read_beginning(tmp_path / "run")
     assert (begun.seed, begun.minutes, begun.vocab_size) == (7, 3.0, None)
-    assert begun.text_files == hashlib.sha256(text.read_bytes()).hexdigest() == fingerprint([text])
+    data = text.read_bytes()
+    assert begun.text_files == hashlib.sha256(b"%d\n" % len(data) + data).hexdigest() == fingerprint([text])
     assert (begun.plan.learning_rate, begun.plan.preset, begun.plan.seconds) == (0.25, "tiny", None)
     assert begun.plan.batch_size == BATCHES["tiny"]
     check_resumed(Asked(learning_rate=0.25), [text], begun)

@@ -91,9 +91,9 @@ def test_what_is_read_often_is_regularised_more() -> None:
     limits = [limit for limit, _, _ in REGULARISATION]
     assert limits == sorted(limits)
     assert limits[-1] == math.inf
-    for limit, decay, dropout in REGULARISATION:
+    for limit, decay, left_out in REGULARISATION:
         settings = recipe("tiny", 1_000_000, epochs=limit)
-        assert (settings["weight_decay"], settings["dropout"]) == (decay, dropout)
+        assert (settings["weight_decay"], settings["bpe_dropout"]) == (decay, left_out)
     assert recipe("tiny", 1_000_000, epochs=math.nextafter(limits[0], 9))["weight_decay"] == REGULARISATION[1][1]
 
 

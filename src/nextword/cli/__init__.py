@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs one command; the exit code."""
-    from nextword.errors import FailedElsewhere, NextwordError
+    from nextword.errors import FailedElsewhereError, NextwordError
 
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
             code = _dispatch(arguments)
         sys.stdout.flush()  # here, where a closed pipe or a full disk can still be told
         return code
-    except FailedElsewhere:
+    except FailedElsewhereError:
         if debug:
             raise
         return 2

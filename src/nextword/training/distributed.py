@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from nextword.errors import ConfigError, FailedElsewhere
+from nextword.errors import ConfigError, FailedElsewhereError
 from nextword.model.backend import choose_device
 
 _PATIENCE = datetime.timedelta(hours=6)
@@ -121,7 +121,7 @@ def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> I
 
     Raises:
         ConfigError: There is no such device, fewer GPUs than processes, or the others cannot be reached.
-        FailedElsewhere: Another process met an error first.
+        FailedElsewhereError: Another process met an error first.
     """
     place = choose_device(device)
     if int(environment.get("WORLD_SIZE", "1")) == 1:
@@ -156,7 +156,7 @@ def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> I
         yield replace(ranks, restarted=ranks.any(restarts != "0"))
     except BaseException as error:
         if store.add("failed", 1) > 1:
-            raise FailedElsewhere("another process of the run failed") from error
+            raise FailedElsewhereError("another process of the run failed") from error
         raise
     finally:
         dist.destroy_process_group()

@@ -266,6 +266,8 @@ def _open(
     checkpoints = Checkpoints(kept)
     resume = resume or (ranks.restarted and (kept / "run.json").exists())
     base = None
+    if asked.batch_size is not None:
+        ranks.rows(asked.batch_size, asked.accumulation or 1)  # can they be shared out? Before any text is read
     if ranks.is_main:
         _check_place(out)
         sweep(out.parent, out.name)

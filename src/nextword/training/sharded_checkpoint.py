@@ -144,4 +144,4 @@ def _reason(error: BaseException) -> str:
 
 
 def _damaged(directory: Path, reason: str) -> ModelFileError:
-    return ModelFileError(f"the checkpoint {directory} is damaged: {reason}", hint="start without --resume")
+    return ModelFileError(f"the checkpoint {directory} is damaged: {reason}", hint="begin anew with --restart")

@@ -1,8 +1,8 @@
 """A text cut into other tokens each time it is read: what is read often is then not learned by heart.
 
 Source: Provilkov, Emelianenko and Voita 2020, "BPE-Dropout: Simple and Effective Subword Regularization": some merges
-are left out when a word is cut. Here `TABLES` tables of merges, each without another share of them, cut every word,
-and each occurrence of a word takes one of these ways; a seed decides everything.
+are left out when a word is cut. Here, for each copy of the text, `TABLES` tables of merges, each without another share
+of them, cut every word, and each occurrence of a word takes one of these ways; a seed decides everything.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ def vary(
         dropout: Share of the merges that a table is without.
         seed: Decides which, and which way an occurrence of a word takes.
     """
-    words = _Words(tokenizer, dropout, seed)
     start = document_start(tokenizer)
     for copy in range(copies):
+        words = _Words(tokenizer, dropout, (seed, copy))
         for number, (text, begins) in enumerate(_pieces(tokens, tokenizer, start)):
-            ids = words.cut(text, np.random.default_rng((seed, copy, number)))
+            ids = words.cut(text, np.random.default_rng((seed, copy, TABLES + number)))
             yield EncodedText([*start, *ids] if begins else ids, len(text), len(text.encode()))
 
 
 class _Words:
     """Every word in all its ways."""
 
-    def __init__(self, tokenizer: Tokenizer, dropout: float, seed: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, dropout: float, seed: tuple[int, ...]) -> None:
         description = json.loads(tokenizer.to_json())
         self._raw = RawTokenizer.from_str(tokenizer.to_json())
         vocabulary, merges = description["model"]["vocab"], [tuple(pair) for pair in description["model"]["merges"]]
         self._tables = []
         for number in range(TABLES):
-            kept = np.random.default_rng((seed, number)).random(len(merges)) >= dropout
+            kept = np.random.default_rng((*seed, number)).random(len(merges)) >= dropout
             self._tables.append(BPE(vocabulary, [pair for pair, stays in zip(merges, kept, strict=True) if stays]))
         self._ways: dict[str, list[list[int]]] = {}
 
