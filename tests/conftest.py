@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from tests.training.corpus import write_text
 # No example is timed: machines differ, and nothing here asserts speed.
 settings.register_profile("nextword", deadline=None)
 settings.load_profile("nextword")
+
+# A shell that starts this in the background has it, and all it starts, ignore Ctrl-C; the tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
