@@ -33,3 +33,5 @@ if __name__ == "__main__":
     faulthandler.dump_traceback_later(200, exit=True)  # processes that wait for each other say where
     codes = [run(arguments) for arguments in json.loads(sys.argv[1])]
     sys.stdout.write(f"{codes}\n")
+    sys.stdout.flush()
+    os._exit(0)  # Python would not survive that starved threads want its lock at its very end

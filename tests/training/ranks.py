@@ -189,3 +189,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # as the command line ends: threads of the processes' talk would abort at Python's very end

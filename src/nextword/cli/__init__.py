@@ -33,6 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 2 bad input, 130 stopped with Ctrl-C."""
     code = run(list(sys.argv[1:] if arguments is None else arguments))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C while Python takes itself apart would end in a traceback
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        # Of several processes' talk threads are left, which abort when Python takes itself apart under them.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
