@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +19,7 @@ from nextword.errors import ModelFileError, NextwordError
 from nextword.files import Bundle, RawTensor, read_bundle, write_bundle
 from nextword.files.atomic import replace_directory
 from tests.files.making import BPE, content_of, logits_of, minimal_bundle, random_model, raw_tensors, refusal
+from tests.full_disk import files_of_at_most
 
 OLD, NEW = minimal_bundle(seed=1), minimal_bundle(seed=2)
 
@@ -222,19 +221,6 @@ def test_a_directory_that_one_may_not_look_into_is_named(locked: Path) -> None:
             write_bundle(locked / "model", NEW)
 
 
-@contextmanager
-def _files_of_at_most(size: int) -> Iterator[None]:
-    """The kernel refuses to write any file further than this: what a full disk does, for this process only."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 @pytest.mark.parametrize("full_at", ["model.safetensors", "tokenizer.json"])
 def test_a_disk_that_fills_up_leaves_the_old_model_whole(tmp_path: Path, full_at: str) -> None:
     if full_at == "tokenizer.json":  # the weights fit, the larger tokenizer does not
@@ -247,7 +233,7 @@ def test_a_disk_that_fills_up_leaves_the_old_model_whole(tmp_path: Path, full_at
     sizes = {name: len(content) for name, content in before.items()}
     limit = sizes[full_at] - 1
     assert full_at == "model.safetensors" or sizes["model.safetensors"] <= limit
-    with _files_of_at_most(limit), pytest.raises(ModelFileError, match=r"cannot write .*[Ff]ile too large") as caught:
+    with files_of_at_most(limit), pytest.raises(ModelFileError, match=r"cannot write .*[Ff]ile too large") as caught:
         write_bundle(tmp_path / "model", bundle)
     assert len(caught.value.message.splitlines()) == 1
     assert content_of(tmp_path / "model") == before

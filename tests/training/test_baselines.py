@@ -71,7 +71,7 @@ def test_all_of_it_on_a_text_in_two_scripts() -> None:
     found = measure_baselines(train, held_out, tokenizer)
     unigram, bigram = token_nats(train.tokens, held_out.tokens, tokenizer.vocab_size)
     assert found.nats_per_character(found.unigram) * held_out.characters == pytest.approx(unigram)
-    assert found.in_nats_per_character["bigrams"] * held_out.characters == pytest.approx(bigram)
+    assert found.nats_per_character(found.bigram) * held_out.characters == pytest.approx(bigram)
     assert found.gzip_alone == len(gzip.compress("서울이다. The 한국 🙂 cat 부산 ".encode())) * 8 / held_out.bytes
     assert found.gzip < found.gzip_alone
     assert found.bytes_per_character == held_out.bytes / held_out.characters

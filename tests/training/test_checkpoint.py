@@ -7,15 +7,13 @@ import hashlib
 import itertools
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,15 +21,15 @@ import torch
 from torch import Tensor
 
 from nextword.errors import ModelFileError
-from nextword.training.checkpoint import Checkpoints, RunState, interrupts_wait, read_run, write_run
+from nextword.training.checkpoint import Checkpoints, RunState, interrupts_wait
+from nextword.training.run_record import read_run, write_run
 from nextword.training.state_tensors import (
     optimizer_tensors,
-    random_tensors,
     restore_optimizers,
-    restore_random,
     state_hash,
     weights_hash,
 )
+from tests.full_disk import files_of_at_most
 
 Kinds = dict[str, dict[str, Tensor]]
 
@@ -231,19 +229,6 @@ def mounted(directory: Path, options: str) -> bool:
         return False
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """The kernel writes no file further than this: what a full disk does, for this process only."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("limit", [200_000, 7_000, 100])  # in the first file, after it, before anything
@@ -462,16 +447,19 @@ class Counting(torch.optim.Optimizer):
 
 
 class Pair:
-    """Two weights, two optimizers, and noise from torch's generator in each step."""
+    """Three weights, two optimizers, and in each step noise that its number decides, as dropout in the loop."""
 
     def __init__(self) -> None:
         draw = torch.Generator().manual_seed(0)
         self.weights = [torch.randn(3, 4, generator=draw, requires_grad=True) for _ in range(3)]
         groups = [{"params": self.weights[:1], "weight_decay": 0.1}, {"params": self.weights[1:2]}]
+        self.taken = 0
         self.optimizers = [torch.optim.AdamW(groups, lr=0.1, fused=True), Counting(self.weights[2:])]
 
     def train(self, steps: int) -> None:
         for _ in range(steps):
+            torch.manual_seed(self.taken)
+            self.taken += 1
             loss = sum(((weight - torch.rand(())) ** 2).sum() for weight in self.weights)
             assert isinstance(loss, Tensor)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -483,13 +471,13 @@ class Pair:
         return {str(number): weight.detach() for number, weight in enumerate(self.weights)}
 
     def rest(self) -> dict[str, Tensor]:
-        return {**optimizer_tensors(self.optimizers), **random_tensors()}
+        return optimizer_tensors(self.optimizers)
 
     def hash(self, step: int) -> str:
         return state_hash(step, self.model(), self.rest())
 
 
-def test_two_optimizers_and_the_random_state_go_on_where_they_stood(tmp_path: Path) -> None:
+def test_two_optimizers_go_on_where_they_stood(tmp_path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         whole = Pair()
@@ -503,8 +491,8 @@ def test_two_optimizers_and_the_random_state_go_on_where_they_stood(tmp_path: Pa
         resumed, loaded = Pair(), checkpoints.load()
         for name, weight in resumed.model().items():
             weight.copy_(loaded.tensors["model"][name])
+        resumed.taken = loaded.state.step
         restore_optimizers(resumed.optimizers, loaded.tensors["optimizer"])
-        restore_random(loaded.tensors["optimizer"])
         assert resumed.hash(3) == at_three
         resumed_at_seven = (resumed.train(4), resumed.hash(7))[1]
         assert resumed.optimizers[1].state[resumed.weights[2]]["count"] == 7

@@ -21,7 +21,9 @@ STARTED = Started(
 
 
 def stepped(step: int, loss: float = 2.0, left: float = 1.0) -> Stepped:
-    return Stepped(step=step, progress=0.5, loss=loss, tokens_per_second=100.0, seconds_left=left)
+    return Stepped(
+        step=step, progress=0.5, loss=loss, tokens_per_second=100.0, seconds_left=left, nats_per_character=loss / 2
+    )
 
 
 def validated(step: int) -> Validated:

@@ -14,10 +14,11 @@ import nextword
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.training import Event, Sampled, Started, Stepped, Validated, train
 from nextword.training.baselines import Baselines
-from nextword.training.checkpoint import Checkpoints, checkpoint_path
+from nextword.training.checkpoint import Checkpoints
 from nextword.training.events import Interrupted, Preparing, Resumed
 from nextword.training.forecast import Forecast
 from nextword.training.journal import METRICS, read_metrics
+from nextword.training.run_record import checkpoint_path
 from nextword.training.verdict import Verdict
 from tests.training.corpus import FEW_STEPS, TEXT, write_text
 

@@ -48,12 +48,6 @@ class Baselines:
         """The same score in the unit of the loss."""
         return bits_per_byte * math.log(2) * self.bytes_per_character
 
-    @property
-    def in_nats_per_character(self) -> dict[str, float]:
-        """Name and score of unigrams, bigrams and gzip."""
-        scores = {"unigrams": self.unigram, "bigrams": self.bigram, "gzip": self.gzip}
-        return {name: self.nats_per_character(score) for name, score in scores.items()}
-
 
 def measure_baselines(train: TokenizedText, held_out: TokenizedText, tokenizer: Tokenizer) -> Baselines:
     """Fits the tables on the training text and scores the held-out text.

@@ -1,22 +1,21 @@
-"""How a run begins: what was asked for, checked; the text prepared; every setting that was left open derived."""
+"""How a run begins: the text prepared, every setting that was left open derived, both written down."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.language_model import LanguageModel
+from nextword.training.asked import Asked
 from nextword.training.chat_text import holds_conversations, prepare_conversations
-from nextword.training.checkpoint import read_run, write_run
 from nextword.training.events import Preparing
 from nextword.training.plan import Plan, choose_preset, fine_tuning, recipe, tokens_in
 from nextword.training.prepare import Prepared, Progress, prepare_data, write_data
+from nextword.training.run_record import RECORD, START_ANEW, read_run, write_run
 from nextword.training.speed import measure_flops
 from nextword.training.text.sources import find_sources
 from nextword.training.variants import vary
@@ -31,79 +30,6 @@ _MOST_COPIES = 16
 """Ways in which a text is cut into tokens at most; a longer run reads them again."""
 _READ_A_SECOND, _READ_AT_LEAST = 450_000, 20_000_000
 """Bytes that are read for each second of the run: about a sixth of its time, and many times what it can learn from."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a run was asked to be, named and explained as in `train`; None is to be derived."""
-
-    minutes: float | None = None
-    steps: int | None = None
-    preset: str | None = None
-    base: str | None = None
-    """What `from_model` names."""
-    lora_rank: int | None = None
-    validation: float | str | Path | None = 0.1
-    encoding: str | None = None
-    text_field: str | None = None
-    compose: bool = False
-    vocab_size: int | None = None
-    context_length: int | None = None
-    batch_size: int | None = None
-    accumulation: int | None = None
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    dropout: float | None = None
-    bpe_dropout: float | None = None
-    precision: str | None = None
-    strategy: str | None = None
-    activation_checkpointing: bool | None = None
-    compile: bool | None = None
-    evaluate_every: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Checks what can be checked before any text is read.
-
-        Raises:
-            ConfigError: A setting is out of range, or contradicts another one.
-        """
-        counts = ("steps", "lora_rank", "vocab_size", "context_length", "batch_size", "accumulation", "evaluate_every")
-        for name in counts:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}, it must be at least 1")
-        for name in ("minutes", "learning_rate"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ConfigError(f"{name} is {value}, it must be above 0 and finite")
-        if self.weight_decay is not None and not 0 <= self.weight_decay < math.inf:
-            raise ConfigError(f"weight_decay is {self.weight_decay}, it must be 0 or more and finite")
-        for name in ("dropout", "bpe_dropout"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise ConfigError(f"{name} is {value}, it must be at least 0 and below 1")
-        if self.precision not in (None, "float32", "bfloat16"):
-            raise ConfigError(f"precision is {self.precision!r}, it must be float32 or bfloat16")
-        if self.strategy not in (None, "ddp", "fsdp"):
-            raise ConfigError(f"strategy is {self.strategy!r}, it must be ddp or fsdp")
-        if not 0 <= self.seed < 2**63:
-            raise ConfigError(f"seed is {self.seed}, it must be 0 or more and below 2**63")
-        if self.preset is not None:
-            GPTConfig.preset(self.preset, 1, 1)  # refuses one that is not there
-        if self.lora_rank is not None and self.base is None:
-            raise ConfigError("LoRA adapts a model that is there", hint="name it with --from")
-        for name in ("preset", "vocab_size"):
-            if self.base is not None and getattr(self, name) is not None:
-                raise ConfigError(
-                    f"{name} cannot be chosen with --from: the model has its own", hint=f"leave --{name} out"
-                )
-
-    def of_plan(self) -> dict[str, Any]:
-        """What was given of the plan's settings; a run that goes on has to agree with it."""
-        names = {field.name for field in fields(Plan)} - {"seconds"}
-        given = {name: getattr(self, name) for name in names if hasattr(self, name)}
-        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -167,7 +93,7 @@ def read_beginning(run: Path) -> Beginning:
         others = {name: settings[name] for name in ("minutes", "text_files", "vocab_size")}
         return Beginning(Plan(**settings["plan"]), int(settings["seed"]), **others)
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{run}/run.json is damaged: {error}", hint="begin anew with --restart") from None
+        raise ModelFileError(f"{run / RECORD} is damaged: {error}", hint=START_ANEW) from None
 
 
 def derive_plan(asked: Asked, prepared: Prepared, base: LanguageModel | None, flops: float) -> Plan:

@@ -60,21 +60,22 @@ def prepare_conversations(
             if held_out is None or every is None or (number % every == every - 1) is held_out:
                 yield conversation
 
-    count = sum(1 for _ in conversations(sources))
+    count, digest = 0, hashlib.sha256()
+    for conversation in conversations(sources):
+        if every is None or count % every != every - 1:
+            digest.update(repr(conversation.messages).encode())
+        count += 1
     if every is not None and count < every:
         raise TextError(
             f"{count} conversations are too few to hold one of {every} out",
             hint="hold out a larger share, a file of their own, or none",
         )
-    digest = hashlib.sha256()
     judged = None
     if isinstance(validation, str | Path):
         judged = _encoded(conversations([validation]), template, base.tokenizer)
     elif every is not None:
         judged = _encoded(conversations(sources, held_out=True), template, base.tokenizer)
     names = tuple(dict.fromkeys(Path(source.name).name for source in find_sources(sources)))
-    for conversation in conversations(sources, held_out=None if every is None else False):
-        digest.update(repr(conversation.messages).encode())
     learned = _encoded(conversations(sources, held_out=None if every is None else False), template, base.tokenizer)
     report = TextReport(count, names[:20], characters=0, bytes=0, sha256=digest.hexdigest())
     return write_data(directory, learned, judged, base.tokenizer, report, weighted=True)

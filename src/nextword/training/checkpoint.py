@@ -1,6 +1,5 @@
 """Where a run stands, on disk: a directory for each of its last saved steps. One that is not whole does not count.
 
-OUT.checkpoint/run.json                    the settings of the run, written once
 OUT.checkpoint/step-00000120/*.safetensors tensors by kind: model, best, optimizer
                              state.json    everything else, and a checksum of each file; written last
 """
@@ -24,13 +23,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
 from nextword.errors import ModelFileError
-from nextword.files.atomic import discard, replace_directory, replace_file, sweep
-from nextword.json_file import read_json
+from nextword.files.atomic import discard, replace_directory, sweep
+from nextword.training.run_record import FORMAT_VERSION, START_ANEW, check_version, newer
 
-FORMAT_VERSION = 1
 _STEP = re.compile(r"step-(\d{8,})")
-_SHARDS = "shards.json"  # of sharded_checkpoint.py
-_START_ANEW = "begin anew with --restart"
+SHAPES = "shards.json"
+"""A step that holds this file was written as shards, by several processes (sharded_checkpoint.py)."""
 
 
 @dataclass
@@ -69,11 +67,6 @@ class Loaded:
     def sharded(self) -> bool:
         """Whether several processes wrote it in shards; then `tensors` is empty, and `read_shards` reads them."""
         return not self.tensors
-
-
-def checkpoint_path(out: Path) -> Path:
-    """The run directory of a run that writes its model to `out`."""
-    return out.with_name(f"{out.name}.checkpoint")
 
 
 class Checkpoints:
@@ -149,8 +142,8 @@ class Checkpoints:
             except (OSError, ValueError, RecursionError, SafetensorError) as error:
                 skipped.append(f"the checkpoint {self._path(step)} is damaged: {' '.join(str(error).split())}")
         if skipped:
-            raise ModelFileError(skipped[0], hint=_START_ANEW)
-        raise ModelFileError(f"there is no checkpoint at {self.directory}", hint=_START_ANEW)
+            raise ModelFileError(skipped[0], hint=START_ANEW)
+        raise ModelFileError(f"there is no checkpoint at {self.directory}", hint=START_ANEW)
 
     def sweep(self) -> None:
         """Clears away what a killed run left half written; to be called before anything else is read or written.
@@ -171,34 +164,6 @@ class Checkpoints:
 
     def _path(self, step: int) -> Path:
         return self.directory / f"step-{step:08}"
-
-
-def write_run(directory: Path, settings: Mapping[str, Any]) -> None:
-    """Writes the settings of a run, plain JSON values, to run.json.
-
-    Raises:
-        ModelFileError: It cannot be written.
-    """
-    document = {"format_version": FORMAT_VERSION, "settings": dict(settings)}
-    with replace_file(directory / "run.json") as fresh:
-        fresh.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_run(directory: Path) -> dict[str, Any]:
-    """The settings that `write_run` was given.
-
-    Raises:
-        ModelFileError: There are none, they are damaged, or a newer version of nextword wrote them.
-    """
-    path = directory / "run.json"
-    if not path.exists():
-        raise ModelFileError(f"there is no checkpoint at {directory}", hint=_START_ANEW)
-    document = read_json(path)
-    _check_version(path, document)
-    settings = document.get("settings")
-    if not isinstance(settings, dict):
-        raise ModelFileError(f"{path} is damaged: it has no settings", hint=_START_ANEW)
-    return settings
 
 
 @contextmanager
@@ -233,17 +198,17 @@ def _read_step(path: Path, step: int) -> tuple[RunState, dict[str, dict[str, tor
     document = json.loads((path / "state.json").read_text(encoding="utf-8"))
     if not isinstance(document, dict):
         raise ValueError("state.json is no JSON object")
-    _check_version(path / "state.json", document)
+    check_version(path / "state.json", document)
     content: dict[str, Any] = {key: document.get(key) for key in ("state", "files")}
     if document.get("checksum") != _checksum_of_json(content):
         raise ValueError("state.json is not what was written")
     unknown = sorted(content["state"].keys() - {entry.name for entry in fields(RunState)})
     if unknown:
-        raise _newer(path / "state.json", f"the field {unknown[0]}")
+        raise newer(path / "state.json", f"the field {unknown[0]}")
     if content["state"]["step"] != step:
         raise ValueError(f"it holds step {content['state']['step']}")
     tensors = {}
-    sharded = _SHARDS in content["files"]
+    sharded = SHAPES in content["files"]
     for name, checksum in content["files"].items():
         file = path / name
         if sharded:  # each process will read its own part
@@ -257,16 +222,6 @@ def _read_step(path: Path, step: int) -> tuple[RunState, dict[str, dict[str, tor
         if not sharded:
             tensors[file.stem] = load(data)
     return RunState(**content["state"]), tensors
-
-
-def _check_version(path: Path, document: Mapping[str, Any]) -> None:
-    version = document.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise _newer(path, f"format version {version}")
-
-
-def _newer(path: Path, what: str) -> ModelFileError:
-    return ModelFileError(f"{path} has {what}, which this version does not know", hint="update nextword")
 
 
 def _checksum(data: bytes) -> str:

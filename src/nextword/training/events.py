@@ -69,6 +69,8 @@ class Stepped:
     seconds_left: float
     seconds: float = 0.0
     """In the loop so far."""
+    nats_per_character: float = float("nan")
+    """The loss, where texts cut into other tokens can be compared."""
 
 
 @dataclass(frozen=True)

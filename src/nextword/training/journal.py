@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from nextword.errors import ConfigError, ModelFileError, missing_extra
-from nextword.training.events import Sampled, Started, Stepped, Validated
+from nextword.training.events import Sampled, Stepped, Validated
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -40,11 +41,27 @@ def all_of(watch: Watch | Iterable[Watch] | None) -> Watch | None:
     return tell if watchers else None
 
 
-class Journal:
+class _Closing(ABC):
+    """A context at whose end the log is closed."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Writes what is still in memory."""
+
+
+class Journal(_Closing):
     """Writes every event of a run to a file, steps thinned to one a second at most; a line is on disk at once.
 
     Each line has `event` (the name of its kind, in lower case) and the event's fields; numbers that are not finite
-    are null. Steps have `nats_per_character` beside the loss per token.
+    are null.
 
     Args:
         path: The file; what it holds up to the step `after` is kept, the rest is dropped.
@@ -59,7 +76,6 @@ class Journal:
         self._clock = clock
         self._began = clock()
         self._next_step = -math.inf
-        self._tokens_per_character = math.nan
         kept = [row for row in read_metrics(path) if row.get("step", 0) <= after] if after else []
         try:
             fresh = path.with_name(f".{path.name}.tmp")
@@ -69,14 +85,6 @@ class Journal:
         except OSError as error:
             raise ModelFileError(f"cannot write {path}: {error.strerror or error}") from None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
@@ -84,14 +92,11 @@ class Journal:
     def __call__(self, event: AnyEvent) -> None:
         """Writes one event."""
         row = {"event": type(event).__name__.lower(), **asdict(event)}
-        if isinstance(event, Started):
-            self._tokens_per_character = event.train_tokens / event.train_characters
         if isinstance(event, Stepped):
             now = self._clock()
             if now < self._next_step:
                 return
             self._next_step = now + max(_SECONDS_BETWEEN_STEPS, (now - self._began) / _STEPS_KEPT)
-            row["nats_per_character"] = event.loss * self._tokens_per_character
         try:
             self._file.write(_line(row))
         except OSError as error:
@@ -134,7 +139,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class TensorBoard:
+class TensorBoard(_Closing):
     """Writes losses, speed and samples as TensorBoard's event files: `tensorboard --logdir DIRECTORY` shows them.
 
     Args:
@@ -154,15 +159,6 @@ class TensorBoard:
             self._writer: SummaryWriter = SummaryWriter(str(directory), purge_step=after + 1 if after else None)
         except OSError as error:
             raise ConfigError(f"cannot write {directory}: {error.strerror or error}") from None
-        self._tokens_per_character = math.nan
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Writes what is still in memory."""
@@ -171,10 +167,8 @@ class TensorBoard:
     def __call__(self, event: AnyEvent) -> None:
         """Writes one event."""
         match event:
-            case Started():
-                self._tokens_per_character = event.train_tokens / event.train_characters
             case Stepped():
-                self._scalar("loss/training, nats per character", event.loss * self._tokens_per_character, event.step)
+                self._scalar("loss/training, nats per character", event.nats_per_character, event.step)
                 self._scalar("speed/tokens per second", event.tokens_per_second, event.step)
             case Validated():
                 self._scalar("loss/held out, nats per character", event.nats_per_character, event.step)

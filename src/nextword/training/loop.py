@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,7 +82,9 @@ class Trainer:
             settings={"plan": asdict(plan), "seed": seed, **dict.fromkeys(texts), **hashes},
             next_evaluation=EVALUATION_EVERY,
         )
-        self._train, self._validation = train, validation
+        self._validation = validation
+        learned = len(train.tokens) if train.weights is None else int(train.weights.sum(dtype=np.int64))
+        self._tokens_per_character = learned / max(1, train.characters)
         self._seed = seed
         self._device = model.token_embedding.weight.device
         self.ranks = ranks or Ranks(str(self._device))
@@ -99,7 +102,6 @@ class Trainer:
             compiled=plan.compile,
         )
         self._optimizers = make_optimizers(model, plan)
-        self._rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
         self._best = self._weights()
         self._evaluation_seconds = 0.0
 
@@ -207,7 +209,8 @@ class Trainer:
                 self.stopped = stop > 0
                 rate = (self.state.step - first_step) * self._batches.tokens_per_step / (now - began)
                 left = self._seconds_left(progress)
-                self._watch(Stepped(self.state.step, min(1.0, progress), self._loss, rate, left, self.state.seconds))
+                seconds, nats = self.state.seconds, self._nats_per_character
+                self._watch(Stepped(self.state.step, min(1.0, progress), self._loss, rate, left, seconds, nats))
                 if self._validation and self._look_is_due(progress):
                     self._validate(progress)
                 if save:
@@ -254,10 +257,9 @@ class Trainer:
         return state_hash(self.state.step, model, self._parallel.whole(optimizer_tensors(self._optimizers)))
 
     def _step(self, progress: float, ids_BT: Tensor, weights_BT: Tensor | None) -> None:
-        factor = self.plan.rate_factor(progress)
-        for optimizer, rates in zip(self._optimizers, self._rates, strict=True):
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.plan.learning_rate_at(progress)
         if self.plan.dropout:
             torch.manual_seed(self.ranks.seed(self._seed, self.state.step))
         total = ids_BT[:, 1:].numel() if weights_BT is None else int(weights_BT[:, 1:].sum())
@@ -279,6 +281,10 @@ class Trainer:
     @property
     def _loss(self) -> float:
         return math.nan if self.state.loss is None else self.state.loss
+
+    @property
+    def _nats_per_character(self) -> float:
+        return self._loss * self._tokens_per_character
 
     def _progress(self) -> float:
         shares = [0.0]
@@ -327,7 +333,7 @@ class Trainer:
             loss.nats_per_character,
             loss.bits_per_byte,
             best,
-            train_nats_per_character=self._loss * len(self._train.tokens) / self._train.characters,
+            train_nats_per_character=self._nats_per_character,
             training_seconds=self.state.seconds - self.state.looking + self._evaluation_seconds,
         )
         row = asdict(event)

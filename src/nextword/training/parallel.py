@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,7 @@ from nextword.model import GPTModel
 from nextword.model.gpt import TransformerBlock
 from nextword.training.distributed import Ranks
 from nextword.training.loss import linear_cross_entropy
-
-Strategy = Literal["ddp", "fsdp"]
+from nextword.training.plan import Strategy
 
 
 class LossModel(nn.Module):

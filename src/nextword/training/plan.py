@@ -52,15 +52,11 @@ class Plan:
     seconds: float | None = None
     """Length of the run by the clock, from the first step on."""
 
-    def rate_factor(self, progress: float) -> float:
-        """The share of the peak learning rate when `progress` (0 to 1) of the run is done."""
-        rise = progress / self.warmup if self.warmup else 1.0
-        fall = (1 - progress) / self.decay if self.decay else 1.0
-        return max(0.01, min(1.0, rise, fall))
-
     def learning_rate_at(self, progress: float) -> float:
         """The learning rate when `progress` (0 to 1) of the run is done."""
-        return self.learning_rate * self.rate_factor(progress)
+        rise = progress / self.warmup if self.warmup else 1.0
+        fall = (1 - progress) / self.decay if self.decay else 1.0
+        return self.learning_rate * max(0.01, min(1.0, rise, fall))
 
     def config(self) -> GPTConfig:
         """The architecture of a run that starts from a preset.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -13,26 +12,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from nextword.errors import ConfigError, ModelFileError, NextwordError
-from nextword.files.atomic import sweep
-from nextword.files.bundle import require_writable
+from nextword.errors import ConfigError, NextwordError
 from nextword.language_model import LanguageModel, load
 from nextword.model import GPTModel
 from nextword.training.adapters import save_adapter
+from nextword.training.asked import Asked
 from nextword.training.baselines import Baselines, measure_baselines
-from nextword.training.beginning import Asked, Beginning, begin, check_resumed, read_beginning
-from nextword.training.checkpoint import Checkpoints, checkpoint_path, interrupts_wait
-from nextword.training.data import TokenizedText
-from nextword.training.distributed import Ranks, join
+from nextword.training.checkpoint import interrupts_wait
+from nextword.training.distributed import join
 from nextword.training.events import Sampled, Started, Watcher
 from nextword.training.forecast import Forecast, forecast
 from nextword.training.journal import METRICS, Journal, TensorBoard, all_of
 from nextword.training.loop import Trainer
 from nextword.training.lora import add_lora, merge_lora
+from nextword.training.opening import Run, open_run
 from nextword.training.optimizer import draw_first_weights
 from nextword.training.plan import Plan
-from nextword.training.prepare import Prepared, open_data
+from nextword.training.prepare import Prepared
 from nextword.training.report import model_card, provenance_of, run_files
+from nextword.training.run_record import checkpoint_path
 from nextword.training.verdict import verdict
 
 
@@ -182,7 +180,7 @@ def train(
     sources = [paths] if isinstance(paths, str | Path) else list(paths)
     with join(device) as ranks, torch.random.fork_rng(devices=[]), ExitStack() as stack:
         tell = (all_of(watch) if ranks.is_main else None) or _nobody
-        run = _open(out, sources, asked, ranks, tell, stack, resume=resume, restart=restart)
+        run = open_run(out, sources, asked, ranks, tell, stack, resume=resume, restart=restart)
         logs = stack.enter_context(ExitStack())
         if ranks.is_main:
             after = run.checkpoints.steps()[-1] if run.goes_on else 0
@@ -229,20 +227,6 @@ def train(
 
 
 @dataclass(frozen=True)
-class _Run:
-    """A run that has begun: on every process the same."""
-
-    begun: Beginning
-    prepared: Prepared
-    base: LanguageModel | None
-    checkpoints: Checkpoints
-    learned: TokenizedText
-    """What the steps read: the text, or variants of it (`bpe_dropout`)."""
-    goes_on: bool
-    """Whether steps have been taken before."""
-
-
-@dataclass(frozen=True)
 class _Foretold:
     """What was measured and said before the first step."""
 
@@ -250,46 +234,7 @@ class _Foretold:
     expected: Forecast
 
 
-def _open(
-    out: Path,
-    sources: Sequence[str | Path],
-    asked: Asked,
-    ranks: Ranks,
-    tell: Watcher,
-    stack: ExitStack,
-    *,
-    resume: bool,
-    restart: bool,
-) -> _Run:
-    """Rank 0 begins the run, unless it goes on; then all read what was begun."""
-    kept = checkpoint_path(out)
-    checkpoints = Checkpoints(kept)
-    resume = resume or (ranks.restarted and (kept / "run.json").exists())
-    base = None
-    if asked.batch_size is not None:
-        ranks.rows(asked.batch_size, asked.accumulation or 1)  # can they be shared out? Before any text is read
-    if ranks.is_main:
-        _check_place(out)
-        sweep(out.parent, out.name)
-        checkpoints.sweep()
-        stack.callback(_remove_what_holds_no_step, checkpoints)
-        if not resume:
-            _require_free(checkpoints, restart)
-            if asked.base is not None:
-                base = load(asked.base, device=ranks.device, dtype="float32")
-            begin(kept, sources, asked, base, tell)
-    ranks.barrier()
-    begun = read_beginning(kept)
-    if resume:
-        check_resumed(asked, sources, begun)
-    if base is None and begun.plan.base is not None:
-        base = load(begun.plan.base, device=ranks.device, dtype="float32")
-    prepared = open_data(kept / "data")
-    learned = open_data(kept / "varied").train if begun.plan.bpe_dropout else prepared.train
-    return _Run(begun, prepared, base, checkpoints, learned, bool(checkpoints.steps()))
-
-
-def _foretell(trainer: Trainer, run: _Run, began: float, tell: Watcher) -> _Foretold:
+def _foretell(trainer: Trainer, run: Run, began: float, tell: Watcher) -> _Foretold:
     """Measures speed and baselines, gives the run its time, and tells all that is known before the first step."""
     prepared, ranks = run.prepared, trainer.ranks
     speed = trainer.measure_speed()
@@ -331,7 +276,7 @@ def _foretell(trainer: Trainer, run: _Run, began: float, tell: Watcher) -> _Fore
     return _Foretold(baselines, expected)
 
 
-def _finish(out: Path, trainer: Trainer, run: _Run, about: _Foretold, tell: Watcher) -> LanguageModel | None:
+def _finish(out: Path, trainer: Trainer, run: Run, about: _Foretold, tell: Watcher) -> LanguageModel | None:
     """Writes the model, on rank 0; the others get None."""
     plan, model, base = trainer.plan, trainer.whole_model(), run.base
     if model is None:
@@ -356,7 +301,7 @@ def _finish(out: Path, trainer: Trainer, run: _Run, about: _Foretold, tell: Watc
     return lm
 
 
-def _first_model(run: _Run) -> GPTModel:
+def _first_model(run: Run) -> GPTModel:
     """The model as it is before the first step; the same on every process."""
     plan, base = run.begun.plan, run.base
     torch.manual_seed(run.begun.seed)
@@ -397,34 +342,3 @@ def _nobody(_event: object) -> None:
 def _saving_seconds(model: GPTModel) -> float:
     """Kept back from the time budget for drawing the curve and writing 50 million weights a second."""
     return 2.5 + model.config.num_parameters / 50e6
-
-
-def _require_free(checkpoints: Checkpoints, restart: bool) -> None:
-    """Clears away what an earlier run to the same place left, unless it could go on.
-
-    Raises:
-        ConfigError: It could, and nobody said that it should not.
-    """
-    steps = checkpoints.steps()
-    if steps and not restart:
-        raise ConfigError(
-            f"{checkpoints.directory} holds a run that was stopped after {steps[-1]:,} steps",
-            hint="--resume goes on with it, --restart throws it away",
-        )
-    checkpoints.remove()
-
-
-def _remove_what_holds_no_step(checkpoints: Checkpoints) -> None:
-    if not checkpoints.steps():
-        checkpoints.remove()
-
-
-def _check_place(out: Path) -> None:
-    """Refuses, before any work is done, a place where no model can be written."""
-    require_writable(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent):
-            pass
-    except OSError as error:
-        raise ModelFileError(f"cannot write {out}: {error.strerror}") from None

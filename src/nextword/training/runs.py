@@ -11,11 +11,11 @@ from typing import Any
 
 from nextword.errors import ModelFileError, NextwordError
 from nextword.json_file import read_json
+from nextword.training import run_record
 from nextword.training.journal import METRICS, read_metrics
 from nextword.training.verdict import Kind, Verdict, verdict
 
-CHECKPOINT_SUFFIX = ".checkpoint"
-_MODEL_RECORD, _RUN_RECORD = "nextword.json", "run.json"
+_MODEL_RECORD = "nextword.json"
 _DEEPEST = 8  # directories below the one that is searched
 Row = Mapping[str, Any]
 
@@ -38,7 +38,7 @@ class Run:
     @property
     def name(self) -> str:
         """The model's directory."""
-        return self.path.name.removesuffix("" if self.finished else CHECKPOINT_SUFFIX)
+        return self.path.name.removesuffix("" if self.finished else run_record.SUFFIX)
 
     @property
     def preset(self) -> str:
@@ -174,7 +174,7 @@ def _places(directory: Path) -> Iterator[Path]:
         below[:] = sorted(name for name in below if not name.startswith("."))
         if len(path.relative_to(directory).parts) >= _DEEPEST:
             below.clear()
-        if _RUN_RECORD in files or _MODEL_RECORD in files:
+        if run_record.RECORD in files or _MODEL_RECORD in files:
             below.clear()
             yield path
 
@@ -182,8 +182,8 @@ def _places(directory: Path) -> Iterator[Path]:
 def read_run(path: Path) -> Run | None:
     """The run in a directory, or None if there is none: a model that was not trained here, or a damaged record."""
     try:
-        if (path / _RUN_RECORD).is_file():
-            record, finished = read_json(path / _RUN_RECORD).get("settings", {}), False
+        if (path / run_record.RECORD).is_file():
+            record, finished = run_record.read_run(path), False
         else:
             found, finished = read_json(path / _MODEL_RECORD).get("provenance"), True
             if not isinstance(found, dict) or not isinstance(found.get("plan"), dict):
@@ -192,7 +192,7 @@ def read_run(path: Path) -> Run | None:
             if "parameters" not in record:
                 record = {**record, "parameters": _count_parameters(path / "config.json")}
         metrics = tuple(read_metrics(path / METRICS))
-        files = [path / name for name in (_RUN_RECORD, _MODEL_RECORD, METRICS)]
+        files = [path / name for name in (run_record.RECORD, _MODEL_RECORD, METRICS)]
         heard = max(file.stat().st_mtime for file in files if file.exists())
     except (ModelFileError, OSError):
         return None

@@ -27,10 +27,8 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from nextword.errors import ModelFileError
+from nextword.training.checkpoint import SHAPES
 from nextword.training.distributed import Ranks
-
-SHAPES = "shards.json"
-"""A checkpoint that holds this file was written as shards."""
 
 Kinds = Mapping[str, Mapping[str, Tensor]]
 """Tensors by kind (`model`, `best`, `optimizer`) and name: DTensors, or plain ones that all processes have alike."""

@@ -1,4 +1,4 @@
-"""What a run's state has beside the weights, as named tensors: optimizers, random generators; and its hash."""
+"""What a run's state has beside the weights, as named tensors: its optimizers; and the hash of both."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 
 _NUMBERS: dict[type, torch.dtype] = {int: torch.int64, float: torch.float64}
-_CPU_GENERATOR = "rng.cpu"
-_CUDA_GENERATOR = "rng.cuda."
 
 
 def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
@@ -38,7 +36,7 @@ def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, 
 
 
 def restore_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
-    """Puts back what `optimizer_tensors` gave; names that begin with `rng.` are passed over.
+    """Puts back what `optimizer_tensors` gave.
 
     Raises:
         ValueError: The tensors belong to other optimizers.
@@ -46,8 +44,6 @@ def restore_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Map
     states: list[dict[int, dict[str, Any]]] = [{} for _ in optimizers]
     counts = [sum(len(group["params"]) for group in optimizer.param_groups) for optimizer in optimizers]
     for key, tensor in tensors.items():
-        if key.startswith("rng."):
-            continue
         place, number, name = key.split(".", 2)
         if not (int(place) < len(states) and int(number) < counts[int(place)]):
             raise ValueError(f"{key} belongs to an optimizer or a parameter that this run does not have")
@@ -55,26 +51,6 @@ def restore_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Map
         states[int(place)].setdefault(int(number), {})[name] = tensor.item() if kind else tensor
     for optimizer, state in zip(optimizers, states, strict=True):
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
-def random_tensors(*, cuda: bool = False) -> dict[str, Tensor]:
-    """The state of torch's generator on the CPU and, with `cuda`, of the one of each CUDA device."""
-    states = {_CPU_GENERATOR: torch.get_rng_state()}
-    if cuda:
-        states |= {f"{_CUDA_GENERATOR}{number}": state for number, state in enumerate(torch.cuda.get_rng_state_all())}
-    return states
-
-
-def restore_random(tensors: Mapping[str, Tensor]) -> None:
-    """Puts the generators back; the state of a CUDA device that is not there is passed over.
-
-    Raises:
-        KeyError: There is no state of the CPU's generator.
-    """
-    torch.set_rng_state(tensors[_CPU_GENERATOR])
-    for number in range(torch.cuda.device_count()):
-        if (state := tensors.get(f"{_CUDA_GENERATOR}{number}")) is not None:
-            torch.cuda.set_rng_state(state, number)
 
 
 def weights_hash(tensors: Mapping[str, Tensor]) -> str:
@@ -89,14 +65,14 @@ def weights_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def state_hash(step: int, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]) -> str:
-    """One hash of all that decides how a run goes on: the step, weights, optimizers and random generators.
+    """One hash of all that decides how a run goes on: the step, weights and optimizers.
 
     Two runs on the CPU that are equal bit for bit have the same one, however often they were broken off.
 
     Args:
         step: Steps taken.
         model: The weights.
-        optimizer: `optimizer_tensors` and `random_tensors` together.
+        optimizer: What `optimizer_tensors` gave.
     """
     parts = {f"model.{name}": tensor for name, tensor in model.items()}
     parts |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}

@@ -1,0 +1,106 @@
+"""Opening a run: its place is made ready, and it begins, or goes on where it was broken off."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from nextword.errors import ConfigError, ModelFileError
+from nextword.files.atomic import sweep
+from nextword.files.bundle import require_writable
+from nextword.language_model import LanguageModel, load
+from nextword.training.asked import Asked
+from nextword.training.beginning import Beginning, begin, check_resumed, read_beginning
+from nextword.training.checkpoint import Checkpoints
+from nextword.training.data import TokenizedText
+from nextword.training.distributed import Ranks
+from nextword.training.events import Watcher
+from nextword.training.prepare import Prepared, open_data
+from nextword.training.run_record import RECORD, checkpoint_path
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has begun: on every process the same."""
+
+    begun: Beginning
+    prepared: Prepared
+    base: LanguageModel | None
+    checkpoints: Checkpoints
+    learned: TokenizedText
+    """What the steps read: the text, or variants of it (`bpe_dropout`)."""
+    goes_on: bool
+    """Whether steps have been taken before."""
+
+
+def open_run(
+    out: Path,
+    sources: Sequence[str | Path],
+    asked: Asked,
+    ranks: Ranks,
+    tell: Watcher,
+    stack: ExitStack,
+    *,
+    resume: bool,
+    restart: bool,
+) -> Run:
+    """Rank 0 begins the run, unless it goes on; then all read what was begun."""
+    kept = checkpoint_path(out)
+    checkpoints = Checkpoints(kept)
+    resume = resume or (ranks.restarted and (kept / RECORD).exists())
+    base = None
+    if asked.batch_size is not None:
+        ranks.rows(asked.batch_size, asked.accumulation or 1)  # can they be shared out? Before any text is read
+    if ranks.is_main:
+        _check_place(out)
+        sweep(out.parent, out.name)
+        checkpoints.sweep()
+        stack.callback(_remove_what_holds_no_step, checkpoints)
+        if not resume:
+            _require_free(checkpoints, restart)
+            if asked.base is not None:
+                base = load(asked.base, device=ranks.device, dtype="float32")
+            begin(kept, sources, asked, base, tell)
+    ranks.barrier()
+    begun = read_beginning(kept)
+    if resume:
+        check_resumed(asked, sources, begun)
+    if base is None and begun.plan.base is not None:
+        base = load(begun.plan.base, device=ranks.device, dtype="float32")
+    prepared = open_data(kept / "data")
+    learned = open_data(kept / "varied").train if begun.plan.bpe_dropout else prepared.train
+    return Run(begun, prepared, base, checkpoints, learned, bool(checkpoints.steps()))
+
+
+def _require_free(checkpoints: Checkpoints, restart: bool) -> None:
+    """Clears away what an earlier run to the same place left, unless it could go on.
+
+    Raises:
+        ConfigError: It could, and nobody said that it should not.
+    """
+    steps = checkpoints.steps()
+    if steps and not restart:
+        raise ConfigError(
+            f"{checkpoints.directory} holds a run that was stopped after {steps[-1]:,} steps",
+            hint="--resume goes on with it, --restart throws it away",
+        )
+    checkpoints.remove()
+
+
+def _remove_what_holds_no_step(checkpoints: Checkpoints) -> None:
+    if not checkpoints.steps():
+        checkpoints.remove()
+
+
+def _check_place(out: Path) -> None:
+    """Refuses, before any work is done, a place where no model can be written."""
+    require_writable(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent):
+            pass
+    except OSError as error:
+        raise ModelFileError(f"cannot write {out}: {error.strerror}") from None
