@@ -12,6 +12,7 @@ from torch import nn
 
 from nextword import GPTModel
 from nextword.errors import ConfigError
+from nextword.model.backend import stored_tensors
 from nextword.training.lora import (
     LoRA,
     LoRALinear,
@@ -193,3 +194,14 @@ def test_adapters_are_not_put_upon_adapters() -> None:
     add_lora(model)
     with pytest.raises(ConfigError, match="adapters already"):
         attach(model, {})
+
+
+@pytest.mark.parametrize("case", ["qwen3", "gpt2"])
+def test_a_model_is_not_saved_without_its_adapters(case: str) -> None:
+    model = model_of(case)
+    add_lora(model)
+    with pytest.raises(ConfigError, match="lora_A is no part of the model's architecture") as caught:
+        stored_tensors(model)
+    assert "merge_lora" in (caught.value.hint or "")
+    merge_lora(model)
+    assert stored_tensors(model).keys() == model.config.parameter_shapes().keys()

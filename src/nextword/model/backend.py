@@ -146,8 +146,15 @@ def stored_tensors(model: GPTModel, dtype: str | None = None) -> dict[str, tuple
     """The model's weights for a file writer: name -> (safetensors dtype, shape, little-endian bytes).
 
     Raises:
-        ConfigError: There is no dtype of that name.
+        ConfigError: There is no dtype of that name, or the model has parameters that its architecture has not, as
+            adapters are: left out in silence, they would be lost.
     """
+    known = model.config.parameter_shapes()
+    if beyond := next((name for name, _ in model.named_parameters() if name not in known), None):
+        raise ConfigError(
+            f"{beyond} is no part of the model's architecture and would not be saved",
+            hint="merge_lora folds adapters into the weights; save_adapter keeps them alone",
+        )
     stored = {}
     for name, weight in model.weights().items():
         tensor = (weight if dtype is None else weight.to(_dtype(dtype))).cpu().contiguous()

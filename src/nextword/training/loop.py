@@ -164,7 +164,7 @@ class Trainer:
         with torch.compiler.set_stance("force_eager"):  # for a single row nothing is compiled
             one = seconds(share[:1])
             if one * len(share) > _SLOW_STEP:
-                return tokens / one
+                return tokens / min(one, seconds(share[:1]))  # the first also paid for fresh memory
             return max(tokens * len(share) / seconds(share) for _ in range(2))
 
     def whole_model(self) -> GPTModel | None:
