@@ -36,7 +36,7 @@ SPOTS = 50
 
 
 def train_model(minutes: float, resume: bool) -> None:
-    """The run itself: the `small` preset, 6,144 tokens, matrix products in bfloat16."""
+    """The run itself: the `small` preset, 6,144 tokens."""
     korean = CORPUS / "train" / "korean"
     english = CORPUS / "train" / "english"
     constitution = korean / "law-001.txt"
@@ -48,7 +48,6 @@ def train_model(minutes: float, resume: bool) -> None:
             preset="small",
             vocab_size=6144,
             validation=CORPUS / "heldout",
-            precision="bfloat16",
             resume=resume,
             watch=view.watch,
         )
@@ -66,7 +65,14 @@ def recite(steps: int) -> None:
     rest = [*sorted(english.glob("*.txt"))[::5], *sorted(korean.glob("*.txt"))[::4]]
     text = TokenizedText.from_documents(read_documents([*constitution, *hamlet, *rest]), lm.tokenizer)
     first = Plan(**lm.provenance["plan"])
-    plan = dataclasses.replace(first, learning_rate=1e-3, warmup=0.05, decay=0.95, steps=steps, seconds=None)
+    changes: dict[str, Any] = {
+        "learning_rate": 1e-3,
+        "warmup": 0.05,
+        "decay": 0.95,
+        "weight_decay": 0.1,
+        "bpe_dropout": 0.0,
+    }
+    plan = dataclasses.replace(first, **changes, steps=steps, seconds=None)
     with TrainingView(Console(stderr=True)) as view:
         trainer = Trainer(lm.model, text, None, plan, seed=1, watch=view.watch)
         trainer.run()

@@ -28,9 +28,9 @@ SIZES, TIMES, SPEEDS = (10_000, 1_000_000, 100_000_000), (60.0, 600.0, 7200.0), 
 def test_the_learning_rate_rises_holds_and_falls() -> None:
     assert PLAN.learning_rate_at(0.015) == pytest.approx(0.005)
     assert PLAN.learning_rate_at(0.03) == 0.01
-    assert [PLAN.learning_rate_at(progress) for progress in (0.05, 0.1, 0.2, 0.3)] == [0.01] * 4
-    assert PLAN.learning_rate_at(0.65) == pytest.approx(0.005)
-    assert PLAN.learning_rate_at(0.93) == pytest.approx(0.001)
+    assert [PLAN.learning_rate_at(progress) for progress in (0.05, 0.2, 0.4, 0.6)] == [0.01] * 4
+    assert PLAN.learning_rate_at(0.8) == pytest.approx(0.005)
+    assert PLAN.learning_rate_at(0.96) == pytest.approx(0.001)
     rates = [PLAN.learning_rate_at(step / 1000) for step in range(1001)]
     top = rates.index(0.01)
     assert rates[:top] == sorted(rates[:top])

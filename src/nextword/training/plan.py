@@ -27,7 +27,7 @@ class Plan:
     weight_decay: float = 0.1
     warmup: float = 0.03
     """Share of the run in which the learning rate rises to its peak."""
-    decay: float = 0.7
+    decay: float = 0.4
     """Share of the run, at its end, in which it falls linearly towards zero."""
     clip: float = 1.0
     """Longest gradient, as the norm over all weights; 0 is any."""
