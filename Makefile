@@ -1,4 +1,5 @@
-# Everything needed to run, test and build nextword: GNU make, Python 3.11 or newer, its venv module.
+# Everything needed to run, test and build nextword: GNU make, Python 3.11 or newer, its venv module; a C++ compiler where
+# there is one.
 # `make` alone lists the targets. No target needs root; everything is installed into $(VENV).
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(PINS) PIP_BUILD_CONSTRAI
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test test-llama-cpp storm check wheel constraints clean
+.PHONY: help run setup test test-llama-cpp test-native storm check wheel constraints clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +44,14 @@ test: $(DEV_STAMP) ## run the tests (ARGS=tests/tokens for some of them)
 test-llama-cpp: $(DEV_STAMP) ## hold exported models against llama.cpp (builds it first: about eight minutes)
 	@$(PIP) install -qq $(LLAMA_CPP)
 	$(BIN)/python -m pytest --override-ini addopts="-q -s --strict-markers" tests/llama_cpp $(ARGS)
+
+test-native: $(DEV_STAMP) ## hold the native code against plain loops under sanitizers, and for ARM where qemu-aarch64 is
+	@for kind in address,undefined thread; do \
+	  PATH="$(abspath $(BIN)):$$PATH" native/tests/run build/native-$$kind -DNEXTWORD_SANITIZE=$$kind || exit 1; done
+	@if command -v qemu-aarch64 aarch64-linux-gnu-g++ >/dev/null; then \
+	  PATH="$(abspath $(BIN)):$$PATH" native/tests/run build/native-arm -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	    -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_EXE_LINKER_FLAGS=-static -DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64; \
+	else echo "ARM: not run (Debian: apt-get install g++-aarch64-linux-gnu qemu-user)"; fi
 
 storm: $(DEV_STAMP) ## kill and interrupt real training runs 100 times: nothing may be lost
 	$(BIN)/python -m tests.training.storm $(ARGS)
@@ -79,12 +88,17 @@ $(BIN)/pip:
 	@echo "Making $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 
-$(RUN_STAMP): pyproject.toml $(PINS) | $(BIN)/pip
-	@echo "Installing nextword and PyTorch into $(VENV) (a minute or two, most of it the download of PyTorch) ..."
-	@$(PIP) install -qq -e '.[torch]'
+NATIVE := native/CMakeLists.txt $(wildcard native/src/*)
+
+$(RUN_STAMP): pyproject.toml $(PINS) $(NATIVE) | $(BIN)/pip
+	@echo "Installing nextword into $(VENV) (under a minute) ..."
+	@$(PIP) install -qq -e .
+	@$(BIN)/python -c 'import nextword.engine._native' 2>/dev/null || { \
+	  echo "There is no C++ compiler, so the native backend was left out: PyTorch runs the model (a minute or two more) ..."; \
+	  $(PIP) install -qq -e '.[torch]'; }
 	@touch $@
 
-$(DEV_STAMP): pyproject.toml $(PINS) | $(BIN)/pip
+$(DEV_STAMP): pyproject.toml $(PINS) $(NATIVE) | $(BIN)/pip
 	@echo "Installing nextword with every extra into $(VENV) (two or three minutes the first time) ..."
 	@$(PIP) install -qq -e '.[dev]'
 	@touch $(RUN_STAMP) $@

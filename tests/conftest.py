@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,20 @@ import pytest
 import torch
 from hypothesis import settings
 
+from nextword.engine import is_built
+from nextword.language_model import LanguageModel
+from nextword.loading import load
 from nextword.training import Event, TrainingRun, report, train
 from tests.training.corpus import write_text
 
 # No example is timed: machines differ, and nothing here asserts speed.
 settings.register_profile("nextword", deadline=None)
 settings.load_profile("nextword")
+
+# An installation without a C++ compiler has no native backend, and nothing of it to test: tests/test_installation.py
+# holds that there is one wherever there is a compiler.
+_NATIVE_ONLY = ["engine", "test_loading.py", "generation/test_speculation.py", "cli/test_bench.py"]
+collect_ignore = [] if is_built() else _NATIVE_ONLY
 
 # A shell that starts this in the background has it, and all it starts, ignore Ctrl-C; the tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -45,6 +54,11 @@ class Trained:
     @property
     def path(self) -> str:
         return str(self.run.out)
+
+    @cached_property
+    def lm(self) -> LanguageModel:
+        """It as the commands load it."""
+        return load(self.path)
 
 
 @pytest.fixture(scope="session")

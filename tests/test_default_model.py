@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import nextword
-from nextword.language_model import DEFAULT_MODEL
+from nextword.loading import DEFAULT_MODEL
 
 ENGLISH = "To be, or not to"
 KOREAN = "대한민국의 주권은"

@@ -32,7 +32,7 @@ _HOMES = {
     "add": "nextword.inspection.edits",
     "compare": "nextword.inspection.compare",
     "generate": "nextword.language_model",
-    "load": "nextword.language_model",
+    "load": "nextword.loading",
     "patch": "nextword.inspection.edits",
     "scale": "nextword.inspection.edits",
     "set_value": "nextword.inspection.edits",
@@ -86,7 +86,8 @@ if TYPE_CHECKING:
         swap_embedding,
     )
     from nextword.inspection.trace import Trace
-    from nextword.language_model import LanguageModel, generate, load
+    from nextword.language_model import LanguageModel, generate
+    from nextword.loading import load
     from nextword.model import GPTModel, TransformerBlock
     from nextword.tokens import Tokenizer
     from nextword.training import TrainingRun, train

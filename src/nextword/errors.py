@@ -6,6 +6,8 @@ The command line prints `error: <message>` and `hint: <hint>` and exits with cod
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 
 class NextwordError(Exception):
     """Base of every error that nextword raises on purpose.
@@ -57,3 +59,13 @@ class ContextOverflowError(NextwordError):
 def missing_extra(package: str, extra: str, purpose: str) -> ConfigError:
     """The error for an optional package that is not installed."""
     return ConfigError(f"{purpose} needs the package {package}", hint=f"pip install 'nextword[{extra}]'")
+
+
+def require_torch(purpose: str) -> None:
+    """Raises what says how to get torch, where it is not installed.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if find_spec("torch") is None:
+        raise missing_extra("torch", "torch", purpose)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.util import find_spec
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from nextword.config import GPTConfig
-from nextword.errors import ConfigError, missing_extra
-from nextword.files import Bundle, RawTensor, read_model, resolve_model, write_bundle
-from nextword.files.export import Format, export_model
+from nextword.errors import ConfigError, require_torch
+from nextword.files import Bundle, RawTensor, write_bundle
+from nextword.files.export import Format, export_model, in_dtype
 from nextword.generation import (
     Backend,
     Generation,
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
     from nextword.inspection.edits import Edit, Edits
     from nextword.inspection.gradient import Attribution
     from nextword.inspection.trace import Trace
-    from nextword.model import GPTModel
-
-DEFAULT_MODEL = Path(__file__).parent / "default_model"
+    from nextword.model import GPTModel, TorchBackend
 
 
 class LanguageModel:
@@ -62,6 +61,7 @@ class LanguageModel:
         card: str = "",
         chat_template: str = "",
         recommended: Mapping[str, Any] | None = None,
+        tensors: Mapping[str, RawTensor] | None = None,
     ) -> None:
         if tokenizer.vocab_size > backend.config.vocab_size:
             raise ConfigError(
@@ -75,7 +75,10 @@ class LanguageModel:
         self.chat_template = chat_template
         self.recommended = dict(recommended or {})
         self.edits: tuple[Edit, ...] = ()
+        self._tensors = tensors  # of a backend that holds no GPTModel: what one is made of when it is needed
+        self._reference: TorchBackend | None = None
         self._template: ChatTemplate | None = None
+        self._read: list[tuple[Backend, Memory]] = []
 
     @classmethod
     def from_model(cls, model: GPTModel, tokenizer: Tokenizer, **about: Any) -> LanguageModel:
@@ -90,17 +93,36 @@ class LanguageModel:
 
     @property
     def model(self) -> GPTModel:
-        """The GPTModel, where torch runs it.
+        """The GPTModel.
+
+        Where another backend ran the model, torch runs it from now on: what is changed in the GPTModel counts.
 
         Raises:
-            ConfigError: Another backend runs this model.
+            ConfigError: torch is not installed.
         """
-        model: GPTModel | None = getattr(self.backend, "model", None)
-        if model is None:
-            raise ConfigError(
-                f"the {self.backend.name} backend holds no GPTModel", hint='load(..., backend="torch") does'
-            )
-        return model
+        if self.backend is not self._torch():
+            self.backend = self._torch()
+            self.backend.reason = "lm.model was asked for: what is changed there counts"
+        return self._torch().model
+
+    def _torch(self) -> TorchBackend:
+        """The model in torch, which everything that looks inside works on; made when it is first needed.
+
+        Raises:
+            ConfigError: torch is not installed.
+        """
+        if self._reference is None:
+            require_torch("looking into a model")
+            from nextword.model import TorchBackend
+
+            if isinstance(self.backend, TorchBackend):
+                self._reference = self.backend
+            elif self._tensors is None:
+                raise ConfigError(f"the {self.backend.name} backend holds no GPTModel")
+            else:
+                floats = {name: t.astype("F32") if t.is_quantized else t for name, t in self._tensors.items()}
+                self._reference = TorchBackend.from_stored(self.config, floats, device="cpu")
+        return self._reference
 
     @overload
     def predict(
@@ -132,7 +154,8 @@ class LanguageModel:
             return predict_word(self.backend, self.tokenizer, text, top, overflow)
         if unit != "token":
             raise ConfigError(f"unit is {unit!r}, it must be token or word")
-        return predict_token(self.backend, self.tokenizer, text, top, overflow)
+        with self._reading() as memory:
+            return predict_token(self.backend, self.tokenizer, text, top, overflow, memory)
 
     def stream(
         self,
@@ -148,6 +171,7 @@ class LanguageModel:
         logprobs: int = 0,
         overflow: Overflow = "slide",
         memory: Memory | None = None,
+        speculative: bool = True,
     ) -> TextStream:
         """Writes on from `text`, piece by piece; see `generate` for the settings.
 
@@ -166,6 +190,7 @@ class LanguageModel:
             logprobs=logprobs,
             overflow=overflow,
             memory=memory,
+            speculative=speculative,
         )
 
     def generate(self, text: Prompt, max_new_tokens: int = 40, **settings: Any) -> Generation:
@@ -177,17 +202,39 @@ class LanguageModel:
             **settings: Those of `stream`. `temperature` (0.8; 0 always takes the most probable token), `top_k`
                 (None), `top_p` (0.95), `min_p` (0), `repetition_penalty` (1: none), `seed` (None: different every
                 time), `stop` (strings that end the text), `logprobs` (alternatives recorded a token), `overflow`
-                (`slide` or `stop`), `memory` (what an earlier text left in the cache).
+                (`slide` or `stop`), `memory` (what an earlier text left in the cache), `speculative` (True: the native
+                backend checks several tokens in one pass where the text repeats itself; the text stays the same).
 
         Raises:
             TextError: The text is empty, or has words that the tokenizer does not know.
             ContextOverflowError: It is longer than the context and `overflow` is `stop`.
             ConfigError: A setting is out of range.
         """
-        stream = self.stream(text, max_new_tokens, **settings)
-        for _ in stream:
-            pass
-        return stream.generation
+        return self._written(partial(self.stream, text, max_new_tokens), settings)
+
+    def _written(self, start: Callable[..., TextStream], settings: dict[str, Any]) -> Generation:
+        """A stream read to its end; what the last one left in the cache is read on from, where that changes no bit."""
+        with self._reading() as memory:
+            stream = start(**{"memory": memory, **settings})
+            for _ in stream:
+                pass
+            return stream.generation
+
+    @contextmanager
+    def _reading(self) -> Iterator[Memory]:
+        """What this model read last; nothing where another thread uses that, or where it would change a bit."""
+        backend = self.backend
+        if not backend.bitwise_invariant:
+            yield Memory()
+            return
+        try:
+            owner, memory = self._read.pop()
+        except IndexError:
+            owner, memory = backend, Memory()
+        if owner is not backend:
+            memory = Memory()
+        yield memory
+        self._read[:] = [(backend, memory)]  # not after an error, which may have left it between two tokens
 
     @property
     def template(self) -> ChatTemplate:
@@ -241,10 +288,8 @@ class LanguageModel:
             TextError: The messages cannot be encoded.
             ContextOverflowError: They are longer than the context and `overflow` is `stop`.
         """
-        stream = self.stream_chat(messages, max_new_tokens, variables=variables, **settings)
-        for _ in stream:
-            pass
-        return stream.generation
+        start = partial(self.stream_chat, messages, max_new_tokens, variables=variables)
+        return self._written(start, settings)
 
     def score(self, text: str, stride: int | None = None) -> Score:
         """How probable the model finds a text of any length; see `Score`.
@@ -288,7 +333,7 @@ class LanguageModel:
 
         ids, _ = fit_to_context(self.tokenizer, text, self.config.context_length, overflow)
         return capture(
-            self.model,
+            self._torch().model,
             self.tokenizer,
             prompt_text(self.tokenizer, text),
             ids,
@@ -310,10 +355,10 @@ class LanguageModel:
         from nextword.inspection.edits import flatten
         from nextword.model import TorchBackend
 
-        model, together = self.model, (*self.edits, *flatten(edits))
+        model, together = self._torch().model, (*self.edits, *flatten(edits))
         for edit in together:
             edit.check(self.config)
-        backend = TorchBackend(model, self.backend.reason, tap=lambda start: EditTap(together, model, start))
+        backend = TorchBackend(model, "the model is edited", tap=lambda start: EditTap(together, model, start))
         edited = LanguageModel(
             backend,
             self.tokenizer,
@@ -341,7 +386,7 @@ class LanguageModel:
 
         ids, _ = fit_to_context(self.tokenizer, text, self.config.context_length, "stop")
         shown = prompt_text(self.tokenizer, text)
-        return gradient_x_input(self.model, self.tokenizer, shown, ids, target, edits=self.edits)
+        return gradient_x_input(self._torch().model, self.tokenizer, shown, ids, target, edits=self.edits)
 
     # -- on disk ---------------------------------------------------------------------------------------------------
 
@@ -389,21 +434,25 @@ class LanguageModel:
             raise ConfigError(
                 "an edited model cannot be written: its changes are no weights", hint="save the model that was edited"
             )
-        from nextword.model.backend import stored_tensors
-
-        tensors = {
-            name: RawTensor(name, kind, shape, memoryview(data))
-            for name, (kind, shape, data) in stored_tensors(self.model, dtype).items()
-        }
         return Bundle(
             self.config,
-            tensors,
+            self._stored_tensors(dtype),
             self.tokenizer,
             self.provenance,
             self.card,
             chat_template=self.chat_template,
             generation=self.recommended,
         )
+
+    def _stored_tensors(self, dtype: str | None) -> dict[str, RawTensor]:
+        if self._tensors is not None and self.backend is not self._reference:
+            return dict(self._tensors if dtype is None else in_dtype(self._tensors, dtype))
+        from nextword.model.backend import stored_tensors
+
+        return {
+            name: RawTensor(name, kind, shape, memoryview(data))
+            for name, (kind, shape, data) in stored_tensors(self._torch().model, dtype).items()
+        }
 
     def __repr__(self) -> str:
         shape = f"{self.config.num_layers} layers x {self.config.d_model}"
@@ -412,49 +461,6 @@ class LanguageModel:
             f"<LanguageModel {self.config.num_parameters:,} parameters, {shape}, "
             f"{self.tokenizer.vocab_size:,} {self.tokenizer.kind}, {self.backend.name}{edited}>"
         )
-
-
-def load(
-    source: str | Path | None = None,
-    *,
-    backend: Literal["auto", "native", "torch"] = "auto",
-    device: str = "auto",
-    dtype: str | None = None,
-    revision: str | None = None,
-) -> LanguageModel:
-    """Loads a model.
-
-    Args:
-        source: A model directory (nextword's, or any of Hugging Face's layout), a .gguf file, a name that
-            `nextword pull` fetched, or a hub id (`org/name`, `org/name@revision`); None is the model that ships
-            with nextword.
-        backend: `torch`, or `auto`, which takes the fastest that is there.
-        device: `auto`, `cpu`, `cuda` or `mps`.
-        dtype: Precision to compute in (float32 by default, bfloat16, float16, float64).
-        revision: A branch, tag or commit of the hub.
-
-    Raises:
-        ModelFileError: It does not exist, its files are damaged or unsupported, or the hub cannot be reached.
-        ConfigError: The backend, device or dtype is not available.
-    """
-    if backend not in ("auto", "torch"):
-        raise ConfigError(f"backend {backend!r} is not available in this version", hint="backends: auto, torch")
-    path = resolve_model(DEFAULT_MODEL if source is None else source, revision=revision)
-    if find_spec("torch") is None:
-        raise missing_extra("torch", "torch", "running a model")
-    from nextword.model import TorchBackend
-
-    bundle = read_model(path)
-    reason = "asked for" if backend == "torch" else "the only backend in this version"
-    run = TorchBackend.from_stored(bundle.config, bundle.floats(), device=device, dtype=dtype, reason=reason)
-    return LanguageModel(
-        run,
-        bundle.tokenizer,
-        provenance=bundle.provenance,
-        card=bundle.card,
-        chat_template=bundle.chat_template,
-        recommended=bundle.generation,
-    )
 
 
 def generate(model: GPTModel, tokenizer: Tokenizer, start_text: str, max_new_tokens: int) -> str:

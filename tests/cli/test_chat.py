@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from nextword import LanguageModel, Tokenizer
+from nextword import LanguageModel, Tokenizer, load
 from nextword.cli import run
 from nextword.cli.chat import _WELCOME
 from tests.cli.conftest import Call
@@ -29,8 +29,9 @@ terminal_only = pytest.mark.skipif(os.name == "nt", reason="needs a pseudo termi
 
 @pytest.fixture(scope="module")
 def lm(trained: Trained) -> LanguageModel:
-    model = trained.run.model
-    return LanguageModel(model.backend, model.tokenizer, chat_template=TEMPLATE)
+    lm = load(trained.path)
+    lm.chat_template = TEMPLATE
+    return lm
 
 
 @pytest.fixture(scope="module")
@@ -215,10 +216,10 @@ class Terminal:
 
 
 @terminal_only
-def test_ctrl_c_stops_an_answer_and_then_a_line_and_the_conversation_goes_on(lm: LanguageModel, tmp_path: Path) -> None:
-    endless = Tokenizer.from_json(lm.tokenizer.to_json())
+def test_ctrl_c_stops_an_answer_and_then_a_line_and_the_conversation_goes_on(trained: Trained, tmp_path: Path) -> None:
+    endless = Tokenizer.from_json(trained.run.model.tokenizer.to_json())
     assert not endless.end_ids
-    model = LanguageModel(lm.backend, endless, chat_template=TEMPLATE).save(tmp_path / "endless")
+    model = LanguageModel(trained.run.model.backend, endless, chat_template=TEMPLATE).save(tmp_path / "endless")
     arguments = ["chat", str(model), "-n", "1000000", "--temperature", "2"]
     terminal = Terminal(sys.executable, "-X", "utf8", "-m", "nextword", *arguments)
     try:

@@ -22,7 +22,7 @@ FAMILY = "\U0001f469\u200d\U0001f469\u200d\U0001f467"
     "text", ["한국의 수도", "뷁뷁", "\U0001f600!", FAMILY, "The [bold]cat[/bold] :smile:", "a\tb\nc"]
 )
 def test_tokenize_shows_every_token_with_its_bytes(call: Call, trained: Trained, text: str) -> None:
-    tokenizer = trained.run.model.tokenizer
+    tokenizer = trained.lm.tokenizer
     ids = tokenizer.encode(text)
     values = call("tokenize", text, "-m", trained.path, "--json").json
     assert [item["id"] for item in values] == ids
@@ -50,7 +50,7 @@ def test_tokenize_reads_standard_input(call: Call, trained: Trained) -> None:
 
 
 def test_info_shows_every_weight_and_the_total(call: Call, trained: Trained) -> None:
-    config = trained.run.model.config
+    config = trained.lm.config
     out = call("info", trained.path).out
     total = 0
     for name, shape in config.parameter_shapes().items():
@@ -73,11 +73,11 @@ def test_info_shows_every_weight_and_the_total(call: Call, trained: Trained) -> 
 
 def test_info_as_json(call: Call, trained: Trained) -> None:
     values = call("info", trained.path, "--json").json
-    config = trained.run.model.config
+    config = trained.lm.config
     assert values["parameters"] == config.num_parameters
     assert values["config"] == config.to_dict()
     assert {name: tuple(shape) for name, shape in values["weights"].items()} == config.parameter_shapes()
-    assert values["provenance"] == trained.run.model.provenance
+    assert values["provenance"] == trained.lm.provenance
 
 
 def test_markup_in_paths_is_text(call: Call, tmp_path: Path) -> None:

@@ -11,29 +11,29 @@ def test_the_streamed_text_is_the_librarys(call: Call, trained: Trained) -> None
     for seed in (0, 1, 2):
         flags = ["--seed", str(seed), "-n", "30", "--temperature", "1.5"]
         result = call("generate", "나는", "-m", trained.path, *flags)
-        expected = trained.run.model.generate("나는", 30, seed=seed, temperature=1.5)
+        expected = trained.lm.generate("나는", 30, seed=seed, temperature=1.5)
         assert (result.code, result.out, result.err) == (0, f"{expected}\n", "")
 
 
 def test_defaults_are_the_librarys(call: Call, trained: Trained) -> None:
     out = call("generate", "The", "-m", trained.path, "--seed", "3").out
-    assert out == f"{trained.run.model.generate('The', 80, seed=3)}\n"
+    assert out == f"{trained.lm.generate('The', 80, seed=3)}\n"
 
 
 def test_every_flag_reaches_the_library(call: Call, trained: Trained) -> None:
     flags = "--temperature 1.7 --top-k 40 --top-p 0.99 --min-p 0.001 --repetition-penalty 1.3 --seed 5 -n 25"
     settings = {"temperature": 1.7, "top_k": 40, "top_p": 0.99, "min_p": 0.001, "repetition_penalty": 1.3, "seed": 5}
     out = call("generate", "The", "-m", trained.path, *flags.split()).out
-    assert out == f"{trained.run.model.generate('The', 25, **settings)}\n"
+    assert out == f"{trained.lm.generate('The', 25, **settings)}\n"
     for name in settings:
         without = {key: value for key, value in settings.items() if key != name}
         if name in ("temperature", "repetition_penalty", "seed"):
-            assert out != f"{trained.run.model.generate('The', 25, **{'seed': 6, **without})}\n"
+            assert out != f"{trained.lm.generate('The', 25, **{'seed': 6, **without})}\n"
 
 
 def test_temperature_0_always_takes_the_most_probable_token(call: Call, trained: Trained) -> None:
     outs = {call("generate", "나는 오늘", "-m", trained.path, "--temperature", "0", "-n", "12").out for _ in range(2)}
-    assert outs == {f"{trained.run.model.generate('나는 오늘', 12, temperature=0)}\n"}
+    assert outs == {f"{trained.lm.generate('나는 오늘', 12, temperature=0)}\n"}
     assert "학교에 가서 친구를 만났다." in outs.pop()
 
 
@@ -49,7 +49,7 @@ def test_a_stop_string_ends_the_text_and_is_no_part_of_it(call: Call, trained: T
 
 def test_json_holds_the_generation_with_logprobs(call: Call, trained: Trained) -> None:
     values = call("generate", "나는", "-m", trained.path, "-n", "6", "--seed", "1", "--json", "--logprobs", "3").json
-    assert values == trained.run.model.generate("나는", 6, seed=1, logprobs=3).to_json()
+    assert values == trained.lm.generate("나는", 6, seed=1, logprobs=3).to_json()
     assert len(values["logprobs"]) == len(values["token_ids"]) == 6
     assert all(len(item["top"]) == 3 for item in values["logprobs"])
     assert call("generate", "나는", "-m", trained.path, "-n", "2", "--json").json["logprobs"] is None
@@ -57,14 +57,14 @@ def test_json_holds_the_generation_with_logprobs(call: Call, trained: Trained) -
 
 def test_standard_input_is_continued(call: Call, trained: Trained) -> None:
     result = call("generate", "-", "-m", trained.path, "--temperature", "0", "-n", "4", stdin="한국의\n수도는".encode())
-    expected = trained.run.model.generate("한국의\n수도는", 4, temperature=0)
+    expected = trained.lm.generate("한국의\n수도는", 4, temperature=0)
     assert result.out == f"{expected}\n"
 
 
 def test_a_long_prompt_is_written_whole_and_the_cut_is_noted(call: Call, trained: Trained) -> None:
     prompt = "The cat sat on the mat. " * 9
     result = call("generate", prompt, "-m", trained.path, "-n", "0")
-    dropped = trained.run.model.predict(prompt).dropped_tokens
+    dropped = trained.lm.predict(prompt).dropped_tokens
     assert result.out == f"{prompt}\n"
     assert result.err == f"note: the model does not see the oldest {dropped:,} tokens\n"
 

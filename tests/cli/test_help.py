@@ -13,13 +13,14 @@ from tests.cli.conftest import Call
 from tests.conftest import Trained
 
 OPTIONS = {
-    "predict": "--model --top --words --steps --temperature --top-k --top-p --min-p --overflow --device --json",
+    "predict": "--model --top --words --steps --temperature --top-k --top-p --min-p --overflow --device --precision "
+    "--json",
     "generate": "--model --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop "
-    "--logprobs --overflow --device --json",
+    "--logprobs --overflow --device --precision --json",
     "look": "--model --top --position --layer --head --ablate --patch-from --patch-at --patch-positions --overflow "
     "--device --json",
     "chat": "--system --message --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed "
-    "--device --json",
+    "--device --precision --json",
     "train": "--out --minutes --steps --preset --from --lora --validation --encoding --text-field --compose "
     "--vocab-size --context-length --batch-size --accumulation --learning-rate --weight-decay --dropout --bpe-dropout "
     "--precision --strategy --activation-checkpointing --compile --evaluate-every --seed --device --resume --restart "
@@ -27,6 +28,7 @@ OPTIONS = {
     "runs": "--curve --json",
     "info": "--json",
     "verify": "--keep --no-keep --json",
+    "bench": "--rounds --max-new-tokens --prompt --threads --peers --no-peers --json",
     "tokenize": "--model --json",
     "pull": "--from --revision --json",
     "convert": "--dtype --json",

@@ -124,7 +124,7 @@ def test_a_long_texts_json_is_bounded(call: Call, trained: Trained, default: Lan
     assert len(values["tokens"]) == len(values["grid"]["weights"]) == 64
     assert len(result.out) < 200_000
     slid = call("look", text, "-m", trained.path, "--json").json
-    assert slid["dropped_tokens"] == trained.run.model.predict(text).dropped_tokens > 0
+    assert slid["dropped_tokens"] == trained.lm.predict(text).dropped_tokens > 0
 
 
 @pytest.mark.parametrize(

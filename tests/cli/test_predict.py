@@ -33,7 +33,7 @@ def test_the_word_predict_may_be_left_out(call: Call, trained: Trained) -> None:
 
 def test_the_table_shows_the_librarys_numbers(call: Call, trained: Trained) -> None:
     rows = rows_of(call("To be, or", "-m", trained.path, "--top", "4").out)
-    prediction = trained.run.model.predict("To be, or", 4)
+    prediction = trained.lm.predict("To be, or", 4)
     assert len(rows) == 4
     for row, candidate in zip(rows, prediction, strict=True):
         cells = row.split()
@@ -51,13 +51,13 @@ def test_ten_candidates_are_shown_and_top_changes_it(call: Call, trained: Traine
 
 def test_json_is_the_librarys_prediction(call: Call, trained: Trained) -> None:
     values = call("한국의 수도는", "-m", trained.path, "--json", "--top", "5").json
-    assert values == trained.run.model.predict("한국의 수도는", 5).to_json()
+    assert values == trained.lm.predict("한국의 수도는", 5).to_json()
     assert "한국의" in call("한국의", "-m", trained.path, "--json").out  # not escaped
 
 
 def test_words_are_the_librarys_words(call: Call, trained: Trained) -> None:
     values = call("한국의 수도는", "-m", trained.path, "--words", "--json", "--top", "3").json
-    assert values == trained.run.model.predict("한국의 수도는", 3, unit="word").to_json()
+    assert values == trained.lm.predict("한국의 수도는", 3, unit="word").to_json()
     table = call("한국의 수도는", "-m", trained.path, "--words", "--top", "1").out
     assert re.search(r"1  ␣서울이다 +9\d\.\d\d %", table)
     assert "each probability is a lower bound" in table
@@ -66,7 +66,7 @@ def test_words_are_the_librarys_words(call: Call, trained: Trained) -> None:
 def test_token_steps_are_what_greedy_generation_writes(call: Call, trained: Trained) -> None:
     for prompt in ("나는", "한국", "To be", "뷁"):
         values = call(prompt, "-m", trained.path, "--steps", "12", "--json", "--top", "2").json
-        greedy = trained.run.model.generate(prompt, 12, temperature=0)
+        greedy = trained.lm.generate(prompt, 12, temperature=0)
         assert values["text"] == str(greedy)
         assert [step["candidates"][0]["token_id"] for step in values["steps"]] == list(greedy.token_ids)
         assert {len(step["candidates"]) for step in values["steps"]} == {2}
@@ -117,7 +117,7 @@ def test_steps_beyond_the_context_go_on(call: Call, trained: Trained) -> None:
 def test_sampling_flags_show_what_is_drawn_from(
     call: Call, trained: Trained, flags: list[str], sampling: Sampling
 ) -> None:
-    prediction = trained.run.model.predict("The", 6)
+    prediction = trained.lm.predict("The", 6)
     stages = prediction.stages(sampling)
     values = call("The", "-m", trained.path, "--top", "6", "--json", *flags).json
     drawn = [stages.distribution[candidate.token_id] for candidate in prediction]
@@ -136,7 +136,7 @@ def test_without_sampling_flags_there_is_no_such_column(call: Call, trained: Tra
 
 def test_a_text_longer_than_the_context_says_so(call: Call, trained: Trained) -> None:
     prompt = "The cat sat on the mat. " * 9
-    dropped = trained.run.model.predict(prompt).dropped_tokens
+    dropped = trained.lm.predict(prompt).dropped_tokens
     assert dropped > 0
     assert f"the model did not see the oldest {dropped:,} tokens" in call(prompt, "-m", trained.path).out
 
@@ -144,7 +144,7 @@ def test_a_text_longer_than_the_context_says_so(call: Call, trained: Trained) ->
 @pytest.mark.parametrize("data", ["나는 오늘".encode(), b"\xef\xbb\xbf" + "나는 오늘".encode()], ids=["plain", "bom"])
 def test_a_dash_reads_standard_input(call: Call, trained: Trained, data: bytes) -> None:
     for arguments in (["-", "-m", trained.path], ["-m", trained.path, "-"], ["predict", "-", "-m", trained.path]):
-        assert call(*arguments, "--json", stdin=data).json == trained.run.model.predict("나는 오늘").to_json()
+        assert call(*arguments, "--json", stdin=data).json == trained.lm.predict("나는 오늘").to_json()
 
 
 def test_standard_input_that_is_no_utf8_is_refused(call: Call, trained: Trained) -> None:

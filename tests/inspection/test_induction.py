@@ -11,6 +11,7 @@ from recipes import induction_heads as recipe
 import nextword
 from nextword import LanguageModel, Tokenizer
 from nextword.errors import ConfigError
+from nextword.loading import DEFAULT_MODEL
 from tests.published import smollm2_gguf
 
 PERIOD = 40
@@ -60,7 +61,7 @@ def test_the_recipe_prints_its_table_and_draws_its_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "induction.svg"
-    arguments = [str(nextword.language_model.DEFAULT_MODEL), "--period", "20", "--seeds", "1", "--draws", "1"]
+    arguments = [str(DEFAULT_MODEL), "--period", "20", "--seeds", "1", "--draws", "1"]
     monkeypatch.setattr("sys.argv", ["induction_heads.py", *arguments, "--out", str(out)])
     recipe.main()
     assert "heads off" in capsys.readouterr().out

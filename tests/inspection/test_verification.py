@@ -7,20 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from nextword.engine import is_built
 from nextword.errors import ConfigError, ModelFileError
 from nextword.files import write_bundle
 from nextword.files.gguf import write_gguf
 from nextword.files.verification import (
     TOLERANCE,
     Comparison,
+    Rounding,
     Verification,
     read_verification,
     verification_file,
     write_verification,
 )
+from nextword.inspection.rounding import rounding_losses
 from nextword.inspection.verification import PROMPTS, verify
 from tests.files.making import CONFIGS, change_json, random_bundle
 
+ROUNDED = Rounding("q8", 2000, 0.53, 1e-4, 0.99)
 EQUAL = Comparison("transformers", "float32", "Korean", 9, True, (1e-6,), (2.0,), 1e-6, 1e-7, 20.0, 1.0)
 
 
@@ -32,15 +36,18 @@ def test_a_directory_is_equal_in_both_precisions(tmp_path: Path, name: str) -> N
     assert measured.equal
     assert said[0] == "transformers"
     rows = [row for row in measured.comparisons if row.against == "transformers"]
-    assert [(row.precision, row.prompt) for row in rows] == [
-        (precision, prompt) for precision in ("float32", "float64") for prompt in (*PROMPTS, "long")
-    ]
+    here = ("float32", "float32, native") if is_built() else ("float32",)
+    assert sorted((row.precision, row.prompt) for row in rows) == sorted(
+        (precision, prompt) for precision in (*here, "float64") for prompt in (*PROMPTS, "long")
+    )
     assert {row.tokens for row in rows if row.prompt == "long"} == {64}  # the whole context
     for row in rows:
         assert row.same_tokens
         assert row.logits_mean <= row.logits_max < 5e-5
         assert row.largest_logit > 0.5
         assert row.top1 == 1.0
+        if row.precision == "float32, native":  # it shows no residual stream
+            continue
         assert len(row.residual) == len(row.largest_residual) == CONFIGS[name].num_layers + 1
         assert all(error < 5e-6 * size for error, size in zip(row.residual, row.largest_residual, strict=True))
     assert measured.worst.precision == "float32"
@@ -135,3 +142,19 @@ def test_a_measurement_that_is_damaged_is_refused(tmp_path: Path, change: dict[s
     with pytest.raises(ModelFileError, match=r"verification\.json is damaged") as caught:
         read_verification(tmp_path / "model")
     assert "nextword verify" in caught.value.hint
+
+
+@pytest.mark.skipif(not is_built(), reason="without a compiler there is no native engine")
+def test_finer_rounding_moves_the_predictions_less(tmp_path: Path) -> None:
+    config = CONFIGS["qwen3"].replace(d_model=64, d_ff=96, head_dim=32)
+    losses = {loss.precision: loss for loss in rounding_losses(random_bundle(config))}
+    assert list(losses) == ["bf16", "q8", "q4"]
+    assert 0 < losses["bf16"].divergence < losses["q4"].divergence
+    assert 0 < losses["q8"].divergence < losses["q4"].divergence < 1
+    assert losses["bf16"].size > losses["q8"].size > losses["q4"].size > 0.1
+    assert all(loss.tokens >= 1500 and 0.3 < loss.top1 <= 1 for loss in losses.values())
+
+
+def test_roundings_are_kept_with_the_rest() -> None:
+    measured = Verification({"torch": "2"}, (EQUAL,), "", (ROUNDED,))
+    assert Verification.from_json(measured.to_json(), "here") == measured

@@ -13,10 +13,11 @@ from cyclopts import Parameter
 
 from nextword.cli import complain
 from nextword.cli.generate import shown
-from nextword.cli.options import Device, Json, ModelArgument, SamplingFlags, print_json, read_text
+from nextword.cli.options import Device, Json, ModelArgument, Precision, SamplingFlags, print_json, read_text
 from nextword.errors import ConfigError, NextwordError, TextError
 from nextword.generation import Generation, Memory, TextStream
-from nextword.language_model import LanguageModel, load
+from nextword.language_model import LanguageModel
+from nextword.loading import load
 
 _DEFAULTS = SamplingFlags()
 _WELCOME = """Ctrl-C stops an answer, Ctrl-D or /exit leaves.
@@ -32,6 +33,7 @@ def chat(
     sampling: SamplingFlags = _DEFAULTS,
     seed: int | None = None,
     device: Device = "auto",
+    precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
     """Talk with a model; with --message, or with a message on standard input, get one answer.
@@ -44,12 +46,13 @@ def chat(
         sampling: How the next token is chosen.
         seed: The same seed gives the same answers; different every time if left out.
         device: Where to run.
+        precision: What weights are rounded to; auto leaves them as the file has them.
         as_json: Print JSON when the answer is written: the conversation, and the answer's tokens.
     """
     terminal = message is None and sys.stdin.isatty()
     if as_json and terminal:
         raise ConfigError("--json needs a message", hint="give it with --message, or on standard input")
-    lm = load(model, device=device)
+    lm = load(model, device=device, precision=precision)
     talk = _Talk(lm, {**asdict(sampling), "max_new_tokens": max_new_tokens, "seed": seed}, system)
     if terminal:
         _converse(talk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +35,7 @@ def convert(
     if out.suffix == ".gguf":
         export_model(bundle, out, "gguf", dtype)
     else:
-        write_bundle(out, bundle if dtype is None else in_dtype(bundle, dtype))
+        write_bundle(out, bundle if dtype is None else replace(bundle, tensors=in_dtype(bundle.tensors, dtype)))
     if as_json:
         print_json({"source": source, "out": str(out)})
     else:

@@ -11,7 +11,8 @@ from cyclopts import Parameter
 from nextword.cli.options import Device, Model, Text, read_text
 from nextword.errors import ConfigError
 from nextword.generation import Sampling
-from nextword.language_model import LanguageModel, load
+from nextword.language_model import LanguageModel
+from nextword.loading import load
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,9 +8,9 @@ from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from nextword.cli.options import Device, Json, Model, Overflow, SamplingFlags, Text, print_json, read_text
+from nextword.cli.options import Device, Json, Model, Overflow, Precision, SamplingFlags, Text, print_json, read_text
 from nextword.errors import ConfigError
-from nextword.language_model import load
+from nextword.loading import load
 from nextword.tokens.visible import write_code_points
 
 _DEFAULTS = SamplingFlags()
@@ -27,6 +27,7 @@ def generate(
     logprobs: int = 0,
     overflow: Overflow = "slide",
     device: Device = "auto",
+    precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
     """Write on from a text, token by token, as it is made.
@@ -41,12 +42,13 @@ def generate(
         logprobs: With --json: alternatives to record a token.
         overflow: What to do when the context is full: slide goes on with its newest half, stop ends.
         device: Where to run.
+        precision: What weights are rounded to; auto leaves them as the file has them.
         as_json: Print JSON when all is written.
     """
     if logprobs and not as_json:
         raise ConfigError("--logprobs is shown with --json only", hint="add --json")
     prompt = read_text(text)
-    stream = load(model, device=device).stream(
+    stream = load(model, device=device, precision=precision).stream(
         prompt,
         max_new_tokens,
         temperature=sampling.temperature,

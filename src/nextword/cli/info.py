@@ -18,8 +18,11 @@ def info(model: ModelArgument = None, *, as_json: Json = False) -> None:
         model: The model.
         as_json: Print JSON.
     """
+    from nextword.loading import choose_backend
+
     path = model_path(model)
     bundle = read_model(path)
+    backend = choose_backend()
     config = bundle.config
     verification = read_verification(path)
     if as_json:
@@ -30,6 +33,7 @@ def info(model: ModelArgument = None, *, as_json: Json = False) -> None:
                 "config": config.to_dict(),
                 "weights": {name: list(shape) for name, shape in config.parameter_shapes().items()},
                 "element_types": _element_types(bundle),
+                "backend": {"name": backend.name, "reason": backend.reason},
                 "provenance": dict(bundle.provenance),
                 "chat_template": bundle.chat_template,
                 "recommended": dict(bundle.generation),
@@ -46,7 +50,7 @@ def info(model: ModelArgument = None, *, as_json: Json = False) -> None:
     console = make_console()
     named = model is not None and not Path(model).exists()  # a pulled name, a hub id
     console.print(Text(str(model) if named else path.resolve().name, style="bold"))
-    show_settings(console, config, _facts(bundle, verification is not None))
+    show_settings(console, config, {**_facts(bundle, verification is not None), "runs on": str(backend)})
     console.print()
     show_architecture(console, config)
     if verification is not None:

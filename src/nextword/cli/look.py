@@ -9,7 +9,8 @@ from cyclopts import Parameter
 
 from nextword.cli.options import Device, Json, Model, Overflow, Text, print_json, read_text
 from nextword.errors import ConfigError, TextError
-from nextword.language_model import LanguageModel, load
+from nextword.language_model import LanguageModel
+from nextword.loading import load
 
 if TYPE_CHECKING:
     from nextword.inspection.edits import Edit

@@ -7,7 +7,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -18,6 +18,7 @@ _MODEL = "A model directory, a .gguf file, a pulled name or a hub id; the defaul
 Model = Annotated[str | None, Parameter(name=["--model", "-m"], help=_MODEL)]
 ModelArgument = Annotated[str | None, Parameter(help=_MODEL)]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda or mps.")]
+Precision = Literal["auto", "f32", "bf16", "q8", "q4"]
 Flag = Annotated[bool, Parameter(negative="")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for scripts.")]
 Overflow = Annotated[
@@ -49,7 +50,7 @@ def model_path(model: str | None) -> Path:
         ModelFileError: There is no such model.
     """
     from nextword.files import resolve_model
-    from nextword.language_model import DEFAULT_MODEL
+    from nextword.loading import DEFAULT_MODEL
 
     return resolve_model(DEFAULT_MODEL if model is None else model)
 

@@ -7,10 +7,11 @@ from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from nextword.cli.options import Device, Json, Model, Overflow, Text, print_json, read_text
+from nextword.cli.options import Device, Json, Model, Overflow, Precision, Text, print_json, read_text
 from nextword.errors import ConfigError
 from nextword.generation import Prediction, Sampling, WordPrediction, predict_ids
-from nextword.language_model import LanguageModel, load
+from nextword.language_model import LanguageModel
+from nextword.loading import load
 from nextword.tokens import StreamDecoder
 
 
@@ -27,6 +28,7 @@ def predict(
     min_p: float | None = None,
     overflow: Overflow = "slide",
     device: Device = "auto",
+    precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
     """Show the most probable next tokens or words of a text, with probability bars.
@@ -43,6 +45,7 @@ def predict(
         min_p: Also show what keeping tokens at least this share as probable as the best leaves.
         overflow: What to do with a text longer than the context.
         device: Where to run.
+        precision: What weights are rounded to; auto leaves them as the file has them.
         as_json: Print JSON.
     """
     if steps < 0:
@@ -55,7 +58,7 @@ def predict(
     if sampling and (words or steps):
         raise ConfigError("sampling flags show single tokens only", hint="leave out --words and --steps")
     prompt = read_text(text)
-    lm = load(model, device=device)
+    lm = load(model, device=device, precision=precision)
     if steps:
         _predict_steps(lm, prompt, top, words, steps, overflow, as_json)
         return

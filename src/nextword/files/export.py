@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -9,6 +10,7 @@ from typing import Literal, get_args
 from nextword.errors import ConfigError
 from nextword.files.bundle import Bundle, write_bundle
 from nextword.files.huggingface.families import misfit
+from nextword.files.tensors import RawTensor
 
 Format = Literal["huggingface", "gguf"]
 
@@ -45,19 +47,19 @@ def export_model(bundle: Bundle, path: Path, format: Format, dtype: str | None =
             f"no architecture of transformers has GPTConfig.{field} = {getattr(bundle.config, field)!r}",
             hint="save it as it is: other programs cannot open it, nextword can",
         )
-    write_bundle(path, bundle if dtype is None else in_dtype(bundle, dtype))
+    write_bundle(path, bundle if dtype is None else replace(bundle, tensors=in_dtype(bundle.tensors, dtype)))
     return path
 
 
-def in_dtype(bundle: Bundle, dtype: str) -> Bundle:
-    """The same model with every weight in another element type.
+def in_dtype(tensors: Mapping[str, RawTensor], dtype: str) -> dict[str, RawTensor]:
+    """Every weight in another element type.
 
     Raises:
         ConfigError: There is no such dtype.
         ModelFileError: A weight is too large for half precision.
     """
     kind = _choice(dtype, _HUGGINGFACE, "a model directory")
-    return replace(bundle, tensors={name: tensor.astype(kind) for name, tensor in bundle.tensors.items()})
+    return {name: tensor.astype(kind) for name, tensor in tensors.items()}
 
 
 def _choice(dtype: str, kinds: dict[str, str], where: str) -> str:

@@ -27,7 +27,7 @@ class Comparison:
 
     against: str
     precision: str
-    """float32, float64; `8-bit activations` is llama.cpp on a file of quantised blocks."""
+    """float32, float64, `float32, native` (the native engine); `8-bit activations` is llama.cpp on a file of blocks."""
     prompt: str
     tokens: int
     same_tokens: bool
@@ -58,6 +58,31 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Rounding:
+    """What rounding the weights costs, on the native engine."""
+
+    precision: str
+    """As `nextword.load` takes it."""
+    tokens: int
+    size: float
+    """Of the weights, as a share of the file's."""
+    divergence: float
+    """Mean Kullback-Leibler divergence from the model's own predictions, nats a token."""
+    top1: float
+    """Share of positions with the same most probable token."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Rounding:
+        """What `Verification.to_json` wrote of it.
+
+        Raises:
+            KeyError, TypeError, ValueError, OverflowError: Something is missing or of the wrong kind.
+        """
+        numbers = {name: float(values[name]) for name in ("size", "divergence", "top1")}
+        return cls(str(values["precision"]), int(values["tokens"]), **numbers)
+
+
+@dataclass(frozen=True)
 class Verification:
     """Every comparison of a model."""
 
@@ -65,6 +90,7 @@ class Verification:
     comparisons: tuple[Comparison, ...]
     left_out: str = ""
     """Why the model was not held against llama.cpp, though that is installed."""
+    roundings: tuple[Rounding, ...] = ()
 
     @property
     def worst(self) -> Comparison:
@@ -89,7 +115,8 @@ class Verification:
         try:
             rows = tuple(Comparison.from_json(row) for row in values["comparisons"])
             versions = {str(name): str(version) for name, version in values["versions"].items()}
-            return cls(versions, rows, str(values["left_out"]))
+            roundings = tuple(Rounding.from_json(row) for row in values.get("roundings", ()))
+            return cls(versions, rows, str(values["left_out"]), roundings)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelFileError(
                 f"{source} is damaged: {type(error).__name__} {error}", hint="measure again: nextword verify"
@@ -102,6 +129,7 @@ class Verification:
             "versions": self.versions,
             "left_out": self.left_out,
             "comparisons": [asdict(row) for row in self.comparisons],
+            "roundings": [asdict(row) for row in self.roundings],
         }
 
 

@@ -1,10 +1,11 @@
 """Logits -> distribution -> next word -> text. Drives anything of the shape of `Backend`; never imports torch."""
 
 from nextword.generation.backend import Backend, Cache
+from nextword.generation.memory import Memory
 from nextword.generation.prediction import Candidate, Prediction, predict_ids, predict_token
 from nextword.generation.sampling import Sampling, Stages
 from nextword.generation.scoring import Score, score_tokens
-from nextword.generation.stream import Generation, Memory, TextStream, TokenLogprob
+from nextword.generation.stream import Generation, TextStream, TokenLogprob
 from nextword.generation.words import WordCandidate, WordPrediction, predict_word
 
 __all__ = [

@@ -12,6 +12,7 @@ import numpy as np
 from nextword.generation import html
 from nextword.generation.backend import Backend, Logits
 from nextword.generation.context import Overflow, Prompt, cut_to_context, encode_prompt, prompt_text
+from nextword.generation.memory import Memory
 from nextword.generation.sampling import Probabilities, Sampling, Stages, softmax
 from nextword.tokens import Piece, Tokenizer
 from nextword.tokens.visible import visible
@@ -130,9 +131,14 @@ def best_candidates(
 
 
 def predict_token(
-    backend: Backend, tokenizer: Tokenizer, prompt: Prompt, top: int, overflow: Overflow = "slide"
+    backend: Backend,
+    tokenizer: Tokenizer,
+    prompt: Prompt,
+    top: int,
+    overflow: Overflow = "slide",
+    memory: Memory | None = None,
 ) -> Prediction:
-    """The `top` most probable next tokens after a text, or after token ids.
+    """The `top` most probable next tokens after a text, or after token ids; `memory` is what was read before.
 
     Raises:
         TextError: The prompt is empty, or cannot be encoded.
@@ -140,19 +146,28 @@ def predict_token(
         ConfigError: `top` is below 1.
     """
     ids = encode_prompt(tokenizer, prompt, overflow)
-    return predict_ids(backend, tokenizer, prompt_text(tokenizer, prompt), ids, top, overflow)
+    return predict_ids(backend, tokenizer, prompt_text(tokenizer, prompt), ids, top, overflow, memory)
 
 
 def predict_ids(
-    backend: Backend, tokenizer: Tokenizer, text: str, token_ids: Sequence[int], top: int, overflow: Overflow
+    backend: Backend,
+    tokenizer: Tokenizer,
+    text: str,
+    token_ids: Sequence[int],
+    top: int,
+    overflow: Overflow,
+    memory: Memory | None = None,
 ) -> Prediction:
-    """The `top` most probable tokens after `token_ids`, whose text is `text`.
+    """The `top` most probable tokens after `token_ids`, whose text is `text`; `memory` is what was read before.
 
     Raises:
         ContextOverflowError: They are longer than the context and `overflow` is `stop`.
     """
     ids, dropped = cut_to_context(token_ids, backend.config.context_length, overflow)
-    logits = backend.forward([ids], [backend.new_cache(len(ids))])[0]
+    memory = Memory() if memory is None else memory
+    pending = memory.begin(backend, ids, len(ids))
+    logits = backend.forward([pending], [memory.cache])[0]
+    memory.ids += pending
     return Prediction(text, ids, dropped, logits, tokenizer, top)
 
 

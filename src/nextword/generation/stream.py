@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from nextword.errors import ConfigError
 from nextword.generation.backend import Backend, Logits
 from nextword.generation.context import Overflow, Prompt, fit_to_context, prompt_text, window_start
+from nextword.generation.lookup import PromptLookup
+from nextword.generation.memory import Memory
 from nextword.generation.sampling import Sampling, log_softmax
 from nextword.generation.stopping import StopStrings
 from nextword.tokens import StreamDecoder, Tokenizer
@@ -73,36 +76,6 @@ class Generation:
         }
 
 
-@dataclass
-class Memory:
-    """What a model has read, kept from one text to the next: a prompt that begins likewise is read on from there.
-
-    It belongs to one backend, and to one text at a time.
-    """
-
-    ids: list[int] = field(default_factory=list)
-    """The tokens in the cache."""
-    cache: Any = None
-    capacity: int = 0
-
-    def begin(self, backend: Backend, ids: Sequence[int], capacity: int) -> list[int]:
-        """Keeps what `ids` share with what was read; those that are still to be read, at least the last one."""
-        if self.cache is None or capacity > self.capacity:
-            if self.cache is not None:  # it will grow further
-                capacity = min(2 * capacity, backend.config.context_length)
-            self.ids, self.cache, self.capacity = [], backend.new_cache(capacity), capacity
-        shared = sum(
-            1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(self.ids, ids[:-1], strict=False))
-        )
-        self.forget(shared)
-        return list(ids[shared:])
-
-    def forget(self, start: int) -> None:
-        """Forgets every token from position `start` on."""
-        del self.ids[start:]
-        self.cache.truncate(start)
-
-
 class TextStream(Iterator[str]):
     """Writes on from a prompt; iterate for pieces of text, then read `generation`.
 
@@ -117,6 +90,8 @@ class TextStream(Iterator[str]):
         logprobs: How many alternatives to record a token; 0 records nothing.
         overflow: At the context's end, `slide` keeps its newest half and goes on, `stop` ends.
         memory: What the model has read before; it goes on from there.
+        speculative: Whether several tokens are checked in one pass where the text repeats itself. The text is the same
+            either way; only backends whose logits never depend on the batch do it.
 
     Raises:
         TextError: The prompt is empty, cannot be encoded, or holds ids that are not in the vocabulary.
@@ -137,6 +112,7 @@ class TextStream(Iterator[str]):
         logprobs: int = 0,
         overflow: Overflow = "slide",
         memory: Memory | None = None,
+        speculative: bool = True,
     ) -> None:
         if max_new_tokens < 0:
             raise ConfigError(f"max_new_tokens is {max_new_tokens}, it must be 0 or more")
@@ -160,6 +136,10 @@ class TextStream(Iterator[str]):
         self._memory = Memory() if memory is None else memory
         capacity = min(context, len(self._prompt_ids) + max_new_tokens)
         self._pending = self._memory.begin(backend, self._prompt_ids, capacity)
+        self._lookup = PromptLookup(self._prompt_ids) if speculative and backend.bitwise_invariant else None
+        self._guessed = 0
+        self._guess: list[int] = []  # tokens that were read ahead, still to be drawn
+        self._ahead: deque[Logits] = deque()  # what the model said behind the last token and behind each of them
         self._text: list[str] = []
         self._finish: FinishReason | None = None
 
@@ -185,11 +165,12 @@ class TextStream(Iterator[str]):
 
     def _advance(self) -> str:
         """Writes one token; the text that became whole with it."""
-        if self._left == 0 or not self._make_room():
+        if self._left == 0 or not (self._ahead or self._make_room()):
             self._finish = "length"
             return self._stops.flush()
-        logits = self._backend.forward([self._pending], [self._memory.cache])[0]
-        self._memory.ids += self._pending
+        if not self._ahead:
+            self._read()
+        logits = self._ahead.popleft()
         token = self._sampling.draw(logits, itertools.chain(self._prompt_ids, self._ids), self._rng)
         if token in self._tokenizer.end_ids:
             self._finish = "stop"
@@ -197,8 +178,8 @@ class TextStream(Iterator[str]):
         if self._logprobs is not None:
             self._logprobs.append(self._token_logprob(logits, token))
         self._ids.append(token)
-        self._pending = [token]
         self._left -= 1
+        self._follow(token)
         piece = self._stops.feed(self._decoder.feed(self._bytes_of(token)))
         if self._stops.found:
             self._finish = "stop"
@@ -206,6 +187,35 @@ class TextStream(Iterator[str]):
             self._finish = "length"
             piece += self._stops.flush()
         return piece
+
+    def _read(self) -> None:
+        """Runs the model over what is pending, and over a guess of what follows."""
+        self._guess, self._guessed = [], 0
+        room = min(self._left, self._memory.capacity - len(self._memory.ids)) - 1
+        if self._lookup is not None and len(self._pending) == 1 and room > 0:
+            self._guess = self._lookup.guess(room)
+            self._guessed = len(self._guess)
+        tokens = [*self._pending, *self._guess]
+        rows = self._backend.forward([tokens], [self._memory.cache], "all" if self._guess else "last")[0]
+        self._memory.ids += tokens
+        self._ahead.extend(rows if self._guess else (rows,))
+
+    def _follow(self, token: int) -> None:
+        """Goes on behind a token that was drawn: it was read already where it was guessed."""
+        if self._lookup is not None:
+            self._lookup.add(token)
+        if self._guess and self._guess[0] == token:
+            del self._guess[0]
+            if not self._guess and self._lookup is not None:
+                self._lookup.learn(self._guessed, self._guessed)
+            return
+        if self._guess:
+            if self._lookup is not None:
+                self._lookup.learn(self._guessed, self._guessed - len(self._guess))
+            self._memory.forget(len(self._memory.ids) - len(self._guess))
+            self._guess = []
+            self._ahead.clear()
+        self._pending = [token]
 
     def _make_room(self) -> bool:
         """Slides the window where the context is full; False where the policy is to stop."""

@@ -15,11 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nextword.engine import is_built
 from nextword.errors import ConfigError, missing_extra
 from nextword.files import Bundle, read_model
 from nextword.files.gguf import write_gguf
 from nextword.files.huggingface.families import misfit
-from nextword.files.verification import Comparison, Verification
+from nextword.files.precision import computable
+from nextword.files.verification import Comparison, Rounding, Verification
 from nextword.inspection.llama_cpp import LlamaCpp
 from nextword.model import TorchBackend
 
@@ -35,6 +37,8 @@ _LONG = 256
 
 def verify(path: Path, watch: Callable[[str], None] = lambda _: None) -> Verification:
     """Runs a model here and in transformers, in float32 and float64, and in llama.cpp if llama-cpp-python is there.
+
+    The native engine is held against transformers too, and what rounding the weights costs on it is measured.
 
     Args:
         path: A model directory or a .gguf file; transformers reads the same one.
@@ -60,7 +64,7 @@ def verify(path: Path, watch: Callable[[str], None] = lambda _: None) -> Verific
     prompts = _prompts(bundle)
     rows: list[Comparison] = []
     watch("transformers")
-    with _quiet():
+    with quiet():
         try:
             their_ids, theirs = _their_ids(path), _their_model(path, bundle)
         except (ValueError, RuntimeError) as error:
@@ -79,7 +83,12 @@ def verify(path: Path, watch: Callable[[str], None] = lambda _: None) -> Verific
             versions["llama-cpp-python"] = llama_cpp.__version__
         except ConfigError as error:  # no file can be written that llama.cpp would open
             left_out = f"not held against llama.cpp: {error.message}"
-    return Verification(versions, tuple(rows), left_out)
+    roundings: list[Rounding] = []
+    if is_built():
+        from nextword.inspection.rounding import rounding_losses
+
+        roundings = rounding_losses(bundle, watch)
+    return Verification(versions, tuple(rows), left_out, tuple(roundings))
 
 
 def _prompts(bundle: Bundle) -> dict[str, tuple[str, list[int]]]:
@@ -128,6 +137,7 @@ def _against_transformers(
 ) -> Iterator[Comparison]:
     """In float32, then in float64 (where transformers still computes norms and rotations in float32)."""
     ours = TorchBackend.from_stored(bundle.config, bundle.floats(), device="cpu").model
+    native = _native(bundle) if is_built() else None
     for dtype in (torch.float32, torch.float64):
         theirs, ours = theirs.to(dtype).eval(), ours.to(dtype)
         for name, (text, ids) in prompts.items():
@@ -148,6 +158,24 @@ def _against_transformers(
                 residual=tuple(float((mine.double() - other.double()).abs().max()) for mine, other in pairs),
                 largest_residual=tuple(float(other.abs().max()) for _, other in pairs),
             )
+            if native is not None and dtype == torch.float32:
+                [found_TV] = native.forward([ids], [native.new_cache(len(ids))], "all")
+                yield _compare(
+                    "transformers",
+                    "float32, native",
+                    name,
+                    ids,
+                    True,
+                    found_TV.astype(np.float64),
+                    output.logits[0].double().numpy(),
+                )
+
+
+def _native(bundle: Bundle) -> Any:
+    from nextword.engine.backend import NativeBackend
+    from nextword.engine.weights import FORMATS
+
+    return NativeBackend(bundle.config, computable(bundle.tensors, FORMATS))
 
 
 class _Residuals:
@@ -192,7 +220,7 @@ def _compare(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' progress bars and remarks, for as long as it is used here."""
     from transformers.utils import logging
 

@@ -1,65 +1,21 @@
-"""Rotary positions: queries and keys turned by an angle that grows with their place.
-
-Source: Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding"; the llama3 scaling is the one
-published with Llama 3.1; yarn: Peng et al. 2023, "YaRN: Efficient Context Window Extension of Large Language Models".
-"""
+"""Rotary positions: queries and keys turned by an angle that grows with their place."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
 
 from nextword.config import GPTConfig
-
-
-def inverse_frequencies(config: GPTConfig) -> Tensor:
-    """Angle per position of each rotating pair of channels, [C/2], float64: `theta ** (-2c / C)`, scaled if asked."""
-    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float64) / config.head_dim
-    frequencies = torch.pow(torch.tensor(config.rope_theta, dtype=torch.float64), -exponents)
-    scaling = config.rope_scaling
-    if scaling is None:
-        return frequencies
-    if scaling["rope_type"] == "linear":
-        return frequencies / float(scaling["factor"])
-    if scaling["rope_type"] == "yarn":
-        return _yarn_frequencies(config, frequencies)
-    # llama3: long wavelengths are stretched by `factor`, short ones kept, those between blended.
-    factor, low, high = (float(scaling[name]) for name in ("factor", "low_freq_factor", "high_freq_factor"))
-    turns = (
-        float(scaling["original_max_position_embeddings"]) * frequencies / (2 * math.pi)
-    )  # full turns in the old context
-    blend = ((turns - low) / (high - low)).clamp(0, 1)
-    return frequencies * (blend + (1 - blend) / factor)
-
-
-def _yarn_frequencies(config: GPTConfig, frequencies: Tensor) -> Tensor:
-    """Fast pairs are kept, slow ones slowed by `factor`.
-
-    Fast is what turns more than `beta_fast` times in the old context, slow what turns less than `beta_slow` times;
-    those between are blended linearly, by their number.
-    """
-    scaling = config.rope_scaling or {}
-    old_context, C = float(scaling["original_max_position_embeddings"]), config.head_dim
-
-    def pair_that_turns(times: float) -> float:
-        return C * math.log(old_context / (times * 2 * math.pi)) / (2 * math.log(config.rope_theta))
-
-    first = max(math.floor(pair_that_turns(scaling["beta_fast"])), 0)
-    last = min(math.ceil(pair_that_turns(scaling["beta_slow"])), C - 1)
-    width = last - first or 0.001  # the published code's way round a division by zero
-    slowed = ((torch.arange(C // 2, dtype=torch.float64) - first) / width).clamp(0, 1)
-    return frequencies * (1 - slowed + slowed / float(scaling["factor"]))
+from nextword.rotary import inverse_frequencies, rotary_stretch
 
 
 class Rotary:
     """Tables of cosines and sines, made once per precision and device for the positions that are reached."""
 
     def __init__(self, config: GPTConfig) -> None:
-        self._frequencies = inverse_frequencies(config)
+        self._frequencies = torch.from_numpy(inverse_frequencies(config))
         self._interleaved = config.rope_layout == "interleaved"
-        self._stretch = float((config.rope_scaling or {}).get("attention_factor", 1.0))
+        self._stretch = rotary_stretch(config)
         self._tables: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     def at(self, start: int, count: int, x: Tensor) -> Rotation:

@@ -35,6 +35,12 @@ def show_verification(console: Console, measured: Verification) -> None:
         if row.prompt == "long" and row.residual:
             layers = " ".join(f"{share:.0e}" for share in _shares(row))
             console.print(f"residual by layer ({row.precision}, long): {layers}", markup=False)
+    for loss in measured.roundings:
+        console.print(
+            f"rounded to {loss.precision}: {loss.size:.0%} of the size, KL divergence {loss.divergence:.1e} nats a "
+            f"token, same top token {loss.top1:.1%} (over {loss.tokens:,} tokens the model wrote)",
+            markup=False,
+        )
     versions = ", ".join(f"{name} {version}" for name, version in measured.versions.items())
     verdict = Text("equal up to rounding", "green") if measured.equal else Text("not equal", "red")
     console.print(verdict.append(f" ({visible(versions).replace('␣', ' ')})", "dim"))

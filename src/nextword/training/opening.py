@@ -11,7 +11,8 @@ from pathlib import Path
 from nextword.errors import ConfigError, ModelFileError
 from nextword.files.atomic import sweep
 from nextword.files.bundle import require_writable
-from nextword.language_model import LanguageModel, load
+from nextword.language_model import LanguageModel
+from nextword.loading import load
 from nextword.training.asked import Asked
 from nextword.training.beginning import Beginning, begin, check_resumed, read_beginning
 from nextword.training.checkpoint import Checkpoints
@@ -62,14 +63,14 @@ def open_run(
         if not resume:
             _require_free(checkpoints, restart)
             if asked.base is not None:
-                base = load(asked.base, device=ranks.device, dtype="float32")
+                base = load(asked.base, backend="torch", device=ranks.device)
             begin(kept, sources, asked, base, tell)
     ranks.barrier()
     begun = read_beginning(kept)
     if resume:
         check_resumed(asked, sources, begun)
     if base is None and begun.plan.base is not None:
-        base = load(begun.plan.base, device=ranks.device, dtype="float32")
+        base = load(begun.plan.base, backend="torch", device=ranks.device)
     prepared = open_data(kept / "data")
     learned = open_data(kept / "varied").train if begun.plan.bpe_dropout else prepared.train
     return Run(begun, prepared, base, checkpoints, learned, bool(checkpoints.steps()))

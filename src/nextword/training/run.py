@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from nextword.errors import ConfigError, NextwordError
-from nextword.language_model import LanguageModel, load
+from nextword.language_model import LanguageModel
+from nextword.loading import load
 from nextword.model import GPTModel
 from nextword.training.adapters import save_adapter
 from nextword.training.asked import Asked

@@ -1,0 +1,100 @@
+// What the forward pass is made of, as a table of functions: one table for each instruction set (kernels.cpp).
+#pragma once
+
+#include <cstdint>
+
+namespace nextword {
+
+/// Numbers of a row that lie together: rows of activations are padded with zeros to whole blocks.
+constexpr int64_t BLOCK = 32;
+constexpr int64_t padded(int64_t count) { return (count + BLOCK - 1) / BLOCK * BLOCK; }
+
+/// How weights lie in memory. The quantised ones are GGUF's: blocks of 32 numbers, each block with a half-precision
+/// scale d (and offset m): Q8_0 d q; Q4_0 d (q - 8); Q4_1 d q + m.
+enum class Format { F32, F16, BF16, Q8_0, Q4_0, Q4_1 };
+
+/// Bytes of a block of 32 numbers.
+constexpr int64_t block_bytes(Format format) {
+  switch (format) {
+    case Format::F32: return 128;
+    case Format::F16: return 64;
+    case Format::BF16: return 64;
+    case Format::Q8_0: return 34;
+    case Format::Q4_0: return 18;
+    default: return 20;
+  }
+}
+
+/// A weight matrix: `rows` rows of whole blocks. It does not own its memory, which may be a mapped file, not aligned.
+struct Matrix {
+  Format format = Format::F32;
+  int64_t rows = 0, columns = 0;
+  const uint8_t* data = nullptr;
+
+  int64_t blocks() const { return padded(columns) / BLOCK; }
+  const uint8_t* row(int64_t i) const { return data + i * blocks() * block_bytes(format); }
+};
+
+enum class Activation { GELU, GELU_TANH, RELU_SQUARED, SWIGLU };
+
+/// How keys and values are kept: whole, as half precision, or as 8-bit numbers with a scale for each token and head.
+enum class CacheFormat { F32, F16, INT8 };
+
+/// Keys of one head lie in groups of 64 tokens, within a group channel by channel: 64 scores come of one pass over it.
+constexpr int64_t KEY_GROUP = 64;
+
+/// One layer's keys and values of one head.
+struct HeadCache {
+  CacheFormat format;
+  int64_t head_dim;
+  int64_t value_stride;  // head_dim, padded to whole vectors
+  void* keys;            // [group][head_dim][KEY_GROUP]
+  void* values;          // [token][value_stride]
+  float* key_scales;     // [token], for INT8
+  float* value_scales;
+};
+
+/// Memory that a thread may use while it multiplies.
+constexpr int64_t PANEL_BYTES = 512 * 1024;
+
+struct Kernels {
+  const char* name;
+
+  /// out[t][r] = plus[t][r] + bias[r] + weights[r] . x[t] for rows first <= r < last and every token t; `bias` and `plus` may be
+  /// null. Rows of x are padded with zeros to whole blocks. `scratch` has PANEL_BYTES, or what one row takes if more.
+  ///
+  /// The sum of one output runs over the columns in the same order whatever the number of tokens and rows.
+  void (*multiply)(const Matrix& weights, int64_t first, int64_t last, const float* x, int64_t x_stride, int64_t tokens,
+                   const float* bias, const float* plus, float* out, int64_t out_stride, float* scratch);
+
+  /// One row as float32, padded to whole blocks.
+  void (*unpack)(const Matrix& weights, int64_t row, float* out);
+
+  /// LayerNorm where there is a bias, else RMSNorm, of one token: out = (x - mean) / sqrt(var + eps) * weight + bias.
+  void (*normalize)(const float* x, int64_t width, const float* weight, const float* bias, float eps, float* out);
+
+  /// x becomes activation(x), or silu(x) * up for SWIGLU. `count` is a multiple of BLOCK.
+  void (*activate)(Activation kind, float* x, const float* up, int64_t count);
+
+  /// Writes a token's key and value behind position `position`, rounded to the cache's format.
+  void (*remember)(const HeadCache& cache, int64_t position, const float* key, const float* value);
+
+  /// Attention of `heads` queries of one token that share a head of keys and values, over the keys first <= j < last.
+  ///
+  /// out[h] = sum_j softmax_j(scale q[h] . k[j]) v[j]; rows of q and out are `stride` apart.
+  /// `scores` has room for heads x (last rounded up to KEY_GROUP).
+  void (*attend)(const HeadCache& cache, const float* q, int64_t stride, int64_t heads, int64_t first, int64_t last, float scale,
+                 float* scores, float* out);
+
+  /// Reads memory and does nothing else; a number that depends on all of it. `count` is a multiple of 64.
+  float (*read)(const float* values, int64_t count);
+
+  /// Multiplies and adds in registers and does nothing else, `rounds` times `operations` float32 operations.
+  float (*churn)(int64_t rounds);
+  int64_t operations;
+};
+
+/// The tables this processor can run, best first; the last one is `portable`.
+const Kernels* const* available_kernels();
+
+}  // namespace nextword

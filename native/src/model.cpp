@@ -1,0 +1,233 @@
+#include "model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+
+namespace nextword {
+namespace {
+
+int64_t element_bytes(CacheFormat format) {
+  return format == CacheFormat::F32 ? 4 : format == CacheFormat::F16 ? 2 : 1;
+}
+
+const float* or_null(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
+
+/// Room for `count` numbers. What is new is zero, and padding is never written: it stays zero.
+void make_room(std::vector<float>& values, int64_t count) {
+  if (int64_t(values.size()) < count) values.assign(size_t(count), 0.0f);
+}
+
+}  // namespace
+
+// -- cache --------------------------------------------------------------------------------------------------------------
+
+Cache::Cache(const Config& config, int64_t capacity, CacheFormat format)
+    : config_(config), format_(format), capacity_(capacity), value_stride_(padded(config.head_dim)) {
+  const int64_t tokens = (capacity + KEY_GROUP - 1) / KEY_GROUP * KEY_GROUP;
+  key_bytes_ = tokens * config.head_dim * element_bytes(format);
+  value_bytes_ = tokens * value_stride_ * element_bytes(format);
+  scale_bytes_ = format == CacheFormat::INT8 ? tokens * int64_t(sizeof(float)) : 0;
+  head_bytes_ = key_bytes_ + value_bytes_ + 2 * scale_bytes_;
+  bytes_ = head_bytes_ * config.num_layers * config.num_kv_heads;
+  memory_.reset(static_cast<uint8_t*>(std::calloc(size_t(std::max<int64_t>(1, bytes_)), 1)));  // pages come when they are touched
+  if (!memory_) throw std::bad_alloc();
+}
+
+HeadCache Cache::head(int64_t layer, int64_t head) const {
+  uint8_t* keys = memory_.get() + (layer * config_.num_kv_heads + head) * head_bytes_;
+  auto* scales = reinterpret_cast<float*>(keys + key_bytes_ + value_bytes_);
+  return {format_, config_.head_dim, value_stride_, keys, keys + key_bytes_, scales, scales + scale_bytes_ / int64_t(sizeof(float))};
+}
+
+std::unique_ptr<Cache> Cache::fork() const {
+  auto copy = std::make_unique<Cache>(config_, capacity_, format_);
+  const int64_t groups = (length_ + KEY_GROUP - 1) / KEY_GROUP * KEY_GROUP, size = element_bytes(format_);
+  for (int64_t layer = 0; layer < config_.num_layers; ++layer)
+    for (int64_t i = 0; i < config_.num_kv_heads; ++i) {
+      const HeadCache from = head(layer, i), to = copy->head(layer, i);
+      std::memcpy(to.keys, from.keys, size_t(groups * config_.head_dim * size));
+      std::memcpy(to.values, from.values, size_t(length_ * value_stride_ * size));
+      if (scale_bytes_) {
+        std::memcpy(to.key_scales, from.key_scales, size_t(length_) * sizeof(float));
+        std::memcpy(to.value_scales, from.value_scales, size_t(length_) * sizeof(float));
+      }
+    }
+  copy->length_ = length_;
+  return copy;
+}
+
+// -- forward pass -------------------------------------------------------------------------------------------------------
+
+Model::Model(Config config, Weights weights, const Kernels& kernels, int threads)
+    : config_(config), weights_(std::move(weights)), kernels_(kernels), threads_(threads), scratch_(size_t(threads)) {
+  width_ = padded(config_.d_model);
+  q_width_ = padded(config_.num_heads * config_.head_dim);
+  kv_width_ = padded(config_.num_kv_heads * config_.head_dim);
+  ff_width_ = padded(config_.d_ff);
+  const int64_t longest = std::max({width_, q_width_, ff_width_});
+  for (auto& memory : scratch_) memory.resize(size_t(std::max<int64_t>(PANEL_BYTES / 4, longest)));
+}
+
+void Model::forward(const std::vector<Chunk>& chunks, bool all, float* logits) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  embed(chunks);
+  for (int64_t i = 0; i < config_.num_layers; ++i) {
+    attention(i);
+    feed_forward(weights_.layers[size_t(i)]);
+  }
+  // The rows that are asked for, one behind the other.
+  int64_t rows = 0, token = 0;
+  for (const Chunk& chunk : chunks) {
+    const int64_t first = all ? token : token + chunk.count - 1;
+    token += chunk.count;
+    for (int64_t t = first; t < token; ++t, ++rows)
+      if (rows != t) std::copy_n(&x_[size_t(t * width_)], width_, &x_[size_t(rows * width_)]);
+    chunk.cache->advance(chunk.count);
+  }
+  normalize(weights_.final_norm, x_.data(), h_.data(), rows);
+  multiply({{&weights_.output, logits, config_.vocab_size}}, h_.data(), width_, rows, nullptr);
+}
+
+void Model::embed(const std::vector<Chunk>& chunks) {
+  places_.clear();
+  std::vector<int32_t> ids;
+  int64_t furthest = 0;
+  for (const Chunk& chunk : chunks) {
+    for (int64_t i = 0; i < chunk.count; ++i) {
+      places_.push_back({chunk.cache, chunk.cache->length() + i});
+      ids.push_back(chunk.ids[i]);
+    }
+    furthest = std::max(furthest, chunk.cache->length() + chunk.count);
+  }
+  const auto tokens = int64_t(places_.size());
+  extend_rotary(furthest);
+  make_room(x_, tokens * width_), make_room(h_, tokens * width_);
+  make_room(q_, tokens * q_width_), make_room(z_, tokens * q_width_);
+  make_room(k_, tokens * kv_width_), make_room(v_, tokens * kv_width_);
+  make_room(gate_, tokens * ff_width_), make_room(up_, tokens * ff_width_);
+  const auto scores = size_t(config_.num_heads / config_.num_kv_heads * ((furthest + KEY_GROUP - 1) / KEY_GROUP * KEY_GROUP));
+  for (auto& memory : scratch_)
+    if (memory.size() < scores) memory.resize(scores);
+
+  threads_.share(tokens, [&](int64_t t, int thread) {
+    float* x = &x_[size_t(t * width_)];
+    kernels_.unpack(weights_.embedding, ids[size_t(t)], x);
+    if (!weights_.positions.data) return;
+    float* position = scratch_[size_t(thread)].data();
+    kernels_.unpack(weights_.positions, places_[size_t(t)].position, position);
+    for (int64_t i = 0; i < config_.d_model; ++i) x[i] += position[i];
+  });
+}
+
+void Model::attention(int64_t index) {
+  const Layer& layer = weights_.layers[size_t(index)];
+  const auto tokens = int64_t(places_.size());
+  const int64_t C = config_.head_dim, K = config_.num_kv_heads, group = config_.num_heads / K;
+  normalize(layer.ln1, x_.data(), h_.data(), tokens);
+  multiply({{&layer.q, q_.data(), q_width_}, {&layer.k, k_.data(), kv_width_}, {&layer.v, v_.data(), kv_width_}}, h_.data(), width_,
+           tokens, nullptr);
+
+  threads_.share(tokens, [&](int64_t t, int) {
+    const Place& place = places_[size_t(t)];
+    const auto prepare = [&](float* head, const Norm& norm) {
+      if (!norm.weight.empty()) kernels_.normalize(head, C, norm.weight.data(), nullptr, config_.norm_eps, head);
+      if (layer.rotary) turn(head, place.position);
+    };
+    for (int64_t i = 0; i < config_.num_heads; ++i) prepare(&q_[size_t(t * q_width_ + i * C)], layer.q_norm);
+    for (int64_t i = 0; i < K; ++i) {
+      float* key = &k_[size_t(t * kv_width_ + i * C)];
+      prepare(key, layer.k_norm);
+      kernels_.remember(place.cache->head(index, i), place.position, key, &v_[size_t(t * kv_width_ + i * C)]);
+    }
+  });
+
+  const float scale = 1.0f / std::sqrt(float(C));
+  threads_.share(tokens * K, [&](int64_t item, int thread) {
+    const int64_t t = item / K, head = item % K, offset = t * q_width_ + head * group * C;
+    const Place& place = places_[size_t(t)];
+    const int64_t last = place.position + 1, first = layer.window ? std::max<int64_t>(0, last - layer.window) : 0;
+    kernels_.attend(place.cache->head(index, head), &q_[size_t(offset)], C, group, first, last, scale, scratch_[size_t(thread)].data(),
+                    &z_[size_t(offset)]);
+  });
+
+  const float* carried = config_.residual_normalized ? h_.data() : x_.data();
+  multiply({{&layer.out, x_.data(), width_}}, z_.data(), q_width_, tokens, carried);
+}
+
+void Model::feed_forward(const Layer& layer) {
+  const auto tokens = int64_t(places_.size());
+  normalize(layer.ln2, x_.data(), h_.data(), tokens);
+  const bool gated = config_.activation == Activation::SWIGLU;
+  const int64_t rows = config_.d_ff, step = rows_at_once(rows);
+  float* bent = gated ? gate_.data() : up_.data();
+  threads_.share((rows + step - 1) / step, [&](int64_t item, int thread) {
+    const int64_t first = item * step, last = std::min(rows, first + step);
+    const auto product = [&](const Linear& linear, float* out) {
+      kernels_.multiply(linear.weights, first, last, h_.data(), width_, tokens, or_null(linear.bias), nullptr, out, ff_width_,
+                        scratch_[size_t(thread)].data());
+    };
+    if (gated) product(layer.gate, gate_.data());
+    product(layer.up, up_.data());
+    for (int64_t t = 0; t < tokens; ++t) {
+      const int64_t place = t * ff_width_ + first;
+      kernels_.activate(config_.activation, bent + place, &up_[size_t(place)], padded(last - first));
+    }
+  });
+  const float* carried = config_.residual_normalized ? h_.data() : x_.data();
+  multiply({{&layer.down, x_.data(), width_}}, bent, ff_width_, tokens, carried);
+}
+
+void Model::normalize(const Norm& norm, const float* x, float* out, int64_t count) {
+  threads_.share(count, [&](int64_t t, int) {
+    kernels_.normalize(x + t * width_, config_.d_model, norm.weight.data(), or_null(norm.bias), config_.norm_eps, out + t * width_);
+  });
+}
+
+/// Several products of the same vectors, their rows shared among the threads.
+void Model::multiply(const std::vector<Product>& products, const float* x, int64_t x_stride, int64_t tokens, const float* plus) {
+  int64_t rows = 0, items = 0;
+  for (const Product& product : products) rows += product.linear->weights.rows;
+  const int64_t step = rows_at_once(rows);
+  for (const Product& product : products) items += (product.linear->weights.rows + step - 1) / step;
+  threads_.share(items, [&](int64_t item, int thread) {
+    const Product* product = products.data();
+    for (int64_t parts; item >= (parts = (product->linear->weights.rows + step - 1) / step); ++product) item -= parts;
+    const Matrix& weights = product->linear->weights;
+    kernels_.multiply(weights, item * step, std::min(weights.rows, (item + 1) * step), x, x_stride, tokens,
+                      or_null(product->linear->bias), plus, product->out, product->out_stride, scratch_[size_t(thread)].data());
+  });
+}
+
+/// Rows of one item: whole blocks, about four items a thread, so that a thread that is held up costs little.
+int64_t Model::rows_at_once(int64_t rows) const {
+  return threads() == 1 ? padded(rows) : padded(std::max<int64_t>(BLOCK, rows / (4 * threads())));
+}
+
+// -- rotary positions ---------------------------------------------------------------------------------------------------
+
+/// A pair (a, b) becomes (a cos - b sin, b cos + a sin).
+void Model::turn(float* head, int64_t position) const {
+  const auto pairs = int64_t(weights_.frequencies.size());
+  const float *cos = &cos_[size_t(position * pairs)], *sin = &sin_[size_t(position * pairs)];
+  const int64_t step = config_.interleaved ? 2 : 1, distance = config_.interleaved ? 1 : pairs;
+  for (int64_t i = 0; i < pairs; ++i) {
+    float &a = head[i * step], &b = head[i * step + distance];
+    const float turned = a * cos[i] - b * sin[i];
+    b = b * cos[i] + a * sin[i];
+    a = turned;
+  }
+}
+
+/// Cosines and sines of the first `positions` positions; angles in double precision.
+void Model::extend_rotary(int64_t positions) {
+  const size_t pairs = weights_.frequencies.size();
+  for (size_t position = pairs ? cos_.size() / pairs : size_t(positions); position < size_t(positions); ++position)
+    for (const double frequency : weights_.frequencies) {
+      cos_.push_back(float(weights_.rotary_stretch * std::cos(double(position) * frequency)));
+      sin_.push_back(float(weights_.rotary_stretch * std::sin(double(position) * frequency)));
+    }
+}
+
+}  // namespace nextword

@@ -1,0 +1,127 @@
+// The forward pass of any GPTConfig: token ids in, logits out, with keys and values remembered.
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "kernels.h"
+#include "threads.h"
+
+namespace nextword {
+
+/// What of a GPTConfig decides the arithmetic; the names are the same.
+struct Config {
+  int64_t vocab_size, d_model, num_heads, num_kv_heads, head_dim, num_layers, d_ff, context_length;
+  float norm_eps;
+  Activation activation;
+  bool interleaved;          // rope_layout
+  bool residual_normalized;  // residual == "normalized"
+};
+
+struct Linear {
+  Matrix weights;
+  std::vector<float> bias;
+};
+
+struct Norm {
+  std::vector<float> weight, bias;  // a bias makes it a LayerNorm
+};
+
+struct Layer {
+  Norm ln1, ln2, q_norm, k_norm;  // the latter two may be empty
+  Linear q, k, v, out, gate, up, down;
+  bool rotary = false;
+  int64_t window = 0;  // newest tokens that a token attends to; 0 is all
+};
+
+struct Weights {
+  Matrix embedding, positions;  // positions may be empty
+  std::vector<Layer> layers;
+  Norm final_norm;
+  Linear output;
+  std::vector<double> frequencies;  // angle a position of each rotating pair; empty: not rotary
+  double rotary_stretch = 1.0;
+};
+
+/// Keys and values of the tokens of one sequence, in memory that is set aside once and touched as it fills.
+class Cache {
+ public:
+  Cache(const Config& config, int64_t capacity, CacheFormat format);
+
+  int64_t length() const { return length_; }
+  int64_t capacity() const { return capacity_; }
+  int64_t bytes() const { return bytes_; }
+  void truncate(int64_t length) { length_ = length; }
+  void advance(int64_t count) { length_ += count; }
+  std::unique_ptr<Cache> fork() const;
+  HeadCache head(int64_t layer, int64_t head) const;
+
+ private:
+  struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+  };
+
+  Config config_;
+  CacheFormat format_;
+  int64_t capacity_, length_ = 0, value_stride_, key_bytes_, value_bytes_, scale_bytes_, head_bytes_, bytes_;
+  std::unique_ptr<uint8_t, Free> memory_;
+};
+
+/// The new tokens of one sequence.
+struct Chunk {
+  const int32_t* ids;
+  int64_t count;
+  Cache* cache;
+};
+
+class Model {
+ public:
+  Model(Config config, Weights weights, const Kernels& kernels, int threads);
+
+  const Config& config() const { return config_; }
+  const Kernels& kernels() const { return kernels_; }
+  int threads() const { return threads_.count(); }
+
+  /// Runs each chunk behind its cache. `logits` has a row of vocab_size for each chunk (its last token), or for each token.
+  ///
+  /// A token's logits are the same to the last bit whatever else is in the batch and however its text was cut into chunks.
+  /// The caller has checked ids and room. Calls from several threads run one after the other.
+  void forward(const std::vector<Chunk>& chunks, bool all, float* logits);
+
+ private:
+  struct Place {
+    Cache* cache;
+    int64_t position;
+  };
+  struct Product {
+    const Linear* linear;
+    float* out;
+    int64_t out_stride;
+  };
+
+  void embed(const std::vector<Chunk>& chunks);
+  void attention(int64_t layer);
+  void feed_forward(const Layer& layer);
+  void normalize(const Norm& norm, const float* x, float* out, int64_t count);
+  void multiply(const std::vector<Product>& products, const float* x, int64_t x_stride, int64_t tokens, const float* plus);
+  void turn(float* head, int64_t position) const;
+  void extend_rotary(int64_t positions);
+  int64_t rows_at_once(int64_t rows) const;
+
+  Config config_;
+  Weights weights_;
+  const Kernels& kernels_;
+  Threads threads_;
+  std::mutex mutex_;
+
+  // Activations of the tokens of a pass; rows are padded with zeros to whole blocks.
+  int64_t width_, q_width_, kv_width_, ff_width_;
+  std::vector<Place> places_;
+  std::vector<float> x_, h_, q_, k_, v_, z_, gate_, up_;
+  std::vector<std::vector<float>> scratch_;  // one a thread
+  std::vector<float> cos_, sin_;             // [position][pair]
+};
+
+}  // namespace nextword

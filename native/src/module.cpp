@@ -1,0 +1,209 @@
+// The Python module: takes weights as buffers that Python keeps, gives logits as NumPy arrays.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include "ceilings.h"
+#include "model.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using namespace nextword;
+
+namespace {
+
+using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Doubles = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Ids = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Logits = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
+
+[[noreturn]] void refuse(const std::string& message) { throw nb::value_error(message.c_str()); }
+
+template <class Value>
+Value choose(const std::string& name, std::initializer_list<std::pair<const char*, Value>> choices) {
+  for (const auto& [key, value] : choices)
+    if (name == key) return value;
+  refuse("no choice: " + name);
+}
+
+Format format_of(const std::string& name) {
+  return choose<Format>(name, {{"F32", Format::F32}, {"F16", Format::F16}, {"BF16", Format::BF16}, {"Q8_0", Format::Q8_0},
+                               {"Q4_0", Format::Q4_0}, {"Q4_1", Format::Q4_1}});
+}
+
+CacheFormat cache_format_of(const std::string& name) {
+  return choose<CacheFormat>(name, {{"f32", CacheFormat::F32}, {"f16", CacheFormat::F16}, {"int8", CacheFormat::INT8}});
+}
+
+const Kernels& kernels_of(const std::string& name) {
+  for (auto tables = available_kernels(); *tables; ++tables)
+    if (name.empty() || name == (*tables)->name) return **tables;
+  refuse("this processor cannot run the kernels " + name);
+}
+
+Config config_of(const nb::dict& values) {
+  const auto number = [&](const char* name) { return nb::cast<int64_t>(values[name]); };
+  Config config{};
+  config.vocab_size = number("vocab_size"), config.d_model = number("d_model"), config.num_heads = number("num_heads");
+  config.num_kv_heads = number("num_kv_heads"), config.head_dim = number("head_dim"), config.num_layers = number("num_layers");
+  config.d_ff = number("d_ff"), config.context_length = number("context_length");
+  config.norm_eps = nb::cast<float>(values["norm_eps"]);
+  config.activation = choose<Activation>(
+      nb::cast<std::string>(values["activation"]),
+      {{"gelu", Activation::GELU}, {"gelu_tanh", Activation::GELU_TANH}, {"relu_squared", Activation::RELU_SQUARED},
+       {"swiglu", Activation::SWIGLU}});
+  config.interleaved = nb::cast<std::string>(values["rope_layout"]) == "interleaved";
+  config.residual_normalized = nb::cast<std::string>(values["residual"]) == "normalized";
+  return config;
+}
+
+/// Reads weights out of the two dictionaries; every size is checked against the config.
+class Reader {
+ public:
+  Reader(const Config& config, const nb::dict& matrices, const nb::dict& vectors)
+      : config_(config), matrices_(matrices), vectors_(vectors) {}
+
+  Matrix matrix(const std::string& name, int64_t rows, int64_t columns) const {
+    const auto stored = nb::cast<nb::tuple>(matrices_[name.c_str()]);
+    const auto data = nb::cast<Bytes>(stored[1]);
+    Matrix m{format_of(nb::cast<std::string>(stored[0])), rows, columns, data.data()};
+    if (int64_t(data.size()) != rows * m.blocks() * block_bytes(m.format)) refuse("wrong number of bytes: " + name);
+    return m;
+  }
+
+  std::vector<float> vector(const std::string& name, int64_t length) const {
+    if (!vectors_.contains(name.c_str())) return {};
+    const auto values = nb::cast<Floats>(vectors_[name.c_str()]);
+    if (int64_t(values.size()) != length) refuse("wrong length: " + name);
+    return {values.data(), values.data() + length};
+  }
+
+  Linear linear(const std::string& name, int64_t rows, int64_t columns) const {
+    return {matrix(name + ".weight", rows, columns), vector(name + ".bias", rows)};
+  }
+
+  Norm norm(const std::string& name, int64_t width) const {
+    return {vector(name + ".weight", width), vector(name + ".bias", width)};
+  }
+
+  Layer layer(int64_t index) const {
+    const std::string block = "blocks." + std::to_string(index) + ".";
+    const int64_t D = config_.d_model, C = config_.head_dim, F = config_.d_ff;
+    const int64_t q_width = config_.num_heads * C, kv_width = config_.num_kv_heads * C;
+    Layer layer;
+    layer.ln1 = norm(block + "ln1", D), layer.ln2 = norm(block + "ln2", D);
+    layer.q_norm = norm(block + "attn.q_norm", C), layer.k_norm = norm(block + "attn.k_norm", C);
+    layer.q = linear(block + "attn.q_proj", q_width, D);
+    layer.k = linear(block + "attn.k_proj", kv_width, D);
+    layer.v = linear(block + "attn.v_proj", kv_width, D);
+    layer.out = linear(block + "attn.out_proj", D, q_width);
+    if (config_.activation == Activation::SWIGLU) layer.gate = linear(block + "ffn.gate", F, D);
+    layer.up = linear(block + "ffn.up", F, D);
+    layer.down = linear(block + "ffn.down", D, F);
+    return layer;
+  }
+
+  bool has(const char* name) const { return matrices_.contains(name); }
+
+ private:
+  const Config& config_;
+  const nb::dict &matrices_, &vectors_;
+};
+
+/// A model and the Python buffers its weights lie in.
+class PyModel {
+ public:
+  PyModel(const nb::dict& config, const nb::dict& matrices, const nb::dict& vectors, const Doubles& frequencies, double stretch,
+          const nb::list& rotary_layers, const nb::list& windows, int threads, const std::string& kernels)
+      : kept_(nb::make_tuple(matrices, vectors)) {
+    const Config read = config_of(config);
+    const Reader reader(read, matrices, vectors);
+    Weights weights;
+    weights.embedding = reader.matrix("token_embedding.weight", read.vocab_size, read.d_model);
+    if (reader.has("position_encoding.weight"))
+      weights.positions = reader.matrix("position_encoding.weight", read.context_length, read.d_model);
+    for (int64_t i = 0; i < read.num_layers; ++i) {
+      weights.layers.push_back(reader.layer(i));
+      weights.layers.back().rotary = nb::cast<bool>(rotary_layers[size_t(i)]);
+      weights.layers.back().window = nb::cast<int64_t>(windows[size_t(i)]);
+    }
+    weights.final_norm = reader.norm("ln_final", read.d_model);
+    weights.output.weights = reader.has("output_layer.weight")
+                                 ? reader.matrix("output_layer.weight", read.vocab_size, read.d_model)
+                                 : weights.embedding;
+    weights.output.bias = reader.vector("output_layer.bias", read.vocab_size);
+    weights.frequencies.assign(frequencies.data(), frequencies.data() + frequencies.size());
+    weights.rotary_stretch = stretch;
+    model_ = std::make_unique<Model>(read, std::move(weights), kernels_of(kernels), threads);
+  }
+
+  std::unique_ptr<Cache> new_cache(int64_t capacity, const std::string& format) const {
+    return std::make_unique<Cache>(model_->config(), capacity, cache_format_of(format));
+  }
+
+  Logits forward(const std::vector<Ids>& ids, const std::vector<Cache*>& caches, bool all) {
+    std::vector<Chunk> chunks;
+    size_t rows = 0;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      chunks.push_back({ids[i].data(), int64_t(ids[i].size()), caches[i]});
+      rows += all ? ids[i].size() : 1;
+    }
+    const auto width = size_t(model_->config().vocab_size);
+    auto logits = std::make_unique<float[]>(rows * width);
+    {
+      nb::gil_scoped_release release;
+      model_->forward(chunks, all, logits.get());
+    }
+    float* data = logits.release();
+    nb::capsule owner(data, [](void* memory) noexcept { delete[] static_cast<float*>(memory); });
+    return Logits(data, {rows, width}, owner);
+  }
+
+  std::string kernels() const { return model_->kernels().name; }
+  int threads() const { return model_->threads(); }
+
+ private:
+  nb::object kept_;
+  std::unique_ptr<Model> model_;
+};
+
+std::vector<std::string> kernel_names() {
+  std::vector<std::string> names;
+  for (auto tables = available_kernels(); *tables; ++tables) names.push_back((*tables)->name);
+  return names;
+}
+
+}  // namespace
+
+NB_MODULE(_native, module) {
+  module.doc() = "The forward pass in native code; nextword.engine wraps it.";
+  module.def("kernels", &kernel_names, "Kernels that this processor can run, best first.");
+  module.def(
+      "read_speed", [](int threads, int64_t bytes, const std::string& kernels) { return read_speed(kernels_of(kernels), threads, bytes); },
+      "threads"_a, "size"_a, "kernels"_a = "", nb::call_guard<nb::gil_scoped_release>(),
+      "Bytes a second at which a buffer of `size` bytes is read.");
+  module.def(
+      "multiply_speed", [](int threads, const std::string& kernels) { return multiply_speed(kernels_of(kernels), threads); },
+      "threads"_a, "kernels"_a = "", nb::call_guard<nb::gil_scoped_release>(), "float32 operations a second.");
+  nb::class_<Cache>(module, "Cache", "Keys and values of one sequence.")
+      .def_prop_ro("length", &Cache::length)
+      .def_prop_ro("capacity", &Cache::capacity)
+      .def_prop_ro("nbytes", &Cache::bytes)
+      .def("truncate", [](Cache& cache, int64_t length) {
+        if (length < 0 || length > cache.length())
+          refuse("cannot truncate a cache of " + std::to_string(cache.length()) + " tokens to " + std::to_string(length));
+        cache.truncate(length);
+      }, "length"_a)
+      .def("fork", &Cache::fork);
+  nb::class_<PyModel>(module, "Model", "Weights, and threads that run them.")
+      .def(nb::init<const nb::dict&, const nb::dict&, const nb::dict&, const Doubles&, double, const nb::list&, const nb::list&, int,
+                    const std::string&>(),
+           "config"_a, "matrices"_a, "vectors"_a, "frequencies"_a, "stretch"_a, "rotary_layers"_a, "windows"_a, "threads"_a, "kernels"_a)
+      .def_prop_ro("kernels", &PyModel::kernels)
+      .def_prop_ro("threads", &PyModel::threads)
+      .def("new_cache", &PyModel::new_cache, "capacity"_a, "cache_format"_a)
+      .def("forward", &PyModel::forward, "ids"_a, "caches"_a, "every"_a);
+}

@@ -1,0 +1,87 @@
+#include "threads.h"
+
+#include <chrono>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+namespace nextword {
+namespace {
+
+constexpr auto AWAKE = std::chrono::microseconds(300);  // longer than choosing a token takes between two passes
+
+void pause() {
+#if defined(__x86_64__) || defined(_M_X64)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+uint32_t job_of(uint64_t ticket) { return uint32_t(ticket >> 32); }
+uint32_t left_of(uint64_t ticket) { return uint32_t(ticket); }
+
+}  // namespace
+
+Threads::Threads(int count) {
+  for (int i = 1; i < count; ++i) workers_.emplace_back([this, i] { serve(i); });
+}
+
+Threads::~Threads() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  for (auto& worker : workers_) worker.join();
+}
+
+void Threads::run(int64_t items, Call call, const void* context) {
+  call_ = call, context_ = context;
+  done_.store(0, std::memory_order_relaxed);
+  const uint32_t job = job_of(ticket_.load(std::memory_order_relaxed)) + 1;
+  ticket_ = uint64_t(job) << 32 | uint64_t(items);
+  if (asleep_ > 0) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    wake_.notify_all();
+  }
+  while (take(0, job)) {
+  }
+  for (int spins = 0; done_.load(std::memory_order_acquire) < items; ++spins) {
+    if (spins < 10000) pause();
+    else std::this_thread::yield();
+  }
+}
+
+/// Does one item of a job; false if none is left or the job is over.
+bool Threads::take(int thread, uint32_t job) {
+  uint64_t ticket = ticket_.load(std::memory_order_acquire);
+  do {
+    if (job_of(ticket) != job || left_of(ticket) == 0) return false;
+  } while (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel, std::memory_order_acquire));
+  call_(context_, int64_t(left_of(ticket)) - 1, thread);
+  done_.fetch_add(1, std::memory_order_release);
+  return true;
+}
+
+void Threads::serve(int thread) {
+  auto last_work = std::chrono::steady_clock::now();
+  while (!stopping_.load(std::memory_order_relaxed)) {
+    const uint64_t ticket = ticket_.load(std::memory_order_acquire);
+    if (left_of(ticket) > 0) {
+      while (take(thread, job_of(ticket))) {
+      }
+      last_work = std::chrono::steady_clock::now();
+      continue;
+    }
+    for (int i = 0; i < 32; ++i) pause();
+    if (std::chrono::steady_clock::now() - last_work < AWAKE) continue;
+    std::unique_lock<std::mutex> lock(mutex_);
+    ++asleep_;  // before the last look at the ticket: whoever sets it looks at this afterwards
+    wake_.wait(lock, [this] { return stopping_ || left_of(ticket_) > 0; });
+    --asleep_;
+  }
+}
+
+}  // namespace nextword

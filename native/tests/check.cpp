@@ -1,0 +1,299 @@
+// Holds the native code against plain double-precision loops, without Python: for sanitizers, and for processors that are
+// emulated. Prints the largest errors; ends with 1 if one is too large. An argument is a seed.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <random>
+#include <string>
+#include <thread>
+
+#include "kernels.h"
+#include "model.h"
+
+using namespace nextword;
+
+namespace {
+
+#if defined(__aarch64__)
+using Half = __fp16;
+#else
+using Half = _Float16;
+#endif
+
+std::mt19937 random_bits;
+int failures = 0;
+
+double normal() { return std::normal_distribution<double>()(random_bits); }
+int64_t between(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random_bits); }
+
+void expect(bool holds, const std::string& what) {
+  if (!holds) std::printf("FAILED: %s\n", what.c_str()), ++failures;
+}
+
+void expect_small(double error, double limit, const std::string& what) {
+  std::printf("  %-44s %.1e\n", what.c_str(), error);
+  expect(error <= limit, what);
+}
+
+/// Numbers in padded rows, as the kernels want them.
+struct Rows {
+  int64_t width, stride;
+  std::vector<float> values;
+
+  Rows(int64_t rows, int64_t width, double size = 1) : width(width), stride(padded(width)), values(size_t(rows * stride)) {
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t i = 0; i < width; ++i) row(r)[i] = float(size * normal());
+  }
+  float* row(int64_t r) { return values.data() + r * stride; }
+};
+
+/// A matrix in one of the formats, and the numbers that it holds.
+struct Stored {
+  Matrix matrix;
+  std::vector<uint8_t> bytes;
+  std::vector<double> values;  // [row][padded column]
+
+  Stored(Format format, int64_t rows, int64_t columns) {
+    const int64_t width = padded(columns);
+    bytes.resize(size_t(rows * width / BLOCK * block_bytes(format)));
+    for (int64_t block = 0; block < rows * width / BLOCK; ++block) {
+      uint8_t* p = bytes.data() + block * block_bytes(format);
+      const Half scale = Half(0.02 * normal()), offset = Half(0.1 * normal());
+      for (int64_t i = 0; i < BLOCK; ++i) {
+        const bool padding = block * BLOCK % width + i >= columns;
+        const float value = padding ? 0.0f : float(normal());
+        const int q = int(between(-127, 127)), low = int(between(0, 15)), high = int(between(0, 15));
+        uint32_t bits;
+        std::memcpy(&bits, &value, 4);
+        const Half half = Half(value);
+        switch (format) {
+          case Format::F32: std::memcpy(p + 4 * i, &value, 4), values.push_back(value); break;
+          case Format::F16: std::memcpy(p + 2 * i, &half, 2), values.push_back(double(half)); break;
+          case Format::BF16: {
+            std::memcpy(p + 2 * i, reinterpret_cast<uint8_t*>(&bits) + 2, 2);
+            bits &= 0xffff0000u;
+            float cut;
+            std::memcpy(&cut, &bits, 4);
+            values.push_back(cut);
+            break;
+          }
+          case Format::Q8_0:
+            std::memcpy(p, &scale, 2), p[2 + i] = uint8_t(int8_t(q)), values.push_back(double(scale) * q);
+            break;
+          case Format::Q4_0:
+          case Format::Q4_1: {
+            const int start = format == Format::Q4_0 ? 2 : 4;
+            std::memcpy(p, &scale, 2);
+            if (format == Format::Q4_1) std::memcpy(p + 2, &offset, 2);
+            if (i < 16) p[start + i] = uint8_t(low | high << 4);
+            const int number = i < 16 ? p[start + i] & 15 : p[start + i - 16] >> 4;
+            values.push_back(format == Format::Q4_0 ? double(scale) * (number - 8) : double(float(scale) * float(number) + float(offset)));
+            break;
+          }
+        }
+      }
+    }
+    matrix = {format, rows, columns, bytes.data()};
+  }
+};
+
+void check_products(const Kernels& kernels) {
+  double worst = 0;
+  for (const Format format : {Format::F32, Format::F16, Format::BF16, Format::Q8_0, Format::Q4_0, Format::Q4_1})
+    for (int round = 0; round < 12; ++round) {
+      // Columns that are no whole blocks exist for floats only, and then rows are padded.
+      const int64_t rows = between(1, 70), columns = int(format) < 3 ? between(1, 400) : BLOCK * between(1, 12), tokens = between(1, 30);
+      const Stored stored(format, rows, columns);
+      Rows x(tokens, columns), bias(1, rows), plus(tokens, rows), out(tokens, rows, 0), again(tokens, rows, 0);
+      std::vector<float> scratch(size_t(PANEL_BYTES / 4));
+      const int64_t first = between(0, rows - 1);
+      kernels.multiply(stored.matrix, first, rows, x.values.data(), x.stride, tokens, bias.row(0), plus.values.data(), out.values.data(),
+                       out.stride, scratch.data());
+      for (int64_t t = 0; t < tokens; ++t) {
+        kernels.multiply(stored.matrix, first, rows, x.row(t), x.stride, 1, bias.row(0), plus.row(t), again.row(t), again.stride,
+                         scratch.data());
+        for (int64_t r = first; r < rows; ++r) {
+          double wanted = double(bias.row(0)[r]) + plus.row(t)[r], size = 1;
+          for (int64_t i = 0; i < columns; ++i) {
+            const double term = stored.values[size_t(r * padded(columns) + i)] * x.row(t)[i];
+            wanted += term, size += std::fabs(term);
+          }
+          worst = std::max(worst, std::fabs(out.row(t)[r] - wanted) / size);
+        }
+      }
+      expect(out.values == again.values, "a token alone gives the same bits");
+      std::vector<float> unpacked(size_t(padded(columns)));
+      kernels.unpack(stored.matrix, rows - 1, unpacked.data());
+      for (int64_t i = 0; i < columns; ++i)
+        expect(unpacked[size_t(i)] == float(stored.values[size_t((rows - 1) * padded(columns) + i)]), "unpack");
+    }
+  expect_small(worst, 1e-6, "products, of the sum of sizes");
+}
+
+void check_norms(const Kernels& kernels) {
+  double worst = 0;
+  for (int round = 0; round < 60; ++round) {
+    const int64_t width = between(1, 300);
+    Rows x(1, width, 3), weight(1, width), bias(1, width), out(1, width, 0);
+    const bool layer_norm = round % 2;
+    kernels.normalize(x.row(0), width, weight.row(0), layer_norm ? bias.row(0) : nullptr, 1e-5f, out.row(0));
+    double mean = 0, square = 0;
+    for (int64_t i = 0; i < width && layer_norm; ++i) mean += x.row(0)[i] / double(width);
+    for (int64_t i = 0; i < width; ++i) square += std::pow(x.row(0)[i] - mean, 2) / double(width);
+    for (int64_t i = 0; i < width; ++i) {
+      const double wanted = (x.row(0)[i] - mean) / std::sqrt(square + 1e-5) * weight.row(0)[i] + (layer_norm ? bias.row(0)[i] : 0);
+      worst = std::max(worst, std::fabs(out.row(0)[i] - wanted));
+    }
+  }
+  expect_small(worst, 2e-5, "norms");
+}
+
+void check_activations(const Kernels& kernels) {
+  const std::pair<Activation, std::function<double(double, double)>> wanted[] = {
+      {Activation::GELU, [](double x, double) { return x / 2 * (1 + std::erf(x / std::sqrt(2))); }},
+      {Activation::GELU_TANH, [](double x, double) { return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }},
+      {Activation::RELU_SQUARED, [](double x, double) { return x > 0 ? x * x : 0; }},
+      {Activation::SWIGLU, [](double x, double up) { return x / (1 + std::exp(-x)) * up; }}};
+  for (const auto& [kind, function] : wanted) {
+    double worst = 0;
+    Rows x(1, 4096, 1), up(1, 4096);
+    for (int64_t i = 0; i < 4096; ++i) x.row(0)[i] = float((i - 2048) * 0.01);
+    x.row(0)[0] = -200, x.row(0)[1] = 200, x.row(0)[2] = -90, x.row(0)[3] = 90;
+    Rows before = x;
+    kernels.activate(kind, x.row(0), up.row(0), 4096);
+    for (int64_t i = 0; i < 4096; ++i) {
+      const double value = function(before.row(0)[i], up.row(0)[i]);
+      worst = std::max(worst, std::fabs(x.row(0)[i] - value) / (1 + std::fabs(value)));
+    }
+    expect_small(worst, 1e-6, "activation " + std::to_string(int(kind)));
+  }
+}
+
+/// Every half-precision number, and numbers between two of them, is rounded as the compiler rounds.
+void check_halves(const Kernels& kernels) {
+  uint16_t key, value;
+  const HeadCache cache{CacheFormat::F16, 1, 1, &key, &value, nullptr, nullptr};
+  int64_t wrong = 0;
+  for (uint32_t i = 0; i < 1u << 20; ++i) {
+    const uint32_t bits = i < (1u << 19) ? i << 13 : uint32_t(random_bits());
+    float x;
+    std::memcpy(&x, &bits, 4);
+    if (std::isnan(x)) continue;
+    const Half half = Half(x);
+    uint16_t wanted;
+    std::memcpy(&wanted, &half, 2);
+    kernels.remember(cache, 0, &x, &x);
+    wrong += value != wanted || key != wanted;
+  }
+  expect_small(double(wrong), 0, "halves that are rounded in another way");
+}
+
+void check_attention(const Kernels& kernels) {
+  for (const auto& [format, limit] : {std::pair{CacheFormat::F32, 1e-5}, {CacheFormat::F16, 3e-3}, {CacheFormat::INT8, 3e-2}}) {
+    double worst = 0;
+    for (int round = 0; round < 40; ++round) {
+      const int64_t C = between(1, 150), heads = between(1, 8), tokens = between(1, 200), first = between(0, tokens - 1);
+      Config config{};
+      config.head_dim = C, config.num_kv_heads = 1, config.num_layers = 1;
+      const Cache memory(config, tokens, format);
+      const HeadCache cache = memory.head(0, 0);
+      Rows keys(tokens, C), values(tokens, C), q(heads, C), out(heads, C, 0);
+      for (int64_t j = 0; j < tokens; ++j) kernels.remember(cache, j, keys.row(j), values.row(j));
+      std::vector<float> scores(size_t(heads * (tokens + KEY_GROUP)));
+      const float scale = float(1 / std::sqrt(double(C)));
+      kernels.attend(cache, q.row(0), q.stride, heads, first, tokens, scale, scores.data(), out.row(0));
+      for (int64_t h = 0; h < heads; ++h) {
+        std::vector<double> weights(static_cast<size_t>(tokens)), wanted(static_cast<size_t>(C));
+        double total = 0;
+        for (int64_t j = first; j < tokens; ++j) {
+          double score = 0;
+          for (int64_t c = 0; c < C; ++c) score += double(q.row(h)[c]) * keys.row(j)[c];
+          total += weights[size_t(j)] = std::exp(score * scale);
+        }
+        for (int64_t j = first; j < tokens; ++j)
+          for (int64_t c = 0; c < C; ++c) wanted[size_t(c)] += weights[size_t(j)] / total * values.row(j)[c];
+        for (int64_t c = 0; c < C; ++c) worst = std::max(worst, std::fabs(out.row(h)[c] - wanted[size_t(c)]));
+      }
+    }
+    expect_small(worst, limit, "attention, cache format " + std::to_string(int(format)));
+  }
+}
+
+/// A small model: the same bits from any number of threads, in any chunks, from several callers at once.
+void check_model(const Kernels& kernels) {
+  Config config{50, 40, 4, 2, 10, 2, 70, 200, 1e-5f, Activation::SWIGLU, false, false};
+  std::vector<Stored> kept;
+  kept.reserve(100);
+  const auto linear = [&](int64_t rows, int64_t columns) {
+    kept.emplace_back(Format::F32, rows, columns);
+    return Linear{kept.back().matrix, {}};
+  };
+  const auto norm = [](int64_t width) { return Norm{std::vector<float>(size_t(width), 0.3f), {}}; };
+  Weights weights;
+  weights.embedding = linear(50, 40).weights;
+  for (int i = 0; i < 2; ++i) {
+    Layer layer;
+    layer.ln1 = norm(40), layer.ln2 = norm(40), layer.q_norm = norm(10), layer.k_norm = norm(10);
+    layer.q = linear(40, 40), layer.k = linear(20, 40), layer.v = linear(20, 40), layer.out = linear(40, 40);
+    layer.gate = linear(70, 40), layer.up = linear(70, 40), layer.down = linear(40, 70);
+    layer.rotary = true, layer.window = i ? 30 : 0;
+    weights.layers.push_back(layer);
+  }
+  weights.final_norm = norm(40), weights.output = linear(50, 40);
+  for (int i = 0; i < 5; ++i) weights.frequencies.push_back(std::pow(1e4, -i / 5.0));
+
+  std::vector<int32_t> ids(150);
+  for (auto& id : ids) id = int32_t(between(0, 49));
+  const auto logits_of = [&](Model& model, int64_t step) {
+    Cache cache(config, 150, CacheFormat::F32);
+    std::vector<float> logits(ids.size() * 50);
+    for (int64_t start = 0; start < 150; start += step)
+      model.forward({{ids.data() + start, std::min(step, 150 - start), &cache}}, true, logits.data() + start * 50);
+    return logits;
+  };
+  Model one(config, weights, kernels, 1), four(config, weights, kernels, 4);
+  const auto expected = logits_of(one, 150);
+  for (const int64_t step : {1, 7, 64, 150}) {
+    expect(logits_of(one, step) == expected, "one thread, chunks of " + std::to_string(step));
+    expect(logits_of(four, step) == expected, "four threads, chunks of " + std::to_string(step));
+  }
+  std::vector<std::thread> callers;
+  std::vector<int> same(4);
+  for (size_t i = 0; i < 4; ++i) callers.emplace_back([&, i] { same[i] = logits_of(four, 40) == expected; });
+  for (auto& caller : callers) caller.join();
+  expect(std::count(same.begin(), same.end(), 1) == 4, "four callers at once");
+}
+
+/// Every item of every job is done exactly once, also where the threads have fallen asleep in between.
+void check_threads() {
+  Threads threads(4);
+  for (int job = 0; job < 3000; ++job) {
+    const int64_t items = between(0, 40);
+    std::vector<int> done(size_t(items + 1));
+    threads.share(items, [&](int64_t item, int) { ++done[size_t(item)]; });
+    expect(std::count(done.begin(), done.end(), 1) == items, "every item once");
+    if (job % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  random_bits.seed(count > 1 ? unsigned(std::atoi(arguments[1])) : 0);
+  check_threads();
+  for (auto tables = available_kernels(); *tables; ++tables) {
+    std::printf("%s\n", (*tables)->name);
+    check_products(**tables);
+    check_norms(**tables);
+    check_activations(**tables);
+    check_halves(**tables);
+    check_attention(**tables);
+    check_model(**tables);
+  }
+  std::printf(failures ? "%d failures\n" : "all right\n", failures);
+  return failures ? 1 : 0;
+}

@@ -1,0 +1,47 @@
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int32]
+
+def kernels() -> list[str]:
+    """Kernels that this processor can run, best first."""
+
+def read_speed(threads: int, size: int, kernels: str = "") -> float:
+    """Bytes a second at which a buffer of `size` bytes is read."""
+
+def multiply_speed(threads: int, kernels: str = "") -> float:
+    """float32 operations a second."""
+
+class Cache:
+    @property
+    def length(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def truncate(self, length: int) -> None: ...
+    def fork(self) -> Cache: ...
+
+class Model:
+    def __init__(
+        self,
+        config: dict[str, object],
+        matrices: dict[str, tuple[str, NDArray[np.uint8]]],
+        vectors: dict[str, NDArray[np.float32]],
+        frequencies: NDArray[np.float64],
+        stretch: float,
+        rotary_layers: list[bool],
+        windows: list[int],
+        threads: int,
+        kernels: str,
+    ) -> None: ...
+    @property
+    def kernels(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+    def new_cache(self, capacity: int, cache_format: str) -> Cache: ...
+    def forward(
+        self, ids: Sequence[NDArray[np.int32]], caches: Sequence[Cache], every: bool
+    ) -> NDArray[np.float32]: ...

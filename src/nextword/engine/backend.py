@@ -1,0 +1,142 @@
+"""NativeBackend: the native forward pass behind the interface that generation drives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextword.config import GPTConfig
+from nextword.engine._native import Cache, Model
+from nextword.engine.cores import default_threads
+from nextword.engine.weights import StoredTensor, native_weights
+from nextword.errors import ContextOverflowError, TextError
+from nextword.rotary import inverse_frequencies, rotary_stretch
+
+CacheFormat = Literal["f32", "f16", "int8"]
+
+PASS_TOKENS = 256
+"""Tokens of one native call: Ctrl-C is heard between two, and activations take little memory."""
+
+
+class NativeBackend:
+    """Runs a model in native code, without torch.
+
+    A token's logits are the same to the last bit whatever is in the batch, however its text was cut into chunks, and
+    whatever was cached.
+
+    Args:
+        config: The architecture.
+        tensors: Its weights as a file holds them (names as `config.parameter_shapes()`, checked against it). Quantised
+            ones are computed with as they are: each product is exactly that of its float32 value.
+        reason: Why this backend was chosen, in words.
+        threads: How many; None is one a physical core, or NEXTWORD_THREADS.
+        kernels: One of `_native.kernels()`; empty is the best.
+        cache_format: How keys and values are kept; `f16` and `int8` take a half and a quarter of the memory.
+    """
+
+    name = "native"
+    bitwise_invariant = True
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        tensors: Mapping[str, StoredTensor],
+        reason: str = "",
+        *,
+        threads: int | None = None,
+        kernels: str = "",
+        cache_format: CacheFormat = "f32",
+    ) -> None:
+        self.config = config
+        self.reason = reason
+        self._cache_format = cache_format
+        rotary = config.position == "rotary"
+        matrices, vectors = native_weights(config, tensors)
+        self._model = Model(
+            config.to_dict(),
+            matrices,
+            vectors,
+            inverse_frequencies(config) if rotary else np.empty(0),
+            rotary_stretch(config),
+            [rotary and layer not in config.no_rope_layers for layer in range(config.num_layers)],
+            [window or 0 for window in config.layer_windows or (None,) * config.num_layers],
+            default_threads() if threads is None else threads,
+            kernels,
+        )
+
+    @property
+    def kernels(self) -> str:
+        """The instruction set in use."""
+        return self._model.kernels
+
+    @property
+    def threads(self) -> int:
+        """Threads in use."""
+        return self._model.threads
+
+    def new_cache(self, capacity: int) -> Cache:
+        """An empty cache for one sequence of up to `capacity` tokens."""
+        return self._model.new_cache(capacity, self._cache_format)
+
+    def forward(
+        self, chunks: Sequence[Sequence[int]], caches: Sequence[Cache], logits: Literal["last", "all"] = "last"
+    ) -> list[NDArray[np.float32]]:
+        """Runs each chunk of tokens behind its cache.
+
+        Args:
+            chunks: New token ids, at least one a sequence; lengths may differ.
+            caches: One per chunk; each grows by its chunk.
+            logits: Only the last position's, or all.
+
+        Returns:
+            Per chunk float32 logits, [V] or [T_new, V].
+
+        Raises:
+            ContextOverflowError: A sequence becomes longer than its cache or the context; no cache has grown then.
+            TextError: A chunk is empty, or holds an id that is not in the vocabulary.
+        """
+        self._check(chunks, caches)
+        arrays = [np.asarray(chunk, np.int32) for chunk in chunks]
+        every = logits == "all"
+        found: list[list[NDArray[np.float32]]] = [[] for _ in chunks]
+        for part in _passes([len(array) for array in arrays]):
+            ids = [arrays[i][start:end] for i, start, end in part]
+            rows = self._model.forward(ids, [caches[i] for i, _, _ in part], every)
+            place = 0
+            for i, start, end in part:
+                count = end - start if every else 1
+                found[i] = [*(found[i] if every else ()), rows[place : place + count]]
+                place += count
+        if every:
+            return [rows[0] if len(rows) == 1 else np.concatenate(rows) for rows in found]
+        return [rows[0][0] for rows in found]
+
+    def _check(self, chunks: Sequence[Sequence[int]], caches: Sequence[Cache]) -> None:
+        if len({id(cache) for cache in caches}) < len(caches):
+            raise ValueError("each chunk needs a cache of its own")
+        for chunk, cache in zip(chunks, caches, strict=True):
+            room = min(cache.capacity, self.config.context_length)
+            if cache.length + len(chunk) > room:
+                raise ContextOverflowError(cache.length + len(chunk), room)
+            if not len(chunk) or not 0 <= min(chunk) <= max(chunk) < self.config.vocab_size:
+                raise TextError(f"no tokens, or ids outside the vocabulary of {self.config.vocab_size}: {chunk[:8]}")
+
+
+def _passes(lengths: list[int]) -> list[list[tuple[int, int, int]]]:
+    """Chunks in parts of at most PASS_TOKENS together: (chunk, start, end), in order."""
+    passes: list[list[tuple[int, int, int]]] = [[]]
+    room = PASS_TOKENS
+    for i, length in enumerate(lengths):
+        start = 0
+        while start < length:
+            if room == 0:
+                passes.append([])
+                room = PASS_TOKENS
+            end = min(length, start + room)
+            passes[-1].append((i, start, end))
+            room -= end - start
+            start = end
+    return passes

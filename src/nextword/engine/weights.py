@@ -1,0 +1,52 @@
+"""Stored tensors -> what the native code reads: matrices as they lie, small vectors as float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextword.config import GPTConfig
+
+FORMATS = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1")
+"""Element types that are computed with as they are."""
+_BLOCK = 32  # rows are whole blocks of so many numbers
+
+Bytes = NDArray[np.uint8]
+
+
+class StoredTensor(Protocol):
+    """A tensor as a file reader hands it over."""
+
+    @property
+    def dtype(self) -> str: ...  # noqa: D102
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def data(self) -> memoryview: ...  # noqa: D102
+    def values(self) -> NDArray[np.float32]: ...  # noqa: D102
+
+
+def native_weights(
+    config: GPTConfig, tensors: Mapping[str, StoredTensor]
+) -> tuple[dict[str, tuple[str, Bytes]], dict[str, NDArray[np.float32]]]:
+    """Matrices by name (format and bytes; views of the tensors where rows are whole blocks) and vectors by name."""
+    matrices, vectors = {}, {}
+    for name, shape in config.parameter_shapes().items():
+        tensor = tensors[name]
+        if len(shape) == 1:
+            vectors[name] = np.ascontiguousarray(tensor.values(), np.float32)
+        else:
+            matrices[name] = _matrix(tensor)
+    return matrices, vectors
+
+
+def _matrix(tensor: StoredTensor) -> tuple[str, Bytes]:
+    if tensor.dtype in FORMATS and tensor.shape[-1] % _BLOCK == 0:
+        return tensor.dtype, np.frombuffer(tensor.data, np.uint8)
+    values = tensor.values()
+    padded = np.zeros((len(values), -(-values.shape[1] // _BLOCK) * _BLOCK), np.float32)
+    padded[:, : values.shape[1]] = values
+    return "F32", padded.reshape(-1).view(np.uint8)

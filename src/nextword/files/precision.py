@@ -1,0 +1,49 @@
+"""Weights in the element types that a backend computes with, or that someone asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+import numpy as np
+
+from nextword.errors import ConfigError
+from nextword.files.quantization import BLOCKS, quantize
+from nextword.files.tensors import RawTensor
+
+Precision = Literal["auto", "f32", "bf16", "q8", "q4"]
+PRECISIONS: dict[str, str] = {"f32": "F32", "bf16": "BF16", "q8": "Q8_0", "q4": "Q4_1"}
+_BLOCK = 32
+
+
+def in_precision(tensors: Mapping[str, RawTensor], precision: Precision) -> dict[str, RawTensor]:
+    """Every matrix rounded to an element type; vectors, which take no room, become float32. `auto` changes nothing.
+
+    Matrices whose rows are no whole blocks of 32 stay as they are where blocks are asked for.
+
+    Raises:
+        ConfigError: There is no such precision.
+    """
+    if precision == "auto":
+        return dict(tensors)
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision is {precision!r}", hint=f"precisions: auto, {', '.join(PRECISIONS)}")
+    kind = PRECISIONS[precision]
+    return {name: _as(tensor, kind if len(tensor.shape) > 1 else "F32") for name, tensor in tensors.items()}
+
+
+def computable(tensors: Mapping[str, RawTensor], kinds: Collection[str]) -> dict[str, RawTensor]:
+    """The same weights where an element type is one of `kinds`; other blocks become Q8_0, other floats float32."""
+    return {
+        name: tensor if tensor.dtype in kinds else _as(tensor, "Q8_0" if tensor.is_quantized else "F32")
+        for name, tensor in tensors.items()
+    }
+
+
+def _as(tensor: RawTensor, kind: str) -> RawTensor:
+    if kind not in BLOCKS or tensor.dtype == kind:
+        return tensor.astype(kind)
+    if tensor.shape[-1] % _BLOCK:
+        return tensor
+    blocks = np.ascontiguousarray(quantize(kind, tensor.values()))
+    return RawTensor(tensor.name, kind, tensor.shape, blocks.reshape(-1).data)

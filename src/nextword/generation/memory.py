@@ -1,0 +1,40 @@
+"""What a model has read, kept from one text to the next."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nextword.generation.backend import Backend
+
+
+@dataclass
+class Memory:
+    """What a model has read, kept from one text to the next: a prompt that begins likewise is read on from there.
+
+    It belongs to one backend, and to one text at a time.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    """The tokens in the cache."""
+    cache: Any = None
+    capacity: int = 0
+
+    def begin(self, backend: Backend, ids: Sequence[int], capacity: int) -> list[int]:
+        """Keeps what `ids` share with what was read; those that are still to be read, at least the last one."""
+        if self.cache is None or capacity > self.capacity:
+            if self.cache is not None:  # it will grow further
+                capacity = min(2 * capacity, backend.config.context_length)
+            self.ids, self.cache, self.capacity = [], backend.new_cache(capacity), capacity
+        shared = sum(
+            1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(self.ids, ids[:-1], strict=False))
+        )
+        self.forget(shared)
+        return list(ids[shared:])
+
+    def forget(self, start: int) -> None:
+        """Forgets every token from position `start` on."""
+        del self.ids[start:]
+        self.cache.truncate(start)

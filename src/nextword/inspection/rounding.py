@@ -1,0 +1,80 @@
+"""What rounding a model's weights costs: how far its predictions move on text that it writes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextword.engine.backend import NativeBackend
+from nextword.engine.weights import FORMATS
+from nextword.files import Bundle, RawTensor
+from nextword.files.precision import PRECISIONS, computable, in_precision
+from nextword.files.verification import Rounding
+from nextword.generation import Sampling, TextStream
+from nextword.generation.sampling import log_softmax
+
+TOKENS = 2000
+
+
+def rounding_losses(bundle: Bundle, watch: Callable[[str], None] = lambda _: None) -> list[Rounding]:
+    """The loss of every precision that rounds this model's weights.
+
+    It is the mean Kullback-Leibler divergence of the rounded model's predictions from the model's own, in nats a
+    token, over about 2,000 tokens that the model draws from its own distribution.
+    """
+    exact = _backend(bundle, dict(bundle.tensors))
+    watch("rounded weights: the model writes the text")
+    texts = _own_texts(exact, bundle)
+    size = sum(len(tensor.data) for tensor in bundle.tensors.values())
+    found = []
+    for precision in PRECISIONS:
+        tensors = in_precision(bundle.tensors, precision)  # type: ignore[arg-type]
+        smaller = sum(len(tensor.data) for tensor in tensors.values())
+        if smaller < size:
+            watch(f"rounded weights: {precision}")
+            found.append(_loss(precision, exact, _backend(bundle, tensors), texts, smaller / size))
+    return found
+
+
+def _backend(bundle: Bundle, tensors: Mapping[str, RawTensor]) -> NativeBackend:
+    return NativeBackend(bundle.config, computable(tensors, FORMATS))
+
+
+def _own_texts(backend: NativeBackend, bundle: Bundle) -> list[list[int]]:
+    """Token ids of texts that begin as a document does, or with any token; none is longer than the context."""
+    tokenizer, length = bundle.tokenizer, min(bundle.config.context_length, 500)
+    start = next((token for token in (tokenizer.bos_id, tokenizer.eos_id) if token is not None), 0)
+    texts: list[list[int]] = []
+    while sum(map(len, texts)) < TOKENS and len(texts) < TOKENS // 4:  # a text may end at once
+        stream = TextStream(
+            backend,
+            tokenizer,
+            [start],
+            max_new_tokens=length - 1,
+            sampling=Sampling(),
+            seed=len(texts),
+            overflow="stop",
+        )
+        for _ in stream:
+            pass
+        texts.append([start, *stream.generation.token_ids])
+    return texts
+
+
+def _loss(
+    precision: str, exact: NativeBackend, rounded: NativeBackend, texts: Sequence[Sequence[int]], size: float
+) -> Rounding:
+    divergences, same = [], []
+    for ids in texts:
+        ours, theirs = (_log_probabilities(backend, ids) for backend in (exact, rounded))
+        divergences.append((np.exp(ours) * (ours - theirs)).sum(-1))
+        same.append(ours.argmax(-1) == theirs.argmax(-1))
+    per_token = np.concatenate(divergences)
+    return Rounding(precision, len(per_token), size, float(per_token.mean()), float(np.concatenate(same).mean()))
+
+
+def _log_probabilities(backend: NativeBackend, ids: Sequence[int]) -> NDArray[np.float64]:
+    (rows,) = backend.forward([ids], [backend.new_cache(len(ids))], "all")
+    return log_softmax(rows)

@@ -1,0 +1,106 @@
+"""load: a model from wherever it lies, on the backend that runs it fastest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nextword.engine import is_built
+from nextword.errors import ConfigError, require_torch
+from nextword.files import read_model, resolve_model
+from nextword.files.precision import Precision, computable, in_precision
+from nextword.generation import Backend
+from nextword.language_model import LanguageModel
+
+DEFAULT_MODEL = Path(__file__).parent / "default_model"
+BACKENDS = ("auto", "native", "torch")
+
+
+def load(
+    source: str | Path | None = None,
+    *,
+    backend: Literal["auto", "native", "torch"] = "auto",
+    device: str = "auto",
+    dtype: str | None = None,
+    precision: Precision = "auto",
+    threads: int | None = None,
+    revision: str | None = None,
+) -> LanguageModel:
+    """Loads a model.
+
+    Args:
+        source: A model directory (nextword's, or any of Hugging Face's layout), a .gguf file, a name that
+            `nextword pull` fetched, or a hub id (`org/name`, `org/name@revision`); None is the model that ships
+            with nextword.
+        backend: `native` (fast, on the CPU, without torch), `torch`, or `auto`: native where it was built and neither
+            another device nor a dtype is asked for.
+        device: `auto`, `cpu`, `cuda` or `mps`; the latter two with torch.
+        dtype: Precision that torch computes in (float32 by default, bfloat16, float16, float64).
+        precision: What the weights are rounded to: `f32`, `bf16`, `q8` (8-bit blocks, Q8_0) or `q4` (4-bit blocks,
+            Q4_1); `auto` leaves them as the file has them. Activations are float32 in any case.
+        threads: Of the native backend; None is one for each physical core, or NEXTWORD_THREADS.
+        revision: A branch, tag or commit of the hub.
+
+    Raises:
+        ModelFileError: It does not exist, its files are damaged or unsupported, or the hub cannot be reached.
+        ConfigError: The backend, device, dtype or precision is not available.
+    """
+    choice = choose_backend(backend, device, dtype)
+    path = resolve_model(DEFAULT_MODEL if source is None else source, revision=revision)
+    bundle = read_model(path)
+    tensors = in_precision(bundle.tensors, precision)
+    run: Backend
+    if choice.name == "native":
+        from nextword.engine.backend import NativeBackend
+        from nextword.engine.weights import FORMATS
+
+        run = NativeBackend(bundle.config, computable(tensors, FORMATS), choice.reason, threads=threads)
+    else:
+        require_torch("running a model without the native backend")
+        from nextword.model import TorchBackend
+
+        floats = {name: tensor.astype("F32") if tensor.is_quantized else tensor for name, tensor in tensors.items()}
+        run = TorchBackend.from_stored(bundle.config, floats, device=device, dtype=dtype, reason=choice.reason)
+    return LanguageModel(
+        run,
+        bundle.tokenizer,
+        provenance=bundle.provenance,
+        card=bundle.card,
+        chat_template=bundle.chat_template,
+        recommended=bundle.generation,
+        tensors=tensors if choice.name == "native" else None,
+    )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A backend, and why it is taken."""
+
+    name: Literal["native", "torch"]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+def choose_backend(backend: str = "auto", device: str = "auto", dtype: str | None = None) -> Choice:
+    """The backend that `load` takes.
+
+    Raises:
+        ConfigError: There is no such backend, it cannot do what else was asked for, or it was not built.
+    """
+    if backend not in BACKENDS:
+        raise ConfigError(f"there is no backend {backend!r}", hint=f"backends: {', '.join(BACKENDS)}")
+    obstacle = ""
+    if device not in ("auto", "cpu"):
+        obstacle = f"device {device} was asked for"
+    elif dtype is not None:
+        obstacle = f"dtype {dtype} was asked for"
+    elif not is_built():
+        obstacle = "the native backend was not built, for want of a C++ compiler when nextword was installed"
+    if backend == "native" and obstacle:
+        raise ConfigError(f"backend native cannot be used: {obstacle}", hint='backend="torch" can')
+    if backend == "auto":
+        return Choice("torch", obstacle) if obstacle else Choice("native", "the fastest on a CPU")
+    return Choice("native" if backend == "native" else "torch", "asked for")

@@ -1,0 +1,58 @@
+"""Frequencies of rotary positions, for whoever computes them.
+
+Source: Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding"; the llama3 scaling is the one
+published with Llama 3.1; yarn: Peng et al. 2023, "YaRN: Efficient Context Window Extension of Large Language Models".
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextword.config import GPTConfig
+
+
+def inverse_frequencies(config: GPTConfig) -> NDArray[np.float64]:
+    """Angle per position of each rotating pair of channels, [C/2]: `theta ** (-2c / C)`, scaled if asked."""
+    exponents = np.arange(0, config.head_dim, 2, dtype=np.float64) / config.head_dim
+    frequencies: NDArray[np.float64] = np.power(np.float64(config.rope_theta), -exponents)
+    scaling = config.rope_scaling
+    if scaling is None:
+        return frequencies
+    if scaling["rope_type"] == "linear":
+        return frequencies / float(scaling["factor"])
+    if scaling["rope_type"] == "yarn":
+        return _yarn_frequencies(config, frequencies)
+    # llama3: long wavelengths are stretched by `factor`, short ones kept, those between blended.
+    factor, low, high = (float(scaling[name]) for name in ("factor", "low_freq_factor", "high_freq_factor"))
+    turns = (
+        float(scaling["original_max_position_embeddings"]) * frequencies / (2 * math.pi)
+    )  # full turns in the old context
+    blend = np.clip((turns - low) / (high - low), 0, 1)
+    return frequencies * (blend + (1 - blend) / factor)
+
+
+def rotary_stretch(config: GPTConfig) -> float:
+    """What cosines and sines are multiplied with: yarn's attention factor, 1 for all others."""
+    return float((config.rope_scaling or {}).get("attention_factor", 1.0))
+
+
+def _yarn_frequencies(config: GPTConfig, frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fast pairs are kept, slow ones slowed by `factor`.
+
+    Fast is what turns more than `beta_fast` times in the old context, slow what turns less than `beta_slow` times;
+    those between are blended linearly, by their number.
+    """
+    scaling = config.rope_scaling or {}
+    old_context, C = float(scaling["original_max_position_embeddings"]), config.head_dim
+
+    def pair_that_turns(times: float) -> float:
+        return C * math.log(old_context / (times * 2 * math.pi)) / (2 * math.log(config.rope_theta))
+
+    first = max(math.floor(pair_that_turns(scaling["beta_fast"])), 0)
+    last = min(math.ceil(pair_that_turns(scaling["beta_slow"])), C - 1)
+    width = last - first or 0.001  # the published code's way round a division by zero
+    slowed = np.clip((np.arange(C // 2, dtype=np.float64) - first) / width, 0, 1)
+    return frequencies * (1 - slowed + slowed / float(scaling["factor"]))

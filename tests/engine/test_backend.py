@@ -1,0 +1,260 @@
+"""NativeBackend against the float64 oracle: every architecture, element type and instruction set, bit by bit."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from nextword.config import GPTConfig
+from nextword.engine._native import kernels
+from nextword.engine.backend import PASS_TOKENS, NativeBackend
+from nextword.engine.weights import FORMATS
+from nextword.errors import ContextOverflowError, TextError
+from nextword.files.precision import in_precision
+from nextword.files.quantization import quantize
+from nextword.files.tensors import RawTensor
+from tests.oracle.cases import CASES, random_tokens, random_weights
+from tests.oracle.numpy_gpt import Array, NumpyGPT
+
+KERNELS = kernels()
+# Wide enough for quantised blocks; rows, heads and widths that are no multiples of a tile.
+BLOCKS = GPTConfig.qwen3(
+    71, 400, d_model=96, num_heads=6, num_kv_heads=2, head_dim=16, num_layers=2, d_ff=160, layer_windows=(None, 37)
+)
+GPT2_BLOCKS = GPTConfig.gpt2(75, 90, d_model=64, num_heads=4, num_layers=2)
+
+
+def stored(weights: Mapping[str, Array], kind: str = "F32") -> dict[str, RawTensor]:
+    """The oracle's weights as a file would hold them; vectors stay float32."""
+    return {
+        name: as_stored(name, np.asarray(w, np.float32), kind if w.ndim > 1 else "F32") for name, w in weights.items()
+    }
+
+
+def as_stored(name: str, values: NDArray[np.float32], kind: str) -> RawTensor:
+    if kind.startswith("Q"):
+        return RawTensor(name, kind, values.shape, np.ascontiguousarray(quantize(kind, values)).reshape(-1).data)
+    return RawTensor.from_bits(name, "F32", values).astype(kind)
+
+
+def ids_of(config: GPTConfig, count: int, seed: int = 1) -> list[int]:
+    ids: list[int] = random_tokens(config, 1, count, seed)[0][0].tolist()
+    return ids
+
+
+def all_rows(backend: NativeBackend, ids: list[int]) -> NDArray[np.float32]:
+    (rows,) = backend.forward([ids], [backend.new_cache(len(ids))], "all")
+    return rows
+
+
+# -- the numbers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("case", CASES)
+def test_every_architecture_gives_the_oracles_logits(case: str, kernel: str) -> None:
+    config, weights = CASES[case], random_weights(CASES[case])
+    ids = ids_of(config, config.context_length)
+    rows = all_rows(NativeBackend(config, stored(weights), kernels=kernel), ids)
+    assert rows.dtype == np.float32
+    assert rows.shape == (len(ids), config.vocab_size)
+    assert np.abs(rows - NumpyGPT(config, weights).logits(np.array([ids]))[0]).max() < 5e-5
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("config", [BLOCKS, GPT2_BLOCKS], ids=["qwen3", "gpt2"])
+def test_every_element_type_gives_the_logits_of_its_float32_values(config: GPTConfig, kind: str, kernel: str) -> None:
+    tensors = stored(random_weights(config), kind)
+    values = {name: tensor.values().astype(np.float64) for name, tensor in tensors.items()}
+    ids = ids_of(config, 90)
+    rows = all_rows(NativeBackend(config, tensors, kernels=kernel), ids)
+    assert np.abs(rows - NumpyGPT(config, values).logits(np.array([ids]))[0]).max() < 1e-4
+    assert np.array_equal(rows, all_rows(NativeBackend(config, stored(values), kernels=kernel), ids))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_any_shape_gives_the_oracles_logits(kernel: str, data: st.DataObject) -> None:
+    draw = data.draw
+    groups, kv_heads = draw(st.integers(1, 5)), draw(st.integers(1, 4))
+    rotary, layers = draw(st.booleans()), draw(st.integers(1, 2))
+    context = draw(st.integers(1, 150))
+    config = GPTConfig(
+        draw(st.integers(2, 90)),
+        draw(st.integers(1, 70)),
+        groups * kv_heads,
+        layers,
+        0.0,
+        context,
+        num_kv_heads=kv_heads,
+        head_dim=2 * draw(st.integers(1, 40)),
+        d_ff=draw(st.integers(1, 120)),
+        position="rotary" if rotary else "learned",
+        rope_layout=draw(st.sampled_from(["half", "interleaved"])),
+        norm=draw(st.sampled_from(["layernorm", "rmsnorm"])),
+        activation=draw(st.sampled_from(["gelu", "gelu_tanh", "relu_squared", "swiglu"])),
+        qkv_bias=draw(st.booleans()),
+        attention_output_bias=draw(st.booleans()),
+        mlp_bias=draw(st.booleans()),
+        output_bias=draw(st.booleans()),
+        qk_norm=draw(st.booleans()),
+        tie_embeddings=draw(st.booleans()),
+        residual=draw(st.sampled_from(["stream", "normalized"])),
+        no_rope_layers=tuple(range(draw(st.integers(0, layers)))) if rotary else (),
+        layer_windows=draw(st.sampled_from([(), tuple(draw(st.integers(1, 99)) for _ in range(layers))])),
+    )
+    weights = random_weights(config)
+    ids = ids_of(config, context)
+    rows = all_rows(NativeBackend(config, stored(weights), kernels=kernel, threads=draw(st.integers(1, 3))), ids)
+    expected = NumpyGPT(config, weights).logits(np.array([ids]))[0]
+    assert np.abs(rows - expected).max() < 1e-4 * max(1.0, np.abs(expected).max())
+
+
+# -- the same bits -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("cache_format", ["f32", "f16", "int8"])
+@pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0", "Q4_1"])
+def test_logits_have_the_same_bits_whatever_the_batch_the_chunks_the_threads_and_the_cache(
+    kind: str, cache_format: str, kernel: str
+) -> None:
+    tensors = stored(random_weights(BLOCKS), kind)
+    texts = [ids_of(BLOCKS, count, seed) for seed, count in enumerate((140, 1, 67, 9, 128))]
+    backends = [
+        NativeBackend(BLOCKS, tensors, kernels=kernel, threads=threads, cache_format=cache_format)  # type: ignore[arg-type]
+        for threads in (1, 2, 3)
+    ]
+    expected = [all_rows(backends[0], ids) for ids in texts]
+    rng = np.random.default_rng(0)
+    for backend in backends:
+        caches = [backend.new_cache(140) for _ in texts]
+        found: list[list[NDArray[np.float32]]] = [[] for _ in texts]
+        while left := [i for i, ids in enumerate(texts) if caches[i].length < len(ids)]:
+            chosen = rng.permutation(left)[: rng.integers(1, len(left) + 1)]
+            parts = [texts[i][caches[i].length :][: rng.integers(1, 70)] for i in chosen]
+            for i, rows in zip(chosen, backend.forward(parts, [caches[i] for i in chosen], "all"), strict=True):
+                found[i].append(rows)
+        for rows, wanted in zip(found, expected, strict=True):
+            assert np.array_equal(np.concatenate(rows), wanted)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_last_is_the_last_row_of_all_also_over_several_passes(kernel: str) -> None:
+    backend = NativeBackend(BLOCKS, stored(random_weights(BLOCKS)), kernels=kernel)
+    texts = [ids_of(BLOCKS, count, count) for count in (PASS_TOKENS + 40, 3, PASS_TOKENS - 1)]
+    every = backend.forward(texts, [backend.new_cache(400) for _ in texts], "all")
+    last = backend.forward(texts, [backend.new_cache(400) for _ in texts])
+    for rows, row, ids in zip(every, last, texts, strict=True):
+        assert rows.shape == (len(ids), BLOCKS.vocab_size)
+        assert np.array_equal(rows[-1], row)
+        assert np.array_equal(rows, all_rows(backend, ids))
+
+
+def test_several_python_threads_at_once_get_the_same_bits() -> None:
+    backend = NativeBackend(BLOCKS, stored(random_weights(BLOCKS)), threads=2)
+    texts = [ids_of(BLOCKS, 50 + i, i) for i in range(4)]
+    expected = [all_rows(backend, ids) for ids in texts]
+    wrong: list[int] = []
+
+    def work(i: int) -> None:
+        wrong.extend(i for _ in range(10) if not np.array_equal(all_rows(backend, texts[i]), expected[i]))
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_goes_on_without_the_other_threads() -> None:
+    backend = NativeBackend(BLOCKS, stored(random_weights(BLOCKS)), threads=3)
+    ids = ids_of(BLOCKS, 40)
+    expected = all_rows(backend, ids)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(all_rows(backend, ids), expected) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+# -- the cache -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("cache_format", "tolerance", "share"), [("f16", 0.01, 0.5), ("int8", 0.5, 0.32)])
+def test_a_smaller_cache_gives_nearly_the_same_logits(cache_format: str, tolerance: float, share: float) -> None:
+    weights = random_weights(BLOCKS)
+    ids = ids_of(BLOCKS, 120)
+    exact = NativeBackend(BLOCKS, stored(weights))
+    backend = NativeBackend(BLOCKS, stored(weights), cache_format=cache_format)  # type: ignore[arg-type]
+    difference = np.abs(all_rows(backend, ids) - all_rows(exact, ids)).max()
+    assert 0 < difference < tolerance
+    assert backend.new_cache(128).nbytes <= share * exact.new_cache(128).nbytes
+
+
+@pytest.mark.parametrize("cache_format", ["f32", "f16", "int8"])
+def test_forks_grow_apart_and_truncated_caches_forget(cache_format: str) -> None:
+    backend = NativeBackend(BLOCKS, stored(random_weights(BLOCKS)), cache_format=cache_format)  # type: ignore[arg-type]
+    ids, other = ids_of(BLOCKS, 100), ids_of(BLOCKS, 100, 2)
+    cache = backend.new_cache(100)
+    backend.forward([ids[:70]], [cache])
+    fork = cache.fork()
+    (row,) = backend.forward([ids[70:]], [cache])
+    (forked,) = backend.forward([other[70:]], [fork])
+    assert np.array_equal(row, all_rows(backend, ids)[-1])
+    assert np.array_equal(forked, all_rows(backend, ids[:70] + other[70:])[-1])
+    assert (cache.length, fork.length, fork.capacity) == (100, 100, 100)
+    cache.truncate(65)
+    (again,) = backend.forward([other[65:]], [cache])
+    assert np.array_equal(again, all_rows(backend, ids[:65] + other[65:])[-1])
+    for length in (-1, 101):
+        with pytest.raises(ValueError, match="truncate"):
+            cache.truncate(length)
+
+
+def test_what_does_not_fit_is_refused_and_no_cache_grows() -> None:
+    backend = NativeBackend(BLOCKS, stored(random_weights(BLOCKS)))
+    small, large = backend.new_cache(4), backend.new_cache(500)
+    backend.forward([[1, 2]], [small])
+    with pytest.raises(ContextOverflowError, match="5 tokens"):
+        backend.forward([[1], [1, 2, 3]], [large, small])
+    with pytest.raises(ContextOverflowError, match="401 tokens"):
+        backend.forward([ids_of(BLOCKS, 401)], [large])
+    for chunk in ([], [-1], [71], [0, 71]):
+        with pytest.raises(TextError, match="vocabulary of 71"):
+            backend.forward([[1], chunk], [large, small])
+    with pytest.raises(ValueError, match="cache of its own"):
+        backend.forward([[1], [2]], [large, large])
+    assert (small.length, large.length) == (2, 0)
+    assert backend.forward([], []) == []
+
+
+def test_kernels_and_threads_can_be_chosen() -> None:
+    tensors = stored(random_weights(BLOCKS))
+    for name in KERNELS:
+        backend = NativeBackend(BLOCKS, tensors, kernels=name, threads=3)
+        assert (backend.kernels, backend.threads) == (name, 3)
+    assert NativeBackend(BLOCKS, tensors).kernels == KERNELS[0]
+    with pytest.raises(ValueError, match="cannot run"):
+        NativeBackend(BLOCKS, tensors, kernels="abacus")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "q8", "q4"])
+def test_weights_that_are_rounded_are_those_of_the_file_format(precision: str) -> None:
+    weights = stored(random_weights(BLOCKS))
+    rounded = in_precision(weights, precision)  # type: ignore[arg-type]
+    kind = {"bf16": "BF16", "q8": "Q8_0", "q4": "Q4_1"}[precision]
+    for name, tensor in rounded.items():
+        assert tensor.dtype == (kind if len(tensor.shape) > 1 else "F32")
+        assert bytes(tensor.data) == bytes(as_stored(name, weights[name].values(), tensor.dtype).data)

@@ -1,0 +1,137 @@
+"""Tokens that are guessed and checked in one pass: the same text as one by one, in fewer passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from nextword.config import GPTConfig
+from nextword.engine.backend import NativeBackend
+from nextword.files.tensors import RawTensor
+from nextword.generation import Memory, Sampling, TextStream
+from nextword.generation.lookup import PromptLookup
+from nextword.tokens import Tokenizer
+from tests.oracle.cases import random_weights
+
+WORDS = ["가", "나", "다", "라", "마", "바", "사", "아", "자", "차", "카", "타"]
+TOKENIZER = Tokenizer.words(WORDS)
+CONFIG = GPTConfig.qwen3(len(WORDS), 60, d_model=32, num_heads=2, num_layers=2, d_ff=64)
+
+
+class Counting(NativeBackend):
+    """The native backend, which counts its passes and the tokens it reads."""
+
+    passes = tokens = 0
+
+    def forward(
+        self, chunks: Sequence[Sequence[int]], caches: Sequence[Any], logits: Literal["last", "all"] = "last"
+    ) -> list[NDArray[np.float32]]:
+        self.passes += 1
+        self.tokens += sum(len(chunk) for chunk in chunks)
+        return super().forward(chunks, caches, logits)
+
+
+def backend(scale: float = 1.0) -> Counting:
+    weights = random_weights(CONFIG)
+    weights["output_layer.weight"] = weights.get("output_layer.weight", weights["token_embedding.weight"]) * scale
+    config = CONFIG.replace(tie_embeddings=False)
+    tensors = {n: RawTensor.from_bits(n, "F32", np.asarray(w, np.float32)) for n, w in weights.items()}
+    return Counting(config, tensors)
+
+
+def write(
+    run: Counting, prompt: str, speculative: bool, count: int, memory: Memory | None = None, **settings: Any
+) -> Any:
+    sampling = Sampling(**{k: settings.pop(k) for k in ("temperature", "top_p", "repetition_penalty") if k in settings})
+    stream = TextStream(
+        run,
+        TOKENIZER,
+        prompt,
+        max_new_tokens=count,
+        sampling=sampling,
+        speculative=speculative,
+        memory=memory,
+        **{"seed": 1, **settings},
+    )
+    pieces = list(stream)
+    assert "".join(pieces) == stream.generation.text
+    return stream.generation
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 0.0},
+        {"temperature": 0.7},
+        {"temperature": 1.5, "top_p": 0.9, "logprobs": 3},
+        {"temperature": 0.5, "repetition_penalty": 1.1},
+        {"temperature": 0.3, "stop": ["나 다", "마 마 가"]},
+        {"temperature": 0.3, "overflow": "stop"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("scale", [0.3, 3.0])
+def test_the_text_is_the_same_as_token_by_token(scale: float, settings: dict[str, Any]) -> None:
+    run = backend(scale)
+    for seed in range(8):
+        prompt = " ".join(np.random.default_rng(seed).choice(WORDS, 5 + seed))
+        for count in (1, 7, 150):  # the last one slides through the context several times
+            one_by_one = write(run, prompt, False, count, **{**settings, "seed": seed})
+            assert write(run, prompt, True, count, **{**settings, "seed": seed}) == one_by_one
+
+
+def test_a_text_that_repeats_itself_takes_a_fraction_of_the_passes() -> None:
+    run = backend(3.0)
+    write(run, "가 나 다", False, 50, temperature=0.0)
+    one_by_one, run.passes = run.passes, 0
+    write(run, "가 나 다", True, 50, temperature=0.0)
+    assert one_by_one == 50
+    assert run.passes < 25
+
+
+def test_guesses_that_are_always_wrong_become_rare() -> None:
+    run = backend(0.01)  # near to uniform: what was seen before says nothing
+    run.tokens = 0
+    count = 50
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        write(run, " ".join(rng.choice(WORDS[:3], 9)), True, count, temperature=1.0, seed=int(rng.integers(1 << 30)))
+    assert run.tokens < 1.4 * 20 * (count + 8)
+
+
+def test_what_was_read_ahead_in_vain_is_forgotten() -> None:
+    run, memory = backend(1.0), Memory()
+    for seed in range(30):
+        generation = write(run, "가 나 다 가 나 다 가 나", True, 20, memory, temperature=0.7, seed=seed)
+        assert memory.cache.length == len(memory.ids)
+        seen = [*generation.prompt_token_ids, *generation.token_ids]
+        shared = min(len(seen), len(memory.ids))
+        assert memory.ids[: shared - 1] == seen[: shared - 1]
+
+
+def test_a_guess_is_what_stood_behind_the_same_three_tokens() -> None:
+    lookup = PromptLookup([1, 2, 3, 4, 5, 6, 1, 2, 3])
+    assert lookup.guess(2) == [4, 5]
+    assert lookup.guess(9) == [4, 5, 6]
+    lookup.learn(3, 3)
+    assert lookup.guess(9) == [4, 5, 6, 1, 2, 3]
+    lookup.add(9)
+    assert lookup.guess(9) == []
+    circle = PromptLookup([7, 7, 7, 7])
+    assert circle.guess(3) == [7, 7, 7]
+    assert PromptLookup([1, 2]).guess(5) == []
+
+
+def test_misses_make_it_pause() -> None:
+    lookup = PromptLookup([1, 2, 3, 4, 1, 2, 3])
+    lookup.learn(3, 0)
+    assert lookup.guess(3)
+    lookup.learn(3, 0)
+    pauses = [bool(lookup.guess(3)) for _ in range(6)]
+    assert pauses == [False, False, False, False, True, True]
+    lookup.learn(3, 1)
+    assert lookup.guess(3)

@@ -1,0 +1,130 @@
+"""load: which backend runs a model and why, in which precision; what needs torch and what does not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nextword
+from nextword import ConfigError
+from nextword.engine.backend import NativeBackend
+from nextword.files import read_model
+from nextword.files.gguf import write_gguf
+from nextword.files.precision import computable
+from nextword.files.quantization import quantize
+from nextword.files.tensors import RawTensor
+from nextword.loading import DEFAULT_MODEL
+
+PROMPTS = ("To be, or not to", "대한민국의 주권은 국민에게 있고,", "I ❤️ 🐈")
+
+
+def logits(lm: nextword.LanguageModel, text: str) -> np.ndarray:
+    ids = lm.tokenizer.encode_start(text)
+    (rows,) = lm.backend.forward([ids], [lm.backend.new_cache(len(ids))], "all")
+    return rows
+
+
+def test_native_is_taken_unless_something_else_is_asked_for() -> None:
+    assert nextword.load().backend.name == "native"
+    assert nextword.load(device="cpu").backend.name == "native"
+    assert nextword.load(backend="native").backend.reason == "asked for"
+    asked = nextword.load(backend="torch").backend
+    assert (asked.name, asked.reason) == ("torch", "asked for")
+    double = nextword.load(dtype="float64").backend
+    assert (double.name, double.reason) == ("torch", "dtype float64 was asked for")
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no backend 'fast'"):
+        nextword.load(backend="fast")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="native cannot be used: dtype bfloat16"):
+        nextword.load(backend="native", dtype="bfloat16")
+    with pytest.raises(ConfigError, match="native cannot be used: device cuda"):
+        nextword.load(backend="native", device="cuda")
+    with pytest.raises(ConfigError, match="precision is 'q5'"):
+        nextword.load(precision="q5")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", PROMPTS)
+def test_both_backends_give_the_same_logits_and_the_same_text(text: str) -> None:
+    native, reference = nextword.load(), nextword.load(backend="torch")
+    assert np.abs(logits(native, text) - logits(reference, text)).max() < 1e-4
+    for temperature in (0.0, 0.8):
+        texts = [lm.generate(text, 60, temperature=temperature, seed=3).text for lm in (native, reference)]
+        assert texts[0] == texts[1]
+
+
+def test_predicting_generating_and_scoring_never_import_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys, nextword; lm = nextword.load(); lm.predict('To be'); lm.predict('To be', unit='word');"
+        "lm.generate('To be', 5); lm.score('To be, or not to be'); lm.save(sys.argv[1]); "
+        "lm.export(sys.argv[2], 'gguf');"
+        "print([name for name in ('torch', 'transformers', 'matplotlib') if name in sys.modules], lm.backend.name)"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code, "model", "exported"], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert out.stdout.split("\n")[0] == "[] native"
+
+
+def test_a_saved_model_keeps_the_element_type_of_its_file(tmp_path: Path) -> None:
+    lm = nextword.load()
+    lm.save(tmp_path / "same")
+    lm.save(tmp_path / "wider", dtype="float32")
+    stored, again = read_model(DEFAULT_MODEL).tensors, read_model(tmp_path / "same").tensors
+    assert {name: (t.dtype, bytes(t.data)) for name, t in again.items()} == {
+        name: (t.dtype, bytes(t.data)) for name, t in stored.items()
+    }
+    assert {t.dtype for t in read_model(tmp_path / "wider").tensors.values()} == {"F32"}
+    assert np.array_equal(logits(nextword.load(tmp_path / "wider"), PROMPTS[0]), logits(lm, PROMPTS[0]))
+
+
+def test_looking_inside_uses_torch_and_leaves_the_backend() -> None:
+    lm = nextword.load()
+    trace = lm.trace(PROMPTS[1])
+    assert np.abs(np.asarray(trace["logits"]) - logits(lm, PROMPTS[1])).max() < 1e-4
+    edited = lm.edit(nextword.ablate_head(2, 1))
+    assert edited.backend.name == "torch"
+    assert lm.backend.name == "native"
+
+
+def test_who_asks_for_the_gptmodel_can_change_it(tmp_path: Path) -> None:
+    lm = nextword.load()
+    before = lm.predict(PROMPTS[0])[0].probability
+    weight = lm.model.output_layer.weight
+    assert lm.backend.name == "torch"
+    assert "lm.model" in lm.backend.reason
+    weight.data.mul_(0.5)
+    after = lm.predict(PROMPTS[0])[0].probability
+    assert after < 0.7 * before
+    lm.save(tmp_path / "changed")
+    assert nextword.load(tmp_path / "changed").predict(PROMPTS[0])[0].probability == pytest.approx(after, abs=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("f32", 1e-12), ("bf16", 5e-3), ("q8", 1e-3), ("q4", 0.2)])
+def test_a_rounded_model_predicts_nearly_the_same(precision: str, tolerance: float) -> None:
+    exact, rounded = nextword.load(), nextword.load(precision=precision)  # type: ignore[arg-type]
+    for text in PROMPTS:
+        p, q = (np.exp(x - x.max(-1, keepdims=True)) for x in (logits(exact, text), logits(rounded, text)))
+        p, q = p / p.sum(-1, keepdims=True), q / q.sum(-1, keepdims=True)
+        divergence = (p * np.log(p / q)).sum(-1).mean()
+        assert abs(divergence) <= tolerance
+    other = nextword.load(precision=precision, backend="torch")  # type: ignore[arg-type]
+    assert np.abs(logits(other, PROMPTS[0]) - logits(rounded, PROMPTS[0])).max() < 1e-4
+
+
+def test_blocks_that_are_not_computed_with_become_q8_0(tmp_path: Path) -> None:
+    bundle = read_model(DEFAULT_MODEL)
+    file = tmp_path / "model.gguf"
+    write_gguf(file, bundle, "f32")
+    lm = nextword.load(file)
+    assert isinstance(lm.backend, NativeBackend)
+    values = np.random.default_rng(0).standard_normal((4, 512)).astype(np.float32)
+    tensor = RawTensor("w", "Q5_0", values.shape, np.ascontiguousarray(quantize("Q5_0", values)).reshape(-1).data)
+    found = computable({"w": tensor}, ("F32", "Q8_0"))["w"]
+    assert found.dtype == "Q8_0"
+    assert np.abs(found.values() - tensor.values()).max() <= np.abs(tensor.values()).max() / 127
