@@ -48,7 +48,7 @@ test-llama-cpp: $(DEV_STAMP) ## hold exported models against llama.cpp (builds i
 test-native: $(DEV_STAMP) ## hold the native code against plain loops under sanitizers, and for ARM where qemu-aarch64 is
 	@for kind in address,undefined thread; do \
 	  PATH="$(abspath $(BIN)):$$PATH" native/tests/run build/native-$$kind -DNEXTWORD_SANITIZE=$$kind || exit 1; done
-	@if command -v qemu-aarch64 aarch64-linux-gnu-g++ >/dev/null; then \
+	@if command -v qemu-aarch64 >/dev/null && command -v aarch64-linux-gnu-g++ >/dev/null; then \
 	  PATH="$(abspath $(BIN)):$$PATH" native/tests/run build/native-arm -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
 	    -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_EXE_LINKER_FLAGS=-static -DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64; \
 	else echo "ARM: not run (Debian: apt-get install g++-aarch64-linux-gnu qemu-user)"; fi

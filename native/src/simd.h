@@ -21,6 +21,9 @@ namespace nextword {
 namespace NEXTWORD_ISA {
 namespace {
 
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
 inline float float_of_bits(uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, sizeof value);
@@ -222,14 +225,6 @@ inline void load_int4(const uint8_t* p, Vector scale, Vector offset, Vector* out
     for (int i = 0; i < 4; ++i) out[4 * half + i].v = vfmaq_f32(offset.v, vcvtq_f32_u32(fours[i]), scale.v);
   }
 }
-inline Vector all_of_half(const uint8_t* p) {
-  uint16_t half;
-  std::memcpy(&half, p, sizeof half);
-  return all(float_of_half(half));
-}
-inline void all_of_halves(const uint8_t* p, Vector* first, Vector* second) {
-  *first = all_of_half(p), *second = all_of_half(p + 2);
-}
 inline float sum(Vector a) {
   const float32x2_t two = vadd_f32(vget_low_f32(a.v), vget_high_f32(a.v));
   return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
@@ -278,14 +273,6 @@ inline void load_int4(const uint8_t* p, Vector scale, Vector offset, Vector* out
     out[(16 + i) / WIDTH].v[i % WIDTH] = float(p[i] >> 4) * scale.v[0] + offset.v[0];
   }
 }
-inline Vector all_of_half(const uint8_t* p) {
-  uint16_t half;
-  std::memcpy(&half, p, sizeof half);
-  return all(float_of_half(half));
-}
-inline void all_of_halves(const uint8_t* p, Vector* first, Vector* second) {
-  *first = all_of_half(p), *second = all_of_half(p + 2);
-}
 inline float sum(Vector a) {
   for (int half = WIDTH / 2; half; half /= 2)
     for (int i = 0; i < half; ++i) a.v[i] += a.v[i + half];
@@ -300,6 +287,17 @@ inline float largest(Vector a) {
   return found;
 }
 
+#endif
+
+#if !defined(NEXTWORD_AVX512) && !defined(NEXTWORD_AVX2)  // those convert in the vector itself
+inline Vector all_of_half(const uint8_t* p) {
+  uint16_t half;
+  std::memcpy(&half, p, sizeof half);
+  return all(float_of_half(half));
+}
+inline void all_of_halves(const uint8_t* p, Vector* first, Vector* second) {
+  *first = all_of_half(p), *second = all_of_half(p + 2);
+}
 #endif
 
 /// e^x to about two units in the last place, for x up to 88; anything below -87.3, -inf too, gives 1e-38.
