@@ -11,8 +11,7 @@ import json
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from nextword import GPTConfig, Tokenizer
-from nextword.bench import LlamaCpp, Ours, Transformers, bytes_a_token, operations_a_token
+from nextword.bench import bytes_a_token, operations_a_token, seconds, together
 from nextword.engine.limits import multiply_speed, read_speed
 from nextword.files import Bundle, RawTensor, read_model, resolve_model, write_bundle
 from nextword.files.gguf import write_gguf
 from nextword.loading import DEFAULT_MODEL
+from nextword.peers import LlamaCpp, Ours, Transformers
 
 CONFIGS = {
     "gpt2": GPTConfig.gpt2(),
@@ -174,23 +174,6 @@ class CTranslate2:
 
 
 # -- measuring ---------------------------------------------------------------------------------------------------------
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """How long a call takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def together(backend: Any, streams: int, count: int) -> float:
-    """Tokens a second of several sequences side by side."""
-    caches = [backend.new_cache(16 + count) for _ in range(streams)]
-    rows = backend.forward([[i + j for j in range(16)] for i in range(streams)], caches)
-    start = time.perf_counter()
-    for _ in range(count):
-        rows = backend.forward([[int(row.argmax())] for row in rows], caches)
-    return streams * count / (time.perf_counter() - start)
 
 
 def token_seconds(backend: Any, context: int, rounds: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from nextword.files.gguf import write_gguf
 from nextword.files.precision import computable
 from nextword.files.quantization import quantize
 from nextword.files.tensors import RawTensor
+from nextword.inspection.hooks import run_with_cache
 from nextword.loading import DEFAULT_MODEL
 
 PROMPTS = ("To be, or not to", "대한민국의 주권은 국민에게 있고,", "I ❤️ 🐈")
@@ -90,6 +92,53 @@ def test_looking_inside_uses_torch_and_leaves_the_backend() -> None:
     edited = lm.edit(nextword.ablate_head(2, 1))
     assert edited.backend.name == "torch"
     assert lm.backend.name == "native"
+
+
+def test_hooks_and_the_reference_leave_the_backend_too() -> None:
+    lm = nextword.load()
+    rows, cache = run_with_cache(lm, PROMPTS[0])
+    assert np.abs(rows[0].detach().numpy() - logits(lm, PROMPTS[0])).max() < 1e-4
+    assert "blocks.0.attn.hook_z" in cache
+    assert lm.reference.config == lm.config
+    assert lm.backend.name == "native"
+
+
+def test_the_number_of_threads_can_be_said() -> None:
+    backend = nextword.load(threads=3).backend
+    assert isinstance(backend, NativeBackend)
+    assert backend.threads == 3
+
+
+class Counting:
+    """A backend that counts the tokens it reads."""
+
+    def __init__(self, backend: NativeBackend) -> None:
+        self._backend = backend
+        self.read = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def forward(self, chunks: Any, caches: Any, logits: Any = "last") -> Any:
+        self.read += sum(len(chunk) for chunk in chunks)
+        return self._backend.forward(chunks, caches, logits)
+
+
+def test_a_text_that_begins_like_the_last_one_is_read_on_from_there() -> None:
+    lm, fresh = nextword.load(), nextword.load()
+    counting = Counting(lm.backend)  # type: ignore[arg-type]
+    lm.backend = counting  # type: ignore[assignment]
+    for text in (PROMPTS[0], PROMPTS[0] + " be", PROMPTS[0] + " be: that", PROMPTS[0]):
+        counting.read = 0
+        assert np.array_equal(lm.predict(text).logits, fresh.backend.forward(*_fresh(fresh, text))[0])
+        assert counting.read <= (len(lm.tokenizer.encode_start(text)) if text == PROMPTS[0] else 4)
+    assert counting.read == 1  # the last time all but one token were in the cache
+    assert lm.generate(PROMPTS[0], 9, seed=1) == fresh.generate(PROMPTS[0], 9, seed=1)
+
+
+def _fresh(lm: nextword.LanguageModel, text: str) -> tuple[list[list[int]], list[Any]]:
+    ids = lm.tokenizer.encode_start(text)
+    return [ids], [lm.backend.new_cache(len(ids))]
 
 
 def test_who_asks_for_the_gptmodel_can_change_it(tmp_path: Path) -> None:

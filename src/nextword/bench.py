@@ -9,43 +9,27 @@ from __future__ import annotations
 
 import math
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from nextword.config import GPTConfig
 from nextword.engine import is_built
 from nextword.errors import ConfigError
-from nextword.files import Bundle, RawTensor, read_model, resolve_model
-from nextword.files.huggingface.families import misfit
-from nextword.generation import Memory
-from nextword.language_model import LanguageModel
-from nextword.loading import DEFAULT_MODEL, load
+from nextword.files import RawTensor, read_model, resolve_model
+from nextword.files.precision import computable
+from nextword.generation import Backend
+from nextword.loading import DEFAULT_MODEL
+from nextword.peers import Engine, LlamaCpp, Ours, Transformers
 
 SHORT_PROMPT = 16
 STREAMS = 8
-
-
-class Engine(Protocol):
-    """Something that runs a model."""
-
-    name: str
-
-    def read(self, ids: Sequence[int]) -> None:
-        """Runs the model over a prompt, as far as the logits behind it."""
-        ...
-
-    def write(self, ids: Sequence[int], count: int) -> int:
-        """Reads a prompt and writes on from it; the number of tokens written."""
-        ...
 
 
 @dataclass
@@ -134,6 +118,7 @@ def bench(
     if min(rounds, count, prompt) < 1:
         raise ConfigError("rounds, tokens and prompt must be 1 or more")
     from nextword.engine.limits import multiply_speed, read_speed
+    from nextword.engine.weights import FORMATS
 
     path = resolve_model(DEFAULT_MODEL if source is None else source)
     watch("the native engine")
@@ -163,7 +148,7 @@ def bench(
                     for name, value in found.items():
                         getattr(speed, name).append(value)
     watch("several sequences at once")
-    weight_bytes = bytes_a_token(bundle.config, bundle.tensors)
+    weight_bytes = bytes_a_token(config, computable(bundle.tensors, FORMATS))
     return Bench(
         backend.threads,
         backend.kernels,
@@ -173,13 +158,13 @@ def bench(
         operations_a_token(config, prompt),
         read_speed(backend.threads, weight_bytes),
         multiply_speed(backend.threads),
-        {n: _together(lm, n, count) for n in (1, STREAMS)},
+        {n: together(backend, n, count) for n in (1, STREAMS)},
         speeds,
         left_out,
     )
 
 
-def bytes_a_token(config: GPTConfig, tensors: dict[str, RawTensor] | Any) -> int:
+def bytes_a_token(config: GPTConfig, tensors: Mapping[str, RawTensor]) -> int:
     """Bytes of the weights that one token's pass reads: all but the rows of the embeddings that it does not look up."""
     looked_up = {"position_encoding.weight"} | (set() if config.tie_embeddings else {"token_embedding.weight"})
     return sum(len(tensor.data) for name, tensor in tensors.items() if name not in looked_up)
@@ -200,18 +185,17 @@ def operations_a_token(config: GPTConfig, tokens: int) -> float:
 
 def _turn(engine: Engine, ids: list[int], prompt: int, count: int) -> dict[str, float]:
     short = ids[:SHORT_PROMPT]
-    first = _seconds(lambda: engine.write(short, 1))
-    reading = _seconds(lambda: engine.read(ids[:prompt]))
+    first = seconds(lambda: engine.write(short, 1))
+    reading = seconds(lambda: engine.read(ids[:prompt]))
     start = time.perf_counter()
     written = engine.write(short, count)
     return {"first_token": first, "prompt": prompt / reading, "writing": written / (time.perf_counter() - start)}
 
 
-def _together(lm: LanguageModel, streams: int, count: int) -> float:
+def together(backend: Backend, streams: int, count: int) -> float:
     """Tokens a second of several sequences that are written side by side, the most probable token each."""
-    backend = lm.backend
     caches = [backend.new_cache(SHORT_PROMPT + count) for _ in range(streams)]
-    chunks = [[(7 * i + j) % lm.tokenizer.vocab_size for j in range(SHORT_PROMPT)] for i in range(streams)]
+    chunks = [[(7 * i + j) % backend.config.vocab_size for j in range(SHORT_PROMPT)] for i in range(streams)]
     rows = backend.forward(chunks, caches)
     start = time.perf_counter()
     for _ in range(count):
@@ -219,11 +203,10 @@ def _together(lm: LanguageModel, streams: int, count: int) -> float:
     return streams * count / (time.perf_counter() - start)
 
 
-# -- engines -----------------------------------------------------------------------------------------------------------
-
-
 @dataclass
 class _Timed:
+    """An engine, and how long it took to start."""
+
     engine: Any
     seconds: float
 
@@ -234,131 +217,8 @@ def _timed(make: Callable[[], Any]) -> _Timed:
     return _Timed(engine, time.perf_counter() - start)
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object]) -> float:
+    """How long a call takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-class Ours:
-    """The native backend, as `lm.generate` drives it."""
-
-    name = "nextword"
-
-    def __init__(self, path: Path, threads: int | None) -> None:
-        self.lm = load(path, backend="native", threads=threads)
-
-    def read(self, ids: Sequence[int]) -> None:
-        """Into a fresh cache."""
-        self.lm.backend.forward([ids], [self.lm.backend.new_cache(len(ids))])
-
-    def write(self, ids: Sequence[int], count: int) -> int:
-        """With nothing remembered."""
-        settings = {"temperature": 0.8, "top_p": 0.95, "seed": 0, "speculative": False, "memory": Memory()}
-        return max(1, len(self.lm.generate(ids, count, **settings).token_ids))
-
-
-class Transformers:
-    """transformers' generate, in float32."""
-
-    label = name = "transformers"
-
-    @staticmethod
-    def obstacle(bundle: Bundle) -> str:
-        """Why it cannot run; empty if it can."""
-        if find_spec("transformers") is None or find_spec("torch") is None:
-            return "not installed"
-        field_ = misfit(bundle.config)
-        return f"has no architecture with GPTConfig.{field_}" if field_ else ""
-
-    @classmethod
-    @contextmanager
-    def started(cls, path: Path, bundle: Bundle, threads: int) -> Iterator[Transformers]:
-        """With the model from a directory that it reads; torch's threads are afterwards as they were."""
-        import torch
-
-        from nextword.files.bundle import write_bundle
-
-        with tempfile.TemporaryDirectory() as scratch:
-            directory = path
-            if path.is_file():
-                directory = Path(scratch) / "model"
-                write_bundle(directory, bundle)
-            before = torch.get_num_threads()
-            try:
-                yield cls(directory, threads)
-            finally:
-                torch.set_num_threads(before)
-
-    def __init__(self, directory: Path, threads: int) -> None:
-        import torch
-        from transformers import AutoModelForCausalLM
-
-        from nextword.inspection.verification import quiet
-
-        torch.set_num_threads(threads)
-        options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True}
-        self._torch = torch
-        with quiet():
-            self._model: Any = AutoModelForCausalLM.from_pretrained(directory, **options)  # in evaluation mode
-
-    def read(self, ids: Sequence[int]) -> None:
-        """The last row of logits only."""
-        with self._torch.inference_mode():
-            self._model(self._torch.tensor([list(ids)]), logits_to_keep=1)
-
-    def write(self, ids: Sequence[int], count: int) -> int:
-        """Also past an end token."""
-        sampling = {"do_sample": True, "temperature": 0.8, "top_p": 0.95, "top_k": 0}
-        input_ids = self._torch.tensor([list(ids)])
-        mask = self._torch.ones_like(input_ids)
-        with self._torch.inference_mode():
-            found = self._model.generate(
-                input_ids, attention_mask=mask, max_new_tokens=count, min_new_tokens=count, pad_token_id=0, **sampling
-            )
-        return int(found.shape[1]) - len(ids)
-
-
-class LlamaCpp:
-    """llama.cpp through llama-cpp-python: the file itself, or one written with the same element type."""
-
-    label = name = "llama.cpp"
-
-    @staticmethod
-    def obstacle(bundle: Bundle) -> str:  # noqa: ARG004
-        """Why it cannot run; empty if it can."""
-        return "" if find_spec("llama_cpp") else "llama-cpp-python is not installed"
-
-    @classmethod
-    @contextmanager
-    def started(cls, path: Path, bundle: Bundle, threads: int) -> Iterator[LlamaCpp]:
-        """With the model from a GGUF file."""
-        from nextword.files.gguf import write_gguf
-
-        with tempfile.TemporaryDirectory() as scratch:
-            file = path
-            if path.is_dir():
-                kinds = {tensor.dtype for tensor in bundle.tensors.values() if len(tensor.shape) > 1}
-                file = Path(scratch) / "model.gguf"
-                write_gguf(file, bundle, "f16" if kinds == {"F16"} else "f32")
-            yield cls(file, bundle.config.context_length, threads)
-
-    def __init__(self, file: Path, context: int, threads: int) -> None:
-        import llama_cpp
-
-        context = min(context, 2048)
-        options = {"n_threads": threads, "n_threads_batch": threads, "n_batch": min(512, context), "verbose": False}
-        self._llama: Any = llama_cpp.Llama(str(file), n_ctx=context, **options)
-
-    def read(self, ids: Sequence[int]) -> None:
-        """Into an empty cache."""
-        self._llama.reset()
-        self._llama.eval(list(ids))
-
-    def write(self, ids: Sequence[int], count: int) -> int:
-        """Also past an end token."""
-        self._llama.reset()
-        tokens = self._llama.generate(list(ids), temp=0.8, top_p=0.95, top_k=0, reset=True)
-        for _ in range(count):
-            next(tokens)
-        return count

@@ -12,6 +12,7 @@ from nextword.config import GPTConfig
 from nextword.errors import ConfigError, require_torch
 from nextword.files import Bundle, RawTensor, write_bundle
 from nextword.files.export import Format, export_model, in_dtype
+from nextword.files.tensors import Unpacked
 from nextword.generation import (
     Backend,
     Generation,
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from nextword.inspection.gradient import Attribution
     from nextword.inspection.trace import Trace
     from nextword.model import GPTModel, TorchBackend
+
+
+_ROOM = 2048
+"""Tokens that the cache has room for which a model keeps from one text to the next."""
 
 
 class LanguageModel:
@@ -103,6 +108,15 @@ class LanguageModel:
         if self.backend is not self._torch():
             self.backend = self._torch()
             self.backend.reason = "lm.model was asked for: what is changed there counts"
+        return self.reference
+
+    @property
+    def reference(self) -> GPTModel:
+        """The GPTModel that everything works on that looks inside. To change its weights, ask for `model`.
+
+        Raises:
+            ConfigError: torch is not installed.
+        """
         return self._torch().model
 
     def _torch(self) -> TorchBackend:
@@ -120,8 +134,7 @@ class LanguageModel:
             elif self._tensors is None:
                 raise ConfigError(f"the {self.backend.name} backend holds no GPTModel")
             else:
-                floats = {name: t.astype("F32") if t.is_quantized else t for name, t in self._tensors.items()}
-                self._reference = TorchBackend.from_stored(self.config, floats, device="cpu")
+                self._reference = TorchBackend.from_stored(self.config, Unpacked(self._tensors), device="cpu")
         return self._reference
 
     @overload
@@ -230,9 +243,10 @@ class LanguageModel:
         try:
             owner, memory = self._read.pop()
         except IndexError:
-            owner, memory = backend, Memory()
-        if owner is not backend:
-            memory = Memory()
+            owner, memory = None, Memory()
+        if owner is not backend:  # its cache has room to grow; what is not used of it takes no memory
+            capacity = min(_ROOM, self.config.context_length)
+            memory = Memory([], backend.new_cache(capacity), capacity)
         yield memory
         self._read[:] = [(backend, memory)]  # not after an error, which may have left it between two tokens
 
@@ -333,7 +347,7 @@ class LanguageModel:
 
         ids, _ = fit_to_context(self.tokenizer, text, self.config.context_length, overflow)
         return capture(
-            self._torch().model,
+            self.reference,
             self.tokenizer,
             prompt_text(self.tokenizer, text),
             ids,
@@ -355,7 +369,7 @@ class LanguageModel:
         from nextword.inspection.edits import flatten
         from nextword.model import TorchBackend
 
-        model, together = self._torch().model, (*self.edits, *flatten(edits))
+        model, together = self.reference, (*self.edits, *flatten(edits))
         for edit in together:
             edit.check(self.config)
         backend = TorchBackend(model, "the model is edited", tap=lambda start: EditTap(together, model, start))
@@ -386,7 +400,7 @@ class LanguageModel:
 
         ids, _ = fit_to_context(self.tokenizer, text, self.config.context_length, "stop")
         shown = prompt_text(self.tokenizer, text)
-        return gradient_x_input(self._torch().model, self.tokenizer, shown, ids, target, edits=self.edits)
+        return gradient_x_input(self.reference, self.tokenizer, shown, ids, target, edits=self.edits)
 
     # -- on disk ---------------------------------------------------------------------------------------------------
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from nextword.config import Precision
 from nextword.engine import is_built
 from nextword.errors import ConfigError, require_torch
 from nextword.files import read_model, resolve_model
-from nextword.files.precision import Precision, computable, in_precision
+from nextword.files.precision import computable, in_precision
+from nextword.files.tensors import Unpacked
 from nextword.generation import Backend
 from nextword.language_model import LanguageModel
 
@@ -38,7 +40,8 @@ def load(
         device: `auto`, `cpu`, `cuda` or `mps`; the latter two with torch.
         dtype: Precision that torch computes in (float32 by default, bfloat16, float16, float64).
         precision: What the weights are rounded to: `f32`, `bf16`, `q8` (8-bit blocks, Q8_0) or `q4` (4-bit blocks,
-            Q4_1); `auto` leaves them as the file has them. Activations are float32 in any case.
+            Q4_1; rows that are no whole blocks of 32 stay); `auto` leaves them as the file has them. Activations are
+            float32 in any case.
         threads: Of the native backend; None is one for each physical core, or NEXTWORD_THREADS.
         revision: A branch, tag or commit of the hub.
 
@@ -60,8 +63,9 @@ def load(
         require_torch("running a model without the native backend")
         from nextword.model import TorchBackend
 
-        floats = {name: tensor.astype("F32") if tensor.is_quantized else tensor for name, tensor in tensors.items()}
-        run = TorchBackend.from_stored(bundle.config, floats, device=device, dtype=dtype, reason=choice.reason)
+        run = TorchBackend.from_stored(
+            bundle.config, Unpacked(tensors), device=device, dtype=dtype, reason=choice.reason
+        )
     return LanguageModel(
         run,
         bundle.tokenizer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 
 from nextword.bench import bench, bytes_a_token, operations_a_token
 from nextword.config import GPTConfig
@@ -15,7 +16,10 @@ from tests.cli.conftest import Call
 
 
 def test_every_engine_is_measured_on_the_same_model(call: Call) -> None:
-    found = call("bench", "--rounds", "1", "--max-new-tokens", "3", "--prompt", "20", "--json").json
+    threads = torch.get_num_threads()
+    found = call("bench", "--rounds", "1", "--max-new-tokens", "3", "--prompt", "20", "--threads", "3", "--json").json
+    assert torch.get_num_threads() == threads
+    assert found["threads"] == 3
     assert [speed["engine"] for speed in found["speeds"]][:2] == ["nextword", "transformers"]
     for figures in found["medians"].values():
         assert min(figures.values()) > 0

@@ -269,8 +269,8 @@ def test_no_graph_is_built_where_the_caller_wants_none() -> None:
 def test_a_language_model_reads_text_and_keeps_its_edits() -> None:
     model, _ = model_and_ids("gpt2")
     tokenizer = Tokenizer.characters("abcdefghijklmnopqrstuvwxyz ")
-    lm = SimpleNamespace(model=model, tokenizer=tokenizer, edits=())
-    edited = SimpleNamespace(model=model, tokenizer=tokenizer, edits=(ablate_head(1, 2),))
+    lm = SimpleNamespace(reference=model, tokenizer=tokenizer, edits=())
+    edited = SimpleNamespace(reference=model, tokenizer=tokenizer, edits=(ablate_head(1, 2),))
     ids = tokenizer.encode_start("hello you")
     assert torch.equal(run_with_hooks(lm, "hello you"), run_with_hooks(model, ids))
     logits, cache = run_with_cache(edited, "hello you")

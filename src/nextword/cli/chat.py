@@ -13,7 +13,8 @@ from cyclopts import Parameter
 
 from nextword.cli import complain
 from nextword.cli.generate import shown
-from nextword.cli.options import Device, Json, ModelArgument, Precision, SamplingFlags, print_json, read_text
+from nextword.cli.options import Device, Json, ModelArgument, SamplingFlags, print_json, read_text
+from nextword.config import Precision
 from nextword.errors import ConfigError, NextwordError, TextError
 from nextword.generation import Generation, Memory, TextStream
 from nextword.language_model import LanguageModel

@@ -99,7 +99,7 @@ def _draw(lm: LanguageModel, prompt: str, kind: str, colour: str, target: str | 
 
     match kind:
         case "embedding":
-            return figures.embedding_figure(lm.model, lm.tokenizer, prompt)
+            return figures.embedding_figure(lm.reference, lm.tokenizer, prompt)
         case "lens":
             return figures.lens_figure(lm.trace(prompt), colour)  # type: ignore[arg-type]
         case "norms":
@@ -122,7 +122,7 @@ def _ablation(lm: LanguageModel, prompt: str) -> Figure:
     layers = lm.config.num_layers
     with make_console(stderr=True).status("") as status:
         effects = ablation_map(
-            lm.model,
+            lm.reference,
             lm.trace(prompt, names="logits").token_ids,
             watch=lambda layer: status.update(f"layer {layer + 1} of {layers}"),
         )

@@ -8,7 +8,8 @@ from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from nextword.cli.options import Device, Json, Model, Overflow, Precision, SamplingFlags, Text, print_json, read_text
+from nextword.cli.options import Device, Json, Model, Overflow, SamplingFlags, Text, print_json, read_text
+from nextword.config import Precision
 from nextword.errors import ConfigError
 from nextword.loading import load
 from nextword.tokens.visible import write_code_points

@@ -7,7 +7,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -18,7 +18,6 @@ _MODEL = "A model directory, a .gguf file, a pulled name or a hub id; the defaul
 Model = Annotated[str | None, Parameter(name=["--model", "-m"], help=_MODEL)]
 ModelArgument = Annotated[str | None, Parameter(help=_MODEL)]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda or mps.")]
-Precision = Literal["auto", "f32", "bf16", "q8", "q4"]
 Flag = Annotated[bool, Parameter(negative="")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for scripts.")]
 Overflow = Annotated[

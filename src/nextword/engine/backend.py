@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nextword.backend_input import check_chunks
 from nextword.config import GPTConfig
 from nextword.engine._native import Cache, Model
 from nextword.engine.cores import default_threads
-from nextword.engine.weights import StoredTensor, native_weights
-from nextword.errors import ContextOverflowError, TextError
+from nextword.engine.weights import ReadableTensor, native_weights
 from nextword.rotary import inverse_frequencies, rotary_stretch
 
 CacheFormat = Literal["f32", "f16", "int8"]
@@ -43,7 +43,7 @@ class NativeBackend:
     def __init__(
         self,
         config: GPTConfig,
-        tensors: Mapping[str, StoredTensor],
+        tensors: Mapping[str, ReadableTensor],
         reason: str = "",
         *,
         threads: int | None = None,
@@ -97,8 +97,11 @@ class NativeBackend:
         Raises:
             ContextOverflowError: A sequence becomes longer than its cache or the context; no cache has grown then.
             TextError: A chunk is empty, or holds an id that is not in the vocabulary.
+            ValueError: Two chunks have the same cache.
         """
-        self._check(chunks, caches)
+        if len({id(cache) for cache in caches}) < len(caches):
+            raise ValueError("each chunk needs a cache of its own")
+        check_chunks(self.config, chunks, caches)
         arrays = [np.asarray(chunk, np.int32) for chunk in chunks]
         every = logits == "all"
         found: list[list[NDArray[np.float32]]] = [[] for _ in chunks]
@@ -113,16 +116,6 @@ class NativeBackend:
         if every:
             return [rows[0] if len(rows) == 1 else np.concatenate(rows) for rows in found]
         return [rows[0][0] for rows in found]
-
-    def _check(self, chunks: Sequence[Sequence[int]], caches: Sequence[Cache]) -> None:
-        if len({id(cache) for cache in caches}) < len(caches):
-            raise ValueError("each chunk needs a cache of its own")
-        for chunk, cache in zip(chunks, caches, strict=True):
-            room = min(cache.capacity, self.config.context_length)
-            if cache.length + len(chunk) > room:
-                raise ContextOverflowError(cache.length + len(chunk), room)
-            if not len(chunk) or not 0 <= min(chunk) <= max(chunk) < self.config.vocab_size:
-                raise TextError(f"no tokens, or ids outside the vocabulary of {self.config.vocab_size}: {chunk[:8]}")
 
 
 def _passes(lengths: list[int]) -> list[list[tuple[int, int, int]]]:

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nextword.backend_input import StoredTensor
 from nextword.config import GPTConfig
 
 FORMATS = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1")
@@ -17,20 +18,14 @@ _BLOCK = 32  # rows are whole blocks of so many numbers
 Bytes = NDArray[np.uint8]
 
 
-class StoredTensor(Protocol):
-    """A tensor as a file reader hands it over."""
+class ReadableTensor(StoredTensor, Protocol):
+    """A stored tensor that can also be read as numbers."""
 
-    @property
-    def dtype(self) -> str: ...  # noqa: D102
-    @property
-    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def data(self) -> memoryview: ...  # noqa: D102
     def values(self) -> NDArray[np.float32]: ...  # noqa: D102
 
 
 def native_weights(
-    config: GPTConfig, tensors: Mapping[str, StoredTensor]
+    config: GPTConfig, tensors: Mapping[str, ReadableTensor]
 ) -> tuple[dict[str, tuple[str, Bytes]], dict[str, NDArray[np.float32]]]:
     """Matrices by name (format and bytes; views of the tensors where rows are whole blocks) and vectors by name."""
     matrices, vectors = {}, {}
@@ -43,7 +38,7 @@ def native_weights(
     return matrices, vectors
 
 
-def _matrix(tensor: StoredTensor) -> tuple[str, Bytes]:
+def _matrix(tensor: ReadableTensor) -> tuple[str, Bytes]:
     if tensor.dtype in FORMATS and tensor.shape[-1] % _BLOCK == 0:
         return tensor.dtype, np.frombuffer(tensor.data, np.uint8)
     values = tensor.values()

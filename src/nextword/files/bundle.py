@@ -12,7 +12,7 @@ metrics.jsonl, loss.svg   how a model that was trained here was trained: every l
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from nextword.files.huggingface.config import config_to_json
 from nextword.files.huggingface.families import family_of
 from nextword.files.huggingface.tensors import tensors_to_family
 from nextword.files.safetensors import write_safetensors
-from nextword.files.tensors import RawTensor, check_tensors
+from nextword.files.tensors import RawTensor, Unpacked, check_tensors
 from nextword.tokens import Tokenizer
 
 FORMAT_VERSION = 1
@@ -56,22 +56,7 @@ class Bundle:
 
     def floats(self) -> Mapping[str, RawTensor]:
         """Every weight in an element type that computes; blocks are unpacked to float32 whenever they are asked for."""
-        return _Unpacked(self.tensors)
-
-
-class _Unpacked(Mapping[str, RawTensor]):
-    def __init__(self, tensors: Mapping[str, RawTensor]) -> None:
-        self._tensors = tensors
-
-    def __getitem__(self, name: str) -> RawTensor:
-        tensor = self._tensors[name]
-        return tensor.astype("F32") if tensor.is_quantized else tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
+        return Unpacked(self.tensors)
 
 
 def write_bundle(path: Path, bundle: Bundle, files: Mapping[str, bytes] | None = None) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Literal
 
 import numpy as np
 
+from nextword.config import Precision
 from nextword.errors import ConfigError
 from nextword.files.quantization import BLOCKS, quantize
 from nextword.files.tensors import RawTensor
 
-Precision = Literal["auto", "f32", "bf16", "q8", "q4"]
 PRECISIONS: dict[str, str] = {"f32": "F32", "bf16": "BF16", "q8": "Q8_0", "q4": "Q4_1"}
 _BLOCK = 32
 

@@ -6,7 +6,7 @@ NumPy has no bfloat16 and no quantised blocks, so the bytes travel as they lie, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +82,28 @@ class RawTensor:
         """A tensor from an array of storage type; the array is made row-major."""
         contiguous = np.ascontiguousarray(bits)
         return cls(name, dtype, bits.shape, contiguous.reshape(-1).view(np.uint8).data)
+
+
+class Unpacked(Mapping[str, RawTensor]):
+    """The same weights without blocks, which are unpacked to float32, exactly, whenever they are asked for.
+
+    Args:
+        tensors: The weights.
+        keep: Kinds of blocks that stay.
+    """
+
+    def __init__(self, tensors: Mapping[str, RawTensor], keep: Collection[str] = ()) -> None:
+        self._tensors, self._keep = tensors, keep
+
+    def __getitem__(self, name: str) -> RawTensor:
+        tensor = self._tensors[name]
+        return tensor.astype("F32") if tensor.is_quantized and tensor.dtype not in self._keep else tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
 
 
 def check_tensors(source: str, tensors: Mapping[str, RawTensor], shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -202,20 +202,21 @@ class TextStream(Iterator[str]):
 
     def _follow(self, token: int) -> None:
         """Goes on behind a token that was drawn: it was read already where it was guessed."""
-        if self._lookup is not None:
-            self._lookup.add(token)
-        if self._guess and self._guess[0] == token:
-            del self._guess[0]
-            if not self._guess and self._lookup is not None:
-                self._lookup.learn(self._guessed, self._guessed)
+        if self._lookup is None:
+            self._pending = [token]
             return
-        if self._guess:
-            if self._lookup is not None:
-                self._lookup.learn(self._guessed, self._guessed - len(self._guess))
+        self._lookup.add(token)
+        right = bool(self._guess) and self._guess[0] == token
+        if right:
+            del self._guess[0]
+        if self._guessed and not (right and self._guess):  # all of the guess was right, or the rest of it is wrong
+            self._lookup.learn(self._guessed, self._guessed - len(self._guess))
+            self._guessed = 0
+        if not right:
             self._memory.forget(len(self._memory.ids) - len(self._guess))
             self._guess = []
             self._ahead.clear()
-        self._pending = [token]
+            self._pending = [token]
 
     def _make_room(self) -> bool:
         """Slides the window where the context is full; False where the policy is to stop."""

@@ -28,7 +28,7 @@ class Readable(Protocol):
     """A model that reads text; a LanguageModel is one."""
 
     @property
-    def model(self) -> GPTModel: ...  # noqa: D102
+    def reference(self) -> GPTModel: ...  # noqa: D102
     @property
     def tokenizer(self) -> Tokenizer: ...  # noqa: D102
 
@@ -245,7 +245,7 @@ def _behind_edits(edits: Sequence[Edit], model: GPTModel, tap: Tap) -> Tap:
 def _parts(model: GPTModel | Readable) -> tuple[GPTModel, Tokenizer | None, tuple[Edit, ...]]:
     if isinstance(model, GPTModel):
         return model, None, ()
-    return model.model, model.tokenizer, tuple(getattr(model, "edits", ()))
+    return model.reference, model.tokenizer, tuple(getattr(model, "edits", ()))
 
 
 def _token_ids(given: Input, model: GPTModel, tokenizer: Tokenizer | None) -> Tensor:

@@ -11,6 +11,7 @@ from nextword.engine.backend import NativeBackend
 from nextword.engine.weights import FORMATS
 from nextword.files import Bundle, RawTensor
 from nextword.files.precision import PRECISIONS, computable, in_precision
+from nextword.files.tensors import Unpacked
 from nextword.files.verification import Rounding
 from nextword.generation import Sampling, TextStream
 from nextword.generation.sampling import log_softmax
@@ -19,27 +20,33 @@ TOKENS = 2000
 
 
 def rounding_losses(bundle: Bundle, watch: Callable[[str], None] = lambda _: None) -> list[Rounding]:
-    """The loss of every precision that rounds this model's weights.
+    """The loss of every precision that makes this model smaller, and of `auto` where loading has to round blocks.
 
     It is the mean Kullback-Leibler divergence of the rounded model's predictions from the model's own, in nats a
     token, over about 2,000 tokens that the model draws from its own distribution.
     """
-    exact = _backend(bundle, dict(bundle.tensors))
+    exact = exact_backend(bundle)
     watch("rounded weights: the model writes the text")
     texts = _own_texts(exact, bundle)
-    size = sum(len(tensor.data) for tensor in bundle.tensors.values())
+    size = _size(bundle.tensors)
     found = []
-    for precision in PRECISIONS:
-        tensors = in_precision(bundle.tensors, precision)  # type: ignore[arg-type]
-        smaller = sum(len(tensor.data) for tensor in tensors.values())
-        if smaller < size:
+    for precision in ("auto", *PRECISIONS):
+        tensors = computable(in_precision(bundle.tensors, precision), FORMATS)  # type: ignore[arg-type]
+        converted = any(tensors[name].dtype != tensor.dtype for name, tensor in bundle.tensors.items())
+        if converted if precision == "auto" else _size(tensors) < size:
             watch(f"rounded weights: {precision}")
-            found.append(_loss(precision, exact, _backend(bundle, tensors), texts, smaller / size))
+            rounded = NativeBackend(bundle.config, tensors)
+            found.append(_loss(precision, exact, rounded, texts, _size(tensors) / size))
     return found
 
 
-def _backend(bundle: Bundle, tensors: Mapping[str, RawTensor]) -> NativeBackend:
-    return NativeBackend(bundle.config, computable(tensors, FORMATS))
+def exact_backend(bundle: Bundle) -> NativeBackend:
+    """The native backend on exactly the file's weights: kinds of blocks that it lacks are unpacked, not rounded."""
+    return NativeBackend(bundle.config, Unpacked(bundle.tensors, keep=FORMATS))
+
+
+def _size(tensors: Mapping[str, RawTensor]) -> int:
+    return sum(len(tensor.data) for tensor in tensors.values())
 
 
 def _own_texts(backend: NativeBackend, bundle: Bundle) -> list[list[int]]:

@@ -20,7 +20,6 @@ from nextword.errors import ConfigError, missing_extra
 from nextword.files import Bundle, read_model
 from nextword.files.gguf import write_gguf
 from nextword.files.huggingface.families import misfit
-from nextword.files.precision import computable
 from nextword.files.verification import Comparison, Rounding, Verification
 from nextword.inspection.llama_cpp import LlamaCpp
 from nextword.model import TorchBackend
@@ -137,7 +136,11 @@ def _against_transformers(
 ) -> Iterator[Comparison]:
     """In float32, then in float64 (where transformers still computes norms and rotations in float32)."""
     ours = TorchBackend.from_stored(bundle.config, bundle.floats(), device="cpu").model
-    native = _native(bundle) if is_built() else None
+    native: Any = None
+    if is_built():
+        from nextword.inspection.rounding import exact_backend
+
+        native = exact_backend(bundle)
     for dtype in (torch.float32, torch.float64):
         theirs, ours = theirs.to(dtype).eval(), ours.to(dtype)
         for name, (text, ids) in prompts.items():
@@ -169,13 +172,6 @@ def _against_transformers(
                     found_TV.astype(np.float64),
                     output.logits[0].double().numpy(),
                 )
-
-
-def _native(bundle: Bundle) -> Any:
-    from nextword.engine.backend import NativeBackend
-    from nextword.engine.weights import FORMATS
-
-    return NativeBackend(bundle.config, computable(bundle.tensors, FORMATS))
 
 
 class _Residuals:

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nextword.backend_input import StoredTensor, check_chunks
 from nextword.config import GPTConfig
-from nextword.errors import ConfigError, ContextOverflowError, ModelFileError, TextError
+from nextword.errors import ConfigError, ModelFileError
 from nextword.model.cache import KVCache
 from nextword.model.gpt import GPTModel
 from nextword.model.tap import Tap
-
-
-class StoredTensor(Protocol):
-    """A tensor as a file reader hands it over: safetensors' name of the element type, the shape, the bytes."""
-
-    @property
-    def dtype(self) -> str: ...  # noqa: D102
-    @property
-    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def data(self) -> memoryview: ...  # noqa: D102
-
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 DTYPE_NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -96,7 +85,7 @@ class TorchBackend:
             ContextOverflowError: A sequence becomes longer than its cache or the context; no cache has grown then.
             TextError: A chunk is empty, or holds an id that is not in the vocabulary.
         """
-        self._check(chunks, caches)
+        check_chunks(self.config, chunks, caches)
         device = self.model.token_embedding.weight.device
         results = []
         with torch.inference_mode():
@@ -110,14 +99,6 @@ class TorchBackend:
                 rows = rows_TV.float().cpu().numpy()
                 results.append(rows if logits == "all" else rows[-1])
         return results
-
-    def _check(self, chunks: Sequence[Sequence[int]], caches: Sequence[KVCache]) -> None:
-        for chunk, cache in zip(chunks, caches, strict=True):
-            room = min(cache.capacity, self.config.context_length)
-            if cache.length + len(chunk) > room:
-                raise ContextOverflowError(cache.length + len(chunk), room)
-            if not chunk or not 0 <= min(chunk) <= max(chunk) < self.config.vocab_size:
-                raise TextError(f"no tokens, or ids outside the vocabulary of {self.config.vocab_size}: {chunk[:8]}")
 
 
 def choose_device(device: str) -> str:
