@@ -27,7 +27,7 @@ class Comparison:
 
     against: str
     precision: str
-    """float32, float64, `float32, native` (the native engine); `8-bit activations` is llama.cpp on a file of blocks."""
+    """float32, float64, `native` (the engine, in float32); `8-bit activations` is llama.cpp on a file of blocks."""
     prompt: str
     tokens: int
     same_tokens: bool

@@ -141,6 +141,7 @@ def _against_transformers(
         from nextword.inspection.rounding import exact_backend
 
         native = exact_backend(bundle)
+    natives: list[Comparison] = []
     for dtype in (torch.float32, torch.float64):
         theirs, ours = theirs.to(dtype).eval(), ours.to(dtype)
         for name, (text, ids) in prompts.items():
@@ -163,15 +164,10 @@ def _against_transformers(
             )
             if native is not None and dtype == torch.float32:
                 [found_TV] = native.forward([ids], [native.new_cache(len(ids))], "all")
-                yield _compare(
-                    "transformers",
-                    "float32, native",
-                    name,
-                    ids,
-                    True,
-                    found_TV.astype(np.float64),
-                    output.logits[0].double().numpy(),
-                )
+                found, wanted_TV = found_TV.astype(np.float64), output.logits[0].double().numpy()
+                natives.append(_compare("transformers", "native", name, ids, True, found, wanted_TV))
+        yield from natives
+        natives.clear()
 
 
 class _Residuals:
