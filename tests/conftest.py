@@ -24,7 +24,13 @@ settings.load_profile("nextword")
 
 # An installation without a C++ compiler has no native backend, and nothing of it to test: tests/test_installation.py
 # holds that there is one wherever there is a compiler.
-_NATIVE_ONLY = ["engine", "test_loading.py", "generation/test_speculation.py", "cli/test_bench.py"]
+_NATIVE_ONLY = [
+    "engine",
+    "test_loading.py",
+    "generation/test_speculation.py",
+    "inspection/test_rounding.py",
+    "cli/test_bench.py",
+]
 collect_ignore = [] if is_built() else _NATIVE_ONLY
 
 # A shell that starts this in the background has it, and all it starts, ignore Ctrl-C; the tests press it.
