@@ -25,6 +25,7 @@ from nextword.files import Bundle, RawTensor, read_model, resolve_model, write_b
 from nextword.files.gguf import write_gguf
 from nextword.loading import DEFAULT_MODEL
 from nextword.peers import LlamaCpp, Ours, Transformers
+from nextword.tokens import END_OF_TEXT
 
 CONFIGS = {
     "gpt2": GPTConfig.gpt2(),
@@ -111,7 +112,7 @@ def files(model: str, kind: str, scratch: Path) -> tuple[Path | None, Path]:
 
 
 def random_bundle(config: GPTConfig) -> Bundle:
-    """Random weights of GPT-2's size, with the default model's tokenizer, whose unused ids stay unused."""
+    """Random weights, and a tokenizer with as many entries: only ids are measured."""
     rng = np.random.default_rng(0)
     tensors = {}
     for name, shape in config.parameter_shapes().items():
@@ -121,10 +122,8 @@ def random_bundle(config: GPTConfig) -> Bundle:
         if len(shape) == 1 and name.endswith("weight"):
             drawn += 1
         tensors[name] = RawTensor.from_bits(name, "F32", drawn)
-    tokenizer: Tokenizer = read_model(DEFAULT_MODEL).tokenizer
-    if tokenizer.vocab_size > config.vocab_size:
-        words = [f"w{i}" for i in range(config.vocab_size)]
-        tokenizer = Tokenizer.train_bpe([" ".join(words)], vocab_size=config.vocab_size)
+    marks = [END_OF_TEXT, *(f"<|{i}|>" for i in range(config.vocab_size - 258))]
+    tokenizer = Tokenizer.train_bpe(["aa"], config.vocab_size, special_tokens=marks)
     return Bundle(config, tensors, tokenizer)
 
 
@@ -151,6 +150,12 @@ class CTranslate2:
 
         out = directory.with_name(f"{directory.name}-ct2-{quantization}")
         ctranslate2.converters.TransformersConverter(str(directory)).convert(str(out), quantization=quantization)
+        settings = out / "config.json"
+        values = json.loads(settings.read_text(encoding="utf-8"))
+        for name, value in values.items():  # it does not open a model without an unknown token
+            if name.endswith("_token") and value is None:
+                values[name] = END_OF_TEXT
+        settings.write_text(json.dumps(values), encoding="utf-8")
         self._generator = ctranslate2.Generator(
             str(out), intra_threads=threads, inter_threads=1, compute_type=quantization or "float32"
         )

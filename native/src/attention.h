@@ -75,38 +75,39 @@ void remember(const HeadCache& cache, int64_t position, const float* key, const 
 
 // -- attention --------------------------------------------------------------------------------------------------------
 
-constexpr int VECTORS = 4;  // of keys, or of channels, at once
+constexpr int VECTORS = 4;            // of keys, or of channels, at once
+constexpr int QUERIES = TOKEN_TILE;  // at once: as many sums as a tile of a product has
 
-/// The scores of HEADS queries with the keys of the groups that hold first <= j < last; -inf outside of it.
-template <class Element, int HEADS>
-void score(const HeadCache& cache, const float* q, int64_t stride, int64_t first, int64_t last, float scale, float* scores,
-           int64_t score_stride) {
-  for (int64_t begin = first / KEY_GROUP * KEY_GROUP; begin < last; begin += VECTORS * WIDTH) {
+inline int64_t group_begin(int64_t key) { return key / KEY_GROUP * KEY_GROUP; }
+inline int64_t group_end(int64_t key) { return group_begin(key + KEY_GROUP - 1); }
+
+/// The scores of COUNT queries with the keys of whole groups, begin <= j < end.
+template <class Element, int COUNT>
+void score(const HeadCache& cache, const Query* queries, int64_t begin, int64_t end, float scale, float* scores, int64_t stride) {
+  for (; begin < end; begin += VECTORS * WIDTH) {
     const Element* keys = static_cast<const Element*>(cache.keys) + begin / KEY_GROUP * cache.head_dim * KEY_GROUP + begin % KEY_GROUP;
-    Vector sums[HEADS][VECTORS];
-    for (int h = 0; h < HEADS; ++h)
-      for (int i = 0; i < VECTORS; ++i) sums[h][i] = zero();
+    Vector sums[COUNT][VECTORS];
+    for (int n = 0; n < COUNT; ++n)
+      for (int i = 0; i < VECTORS; ++i) sums[n][i] = zero();
     for (int64_t c = 0; c < cache.head_dim; ++c, keys += KEY_GROUP)
       for (int i = 0; i < VECTORS; ++i) {
         const Vector k = load_cached(keys + i * WIDTH);
-        for (int h = 0; h < HEADS; ++h) sums[h][i] = fma(all(q[h * stride + c]), k, sums[h][i]);
+        for (int n = 0; n < COUNT; ++n) sums[n][i] = fma(all(queries[n].q[c]), k, sums[n][i]);
       }
-    for (int h = 0; h < HEADS; ++h)
+    for (int n = 0; n < COUNT; ++n)
       for (int i = 0; i < VECTORS; ++i) {
         Vector factor = all(scale);
         if (sizeof(Element) == 1) factor = factor * load(cache.key_scales + begin + i * WIDTH);
-        store(scores + h * score_stride + begin + i * WIDTH, sums[h][i] * factor);
+        store(scores + n * stride + begin + i * WIDTH, sums[n][i] * factor);
       }
-  }
-  const int64_t begin = first / KEY_GROUP * KEY_GROUP, end = (last + KEY_GROUP - 1) / KEY_GROUP * KEY_GROUP;
-  for (int h = 0; h < HEADS; ++h) {
-    for (int64_t j = begin; j < first; ++j) scores[h * score_stride + j] = -HUGE_VALF;
-    for (int64_t j = last; j < end; ++j) scores[h * score_stride + j] = -HUGE_VALF;
   }
 }
 
-/// Scores become weights whose sum is returned; they are not divided by it.
-inline float weigh(float* scores, int64_t begin, int64_t end) {
+/// A query's scores become weights whose sum is returned; they are not divided by it. Keys that it does not see weigh nothing.
+inline float weigh(float* scores, const Query& query) {
+  const int64_t begin = group_begin(query.first), end = group_end(query.last);
+  for (int64_t j = begin; j < query.first; ++j) scores[j] = -HUGE_VALF;
+  for (int64_t j = query.last; j < end; ++j) scores[j] = -HUGE_VALF;
   Vector highest = load(scores + begin);
   for (int64_t j = begin + WIDTH; j < end; j += WIDTH) highest = max(highest, load(scores + j));
   const Vector top = all(largest(highest));
@@ -119,67 +120,76 @@ inline float weigh(float* scores, int64_t begin, int64_t end) {
   return sum(total);
 }
 
-/// `COUNT` vectors of channels, from channel `c` on, of HEADS heads: the weighted sum of the values, key after key.
-template <class Element, int HEADS, int COUNT>
-inline void gather(const HeadCache& cache, const float* weights, int64_t weight_stride, int64_t first, int64_t last, int64_t c,
-                   const float* factors, float* out, int64_t stride) {
-  Vector sums[HEADS][COUNT];
-  for (int h = 0; h < HEADS; ++h)
-    for (int i = 0; i < COUNT; ++i) sums[h][i] = zero();
-  const Element* values = static_cast<const Element*>(cache.values) + first * cache.value_stride + c;
-  for (int64_t j = first; j < last; ++j, values += cache.value_stride) {
-    Vector v[COUNT];
-    for (int i = 0; i < COUNT; ++i) v[i] = load_cached(values + i * WIDTH);
-    for (int h = 0; h < HEADS; ++h) {
-      float weight = weights[h * weight_stride + j];
+/// `WIDE` vectors of channels, from channel `c` on, of COUNT queries: the weighted sum of the values, key after key.
+template <class Element, int COUNT, int WIDE>
+inline void gather(const HeadCache& cache, const Query* queries, const float* weights, int64_t stride, int64_t c, const float* factors) {
+  Vector sums[COUNT][WIDE];
+  for (int n = 0; n < COUNT; ++n)
+    for (int i = 0; i < WIDE; ++i) sums[n][i] = zero();
+  const Element* values = static_cast<const Element*>(cache.values) + c;
+  const auto add = [&](int64_t j, auto seen) {
+    Vector v[WIDE];
+    for (int i = 0; i < WIDE; ++i) v[i] = load_cached(values + j * cache.value_stride + i * WIDTH);
+    for (int n = 0; n < COUNT; ++n) {
+      if (!seen(queries[n])) continue;
+      float weight = weights[n * stride + j];
       if (sizeof(Element) == 1) weight *= cache.value_scales[j];
-      for (int i = 0; i < COUNT; ++i) sums[h][i] = fma(all(weight), v[i], sums[h][i]);
+      for (int i = 0; i < WIDE; ++i) sums[n][i] = fma(all(weight), v[i], sums[n][i]);
     }
+  };
+  // Keys that all queries see lie in between those that some of them see.
+  int64_t begin = queries[0].first, from = begin, to = queries[0].last, end = to;
+  for (int n = 1; n < COUNT; ++n) {
+    begin = least(begin, queries[n].first), from = most(from, queries[n].first);
+    to = least(to, queries[n].last), end = most(end, queries[n].last);
   }
-  for (int h = 0; h < HEADS; ++h)
-    for (int i = 0; i < COUNT; ++i) {
+  from = least(from, end), to = most(to, from);
+  for (int64_t j = begin; j < from; ++j) add(j, [j](const Query& query) { return query.first <= j && j < query.last; });
+  for (int64_t j = from; j < to; ++j) add(j, [](const Query&) { return true; });
+  for (int64_t j = to; j < end; ++j) add(j, [j](const Query& query) { return query.first <= j && j < query.last; });
+  for (int n = 0; n < COUNT; ++n)
+    for (int i = 0; i < WIDE; ++i) {
       float lanes[WIDTH];
-      store(lanes, sums[h][i] * all(factors[h]));
+      store(lanes, sums[n][i] * all(factors[n]));
       const int64_t channels = least(WIDTH, cache.head_dim - c - i * WIDTH);
-      memcpy(out + h * stride + c + i * WIDTH, lanes, size_t(channels) * sizeof(float));
+      memcpy(queries[n].out + c + i * WIDTH, lanes, size_t(channels) * sizeof(float));
     }
 }
 
-template <class Element, int HEADS>
-void attend_heads(const HeadCache& cache, const float* q, int64_t stride, int64_t first, int64_t last, float scale, float* scores,
-                  float* out) {
-  const int64_t begin = first / KEY_GROUP * KEY_GROUP, end = (last + KEY_GROUP - 1) / KEY_GROUP * KEY_GROUP;
-  score<Element, HEADS>(cache, q, stride, first, last, scale, scores, end);
-  float factors[HEADS];
-  for (int h = 0; h < HEADS; ++h) factors[h] = 1.0f / weigh(scores + h * end, begin, end);
+template <class Element, int COUNT>
+void attend_at_once(const HeadCache& cache, const Query* queries, float scale, float* scores) {
+  int64_t first = queries[0].first, last = queries[0].last;
+  for (int n = 1; n < COUNT; ++n) first = least(first, queries[n].first), last = most(last, queries[n].last);
+  const int64_t stride = group_end(last);
+  score<Element, COUNT>(cache, queries, group_begin(first), stride, scale, scores, stride);
+  float factors[COUNT];
+  for (int n = 0; n < COUNT; ++n) factors[n] = 1.0f / weigh(scores + n * stride, queries[n]);
   for (int64_t c = 0; c < cache.head_dim; c += VECTORS * WIDTH) {
     switch (least(VECTORS, (cache.head_dim - c + WIDTH - 1) / WIDTH)) {
-      case 4: gather<Element, HEADS, 4>(cache, scores, end, first, last, c, factors, out, stride); break;
-      case 3: gather<Element, HEADS, 3>(cache, scores, end, first, last, c, factors, out, stride); break;
-      case 2: gather<Element, HEADS, 2>(cache, scores, end, first, last, c, factors, out, stride); break;
-      default: gather<Element, HEADS, 1>(cache, scores, end, first, last, c, factors, out, stride);
+      case 4: gather<Element, COUNT, 4>(cache, queries, scores, stride, c, factors); break;
+      case 3: gather<Element, COUNT, 3>(cache, queries, scores, stride, c, factors); break;
+      case 2: gather<Element, COUNT, 2>(cache, queries, scores, stride, c, factors); break;
+      default: gather<Element, COUNT, 1>(cache, queries, scores, stride, c, factors);
     }
   }
 }
 
-constexpr int HEAD_TILE = 3;
-
 template <class Element>
-void attend_as(const HeadCache& cache, const float* q, int64_t stride, int64_t heads, int64_t first, int64_t last, float scale,
-               float* scores, float* out) {
-  int64_t h = 0;
-  for (; h + HEAD_TILE <= heads; h += HEAD_TILE)
-    attend_heads<Element, HEAD_TILE>(cache, q + h * stride, stride, first, last, scale, scores, out + h * stride);
-  if (heads - h == 2) attend_heads<Element, 2>(cache, q + h * stride, stride, first, last, scale, scores, out + h * stride);
-  if (heads - h == 1) attend_heads<Element, 1>(cache, q + h * stride, stride, first, last, scale, scores, out + h * stride);
+void attend_as(const HeadCache& cache, const Query* queries, int64_t count, float scale, float* scores) {
+  for (; count >= QUERIES; count -= QUERIES, queries += QUERIES) attend_at_once<Element, QUERIES>(cache, queries, scale, scores);
+  switch (count) {
+    case 3: return attend_at_once<Element, 3>(cache, queries, scale, scores);
+    case 2: return attend_at_once<Element, 2>(cache, queries, scale, scores);
+    case 1: return attend_at_once<Element, 1>(cache, queries, scale, scores);
+    default: return;
+  }
 }
 
-void attend(const HeadCache& cache, const float* q, int64_t stride, int64_t heads, int64_t first, int64_t last, float scale,
-            float* scores, float* out) {
+void attend(const HeadCache& cache, const Query* queries, int64_t count, float scale, float* scores) {
   switch (cache.format) {
-    case CacheFormat::F32: return attend_as<float>(cache, q, stride, heads, first, last, scale, scores, out);
-    case CacheFormat::F16: return attend_as<uint16_t>(cache, q, stride, heads, first, last, scale, scores, out);
-    case CacheFormat::INT8: return attend_as<int8_t>(cache, q, stride, heads, first, last, scale, scores, out);
+    case CacheFormat::F32: return attend_as<float>(cache, queries, count, scale, scores);
+    case CacheFormat::F16: return attend_as<uint16_t>(cache, queries, count, scale, scores);
+    case CacheFormat::INT8: return attend_as<int8_t>(cache, queries, count, scale, scores);
   }
 }
 

@@ -9,6 +9,10 @@ namespace nextword {
 constexpr int64_t BLOCK = 32;
 constexpr int64_t padded(int64_t count) { return (count + BLOCK - 1) / BLOCK * BLOCK; }
 
+/// From one row of activations to the next: whole cache lines, and an odd number of them, so that equal columns of many
+/// rows do not fall on the same few places of a cache.
+constexpr int64_t row_stride(int64_t count) { return padded(count) + 16; }
+
 /// How weights lie in memory. The quantised ones are GGUF's: blocks of 32 numbers, each block with a half-precision
 /// scale d (and offset m): Q8_0 d q; Q4_0 d (q - 8); Q4_1 d q + m.
 enum class Format { F32, F16, BF16, Q8_0, Q4_0, Q4_1 };
@@ -54,6 +58,14 @@ struct HeadCache {
   float* value_scales;
 };
 
+/// out = sum_j softmax_j(scale q . k[j]) v[j] over the keys first <= j < last; `q` and `out` have head_dim numbers.
+struct Query {
+  const float* q;
+  float* out;
+  int64_t first, last;
+};
+constexpr int64_t QUERIES_AT_ONCE = 4;  // at most
+
 /// Memory that a thread may use while it multiplies.
 constexpr int64_t PANEL_BYTES = 512 * 1024;
 
@@ -79,12 +91,10 @@ struct Kernels {
   /// Writes a token's key and value behind position `position`, rounded to the cache's format.
   void (*remember)(const HeadCache& cache, int64_t position, const float* key, const float* value);
 
-  /// Attention of `heads` queries of one token that share a head of keys and values, over the keys first <= j < last.
+  /// Attention of queries, of one token or of several, that share a head of keys and values.
   ///
-  /// out[h] = sum_j softmax_j(scale q[h] . k[j]) v[j]; rows of q and out are `stride` apart.
-  /// `scores` has room for heads x (last rounded up to KEY_GROUP).
-  void (*attend)(const HeadCache& cache, const float* q, int64_t stride, int64_t heads, int64_t first, int64_t last, float scale,
-                 float* scores, float* out);
+  /// `scores` has room for QUERIES_AT_ONCE x (the furthest `last` rounded up to KEY_GROUP).
+  void (*attend)(const HeadCache& cache, const Query* queries, int64_t count, float scale, float* scores);
 
   /// Reads memory and does nothing else; a number that depends on all of it. `count` is a multiple of 64.
   float (*read)(const float* values, int64_t count);

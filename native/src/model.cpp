@@ -15,7 +15,7 @@ int64_t element_bytes(CacheFormat format) {
 const float* or_null(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
 
 /// Room for `count` numbers. What is new is zero, and padding is never written: it stays zero.
-void make_room(std::vector<float>& values, int64_t count) {
+void make_room(Floats& values, int64_t count) {
   if (int64_t(values.size()) < count) values.assign(size_t(count), 0.0f);
 }
 
@@ -62,10 +62,10 @@ std::unique_ptr<Cache> Cache::fork() const {
 
 Model::Model(Config config, Weights weights, const Kernels& kernels, int threads)
     : config_(config), weights_(std::move(weights)), kernels_(kernels), threads_(threads), scratch_(size_t(threads)) {
-  width_ = padded(config_.d_model);
-  q_width_ = padded(config_.num_heads * config_.head_dim);
-  kv_width_ = padded(config_.num_kv_heads * config_.head_dim);
-  ff_width_ = padded(config_.d_ff);
+  width_ = row_stride(config_.d_model);
+  q_width_ = row_stride(config_.num_heads * config_.head_dim);
+  kv_width_ = row_stride(config_.num_kv_heads * config_.head_dim);
+  ff_width_ = row_stride(config_.d_ff);
   const int64_t longest = std::max({width_, q_width_, ff_width_});
   for (auto& memory : scratch_) memory.resize(size_t(std::max<int64_t>(PANEL_BYTES / 4, longest)));
 }
@@ -90,6 +90,17 @@ void Model::forward(const std::vector<Chunk>& chunks, bool all, float* logits) {
   multiply({{&weights_.output, logits, config_.vocab_size}}, h_.data(), width_, rows, nullptr);
 }
 
+/// Neighbouring tokens of one item: what they read and write lies together.
+int64_t Model::tokens_at_once(int64_t tokens) const { return std::clamp<int64_t>(tokens / (4 * threads()), 1, 16); }
+
+template <class Work>
+void Model::each_token(int64_t tokens, const Work& work) {
+  const int64_t step = tokens_at_once(tokens);
+  threads_.share((tokens + step - 1) / step, [&](int64_t item, int thread) {
+    for (int64_t t = item * step; t < std::min(tokens, (item + 1) * step); ++t) work(t, thread);
+  });
+}
+
 void Model::embed(const std::vector<Chunk>& chunks) {
   places_.clear();
   std::vector<int32_t> ids;
@@ -102,16 +113,17 @@ void Model::embed(const std::vector<Chunk>& chunks) {
     furthest = std::max(furthest, chunk.cache->length() + chunk.count);
   }
   const auto tokens = int64_t(places_.size());
+  one_each_ = places_.size() == chunks.size();
   extend_rotary(furthest);
   make_room(x_, tokens * width_), make_room(h_, tokens * width_);
   make_room(q_, tokens * q_width_), make_room(z_, tokens * q_width_);
   make_room(k_, tokens * kv_width_), make_room(v_, tokens * kv_width_);
   make_room(gate_, tokens * ff_width_), make_room(up_, tokens * ff_width_);
-  const auto scores = size_t(config_.num_heads / config_.num_kv_heads * ((furthest + KEY_GROUP - 1) / KEY_GROUP * KEY_GROUP));
+  const auto scores = size_t(QUERIES_AT_ONCE * (furthest + KEY_GROUP));
   for (auto& memory : scratch_)
     if (memory.size() < scores) memory.resize(scores);
 
-  threads_.share(tokens, [&](int64_t t, int thread) {
+  each_token(tokens, [&](int64_t t, int thread) {
     float* x = &x_[size_t(t * width_)];
     kernels_.unpack(weights_.embedding, ids[size_t(t)], x);
     if (!weights_.positions.data) return;
@@ -129,27 +141,39 @@ void Model::attention(int64_t index) {
   multiply({{&layer.q, q_.data(), q_width_}, {&layer.k, k_.data(), kv_width_}, {&layer.v, v_.data(), kv_width_}}, h_.data(), width_,
            tokens, nullptr);
 
-  threads_.share(tokens, [&](int64_t t, int) {
+  const auto prepare = [&](int64_t t, int64_t kv_head) {  // what a head of keys and values takes from the token, and its queries
     const Place& place = places_[size_t(t)];
-    const auto prepare = [&](float* head, const Norm& norm) {
+    const auto finish = [&](float* head, const Norm& norm) {
       if (!norm.weight.empty()) kernels_.normalize(head, C, norm.weight.data(), nullptr, config_.norm_eps, head);
       if (layer.rotary) turn(head, place.position);
     };
-    for (int64_t i = 0; i < config_.num_heads; ++i) prepare(&q_[size_t(t * q_width_ + i * C)], layer.q_norm);
-    for (int64_t i = 0; i < K; ++i) {
-      float* key = &k_[size_t(t * kv_width_ + i * C)];
-      prepare(key, layer.k_norm);
-      kernels_.remember(place.cache->head(index, i), place.position, key, &v_[size_t(t * kv_width_ + i * C)]);
-    }
-  });
+    for (int64_t i = kv_head * group; i < (kv_head + 1) * group; ++i) finish(&q_[size_t(t * q_width_ + i * C)], layer.q_norm);
+    float* key = &k_[size_t(t * kv_width_ + kv_head * C)];
+    finish(key, layer.k_norm);
+    kernels_.remember(place.cache->head(index, kv_head), place.position, key, &v_[size_t(t * kv_width_ + kv_head * C)]);
+  };
+  if (!one_each_)
+    each_token(tokens, [&](int64_t t, int) {
+      for (int64_t head = 0; head < K; ++head) prepare(t, head);
+    });
 
   const float scale = 1.0f / std::sqrt(float(C));
-  threads_.share(tokens * K, [&](int64_t item, int thread) {
-    const int64_t t = item / K, head = item % K, offset = t * q_width_ + head * group * C;
-    const Place& place = places_[size_t(t)];
-    const int64_t last = place.position + 1, first = layer.window ? std::max<int64_t>(0, last - layer.window) : 0;
-    kernels_.attend(place.cache->head(index, head), &q_[size_t(offset)], C, group, first, last, scale, scratch_[size_t(thread)].data(),
-                    &z_[size_t(offset)]);
+  const int64_t together = tokens_at_once(tokens);
+  threads_.share((tokens + together - 1) / together * K, [&](int64_t item, int thread) {
+    const int64_t head = item % K, first_token = item / K * together, end = std::min(tokens, first_token + together);
+    std::vector<Query> queries;
+    for (int64_t t = first_token; t < end; ++t) {
+      const Place& place = places_[size_t(t)];
+      if (one_each_) prepare(t, head);  // no other token of the pass looks at its key
+      const int64_t last = place.position + 1, first = layer.window ? std::max<int64_t>(0, last - layer.window) : 0;
+      for (int64_t i = 0; i < group; ++i) {  // the heads that share these keys
+        const auto offset = size_t(t * q_width_ + (head * group + i) * C);
+        queries.push_back({&q_[offset], &z_[offset], first, last});
+      }
+      if (t + 1 < end && places_[size_t(t + 1)].cache == place.cache) continue;
+      kernels_.attend(place.cache->head(index, head), queries.data(), int64_t(queries.size()), scale, scratch_[size_t(thread)].data());
+      queries.clear();
+    }
   });
 
   const float* carried = config_.residual_normalized ? h_.data() : x_.data();
@@ -160,7 +184,7 @@ void Model::feed_forward(const Layer& layer) {
   const auto tokens = int64_t(places_.size());
   normalize(layer.ln2, x_.data(), h_.data(), tokens);
   const bool gated = config_.activation == Activation::SWIGLU;
-  const int64_t rows = config_.d_ff, step = rows_at_once(rows);
+  const int64_t rows = config_.d_ff, step = rows_at_once(rows, BLOCK);  // activations lie in whole blocks
   float* bent = gated ? gate_.data() : up_.data();
   threads_.share((rows + step - 1) / step, [&](int64_t item, int thread) {
     const int64_t first = item * step, last = std::min(rows, first + step);
@@ -180,7 +204,7 @@ void Model::feed_forward(const Layer& layer) {
 }
 
 void Model::normalize(const Norm& norm, const float* x, float* out, int64_t count) {
-  threads_.share(count, [&](int64_t t, int) {
+  each_token(count, [&](int64_t t, int) {
     kernels_.normalize(x + t * width_, config_.d_model, norm.weight.data(), or_null(norm.bias), config_.norm_eps, out + t * width_);
   });
 }
@@ -189,7 +213,7 @@ void Model::normalize(const Norm& norm, const float* x, float* out, int64_t coun
 void Model::multiply(const std::vector<Product>& products, const float* x, int64_t x_stride, int64_t tokens, const float* plus) {
   int64_t rows = 0, items = 0;
   for (const Product& product : products) rows += product.linear->weights.rows;
-  const int64_t step = rows_at_once(rows);
+  const int64_t step = rows_at_once(rows, 4);
   for (const Product& product : products) items += (product.linear->weights.rows + step - 1) / step;
   threads_.share(items, [&](int64_t item, int thread) {
     const Product* product = products.data();
@@ -200,9 +224,11 @@ void Model::multiply(const std::vector<Product>& products, const float* x, int64
   });
 }
 
-/// Rows of one item: whole blocks, about four items a thread, so that a thread that is held up costs little.
-int64_t Model::rows_at_once(int64_t rows) const {
-  return threads() == 1 ? padded(rows) : padded(std::max<int64_t>(BLOCK, rows / (4 * threads())));
+/// Rows of one item, a multiple of `whole`: about two items a thread. More would break up what is read in one go; with one,
+/// a thread that is held up would hold up the others.
+int64_t Model::rows_at_once(int64_t rows, int64_t whole) const {
+  const int64_t parts = threads() == 1 ? 1 : 2 * threads();
+  return (std::max(BLOCK, (rows + parts - 1) / parts) + whole - 1) / whole * whole;
 }
 
 // -- rotary positions ---------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <vector>
 
 #include "kernels.h"
@@ -69,6 +70,22 @@ class Cache {
   std::unique_ptr<uint8_t, Free> memory_;
 };
 
+/// Memory that begins at a cache line: a vector that crosses one takes twice as long to load.
+template <class T>
+struct AtCacheLine {
+  using value_type = T;
+  static constexpr std::align_val_t LINE{64};
+
+  AtCacheLine() = default;
+  template <class U>
+  AtCacheLine(const AtCacheLine<U>&) {}
+  T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), LINE)); }
+  void deallocate(T* memory, size_t) { ::operator delete(memory, LINE); }
+  friend bool operator==(const AtCacheLine&, const AtCacheLine&) { return true; }
+  friend bool operator!=(const AtCacheLine&, const AtCacheLine&) { return false; }
+};
+using Floats = std::vector<float, AtCacheLine<float>>;
+
 /// The new tokens of one sequence.
 struct Chunk {
   const int32_t* ids;
@@ -108,7 +125,10 @@ class Model {
   void multiply(const std::vector<Product>& products, const float* x, int64_t x_stride, int64_t tokens, const float* plus);
   void turn(float* head, int64_t position) const;
   void extend_rotary(int64_t positions);
-  int64_t rows_at_once(int64_t rows) const;
+  int64_t rows_at_once(int64_t rows, int64_t whole) const;
+  int64_t tokens_at_once(int64_t tokens) const;
+  template <class Work>
+  void each_token(int64_t tokens, const Work& work);
 
   Config config_;
   Weights weights_;
@@ -116,12 +136,13 @@ class Model {
   Threads threads_;
   std::mutex mutex_;
 
-  // Activations of the tokens of a pass; rows are padded with zeros to whole blocks.
+  // Activations of the tokens of a pass; rows are `row_stride` apart, padded with zeros.
   int64_t width_, q_width_, kv_width_, ff_width_;
   std::vector<Place> places_;
-  std::vector<float> x_, h_, q_, k_, v_, z_, gate_, up_;
-  std::vector<std::vector<float>> scratch_;  // one a thread
-  std::vector<float> cos_, sin_;             // [position][pair]
+  bool one_each_ = false;  // each sequence has one new token
+  Floats x_, h_, q_, k_, v_, z_, gate_, up_;
+  std::vector<Floats> scratch_;   // one a thread
+  std::vector<float> cos_, sin_;  // [position][pair]
 };
 
 }  // namespace nextword

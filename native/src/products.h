@@ -9,6 +9,7 @@ namespace NEXTWORD_ISA {
 namespace {
 
 constexpr int PER_BLOCK = BLOCK / WIDTH;
+constexpr int64_t AHEAD = 8 * 1024;  // bytes between the weights that are called for from memory and those in use
 
 // -- weights: block `b` of a row as float32 ---------------------------------------------------------------------------
 
@@ -67,12 +68,13 @@ struct Row<Format::Q4_1> {
   }
 };
 
-/// A whole row.
+/// `count` blocks of a row.
 template <Format FORMAT>
-void unpack_format(const Matrix& m, int64_t row, float* out) {
-  for (int64_t b = 0; b < m.blocks(); ++b) {
+void unpack_blocks(const uint8_t* row, int64_t begin, int64_t count, float* out) {
+  for (int64_t b = 0; b < count; ++b) {
     Vector w[PER_BLOCK];
-    Row<FORMAT>::block(m.row(row), b, w);
+    Row<FORMAT>::block(row, begin + b, w);
+    for (int64_t at = 0; at < block_bytes(FORMAT); at += 64) prefetch(row + (begin + b) * block_bytes(FORMAT) + at + AHEAD);
     for (int i = 0; i < PER_BLOCK; ++i) store(out + b * BLOCK + i * WIDTH, w[i]);
   }
 }
@@ -80,12 +82,16 @@ void unpack_format(const Matrix& m, int64_t row, float* out) {
 // -- matrix products --------------------------------------------------------------------------------------------------
 
 constexpr int ROW_TILE = 4;
+constexpr int64_t GROUP_BYTES = 24 * 1024;  // of tokens that meet a panel together
 
 /// Where results go.
 struct Output {
   const float *bias, *plus;
   float* out;
   int64_t stride;
+
+  /// For the chunks of columns behind the first, whose sums are added to what is there.
+  Output further() const { return {nullptr, out, out, stride}; }
 
   template <int ROWS>
   void put(int64_t token, int64_t row, const Vector* lanes) const {
@@ -101,9 +107,22 @@ struct Output {
   }
 };
 
-/// ROWS x TOKENS outputs at once. Each has a vector of sums of its own: lane l sums the columns l, l + WIDTH, ... in
-/// order. That order is the same for every ROWS and TOKENS.
-template <Format FORMAT, int ROWS, int TOKENS>
+/// Columns are summed in chunks of about 1024: what a tile reads of them stays in the first-level cache. How they are cut
+/// depends on their number only, and so does the order in which an output is summed.
+struct Chunks {
+  int64_t blocks, count, size;
+
+  explicit Chunks(int64_t all) : blocks(all), count((all + 31) / 32), size((all + count - 1) / count) {}
+  int64_t begin(int64_t chunk) const { return chunk * size; }
+  int64_t end(int64_t chunk) const { return least(blocks, (chunk + 1) * size); }
+};
+
+/// ROWS x TOKENS outputs at once, over `blocks` blocks. Each has a vector of sums of its own: lane l sums the columns l,
+/// l + WIDTH, ... in order. That order is the same for every ROWS and TOKENS.
+///
+/// Where the weights come from memory, what the rows behind these hold is called for in advance: the processor's own
+/// guesses do not see through blocks.
+template <Format FORMAT, int ROWS, int TOKENS, bool FROM_MEMORY>
 inline void tile(const uint8_t* weights, int64_t row_bytes, int64_t row, const float* x, int64_t x_stride, int64_t blocks,
                  int64_t token, const Output& output) {
   Vector lanes[TOKENS][ROWS];
@@ -112,6 +131,9 @@ inline void tile(const uint8_t* weights, int64_t row_bytes, int64_t row, const f
   for (int64_t b = 0; b < blocks; ++b) {
     Vector w[ROWS][PER_BLOCK];
     for (int r = 0; r < ROWS; ++r) Row<FORMAT>::block(weights + r * row_bytes, b, w[r]);
+    if (FROM_MEMORY)
+      for (int64_t at = 0; at < ROWS * block_bytes(FORMAT); at += 64)
+        prefetch(weights + b * ROWS * block_bytes(FORMAT) + at + AHEAD);
     for (int i = 0; i < PER_BLOCK; ++i)
       for (int t = 0; t < TOKENS; ++t) {
         const Vector column = load(x + t * x_stride + b * BLOCK + i * WIDTH);
@@ -121,52 +143,76 @@ inline void tile(const uint8_t* weights, int64_t row_bytes, int64_t row, const f
   for (int t = 0; t < TOKENS; ++t) output.put<ROWS>(token + t, row, lanes[t]);
 }
 
-/// All tokens against ROWS rows.
-template <Format FORMAT, int ROWS>
+/// Tokens first <= t < last against ROWS rows.
+template <Format FORMAT, int ROWS, bool FROM_MEMORY>
 inline void rows_by_tokens(const uint8_t* weights, int64_t row_bytes, int64_t row, const float* x, int64_t x_stride,
                            int64_t blocks, int64_t first, int64_t last, const Output& output) {
   int64_t t = first;
   for (; t + TOKEN_TILE <= last; t += TOKEN_TILE)
-    tile<FORMAT, ROWS, TOKEN_TILE>(weights, row_bytes, row, x + t * x_stride, x_stride, blocks, t, output);
+    tile<FORMAT, ROWS, TOKEN_TILE, FROM_MEMORY>(weights, row_bytes, row, x + t * x_stride, x_stride, blocks, t, output);
   x += t * x_stride;
   switch (last - t) {
-    case 3: return tile<FORMAT, ROWS, 3>(weights, row_bytes, row, x, x_stride, blocks, t, output);
-    case 2: return tile<FORMAT, ROWS, 2>(weights, row_bytes, row, x, x_stride, blocks, t, output);
-    case 1: return tile<FORMAT, ROWS, 1>(weights, row_bytes, row, x, x_stride, blocks, t, output);
+    case 3: return tile<FORMAT, ROWS, 3, FROM_MEMORY>(weights, row_bytes, row, x, x_stride, blocks, t, output);
+    case 2: return tile<FORMAT, ROWS, 2, FROM_MEMORY>(weights, row_bytes, row, x, x_stride, blocks, t, output);
+    case 1: return tile<FORMAT, ROWS, 1, FROM_MEMORY>(weights, row_bytes, row, x, x_stride, blocks, t, output);
     default: return;
   }
 }
 
-/// Rows first <= r < last, those of a full tile first. `weights` points to row `first`.
+/// Few tokens: the weights are read once, from where they lie.
+template <Format FORMAT, int ROWS>
+inline void stream(const uint8_t* weights, int64_t row_bytes, int64_t row, const float* x, int64_t x_stride,
+                   const Chunks& chunks, int64_t tokens, const Output& output) {
+  Output part = output;
+  for (int64_t c = 0; c < chunks.count; ++c, part = output.further()) {
+    const int64_t begin = chunks.begin(c), blocks = chunks.end(c) - begin;
+    rows_by_tokens<FORMAT, ROWS, true>(weights + begin * block_bytes(FORMAT), row_bytes, row, x + begin * BLOCK, x_stride, blocks,
+                                       0, tokens, part);
+  }
+}
+
 template <Format FORMAT>
-inline void rows_in_tiles(const uint8_t* weights, int64_t row_bytes, int64_t first, int64_t last, const float* x,
-                          int64_t x_stride, int64_t blocks, int64_t from, int64_t to, const Output& output) {
+void multiply_few(const Matrix& m, int64_t first, int64_t last, const float* x, int64_t x_stride, int64_t tokens,
+                  const Output& output) {
+  const Chunks chunks(m.blocks());
+  const int64_t row_bytes = m.blocks() * block_bytes(FORMAT);
   int64_t r = first;
-  for (; r + ROW_TILE <= last; r += ROW_TILE, weights += ROW_TILE * row_bytes)
-    rows_by_tokens<FORMAT, ROW_TILE>(weights, row_bytes, r, x, x_stride, blocks, from, to, output);
-  for (; r < last; ++r, weights += row_bytes)
-    rows_by_tokens<FORMAT, 1>(weights, row_bytes, r, x, x_stride, blocks, from, to, output);
+  for (; r + ROW_TILE <= last; r += ROW_TILE) stream<FORMAT, ROW_TILE>(m.row(r), row_bytes, r, x, x_stride, chunks, tokens, output);
+  for (; r < last; ++r) stream<FORMAT, 1>(m.row(r), row_bytes, r, x, x_stride, chunks, tokens, output);
+}
+
+/// Many tokens: a panel of rows is unpacked once and stays in the second-level cache, a group of tokens in the first.
+template <Format FORMAT>
+void multiply_many(const Matrix& m, int64_t first, int64_t last, const float* x, int64_t x_stride, int64_t tokens,
+                   const Output& output, float* panel) {
+  const Chunks chunks(m.blocks());
+  const int64_t stride = row_stride(chunks.size * BLOCK), bytes = stride * int64_t(sizeof(float));
+  const int64_t rows = PANEL_BYTES / bytes, group = most(1, GROUP_BYTES / bytes / TOKEN_TILE) * TOKEN_TILE;
+  const auto* weights = reinterpret_cast<const uint8_t*>(panel);
+  for (int64_t from = first; from < last; from += rows) {
+    const int64_t to = least(from + rows, last);
+    Output part = output;
+    for (int64_t c = 0; c < chunks.count; ++c, part = output.further()) {
+      const int64_t begin = chunks.begin(c), blocks = chunks.end(c) - begin;
+      for (int64_t r = from; r < to; ++r) unpack_blocks<FORMAT>(m.row(r), begin, blocks, panel + (r - from) * stride);
+      for (int64_t t = 0; t < tokens; t += group) {
+        const int64_t until = least(t + group, tokens);
+        int64_t r = from;
+        for (; r + ROW_TILE <= to; r += ROW_TILE)
+          rows_by_tokens<Format::F32, ROW_TILE, false>(weights + (r - from) * bytes, bytes, r, x + begin * BLOCK, x_stride, blocks, t, until, part);
+        for (; r < to; ++r)
+          rows_by_tokens<Format::F32, 1, false>(weights + (r - from) * bytes, bytes, r, x + begin * BLOCK, x_stride, blocks, t, until, part);
+      }
+    }
+  }
 }
 
 template <Format FORMAT>
 void multiply_format(const Matrix& m, int64_t first, int64_t last, const float* x, int64_t x_stride, int64_t tokens,
                      const Output& output, float* scratch) {
-  const int64_t blocks = m.blocks(), row_bytes = blocks * block_bytes(FORMAT), unpacked_bytes = blocks * BLOCK * 4;
-  if (tokens <= TOKEN_TILE)
-    return rows_in_tiles<FORMAT>(m.row(first), row_bytes, first, last, x, x_stride, blocks, 0, tokens, output);
-  // Many tokens: a panel of rows is unpacked once and stays in the second-level cache, a group of tokens in the first.
-  const int64_t panel = most(1, PANEL_BYTES / unpacked_bytes);
-  const int64_t group = most(1, 32 * 1024 / unpacked_bytes / TOKEN_TILE) * TOKEN_TILE;
-  for (int64_t begin = first; begin < last; begin += panel) {
-    const int64_t end = least(begin + panel, last);
-    const uint8_t* weights = m.row(begin);
-    if (FORMAT != Format::F32) {
-      for (int64_t r = begin; r < end; ++r) unpack_format<FORMAT>(m, r, scratch + (r - begin) * blocks * BLOCK);
-      weights = reinterpret_cast<const uint8_t*>(scratch);
-    }
-    for (int64_t t = 0; t < tokens; t += group)
-      rows_in_tiles<Format::F32>(weights, unpacked_bytes, begin, end, x, x_stride, blocks, t, least(t + group, tokens), output);
-  }
+  // Numbers that need no unpacking may also be read a few times.
+  if (tokens <= (FORMAT == Format::F32 ? 32 : TOKEN_TILE)) multiply_few<FORMAT>(m, first, last, x, x_stride, tokens, output);
+  else multiply_many<FORMAT>(m, first, last, x, x_stride, tokens, output, scratch);
 }
 
 void multiply(const Matrix& m, int64_t first, int64_t last, const float* x, int64_t x_stride, int64_t tokens,
@@ -184,12 +230,12 @@ void multiply(const Matrix& m, int64_t first, int64_t last, const float* x, int6
 
 void unpack(const Matrix& m, int64_t row, float* out) {
   switch (m.format) {
-    case Format::F32: return unpack_format<Format::F32>(m, row, out);
-    case Format::F16: return unpack_format<Format::F16>(m, row, out);
-    case Format::BF16: return unpack_format<Format::BF16>(m, row, out);
-    case Format::Q8_0: return unpack_format<Format::Q8_0>(m, row, out);
-    case Format::Q4_0: return unpack_format<Format::Q4_0>(m, row, out);
-    case Format::Q4_1: return unpack_format<Format::Q4_1>(m, row, out);
+    case Format::F32: return unpack_blocks<Format::F32>(m.row(row), 0, m.blocks(), out);
+    case Format::F16: return unpack_blocks<Format::F16>(m.row(row), 0, m.blocks(), out);
+    case Format::BF16: return unpack_blocks<Format::BF16>(m.row(row), 0, m.blocks(), out);
+    case Format::Q8_0: return unpack_blocks<Format::Q8_0>(m.row(row), 0, m.blocks(), out);
+    case Format::Q4_0: return unpack_blocks<Format::Q4_0>(m.row(row), 0, m.blocks(), out);
+    case Format::Q4_1: return unpack_blocks<Format::Q4_1>(m.row(row), 0, m.blocks(), out);
   }
 }
 

@@ -75,7 +75,7 @@ void Threads::serve(int thread) {
       last_work = std::chrono::steady_clock::now();
       continue;
     }
-    for (int i = 0; i < 32; ++i) pause();
+    for (int i = 0; i < 32 && left_of(ticket_.load(std::memory_order_relaxed)) == 0; ++i) pause();
     if (std::chrono::steady_clock::now() - last_work < AWAKE) continue;
     std::unique_lock<std::mutex> lock(mutex_);
     ++asleep_;  // before the last look at the ticket: whoever sets it looks at this afterwards

@@ -196,27 +196,36 @@ void check_attention(const Kernels& kernels) {
   for (const auto& [format, limit] : {std::pair{CacheFormat::F32, 1e-5}, {CacheFormat::F16, 3e-3}, {CacheFormat::INT8, 3e-2}}) {
     double worst = 0;
     for (int round = 0; round < 40; ++round) {
-      const int64_t C = between(1, 150), heads = between(1, 8), tokens = between(1, 200), first = between(0, tokens - 1);
+      const int64_t C = between(1, 150), count = between(1, 9), tokens = between(1, 200);
       Config config{};
       config.head_dim = C, config.num_kv_heads = 1, config.num_layers = 1;
       const Cache memory(config, tokens, format);
       const HeadCache cache = memory.head(0, 0);
-      Rows keys(tokens, C), values(tokens, C), q(heads, C), out(heads, C, 0);
+      Rows keys(tokens, C), values(tokens, C), q(count, C), out(count, C, 0), alone(count, C, 0);
       for (int64_t j = 0; j < tokens; ++j) kernels.remember(cache, j, keys.row(j), values.row(j));
-      std::vector<float> scores(size_t(heads * (tokens + KEY_GROUP)));
+      std::vector<float> scores(size_t(QUERIES_AT_ONCE * (tokens + KEY_GROUP)));
       const float scale = float(1 / std::sqrt(double(C)));
-      kernels.attend(cache, q.row(0), q.stride, heads, first, tokens, scale, scores.data(), out.row(0));
-      for (int64_t h = 0; h < heads; ++h) {
+      std::vector<Query> queries;
+      for (int64_t n = 0; n < count; ++n) {
+        const int64_t last = between(1, tokens);
+        queries.push_back({q.row(n), out.row(n), between(0, last - 1), last});
+      }
+      kernels.attend(cache, queries.data(), count, scale, scores.data());
+      for (int64_t n = 0; n < count; ++n) {
+        Query query = queries[size_t(n)];
+        query.out = alone.row(n);
+        kernels.attend(cache, &query, 1, scale, scores.data());
+        expect(std::memcmp(alone.row(n), out.row(n), size_t(C) * sizeof(float)) == 0, "the same bits whichever queries are beside");
         std::vector<double> weights(static_cast<size_t>(tokens)), wanted(static_cast<size_t>(C));
         double total = 0;
-        for (int64_t j = first; j < tokens; ++j) {
+        for (int64_t j = query.first; j < query.last; ++j) {
           double score = 0;
-          for (int64_t c = 0; c < C; ++c) score += double(q.row(h)[c]) * keys.row(j)[c];
+          for (int64_t c = 0; c < C; ++c) score += double(q.row(n)[c]) * keys.row(j)[c];
           total += weights[size_t(j)] = std::exp(score * scale);
         }
-        for (int64_t j = first; j < tokens; ++j)
+        for (int64_t j = query.first; j < query.last; ++j)
           for (int64_t c = 0; c < C; ++c) wanted[size_t(c)] += weights[size_t(j)] / total * values.row(j)[c];
-        for (int64_t c = 0; c < C; ++c) worst = std::max(worst, std::fabs(out.row(h)[c] - wanted[size_t(c)]));
+        for (int64_t c = 0; c < C; ++c) worst = std::max(worst, std::fabs(out.row(n)[c] - wanted[size_t(c)]));
       }
     }
     expect_small(worst, limit, "attention, cache format " + std::to_string(int(format)));

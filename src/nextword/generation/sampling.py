@@ -16,7 +16,6 @@ from nextword.errors import ConfigError
 from nextword.generation.backend import Logits
 
 Probabilities = NDArray[np.float64]
-Ids = NDArray[np.int64]
 
 _FIRST_HEAD = 256
 
@@ -76,10 +75,13 @@ class Sampling:
         logits = self.penalized(logits, seen)
         if self.temperature == 0:
             return int(np.argmax(logits))
-        ids, probabilities = _keep(logits, self, head=_FIRST_HEAD)
-        steps = np.cumsum(probabilities)
-        place = int(np.searchsorted(steps, rng.random() * steps[-1], side="right"))
-        return int(ids[min(place, len(ids) - 1)])
+        weights = _weights(logits, self.temperature)
+        kept, steps = _keep(weights, self)
+        place = min(int(np.searchsorted(steps, rng.random() * steps[-1], side="right")), len(steps) - 1)
+        if kept is weights:
+            return place
+        equal = np.flatnonzero(weights == kept[place])
+        return int(equal[place - np.argmax(kept == kept[place])])
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,14 @@ class Stages:
             tempered = np.zeros(len(logits))
             tempered[np.argmax(penalized)] = 1.0
             return cls(logits, penalized, softmax(logits), tempered, tempered > 0, tempered)
-        tempered = softmax(_tempered(penalized, sampling.temperature))
-        ids, probabilities = _keep(penalized, sampling, head=len(logits))
-        distribution = np.zeros(len(logits))
-        distribution[ids] = probabilities / probabilities.sum()
+        weights = _weights(penalized, sampling.temperature)
+        tempered = distribution = weights / weights.sum()
+        kept, _ = _keep(weights, sampling)
+        if kept is not weights:
+            order = np.flatnonzero(weights >= kept[-1])
+            order = order[np.lexsort((order, -weights[order]))][: len(kept)]
+            distribution = np.zeros(len(logits))
+            distribution[order] = kept / kept.sum()
         return cls(logits, penalized, softmax(logits), tempered, distribution > 0, distribution)
 
 
@@ -131,54 +137,41 @@ def log_softmax(logits: Logits) -> Probabilities:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))  # type: ignore[no-any-return]
 
 
-def _tempered(logits: Logits, temperature: float) -> Logits:
-    """Logits divided by the temperature; the largest is moved to 0 first, so that no temperature makes it infinite."""
+def _weights(logits: Logits, temperature: float) -> Probabilities:
+    """E to the logits divided by the temperature; the largest is moved to 0 first: no temperature makes it infinite."""
     limits = np.finfo(np.float32)
     divisor = np.float32(min(max(temperature, float(limits.tiny)), float(limits.max)))
     with np.errstate(over="ignore"):  # the others may become -inf
-        scaled: Logits = (logits - logits.max()) / divisor
-    return scaled
+        scaled = (logits - logits.max()) / divisor
+    return np.exp(scaled.astype(np.float64))  # type: ignore[no-any-return]
 
 
-def _keep(logits: Logits, sampling: Sampling, head: int) -> tuple[Ids, Probabilities]:
-    """The tokens that survive, most probable first (equal ones by id), with their weights (not renormalised).
+def _keep(weights: Probabilities, sampling: Sampling) -> tuple[Probabilities, Probabilities]:
+    """The weights that survive, largest first, and their running sums.
 
-    Looks at the `head` most probable tokens and doubles it until the cut lies inside.
+    Tokens of equal weight follow each other by id. Where nothing is cut, it is `weights` itself, in the order of ids.
+    Only weights are sorted, not ids, which would take ten times as long; and first only some of the largest.
     """
-    scaled = _tempered(logits, sampling.temperature)
-    size = len(scaled) if sampling.top_k is None else min(sampling.top_k, len(scaled))
-    head = min(head, size)
-    total: float | None = None
-    if sampling.top_k is None and sampling.top_p < 1:
-        total = float(np.exp(scaled.astype(np.float64)).sum())
-    if sampling.top_p == 1 and sampling.min_p == 0:
-        if size == len(scaled):  # nothing is cut: no need to sort
-            return np.arange(size), np.exp(scaled.astype(np.float64))
-        head = size
+    size = len(weights) if sampling.top_k is None else min(sampling.top_k, len(weights))
+    if size == len(weights) and sampling.top_p == 1 and sampling.min_p == 0:
+        return weights, np.cumsum(weights)
+    head = size if sampling.top_k is not None else min(_FIRST_HEAD, size)
     while True:
-        ids = _largest(scaled, max(head, 1))
-        if sampling.top_k is not None and head == size:
-            ids = ids[:size]
-        weights = np.exp(scaled[ids].astype(np.float64))
-        whole = weights.sum() if total is None and head == size else total
-        enough = weights >= sampling.min_p  # the most probable one weighs 1
-        if sampling.top_p < 1:
-            if whole is None:
-                head = size
-                continue
-            # A token is kept while those before it have not reached top_p.
-            enough &= np.concatenate(([0.0], np.cumsum(weights)[:-1])) < sampling.top_p * whole
-        count = int(np.argmin(enough)) if not enough.all() else len(ids)
-        if count < len(ids) or head == size:
-            return ids[:count], weights[:count]
-        head = min(2 * head, size)
+        largest = _largest(weights, head)
+        steps = np.cumsum(largest)
+        count = head
+        if sampling.top_p < 1:  # a token is kept while those before it have not reached top_p
+            total = steps[-1] if sampling.top_k is not None else weights.sum()
+            count = min(count, int(np.searchsorted(steps, sampling.top_p * total, side="left")) + 1)
+        if sampling.min_p > 0:  # the most probable token weighs 1
+            count = min(count, int(np.count_nonzero(largest >= sampling.min_p)))
+        if count < head or head == size:
+            return largest[:count], steps[:count]
+        head = size
 
 
-def _largest(values: Logits, count: int) -> Ids:
-    """Ids of the `count` largest values and of all that equal the smallest of them, largest first, then by id."""
+def _largest(values: Probabilities, count: int) -> Probabilities:
+    """The `count` largest values, largest first."""
     if count < len(values):
-        threshold = np.partition(values, len(values) - count)[len(values) - count]
-        ids = np.flatnonzero(values >= threshold)
-    else:
-        ids = np.arange(len(values))
-    return ids[np.lexsort((ids, -values[ids]))]
+        values = np.partition(values, len(values) - count)[len(values) - count :]
+    return np.sort(values)[::-1]
