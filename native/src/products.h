@@ -210,8 +210,8 @@ void multiply_many(const Matrix& m, int64_t first, int64_t last, const float* x,
 template <Format FORMAT>
 void multiply_format(const Matrix& m, int64_t first, int64_t last, const float* x, int64_t x_stride, int64_t tokens,
                      const Output& output, float* scratch) {
-  // Numbers that need no unpacking may also be read a few times.
-  if (tokens <= (FORMAT == Format::F32 ? 32 : TOKEN_TILE)) multiply_few<FORMAT>(m, first, last, x, x_stride, tokens, output);
+  // Unpacking twice costs less than keeping what was unpacked; numbers that need none may be read more often.
+  if (tokens <= (FORMAT == Format::F32 ? 32 : 2 * TOKEN_TILE)) multiply_few<FORMAT>(m, first, last, x, x_stride, tokens, output);
   else multiply_many<FORMAT>(m, first, last, x, x_stride, tokens, output, scratch);
 }
 

@@ -1,7 +1,7 @@
 """Trains the model that ships with nextword, measures it, and puts it into the package.
 
     python recipes/default_model/corpus.py --out build/default_model/corpus
-    python recipes/default_model/train.py train        # 42 minutes on two cores that multiply bfloat16; --resume after a stop
+    python recipes/default_model/train.py train        # 42 minutes where cores multiply bfloat16; see --resume
     python recipes/default_model/train.py recite       # a minute more
     python recipes/default_model/train.py package      # measures per language, writes src/nextword/default_model
 
@@ -63,9 +63,9 @@ def train_model(minutes: float, resume: bool) -> None:
 def recite(steps: int) -> None:
     """A short and gentle second run from the trained weights, so that the model recites an article that stands alone.
 
-    It reads the constitution as it is, its paragraphs loose (in random order, without their numbers), Hamlet, and of all the
-    rest every fifth play and every fourth Korean file, which keeps the model from forgetting it. Nothing is held out to
-    choose weights by: the last ones are kept, and `package` measures them.
+    It reads the constitution as it is, its paragraphs loose (in random order, without their numbers), Hamlet, and of
+    all the rest every fifth play and every fourth Korean file, which keeps the model from forgetting it. Nothing
+    is held out to choose weights by: the last ones are kept, and `package` measures them.
     """
     lm = load(TRAINED, backend="torch")
     korean, english = CORPUS / "train" / "korean", CORPUS / "train" / "english"
@@ -190,9 +190,9 @@ Memorised is what was read often and is short: see the constitution's line again
 |---|---|---|---:|
 {used}
 
-Korean was read twice for each time English was read, Hamlet twice, the constitution {CONSTITUTIONS + 2} times, so that there is
-something to recite; then a second run of {second["plan"]["steps"]} steps read it {WHOLE} times a pass as it is and {LOOSE} times
-with its paragraphs in random order and without their numbers, among parts of all the rest.
+Korean was read twice for each time English was read, Hamlet twice, the constitution {CONSTITUTIONS + 2} times, so that
+there is something to recite; then a second run of {second["plan"]["steps"]} steps read it {WHOLE} times a pass as it is
+and {LOOSE} times with its paragraphs in random order and without their numbers, among parts of all the rest.
 The text itself is not shipped; `recipes/default_model` fetches it again and repeats the training: {plan["preset"]},
 {lm.provenance["best_step"]:,} steps of {plan["batch_size"]} x {plan["context_length"]} tokens, AdamW, peak learning
 rate {plan["learning_rate"]:g} ({second["plan"]["learning_rate"]:g} in the second run), {lm.provenance["made_with"]}.

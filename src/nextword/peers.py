@@ -137,7 +137,12 @@ class LlamaCpp:
         import llama_cpp
 
         context = min(context, 2048)
-        options: dict[str, Any] = {"n_threads": threads, "n_threads_batch": threads, "n_batch": min(512, context), "verbose": False}
+        options: dict[str, Any] = {
+            "n_threads": threads,
+            "n_threads_batch": threads,
+            "n_batch": min(512, context),
+            "verbose": False,
+        }
         self._llama: Any = llama_cpp.Llama(str(file), n_ctx=context, **options)
 
     def read(self, ids: Sequence[int]) -> None:

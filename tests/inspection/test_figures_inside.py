@@ -166,7 +166,8 @@ def test_the_lens_grid_holds_each_layers_value_and_first_choice(llama, ids, colo
 def test_chosen_positions_only_are_drawn_and_the_others_counted(llama, ids):
     trace = llama.trace(ids)
     figure = lens_figure(trace, positions=[1, -1])
-    np.testing.assert_array_equal(image(figure.axes[0]), trace.lens(1).probabilities[:, [1, 6], 0])
+    # Fewer positions are other matrix products, whose last bits may differ.
+    np.testing.assert_allclose(image(figure.axes[0]), trace.lens(1).probabilities[:, [1, 6], 0], rtol=1e-5)
     assert labels(figure.axes[0], "x") == [trace.tokens[1].text, trace.tokens[6].text]
     assert figure.get_supxlabel() == "5 other positions are not shown"
 
