@@ -11,6 +11,7 @@ import pytest
 from nextword.cli import run
 from nextword.engine import is_built
 from nextword.files.sources.pulled import cache_directory
+from tests.server.conftest import serving
 from tests.training.corpus import write_text
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -28,12 +29,16 @@ def _in_a_folder_with_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_there_are_commands_and_programs() -> None:
-    assert len(COMMANDS) == 20
+    assert len(COMMANDS) == 21
     assert len(PROGRAMS) == 3
 
 
-def test_every_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in COMMANDS:
+        if command.startswith("nextword serve"):  # until it is told to end
+            with serving(tmp_path / "log", *shlex.split(command, comments=True)[2:]) as server:
+                assert server.client.get("/v1/models").json()["data"][0]["id"] == "nextword"
+            continue
         if command.startswith("nextword bench") and not is_built():  # without a compiler there is nothing to measure
             continue
         arguments = shlex.split(command.replace("--minutes 2", "--minutes 0.1"), comments=True)[1:]

@@ -185,6 +185,7 @@ class LanguageModel:
         overflow: Overflow = "slide",
         memory: Memory | None = None,
         speculative: bool = True,
+        score_prompt: bool = False,
     ) -> TextStream:
         """Writes on from `text`, piece by piece; see `generate` for the settings.
 
@@ -204,6 +205,7 @@ class LanguageModel:
             overflow=overflow,
             memory=memory,
             speculative=speculative,
+            score_prompt=score_prompt,
         )
 
     def generate(self, text: Prompt, max_new_tokens: int = 40, **settings: Any) -> Generation:
@@ -216,7 +218,8 @@ class LanguageModel:
                 (None), `top_p` (0.95), `min_p` (0), `repetition_penalty` (1: none), `seed` (None: different every
                 time), `stop` (strings that end the text), `logprobs` (alternatives recorded a token), `overflow`
                 (`slide` or `stop`), `memory` (what an earlier text left in the cache), `speculative` (True: the native
-                backend checks several tokens in one pass where the text repeats itself; the text stays the same).
+                backend checks several tokens in one pass where the text repeats itself; the text stays the same),
+                `score_prompt` (False: record the prompt's tokens too, as `logprobs` those that are written).
 
         Raises:
             TextError: The text is empty, or has words that the tokenizer does not know.

@@ -29,6 +29,7 @@ OPTIONS = {
     "info": "--json",
     "verify": "--keep --no-keep --json",
     "bench": "--rounds --max-new-tokens --prompt --threads --peers --no-peers --json",
+    "serve": "--host --port --allow-origin --slots --queue --request-seconds --drain-seconds --threads",
     "tokenize": "--model --json",
     "pull": "--from --revision --json",
     "convert": "--dtype --json",

@@ -17,6 +17,7 @@ COMMANDS = {
     "generate": "Write on from a text.",
     "look": "Show the whole path from tokens to the next word.",
     "chat": "Talk with a model.",
+    "serve": "Serve models over HTTP, as OpenAI's clients expect.",
     "train": "Train a model on your own text.",
     "runs": "List trained models and runs under way, or compare them.",
     "info": "Show what a model is made of.",

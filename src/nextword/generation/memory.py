@@ -22,17 +22,23 @@ class Memory:
     cache: Any = None
     capacity: int = 0
 
-    def begin(self, backend: Backend, ids: Sequence[int], capacity: int) -> list[int]:
-        """Keeps what `ids` share with what was read; those that are still to be read, at least the last one."""
+    def begin(self, backend: Backend, ids: Sequence[int], capacity: int, *, anew: bool = False) -> list[int]:
+        """Keeps what `ids` share with what was read; those that are still to be read, at least the last one.
+
+        With `anew` nothing is kept.
+        """
         if self.cache is None or capacity > self.capacity:
             if self.cache is not None:  # it will grow further
                 capacity = min(2 * capacity, backend.config.context_length)
             self.ids, self.cache, self.capacity = [], backend.new_cache(capacity), capacity
-        shared = sum(
-            1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(self.ids, ids[:-1], strict=False))
-        )
+        shared = 0 if anew else self.shared(ids)
         self.forget(shared)
         return list(ids[shared:])
+
+    def shared(self, ids: Sequence[int]) -> int:
+        """How many tokens a text has in common with what was read, from the start on, its last one aside."""
+        pairs = zip(self.ids, ids[:-1], strict=False)
+        return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     def forget(self, start: int) -> None:
         """Forgets every token from position `start` on."""

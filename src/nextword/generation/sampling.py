@@ -6,8 +6,8 @@ go through `_keep`, so that a drawn token comes from exactly the distribution th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,12 @@ class Sampling:
     """Only tokens at least this share as probable as the most probable one."""
     repetition_penalty: float = 1.0
     """Positive logits of tokens already in the text are divided by it, negative ones multiplied."""
+    presence_penalty: float = 0.0
+    """Taken from the logits of tokens that were written before."""
+    frequency_penalty: float = 0.0
+    """Taken from the logits of tokens once for each time that they were written before."""
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    """Token id -> what is added to its logit."""
 
     def __post_init__(self) -> None:
         """Checks every value."""
@@ -53,26 +59,45 @@ class Sampling:
                 self.repetition_penalty > 0 and np.isfinite(self.repetition_penalty),
                 "above 0 and finite",
             ),
+            "presence_penalty": (np.isfinite(self.presence_penalty), "finite"),
+            "frequency_penalty": (np.isfinite(self.frequency_penalty), "finite"),
+            "logit_bias": (bool(np.isfinite(list(self.logit_bias.values())).all()), "finite"),
         }
         for name, (holds, must_be) in checks.items():
             if not holds:
                 raise ConfigError(f"{name} is {getattr(self, name)}, it must be {must_be}")
 
-    def penalized(self, logits: Logits, seen: Iterable[int]) -> Logits:
-        """The logits after the repetition penalty (Keskar et al. 2019, "CTRL"); `seen` are the text's tokens."""
-        if self.repetition_penalty == 1.0:
-            return logits
-        ids = np.fromiter(set(seen), np.int64)
-        changed = logits.copy()
-        values = changed[ids].astype(np.float64)
-        with np.errstate(over="ignore"):  # at the ends of float32: no larger than the largest, or -inf
-            moved = np.where(values > 0, values / self.repetition_penalty, values * self.repetition_penalty)
-            changed[ids] = np.minimum(moved, np.finfo(np.float32).max)
+    def penalized(self, logits: Logits, seen: Iterable[int], written: Sequence[int] = ()) -> Logits:
+        """The logits after penalties and biases.
+
+        Sources: Keskar et al. 2019, "CTRL" (repetition); OpenAI's API (presence, frequency, bias).
+
+        Args:
+            logits: The model's, [V].
+            seen: The text's tokens.
+            written: Those of them that the model wrote.
+        """
+        changed = logits
+        if self.repetition_penalty != 1.0:
+            ids = np.fromiter(set(seen), np.int64)
+            changed = logits.copy()
+            values = changed[ids].astype(np.float64)
+            with np.errstate(over="ignore"):  # at the ends of float32: no larger than the largest, or -inf
+                moved = np.where(values > 0, values / self.repetition_penalty, values * self.repetition_penalty)
+                changed[ids] = np.minimum(moved, np.finfo(np.float32).max)
+        if (self.presence_penalty or self.frequency_penalty) and written:
+            ids, counts = np.unique(np.asarray(written, np.int64), return_counts=True)
+            taken = self.presence_penalty + self.frequency_penalty * counts
+            changed = changed.copy()
+            changed[ids] -= taken.astype(np.float32)
+        if self.logit_bias:
+            changed = changed.copy()
+            changed[list(self.logit_bias)] += np.fromiter(self.logit_bias.values(), np.float32)
         return changed
 
-    def draw(self, logits: Logits, seen: Iterable[int], rng: np.random.Generator) -> int:
-        """The next token; one number is taken from `rng` unless the temperature is 0."""
-        logits = self.penalized(logits, seen)
+    def draw(self, logits: Logits, seen: Iterable[int], rng: np.random.Generator, written: Sequence[int] = ()) -> int:
+        """The next token; one number is taken from `rng` unless the temperature is 0. `written` as for `penalized`."""
+        logits = self.penalized(logits, seen, written)
         if self.temperature == 0:
             return int(np.argmax(logits))
         weights = _weights(logits, self.temperature)

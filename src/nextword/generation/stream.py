@@ -49,6 +49,8 @@ class Generation:
     finish_reason: FinishReason | None
     """`stop`: an end token or stop string; `length`: as many tokens as asked for; None: it was broken off."""
     logprobs: tuple[TokenLogprob, ...] | None
+    prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+    """One a token of the prompt, if asked for; None for the first, which nothing comes before."""
 
     def __str__(self) -> str:
         return self.prompt + self.text
@@ -92,6 +94,7 @@ class TextStream(Iterator[str]):
         memory: What the model has read before; it goes on from there.
         speculative: Whether several tokens are checked in one pass where the text repeats itself. The text is the same
             either way; only backends whose logits never depend on the batch do it.
+        score_prompt: Record the prompt's tokens as `logprobs` does those that are written; the prompt is read whole.
 
     Raises:
         TextError: The prompt is empty, cannot be encoded, or holds ids that are not in the vocabulary.
@@ -113,6 +116,7 @@ class TextStream(Iterator[str]):
         overflow: Overflow = "slide",
         memory: Memory | None = None,
         speculative: bool = True,
+        score_prompt: bool = False,
     ) -> None:
         if max_new_tokens < 0:
             raise ConfigError(f"max_new_tokens is {max_new_tokens}, it must be 0 or more")
@@ -128,14 +132,16 @@ class TextStream(Iterator[str]):
         self._sampling, self._rng = sampling, np.random.default_rng(seed)
         self._stops = StopStrings((stop,) if isinstance(stop, str) else stop)
         self._logprobs: list[TokenLogprob] | None = [] if logprobs else None
+        self._prompt_logprobs: list[TokenLogprob | None] | None = [None] if score_prompt else None
         self._top = logprobs
-        self._names = tokenizer.vocabulary if logprobs else []
+        self._names = tokenizer.vocabulary if logprobs or score_prompt else []
         self._overflow = overflow
         self._decoder = StreamDecoder()
         self._ids: list[int] = []
         self._memory = Memory() if memory is None else memory
         capacity = min(context, len(self._prompt_ids) + max_new_tokens)
-        self._pending = self._memory.begin(backend, self._prompt_ids, capacity)
+        self._pending = self._memory.begin(backend, self._prompt_ids, capacity, anew=score_prompt)
+        self._asked: list[int] = []
         self._lookup = PromptLookup(self._prompt_ids) if speculative and backend.bitwise_invariant else None
         self._guessed = 0
         self._guess: list[int] = []  # tokens that were read ahead, still to be drawn
@@ -161,17 +167,108 @@ class TextStream(Iterator[str]):
             self._dropped,
             self._finish,
             None if self._logprobs is None else tuple(self._logprobs),
+            None if self._prompt_logprobs is None else tuple(self._prompt_logprobs),
         )
 
     def _advance(self) -> str:
         """Writes one token; the text that became whole with it."""
-        if self._left == 0 or not (self._ahead or self._make_room()):
+        while tokens := self.wanted():
+            logits: Literal["last", "all"] = "all" if self.wants_all else "last"
+            self.receive(self._backend.forward([tokens], [self.cache], logits)[0])
+        return self.draw()
+
+    # -- the loop in parts, for whoever runs several texts together --------------------------------------------------
+
+    @property
+    def backend(self) -> Backend:
+        """What the wanted tokens are read with."""
+        return self._backend
+
+    @property
+    def cache(self) -> Any:
+        """What the wanted tokens are read into."""
+        return self._memory.cache
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the text has ended; None while it has not."""
+        return self._finish
+
+    @property
+    def prompt_ids(self) -> Sequence[int]:
+        """The prompt's tokens that the model sees."""
+        return self._prompt_ids
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """The tokens written so far."""
+        return self._ids
+
+    @property
+    def logprobs(self) -> Sequence[TokenLogprob]:
+        """One for each token written so far, if they are recorded."""
+        return self._logprobs or ()
+
+    @property
+    def unread(self) -> int:
+        """Tokens that the model has to read before the next one can be drawn, guesses aside."""
+        return len(self._pending)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next token can be drawn, or the text ends here."""
+        done = self._left == 0 and not self._scoring
+        return bool(self._ahead) or done or not self._make_room()
+
+    @property
+    def wants_all(self) -> bool:
+        """Whether the logits behind all of the wanted tokens are needed, not only behind the last."""
+        return bool(self._guess) or self._scoring
+
+    @property
+    def _scoring(self) -> bool:
+        """Whether tokens of the prompt are still to be found more or less probable."""
+        return self._prompt_logprobs is not None and len(self._prompt_logprobs) < len(self._prompt_ids)
+
+    def wanted(self, limit: int | None = None, *, guess: bool = True) -> list[int]:
+        """Tokens that the model has to read before the next one can be drawn.
+
+        Args:
+            limit: How many at most; the rest is wanted afterwards.
+            guess: Whether a guess of what follows may be among them.
+
+        Returns:
+            None if the next token can be drawn, or the text has ended.
+        """
+        if self._finish is not None or self.ready:
+            return []
+        self._guess, self._guessed = [], 0
+        room = min(self._left, self._memory.capacity - len(self._memory.ids)) - 1
+        if guess and self._lookup is not None and len(self._pending) == 1 and room > 0:
+            self._guess = self._lookup.guess(room)
+            self._guessed = len(self._guess)
+        self._asked = [*self._pending[:limit], *self._guess]
+        return self._asked
+
+    def receive(self, logits: Logits) -> None:
+        """What the model said behind the wanted tokens: float32 logits, [V] of the last or [T, V] of all."""
+        rows = np.atleast_2d(logits)
+        if self._prompt_logprobs is not None and self._scoring:
+            followers = self._prompt_ids[len(self._memory.ids) + 1 :]
+            self._prompt_logprobs += map(self._token_logprob, rows, followers)
+        self._memory.ids += self._asked
+        del self._pending[: len(self._asked) - len(self._guess)]
+        if not self._pending:
+            self._ahead.extend(rows[len(rows) - 1 - len(self._guess) :])
+
+    def draw(self) -> str:
+        """Draws one token, once `ready`; the text that became whole with it."""
+        if self._left == 0 or not self._ahead:
             self._finish = "length"
             return self._stops.flush()
-        if not self._ahead:
-            self._read()
         logits = self._ahead.popleft()
-        token = self._sampling.draw(logits, itertools.chain(self._prompt_ids, self._ids), self._rng)
+        seen = itertools.chain(self._prompt_ids, self._ids)
+        token = self._sampling.draw(logits, seen, self._rng, self._ids)
         if token in self._tokenizer.end_ids:
             self._finish = "stop"
             return self._stops.flush()
@@ -187,18 +284,6 @@ class TextStream(Iterator[str]):
             self._finish = "length"
             piece += self._stops.flush()
         return piece
-
-    def _read(self) -> None:
-        """Runs the model over what is pending, and over a guess of what follows."""
-        self._guess, self._guessed = [], 0
-        room = min(self._left, self._memory.capacity - len(self._memory.ids)) - 1
-        if self._lookup is not None and len(self._pending) == 1 and room > 0:
-            self._guess = self._lookup.guess(room)
-            self._guessed = len(self._guess)
-        tokens = [*self._pending, *self._guess]
-        rows = self._backend.forward([tokens], [self._memory.cache], "all" if self._guess else "last")[0]
-        self._memory.ids += tokens
-        self._ahead.extend(rows if self._guess else (rows,))
 
     def _follow(self, token: int) -> None:
         """Goes on behind a token that was drawn: it was read already where it was guessed."""

@@ -1,0 +1,299 @@
+"""The routes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from nextword import __version__
+from nextword.errors import NextwordError
+from nextword.language_model import LanguageModel
+from nextword.server.chat import ChatCompletion
+from nextword.server.completions import Completion
+from nextword.server.errors import ApiError, of_user
+from nextword.server.jobs import Batch
+from nextword.server.metrics import Metrics
+from nextword.server.models import Models
+from nextword.server.scheduler import Scheduler
+from nextword.server.schemas import (
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    TokenizeRequest,
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the server works."""
+
+    slots: int = 16
+    """Texts of one model that are written at once."""
+    queue: int = 256
+    """Texts that may wait."""
+    cache_bytes: int = 4 * 1024**3
+    """What the slots of a model may hold."""
+    request_seconds: float = 600.0
+    drain_seconds: float = 30.0
+    """Time for texts that are being written when the server is told to end."""
+
+
+@dataclass
+class State:
+    """What the routes work with."""
+
+    models: Models
+    settings: Settings
+    metrics: Metrics = field(default_factory=Metrics)
+    scheduler: Scheduler = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Starts the scheduler."""
+        settings = self.settings
+        self.scheduler = Scheduler(settings.slots, settings.queue, settings.cache_bytes, self.metrics.ended)
+        self.metrics.watch(self.scheduler)
+
+
+def create_app(models: Models, settings: Settings | None = None) -> FastAPI:
+    """The application, with a scheduler that runs until `app.state.nextword.scheduler.close()`."""
+    state = State(models, settings or Settings())
+    app = FastAPI(title="nextword", version=__version__, docs_url=None, redoc_url=None)
+    app.state.nextword = state
+    for kind, answer in (
+        (ApiError, _refused),
+        (RequestValidationError, _invalid),
+        (HTTPException, _http_error),
+        (NextwordError, _failed),
+    ):
+        app.add_exception_handler(kind, answer)
+
+    both = _both_paths(app)
+
+    @both("POST", "/completions")
+    async def completions(body: CompletionRequest, request: Request) -> Response:
+        """Writes on from a text."""
+        return await _answer(state, request, body, Completion)
+
+    @both("POST", "/chat/completions")
+    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+        """Answers a conversation."""
+        return await _answer(state, request, body, ChatCompletion)
+
+    @both("GET", "/models")
+    async def list_models() -> dict[str, Any]:
+        """The models there are."""
+        return {"object": "list", "data": [models.about(name) for name in models.names]}
+
+    @both("GET", "/models/{name:path}")
+    async def one_model(name: str) -> dict[str, Any]:
+        """One of them."""
+        return models.about(models.name_of(name))
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Whether the server answers."""
+        return {"status": "ok"}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Counts, as Prometheus reads them."""
+        return Response(state.metrics.text(), media_type=state.metrics.media_type)
+
+    _add_tokenizer(app, state)
+
+    def openapi() -> dict[str, Any]:
+        """The schema; what is not valid is a 400 here."""
+        if not app.openapi_schema:
+            schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            for methods in schema["paths"].values():
+                for operation in methods.values():
+                    operation["responses"].pop("422", None)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+def _add_tokenizer(app: FastAPI, state: State) -> None:
+    """Text to tokens and back."""
+
+    @app.post("/tokenize", responses=_ERRORS)
+    async def tokenize(body: TokenizeRequest) -> dict[str, Any]:
+        """A text's tokens."""
+        _, lm = await _model(state, body.model)
+        try:
+            if body.messages is not None:
+                ids = lm.template.encode([message.plain() for message in body.messages])
+            else:
+                text = body.prompt if body.prompt is not None else body.content or ""
+                add = body.add_special_tokens is not False and body.prompt is not None
+                ids = lm.tokenizer.encode_start(text) if add else lm.tokenizer.encode(text)
+        except NextwordError as error:
+            raise of_user(error) from None
+        found: dict[str, Any] = {"tokens": ids, "count": len(ids), "max_model_len": lm.config.context_length}
+        if body.return_token_strs:
+            found["token_strs"] = [lm.tokenizer.vocabulary[token] for token in ids]
+        return found
+
+    @app.post("/detokenize", responses=_ERRORS)
+    async def detokenize(body: DetokenizeRequest) -> dict[str, Any]:
+        """The text of tokens."""
+        _, lm = await _model(state, body.model)
+        try:
+            text = lm.tokenizer.decode(body.tokens)
+        except NextwordError as error:
+            raise of_user(error) from None
+        return {"prompt": text, "content": text}
+
+    @app.get("/tokenizer_info")
+    async def tokenizer_info() -> dict[str, Any]:
+        """The first model's tokenizer."""
+        _, lm = await _model(state, None)
+        names, tokenizer = lm.tokenizer.vocabulary, lm.tokenizer
+
+        def mark(token: int | None) -> str | None:
+            return None if token is None else names[token]
+
+        end = next(iter(sorted(tokenizer.end_ids)), None)
+        return {
+            "tokenizer_class": tokenizer.kind,
+            "vocab_size": tokenizer.vocab_size,
+            "model_max_length": lm.config.context_length,
+            "bos_token": mark(tokenizer.bos_id),
+            "eos_token": mark(end),
+            "pad_token": mark(end),
+            "chat_template": lm.chat_template or None,
+        }
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": text}
+    for status, text in {
+        400: "The request is wrong",
+        404: "There is no such model",
+        429: "Too many requests",
+        503: "The server ends",
+        504: "Not done in time",
+    }.items()
+}
+
+
+def _both_paths(app: FastAPI) -> Callable[[str, str], Callable[[Any], Any]]:
+    """Every route of the API with `/v1` before it and without."""
+
+    def both(method: str, path: str) -> Callable[[Any], Any]:
+        def add(function: Any) -> Any:
+            for prefix in ("/v1", ""):
+                name = f"{function.__name__}{'_v1' if prefix else ''}"
+                app.add_api_route(prefix + path, function, methods=[method], responses=_ERRORS, operation_id=name)
+            return function
+
+        return add
+
+    return both
+
+
+async def _model(state: State, name: str | None) -> tuple[str, LanguageModel]:
+    """The model that a request means; loading it holds up nobody else."""
+    name = state.models.name_of(name)
+    return name, await asyncio.to_thread(state.models.get, name)
+
+
+async def _answer(
+    state: State, request: Request, body: Any, kind: Callable[..., Completion | ChatCompletion]
+) -> Response:
+    name, lm = await _model(state, body.model)
+    batch = Batch(state.scheduler, state.settings.request_seconds)
+    answer = await asyncio.to_thread(kind, body, name, lm, batch)
+    if body.stream:
+        events = _events(batch, answer)
+        first = await anext(events)  # what is refused is refused with a status
+        return StreamingResponse(_with_first(first, events), media_type="text/event-stream", headers=_STREAM_HEADERS)
+    async with batch:
+        return JSONResponse(await _unless_gone(request, answer.whole()))
+
+
+_STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+async def _events(batch: Batch, answer: Completion | ChatCompletion) -> AsyncIterator[str]:
+    async with batch:
+        async for chunk in answer.chunks():
+            yield _event(chunk)
+    yield "data: [DONE]\n\n"
+
+
+async def _with_first(first: str, events: AsyncIterator[str]) -> AsyncIterator[str]:
+    try:
+        yield first
+        async for event in events:
+            yield event
+    except ApiError as error:  # the status is out already
+        yield _event(error.body())
+    finally:
+        await events.aclose()  # type: ignore[attr-defined]
+
+
+def _event(value: Any) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+
+
+async def _unless_gone(request: Request, work: Any) -> Any:
+    """What the work gives, unless the client goes first."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ApiError("the client is gone", status=499)
+        return task.result()
+    finally:
+        for future in (task, gone):
+            future.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)  # noqa: S101  what it is registered for
+    return JSONResponse(error.body(), status_code=error.status, headers=error.headers)
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    """A model that cannot be loaded."""
+    assert isinstance(error, NextwordError)  # noqa: S101
+    refused = of_user(error)
+    refused.status, refused.kind = 500, "server_error"
+    return await _refused(_, refused)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    if isinstance(error.__cause__, ApiError):  # raised where the body was read
+        return await _refused(_, error.__cause__)
+    refused = ApiError(str(error.detail), status=error.status_code, headers=dict(error.headers or {}))
+    return await _refused(_, refused)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part != "body"]
+    # A union's parts come as long names: what people wrote is the first one.
+    message = f"{'.'.join(place[:1]) or 'the body'}: {first['msg']}"
+    return await _refused(_, ApiError(message, param=place[0] if place else None))

@@ -1,0 +1,67 @@
+"""Errors in the shape that OpenAI's clients expect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nextword.errors import ContextOverflowError, NextwordError
+
+
+class ApiError(Exception):
+    """Becomes a response `{"error": {"message", "type", "param", "code"}}`.
+
+    Attributes:
+        status: Of the response.
+        details: More members of the error.
+        headers: Of the response.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        kind: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.kind, self.param, self.code = status, kind, param, code
+        self.details, self.headers = dict(details or {}), dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        """The response's body."""
+        error = {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}
+        return {"error": {**error, **self.details}}
+
+
+def overloaded(seconds: int) -> ApiError:
+    """The queue is full."""
+    return ApiError(
+        "the server has as many requests as it can hold: try again later",
+        status=429,
+        kind="rate_limit_error",
+        code="queue_full",
+        headers={"Retry-After": str(seconds)},
+    )
+
+
+def timed_out(seconds: float) -> ApiError:
+    """A request took longer than it may."""
+    return ApiError(f"not done within {seconds:g} seconds", status=504, kind="timeout_error", code="timeout")
+
+
+def stopped() -> ApiError:
+    """The server ends."""
+    return ApiError("the server is shutting down", status=503, kind="server_error", code="shutting_down")
+
+
+def of_user(error: NextwordError) -> ApiError:
+    """What nextword refused because of the request."""
+    if isinstance(error, ContextOverflowError):
+        details = {"n_prompt_tokens": error.n_prompt_tokens, "n_ctx": error.context_length}
+        return ApiError(error.message, code="context_length_exceeded", details=details)
+    return ApiError(" ".join(filter(None, (error.message, error.hint))))

@@ -1,0 +1,157 @@
+"""What stands before every request: who may ask, from where, how much, how long."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from nextword.server.errors import ApiError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+log = logging.getLogger("nextword.server")
+
+OPEN_PATHS = {"/health"}
+"""Answered without a key: watchers ask there."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may take."""
+
+    body_bytes: int = 16 * 1024 * 1024
+    body_seconds: float = 30.0
+    """From the first byte of the body to the last."""
+
+
+class Guards:
+    """An ASGI application around another one.
+
+    Args:
+        app: What is guarded.
+        hosts: Names that a request's Host header may have; a page elsewhere that has its own name point here (DNS
+            rebinding) is refused. None allows any.
+        origins: Pages that may ask from a browser (CORS); none by default.
+        key: What `Authorization: Bearer` must hold; None asks for none.
+        limits: What a request may take.
+    """
+
+    def __init__(
+        self, app: App, *, hosts: Sequence[str] | None, origins: Sequence[str], key: str | None, limits: Limits
+    ) -> None:
+        self._app, self._hosts, self._origins, self._key, self._limits = app, hosts, origins, key, limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers, or lets the application answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        origin = headers.get("origin")
+        allowed = origin is not None and origin in self._origins
+        seen: dict[str, Any] = {"method": scope["method"], "path": scope["path"], "status": None}
+        send = _watched(send, _cors(origin) if allowed and origin else [], seen)
+        begun = time.monotonic()
+        try:
+            self._check(scope, headers)
+            if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+                await send({"type": "http.response.start", "status": 204 if allowed else 403, "headers": []})
+                await send({"type": "http.response.body", "body": b""})
+            else:
+                await self._app(scope, self._bounded(receive), send)
+        except ApiError as error:
+            await respond(error, send)
+        finally:
+            seconds = round(time.monotonic() - begun, 4)
+            log.info("request", extra={"values": {**seen, "seconds": seconds}})
+
+    def _check(self, scope: Scope, headers: dict[str, str]) -> None:
+        if self._hosts is not None:
+            try:
+                host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+            except ValueError:
+                host = ""
+            if host not in self._hosts:
+                raise ApiError(
+                    f"this server does not answer to the host {host[:100]!r}", status=403, kind="permission_error"
+                )
+        if self._key is not None and scope["path"] not in OPEN_PATHS and scope["method"] != "OPTIONS":
+            given = headers.get("authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode("latin-1"), self._key.encode()):
+                raise ApiError(
+                    "the API key is missing or wrong: send it as Authorization: Bearer KEY",
+                    status=401,
+                    kind="authentication_error",
+                    code="invalid_api_key",
+                )
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > self._limits.body_bytes:
+            raise self._too_large()
+
+    def _too_large(self) -> ApiError:
+        return ApiError(
+            f"the body is larger than {self._limits.body_bytes:,} bytes", status=413, code="request_too_large"
+        )
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """Reads the body no further than it may go, nor for longer."""
+        size = 0
+        whole = False
+        end = asyncio.get_running_loop().time() + self._limits.body_seconds
+
+        async def bounded() -> MutableMapping[str, Any]:
+            nonlocal size, whole
+            if whole:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(end):
+                    message = await receive()
+            except TimeoutError:
+                raise ApiError("the body did not come in time", status=408, kind="timeout_error") from None
+            if message["type"] == "http.request":
+                size += len(message.get("body", b""))
+                whole = not message.get("more_body", False)
+                if size > self._limits.body_bytes:
+                    raise self._too_large()
+            return message
+
+        return bounded
+
+
+def _watched(send: Send, headers: list[tuple[bytes, bytes]], seen: dict[str, Any]) -> Send:
+    """Adds headers to the response, and notes its status."""
+
+    async def watched(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            seen["status"] = message["status"]
+            message["headers"] = [*message.get("headers", []), (b"x-content-type-options", b"nosniff"), *headers]
+        await send(message)
+
+    return watched
+
+
+def _cors(origin: str) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-allow-headers", b"authorization, content-type"),
+        (b"access-control-allow-methods", b"GET, POST"),
+        (b"vary", b"origin"),
+    ]
+
+
+async def respond(error: ApiError, send: Send) -> None:
+    """Sends an error as a whole response."""
+    headers = [(b"content-type", b"application/json")]
+    headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(error.body()).encode()})

@@ -1,0 +1,122 @@
+"""From a request to jobs, and from their pieces to one stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import Any
+
+from nextword.errors import NextwordError
+from nextword.generation import Memory, Sampling, TextStream
+from nextword.language_model import LanguageModel
+from nextword.server.errors import ApiError, of_user
+from nextword.server.scheduler import Job, Piece, Scheduler
+from nextword.server.schemas import Sampled
+
+
+class Batch:
+    """Jobs of one request, and what comes of them.
+
+    Used as `async with`: whoever leaves it early, because the client is gone, gives up the jobs.
+    """
+
+    def __init__(self, scheduler: Scheduler, seconds: float) -> None:
+        self._scheduler, self._seconds = scheduler, seconds
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[tuple[int, Piece | ApiError]] = asyncio.Queue()
+        self.jobs: list[Job] = []
+
+    def add(self, lm: LanguageModel, ids: list[int], **settings: Any) -> None:
+        """One more text: the settings are TextStream's."""
+        index = len(self.jobs)
+
+        def start(memory: Memory) -> TextStream:
+            return TextStream(lm.backend, lm.tokenizer, ids, overflow="stop", memory=memory, **settings)
+
+        def emit(event: Piece | ApiError) -> None:
+            self._loop.call_soon_threadsafe(self._events.put_nowait, (index, event))
+
+        self.jobs.append(Job(lm, start, ids, emit, self._seconds))
+
+    async def __aenter__(self) -> Batch:
+        self._scheduler.submit(self.jobs)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._scheduler.cancel(self.jobs)
+
+    async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
+        """Number of the text, and a piece of it, as they come.
+
+        Raises:
+            ApiError: One of the texts could not be written.
+        """
+        left = len(self.jobs)
+        while left:
+            together: dict[int, Piece] = {}  # what has come meanwhile of one text goes out as one piece
+            events = [await self._events.get()]
+            while not self._events.empty():
+                events.append(self._events.get_nowait())
+            for index, event in events:
+                if isinstance(event, ApiError):
+                    raise event
+                together[index] = together[index].and_then(event) if index in together else event
+            for index, piece in together.items():
+                yield index, piece
+                left -= piece.finish is not None
+
+    def usage(self, prompts: Sequence[Sequence[int]], written: int) -> dict[str, Any]:
+        """OpenAI's count of tokens."""
+        read = sum(map(len, prompts))
+        return {
+            "prompt_tokens": read,
+            "completion_tokens": written,
+            "total_tokens": read + written,
+            "prompt_tokens_details": {"cached_tokens": sum(job.reused for job in self.jobs)},
+        }
+
+
+def sampling_of(request: Sampled, lm: LanguageModel) -> Sampling:
+    """How the next token is chosen; what the request leaves open is OpenAI's default.
+
+    Raises:
+        ApiError: A value is out of range.
+    """
+    bias = {}
+    for token, value in (request.logit_bias or {}).items():
+        if not token.isdecimal() or not token.isascii() or int(token) >= lm.config.vocab_size:
+            raise ApiError(
+                f"logit_bias: {token[:40]!r} is no token id below {lm.config.vocab_size}", param="logit_bias"
+            )
+        bias[int(token)] = value
+    given = partial(_first_given, request)
+    top_k = request.top_k if request.top_k and request.top_k > 0 else None
+    try:
+        return Sampling(
+            temperature=given("temperature", 1.0),
+            top_k=top_k,
+            top_p=max(given("top_p", 1.0), 1e-9),  # 0 is the most probable token alone, as OpenAI has it
+            min_p=given("min_p", 0.0),
+            repetition_penalty=given("repetition_penalty", 1.0),
+            presence_penalty=given("presence_penalty", 0.0),
+            frequency_penalty=given("frequency_penalty", 0.0),
+            logit_bias=bias,
+        )
+    except NextwordError as error:
+        raise of_user(error) from None
+
+
+def _first_given(request: Sampled, name: str, default: float) -> float:
+    value = getattr(request, name)
+    return default if value is None else float(value)
+
+
+def seed_of(request: Sampled, index: int) -> int | None:
+    """The seed of the request's text number `index`."""
+    return None if request.seed is None else (request.seed + index) % 2**64
+
+
+def stops_of(request: Sampled) -> tuple[str, ...]:
+    """The strings that end a text."""
+    return (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())

@@ -1,0 +1,311 @@
+"""One thread that runs the model for all requests together: each pass holds a token of every text that is written.
+
+A text that is still to be read goes along in parts, so that it holds nobody up. Slots hold what was read: a request
+whose text begins like an earlier one is read on from there. What is written does not depend on who else is there, to
+the last bit where the backend says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from nextword.errors import NextwordError
+from nextword.generation import Memory, TextStream
+from nextword.generation.stream import FinishReason, TokenLogprob
+from nextword.language_model import LanguageModel
+from nextword.server.errors import ApiError, of_user, overloaded, stopped, timed_out
+
+PASS_TOKENS = 256
+"""Tokens of a pass: how long a prompt's part may hold up the texts that are being written."""
+
+log = logging.getLogger("nextword.server")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What came of one or more tokens."""
+
+    text: str
+    logprobs: tuple[TokenLogprob, ...]
+    finish: FinishReason | None
+    stream: TextStream
+
+    def and_then(self, later: Piece) -> Piece:
+        """Both in one."""
+        return Piece(self.text + later.text, self.logprobs + later.logprobs, later.finish, self.stream)
+
+
+@dataclass(eq=False)
+class Job:
+    """A text to be written.
+
+    Attributes:
+        start: Begins it, reading into a memory; raises NextwordError if the request is wrong.
+        ids: The prompt's tokens.
+        emit: Is told of every piece, the last of which has `finish`, or of what went wrong. Called from the
+            scheduler's thread.
+        seconds: How long it may take, from `submit` on.
+    """
+
+    lm: LanguageModel
+    start: Callable[[Memory], TextStream]
+    ids: list[int]
+    emit: Callable[[Piece | ApiError], None]
+    seconds: float
+    cancelled: bool = False
+    submitted: float = 0.0
+    first: float | None = None
+    """When its first token came."""
+    reused: int = 0
+    """Tokens of the prompt that a slot had read before."""
+    told: int = 0
+    """Log-probabilities that were emitted."""
+
+
+@dataclass(eq=False)
+class Slot:
+    """Room for one text of a model."""
+
+    lm: LanguageModel
+    memory: Memory = field(default_factory=Memory)
+    job: Job | None = None
+    stream: TextStream | None = None
+
+
+@dataclass
+class Counts:
+    """What happened since the start."""
+
+    requests: int = 0
+    refused: int = 0
+    cancelled: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    written_tokens: int = 0
+    passes: int = 0
+
+
+class Scheduler:
+    """Runs jobs.
+
+    Args:
+        slots: Texts of one model that are written at once.
+        queue: Jobs that may wait.
+        cache_bytes: What the slots of one model may hold; fewer slots are made where that is less.
+        watch: Is told of every job that ended.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        queue: int,
+        cache_bytes: int,
+        watch: Callable[[Job, TextStream | None], None] = lambda *_: None,
+    ) -> None:
+        self._slots_a_model, self._queue, self._cache_bytes, self._watch = slots, queue, cache_bytes, watch
+        self._waiting: deque[Job] = deque()
+        self._slots: dict[int, list[Slot]] = {}
+        self._changed = threading.Condition()
+        self._closing = False
+        self.counts = Counts()
+        self._thread = threading.Thread(target=self._run, name="nextword-scheduler", daemon=True)
+        self._thread.start()
+
+    # -- called from anywhere --------------------------------------------------------------------------------------
+
+    def submit(self, jobs: Iterable[Job]) -> None:
+        """Takes jobs, all or none.
+
+        Raises:
+            ApiError: More would wait than may, or the server ends.
+        """
+        jobs = list(jobs)
+        with self._changed:
+            if self._closing:
+                raise stopped()
+            if len(jobs) > self._queue:
+                raise ApiError(
+                    f"{len(jobs)} texts are more than the {self._queue} that may wait: ask for fewer at once"
+                )
+            if len(self._waiting) + len(jobs) > self._queue:
+                self.counts.refused += 1
+                raise overloaded(1)
+            for job in jobs:
+                job.submitted = time.monotonic()
+            self._waiting += jobs
+            self.counts.requests += len(jobs)
+            self._changed.notify()
+
+    def cancel(self, jobs: Iterable[Job]) -> None:
+        """Gives jobs up; their slots are free at the next token."""
+        with self._changed:
+            for job in jobs:
+                job.cancelled = True
+            self._changed.notify()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for a slot."""
+        return len(self._waiting)
+
+    @property
+    def active(self) -> int:
+        """Jobs that are being written."""
+        return sum(slot.job is not None for slots in list(self._slots.values()) for slot in slots)
+
+    @property
+    def cache_bytes(self) -> int:
+        """What all slots hold."""
+        caches = [slot.memory.cache for slots in list(self._slots.values()) for slot in slots]
+        return sum(cache.nbytes for cache in caches if cache is not None)
+
+    def close(self, seconds: float) -> None:
+        """Takes no more jobs, gives those it has some time, and ends."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(seconds)
+        with self._changed:
+            for job in [*self._waiting, *(slot.job for slots in self._slots.values() for slot in slots if slot.job)]:
+                job.cancelled = True
+                job.emit(stopped())
+            self._changed.notify()
+        self._thread.join()
+
+    # -- the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self.active and not self._closing:
+                    self._changed.wait()
+                if self._closing and not self._waiting and not self.active:
+                    return
+                starting = self._admit()
+            for slot in starting:
+                self._begin(slot)
+            for slots in self._slots.values():
+                busy = [slot for slot in slots if slot.stream is not None and not self._over(slot)]
+                if busy:
+                    self._pass(busy)
+
+    def _admit(self) -> list[Slot]:
+        """Gives waiting jobs the slots that are free, in turn; those of a model that has none go on waiting."""
+        starting, still = [], deque[Job]()
+        for job in self._waiting:
+            if job.cancelled:
+                self.counts.cancelled += 1
+                self._watch(job, None)
+                continue
+            free = [slot for slot in self._slots_of(job.lm) if slot.job is None]
+            if not free:
+                still.append(job)
+                continue
+            slot = max(free, key=lambda slot: (slot.memory.shared(job.ids), -len(slot.memory.ids)))
+            slot.job = job
+            starting.append(slot)
+        self._waiting = still
+        return starting
+
+    def _slots_of(self, lm: LanguageModel) -> list[Slot]:
+        if id(lm) not in self._slots:
+            size = lm.backend.new_cache(lm.config.context_length).nbytes
+            count = max(1, min(self._slots_a_model, self._cache_bytes // max(1, size)))
+            self._slots[id(lm)] = [Slot(lm) for _ in range(count)]
+        return self._slots[id(lm)]
+
+    def _begin(self, slot: Slot) -> None:
+        job = slot.job
+        assert job is not None  # noqa: S101  _admit has just set it
+        if not job.lm.backend.bitwise_invariant:  # there the same text read in other parts has other last bits
+            slot.memory = Memory()
+        before = len(slot.memory.ids)
+        try:
+            slot.stream = job.start(slot.memory)
+        except NextwordError as error:
+            self._end(slot, of_user(error))
+            return
+        job.reused = min(before, len(slot.memory.ids))
+        self.counts.reused_tokens += job.reused
+        self.counts.prompt_tokens += len(job.ids)
+
+    def _over(self, slot: Slot) -> bool:
+        """Whether a job was given up or took too long; its slot is free then."""
+        job = slot.job
+        assert job is not None  # noqa: S101  only busy slots come here
+        if job.cancelled:
+            self.counts.cancelled += 1
+            self._end(slot, None)
+            return True
+        if time.monotonic() - job.submitted > job.seconds:
+            self._end(slot, timed_out(job.seconds))
+            return True
+        return False
+
+    def _pass(self, busy: list[Slot]) -> None:
+        """Runs the model once over what all texts want next, and draws."""
+        # Texts that want one token come first; what is left of the pass is for those that are still being read.
+        room = PASS_TOKENS
+        wanted: dict[bool, list[tuple[TextStream, list[int]]]] = {False: [], True: []}
+        for slot in sorted(busy, key=lambda slot: slot.stream.unread if slot.stream else 0):
+            stream = slot.stream
+            if stream is None or room <= 0:
+                continue
+            tokens = stream.wanted(room, guess=len(busy) == 1)
+            room -= len(tokens)
+            if tokens:
+                wanted[stream.wants_all].append((stream, tokens))
+        try:
+            for every, together in wanted.items():
+                if together:
+                    streams = [stream for stream, _ in together]
+                    rows = streams[0].backend.forward(
+                        [tokens for _, tokens in together],
+                        [stream.cache for stream in streams],
+                        "all" if every else "last",
+                    )
+                    for stream, logits in zip(streams, rows, strict=True):
+                        stream.receive(logits)
+            self.counts.passes += 1
+        except Exception:  # the thread serves everybody: these requests fail, the others go on
+            log.exception("a pass of the model failed")
+            for slot in busy:
+                slot.memory = Memory()
+                self._end(slot, ApiError("the model failed", status=500, kind="server_error"))
+            return
+        for slot in busy:
+            self._draw(slot)
+
+    def _draw(self, slot: Slot) -> None:
+        """Draws what can be drawn, and tells the job."""
+        job, stream = slot.job, slot.stream
+        if job is None or stream is None:
+            return
+        text, tokens = "", len(stream.token_ids)
+        while stream.finish_reason is None and stream.ready:
+            text += stream.draw()
+        written = len(stream.token_ids) - tokens
+        self.counts.written_tokens += written
+        if written and job.first is None:
+            job.first = time.monotonic()
+        piece = Piece(text, tuple(stream.logprobs[job.told :]), stream.finish_reason, stream)
+        job.told = len(stream.logprobs)
+        if piece.text or piece.logprobs or piece.finish:
+            job.emit(piece)
+        if piece.finish:
+            self._end(slot, None)
+
+    def _end(self, slot: Slot, error: ApiError | None) -> None:
+        job, stream = slot.job, slot.stream
+        slot.job = slot.stream = None
+        if job is not None:
+            if error is not None:
+                self.counts.failed += 1
+                job.emit(error)
+            self._watch(job, stream)

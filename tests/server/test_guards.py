@@ -1,0 +1,130 @@
+"""Who may ask, from where, how much, how long."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import openai
+import pytest
+from tests.server.conftest import Served, serving
+from tests.server.test_requests import COMPLETIONS, refusal
+
+from nextword.loading import DEFAULT_MODEL
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104
+BODY = {"prompt": "To be", "max_tokens": 2}
+
+
+def connected(server: Served) -> socket.socket:
+    place = urlsplit(server.url)
+    return socket.create_connection((place.hostname, place.port), timeout=60)
+
+
+def test_a_name_that_was_pointed_here_is_refused(server: Served) -> None:
+    for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", ""):
+        refusal(server.client.get("/v1/models", headers={"host": host}), 403)
+    for host in ("localhost", "localhost:9", "127.0.0.1:1", "[::1]:1"):
+        assert server.client.get("/v1/models", headers={"host": host}).status_code == 200
+
+
+def test_other_pages_may_not_ask(server: Served) -> None:
+    answer = server.client.post(COMPLETIONS, json=BODY, headers={"origin": "https://evil.example"})
+    assert not any("access-control" in name for name in answer.headers)
+    ask = {"origin": "https://evil.example", "access-control-request-method": "POST"}
+    assert server.client.options(COMPLETIONS, headers=ask).status_code == 403
+
+
+def test_a_page_that_was_named_may_ask(tmp_path: Path) -> None:
+    page = "https://example.org"
+    with serving(tmp_path / "log", DEFAULT_MODEL, "--allow-origin", page) as server:
+        ask = {"origin": page, "access-control-request-method": "POST"}
+        assert server.client.options(COMPLETIONS, headers=ask).status_code == 204
+        answer = server.client.post(COMPLETIONS, json=BODY, headers={"origin": page})
+        assert answer.headers["access-control-allow-origin"] == page
+
+
+def test_a_key_is_asked_for_where_there_is_one(tmp_path: Path) -> None:
+    with serving(tmp_path / "log", DEFAULT_MODEL, "--host", EVERYWHERE, NEXTWORD_API_KEY="열쇠-key") as server:
+        url = server.url.replace(EVERYWHERE, "127.0.0.1")
+        for headers in (
+            {},
+            {"authorization": "Bearer wrong"},
+            {"authorization": "열쇠".encode()},
+            {"authorization": b"\xff"},
+        ):
+            refusal(httpx.get(f"{url}/v1/models", headers=headers), 401)
+        assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+        key = "Bearer 열쇠-key".encode()
+        assert httpx.get(f"{url}/v1/models", headers={"authorization": key}).status_code == 200
+
+
+def test_others_are_let_in_only_with_a_key() -> None:
+    command = [sys.executable, "-m", "nextword", "serve", "--host", EVERYWHERE, "--port", "0"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "API key" in ended.stderr
+    assert "NEXTWORD_API_KEY" in ended.stderr
+
+
+def test_a_port_that_is_taken_is_told(server: Served) -> None:
+    port = str(urlsplit(server.url).port)
+    ended = subprocess.run(
+        [sys.executable, "-m", "nextword", "serve", "--port", port], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
+
+
+def test_too_much_is_refused(server: Served) -> None:
+    refusal(server.client.post(COMPLETIONS, content=b" " * (17 * 1024 * 1024)), 413)
+    answer = server.client.post(COMPLETIONS, content=(b" " * 1024 * 1024 for _ in range(17)))  # its length is not told
+    refusal(answer, 413)
+    with connected(server) as raw:
+        raw.sendall(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\nx: " + b"a" * 100_000)
+        assert b" 400 " in raw.recv(1000)
+
+
+def test_a_head_that_comes_byte_by_byte_holds_no_connection(server: Served) -> None:
+    with connected(server) as raw:
+        raw.sendall(b"GET /v1/models HTTP/1.1\r\nhost: local")
+        begun = time.monotonic()
+        raw.settimeout(100)
+        assert raw.recv(1000) == b""  # closed
+        assert time.monotonic() - begun > 5
+    assert server.client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("junk", [b"\x00\x01\x02\r\n\r\n", b"GET\r\n\r\n", b"\xff" * 50 + b"\r\n\r\n"])
+def test_what_is_no_http_is_answered_and_forgotten(server: Served, junk: bytes) -> None:
+    with connected(server) as raw:
+        raw.sendall(junk)
+        assert b" 400 " in raw.recv(1000)
+
+
+def test_prompts_are_not_logged_and_lines_cannot_be_forged(server: Served) -> None:
+    secret = '비밀 secret-7731\n{"level": "error"}'
+    server.client.post(COMPLETIONS, json={"prompt": secret, "max_tokens": 2})
+    server.client.get("/v1/models/a%0a%7b%22level%22%3a%22error%22%7d")
+    text = server.log.read_text(encoding="utf-8")
+    assert "7731" not in text
+    lines = [json.loads(line) for line in text.splitlines()[1:]]
+    assert {line["level"] for line in lines} <= {"info", "warning"}
+    last = [line for line in lines if line["message"] == "request"][-1]
+    assert last["path"] == '/v1/models/a\n{"level":"error"}'
+    assert last["status"] == 404
+
+
+def test_a_request_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    with serving(tmp_path / "log", DEFAULT_MODEL, "--request-seconds", "0") as server:
+        error = refusal(server.client.post(COMPLETIONS, json={"prompt": "To be", "max_tokens": 200}), 504)
+        assert error["code"] == "timeout"
+        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+        with client, pytest.raises(openai.InternalServerError):
+            client.completions.create(model="", prompt="To be", max_tokens=200)
