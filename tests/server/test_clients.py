@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
-from tests.server.conftest import Served
 
 import nextword
 from nextword.loading import DEFAULT_MODEL
+from tests.server.conftest import Served
 
 KOREAN = "대한민국의 주권은 국민에게 있고, 모든 권력은 국민으로부터 나온다."
 
@@ -45,6 +48,32 @@ def test_llm(server: Served, chatty: Path, tmp_path: Path) -> None:
         assert ended.returncode == 0, ended.stderr
         wanted = nextword.load(chatty).chat([{"role": "user", "content": "안녕"}], 20, temperature=0).text
         assert ended.stdout.strip() == wanted.strip()
+
+
+def test_open_webui(server: Served, chatty: Path) -> None:
+    """What its backend sends, with the library it sends it with: the list of models, a chat, a title for it."""
+    headers = {"Authorization": "Bearer none", "Content-Type": "application/json", "X-OpenWebUI-User-Name": "홍길동"}
+    headers = {name: value.encode().decode("latin-1") for name, value in headers.items()}
+    address = f"{server.url}/v1/chat/completions"
+    said = [{"role": "system", "content": "짧게"}, {"role": "user", "content": "안녕"}]
+
+    async def talk() -> tuple[list[str], str, str]:
+        async with aiohttp.ClientSession(trust_env=True) as session:
+            async with session.get(f"{server.url}/v1/models", headers=headers) as answer:
+                names = [model["id"] for model in (await answer.json())["data"]]
+            body = {"model": "chatty", "stream": True, "messages": said, "temperature": 0, "max_tokens": 20}
+            body["stream_options"] = {"include_usage": True}
+            async with session.post(address, data=json.dumps(body), headers=headers) as answer:
+                assert "text/event-stream" in answer.headers["Content-Type"]
+                lines = [line.decode().strip() async for line in answer.content]
+            events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+            text = "".join(part["delta"].get("content", "") for event in events for part in event["choices"])
+            body = {"model": "chatty", "stream": False, "messages": said, "max_completion_tokens": 20, "temperature": 0}
+            async with session.post(address, data=json.dumps(body), headers=headers) as answer:
+                return names, text, (await answer.json())["choices"][0]["message"]["content"]
+
+    wanted = nextword.load(chatty).chat(said, 20, temperature=0).text
+    assert asyncio.run(talk()) == (["nextword", "chatty"], wanted, wanted)
 
 
 @pytest.mark.filterwarnings("ignore")  # of the harness

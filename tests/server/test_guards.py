@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import httpx
 import openai
 import pytest
-from tests.server.conftest import Served, serving
-from tests.server.test_requests import COMPLETIONS, refusal
 
 from nextword.loading import DEFAULT_MODEL
+from tests.server.conftest import Served, serving
+from tests.server.test_requests import COMPLETIONS, refusal
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104
 BODY = {"prompt": "To be", "max_tokens": 2}

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from tests.server.conftest import Served, serving
-from tests.server.test_requests import COMPLETIONS, refusal
 
 import nextword
 from nextword.loading import DEFAULT_MODEL
+from tests.server.conftest import Served, serving
+from tests.server.test_requests import COMPLETIONS, refusal
 
 PROMPTS = ["To be, or not to", "모든 국민은", "What news", "대한민국의 주권은", "Enter HAMLET", "파일을"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import openai
 import pytest
-from tests.server.conftest import Served
 
 import nextword
+from tests.server.conftest import Served
 
 PROMPT = "To be, or not to"
 MESSAGES = [{"role": "user", "content": "대한민국의 주권은"}]

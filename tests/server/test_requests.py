@@ -6,6 +6,7 @@ import json
 
 import httpx
 import pytest
+
 from tests.server.conftest import Served
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"

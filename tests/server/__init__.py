@@ -1,0 +1,1 @@
+"""Tests of nextword.server: real clients against a real server."""
