@@ -111,6 +111,7 @@ def test_what_is_no_http_is_answered_and_forgotten(server: Served, junk: bytes) 
 def test_prompts_are_not_logged_and_lines_cannot_be_forged(server: Served) -> None:
     secret = '비밀 secret-7731\n{"level": "error"}'
     server.client.post(COMPLETIONS, json={"prompt": secret, "max_tokens": 2})
+    server.client.get("/v1/models/%C2%85%E2%80%A8%0d")  # other ends of lines
     server.client.get("/v1/models/a%0a%7b%22level%22%3a%22error%22%7d")
     text = server.log.read_text(encoding="utf-8")
     assert "7731" not in text

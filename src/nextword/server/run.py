@@ -113,7 +113,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line)  # ASCII: some readers take U+0085 or U+2028 for the end of a line
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
