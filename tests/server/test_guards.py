@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -71,6 +72,37 @@ def test_others_are_let_in_only_with_a_key() -> None:
     assert ended.returncode == 2
     assert "API key" in ended.stderr
     assert "NEXTWORD_API_KEY" in ended.stderr
+
+
+def test_small_packets_are_sent_at_once() -> None:
+    from nextword.server.run import Address, listen
+
+    with listen(Address(port=0)) as listening:
+        listening.listen()
+
+        async def accepted_has_no_delay() -> bool:
+            taken = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            serving = await loop.create_server(lambda: Taken(taken), sock=listening)
+            async with serving:
+                _, writer = await asyncio.open_connection(*listening.getsockname())
+                transport = await taken
+                accepted = transport.get_extra_info("socket")
+                writer.close()
+                transport.close()
+                return bool(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        assert asyncio.run(accepted_has_no_delay())
+
+
+class Taken(asyncio.Protocol):
+    """Tells of its connection."""
+
+    def __init__(self, taken: asyncio.Future) -> None:
+        self.taken = taken
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.taken.set_result(transport)
 
 
 def test_a_port_that_is_taken_is_told(server: Served) -> None:

@@ -149,7 +149,7 @@ def serve(
     app = create_app(models, settings)
     state = app.state.nextword
     try:
-        listening = _bind(address)
+        listening = listen(address)
         port = listening.getsockname()[1]
         shown = f"[{address.host}]" if ":" in address.host else address.host
         hosts = LOOPBACK if address.host in LOOPBACK else None  # behind --host there is a key, and names we do not know
@@ -174,9 +174,15 @@ def serve(
         state.scheduler.close(0)
 
 
-def _bind(address: Address) -> socket.socket:
+def listen(address: Address) -> socket.socket:
+    """A socket bound to the address.
+
+    Raises:
+        ConfigError: It is taken, or not of this machine.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small packets at once only on sockets whose protocol is given; else the first token waits 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((address.host, address.port))
