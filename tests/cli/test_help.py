@@ -58,6 +58,7 @@ def test_every_option_is_explained(call: Call, command: str) -> None:
     words = result.out.split()
     assert [option for option in OPTIONS[command].split() if option not in words] == []
     assert all(len(line) <= 80 for line in result.out.splitlines())
+    assert "default: ()" not in result.out
 
 
 def test_the_version(call: Call) -> None:

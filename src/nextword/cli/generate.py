@@ -24,7 +24,7 @@ def generate(
     max_new_tokens: Annotated[int, Parameter(name=["--max-new-tokens", "-n"])] = 80,
     sampling: SamplingFlags = _DEFAULTS,
     seed: int | None = None,
-    stop: Annotated[tuple[str, ...], Parameter(negative="", allow_leading_hyphen=True)] = (),
+    stop: Annotated[tuple[str, ...], Parameter(negative="", show_default=False, allow_leading_hyphen=True)] = (),
     logprobs: int = 0,
     overflow: Overflow = "slide",
     device: Device = "auto",

@@ -30,7 +30,11 @@ _SHOWN = (
     "logits",
 )
 """What is traced: all that is shown, and no more."""
-_ABLATE = Parameter(negative="", help="Switch off head H of layer L (`L.H`), its MLP (`L.mlp`), or all of it (`L`).")
+_ABLATE = Parameter(
+    negative="",
+    show_default=False,
+    help="Switch off head H of layer L (`L.H`), its MLP (`L.mlp`), or all of it (`L`).",
+)
 
 
 def look(

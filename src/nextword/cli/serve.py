@@ -22,7 +22,7 @@ def serve(
     ],
     host: str = "127.0.0.1",
     port: int = 8000,
-    allow_origin: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    allow_origin: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     slots: int = 16,
     queue: int = 256,
     request_seconds: float = 600.0,
