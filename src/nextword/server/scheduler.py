@@ -296,10 +296,10 @@ class Scheduler:
             job.first = time.monotonic()
         piece = Piece(text, tuple(stream.logprobs[job.told :]), stream.finish_reason, stream)
         job.told = len(stream.logprobs)
+        if piece.finish:
+            self._end(slot, None)  # before the client knows: its next request finds the slot free
         if piece.text or piece.logprobs or piece.finish:
             job.emit(piece)
-        if piece.finish:
-            self._end(slot, None)
 
     def _end(self, slot: Slot, error: ApiError | None) -> None:
         job, stream = slot.job, slot.stream
