@@ -223,8 +223,8 @@ class Scheduler:
     def _begin(self, slot: Slot) -> None:
         job = slot.job
         assert job is not None  # noqa: S101  _admit has just set it
-        # Where bits depend on how a text was cut, nothing is read on from. A cache has room for the whole context at once:
-        # one that grew would forget what it holds.
+        # Where bits depend on how a text was cut, nothing is read on from. A cache has room for the whole context at
+        # once: one that grew would forget what it holds.
         if slot.memory.cache is None or not job.lm.backend.bitwise_invariant:
             context = job.lm.config.context_length
             slot.memory = Memory([], job.lm.backend.new_cache(context), context)
