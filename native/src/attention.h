@@ -75,8 +75,9 @@ void remember(const HeadCache& cache, int64_t position, const float* key, const 
 
 // -- attention --------------------------------------------------------------------------------------------------------
 
-constexpr int VECTORS = 4;            // of keys, or of channels, at once
+constexpr int VECTORS = 4;           // of keys, or of channels, at once
 constexpr int QUERIES = TOKEN_TILE;  // at once: as many sums as a tile of a product has
+static_assert(QUERIES <= QUERIES_AT_ONCE);
 
 inline int64_t group_begin(int64_t key) { return key / KEY_GROUP * KEY_GROUP; }
 inline int64_t group_end(int64_t key) { return group_begin(key + KEY_GROUP - 1); }

@@ -111,6 +111,24 @@ def test_a_pass_that_fails_takes_its_texts_with_it_and_no_others(start: Any) -> 
     assert (scheduler.counts.failed, scheduler.active) == (1, 0)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the thread ends with it
+def test_an_error_that_nobody_expects_ends_it_and_tells_everybody(start: Any) -> None:
+    lm = nextword.load()
+    scheduler = start(slots=1)
+
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    lm.backend.forward = broken  # type: ignore[method-assign]
+    asked = [Asked(lm, prompt) for prompt in PROMPTS]
+    scheduler.submit(one.job for one in asked)
+    for one in asked:
+        with pytest.raises(ApiError, match="the model failed"):
+            one.text()
+    with pytest.raises(ApiError, match="shutting down"):
+        scheduler.submit([Asked(lm, PROMPTS[0]).job])
+
+
 def test_what_is_given_up_or_late_is_not_written(lm: nextword.LanguageModel, start: Any) -> None:
     scheduler = start(slots=1)
     late, gone, third = Asked(lm, PROMPTS[0], 200, seconds=0), Asked(lm, PROMPTS[1], 200), Asked(lm, PROMPTS[2])

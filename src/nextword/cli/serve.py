@@ -11,6 +11,9 @@ from cyclopts import Parameter
 
 from nextword.cli.options import model_path
 from nextword.errors import ConfigError
+from nextword.server.settings import Settings
+
+_DEFAULTS = Settings()
 
 
 def serve(
@@ -23,10 +26,10 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     allow_origin: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
-    slots: int = 16,
-    queue: int = 256,
-    request_seconds: float = 600.0,
-    drain_seconds: float = 3.0,
+    slots: int = _DEFAULTS.slots,
+    queue: int = _DEFAULTS.queue,
+    request_seconds: float = _DEFAULTS.request_seconds,
+    drain_seconds: float = _DEFAULTS.drain_seconds,
     threads: int | None = None,
 ) -> None:
     """Serve models over HTTP, as OpenAI's clients expect: /v1/completions, /v1/chat/completions, /v1/models.
@@ -56,7 +59,6 @@ def serve(
     from functools import partial
 
     from nextword.loading import load
-    from nextword.server.app import Settings
     from nextword.server.models import Models
     from nextword.server.run import Address, log_to_stderr
     from nextword.server.run import serve as run

@@ -195,9 +195,9 @@ class TextStream(Iterator[str]):
         return self._finish
 
     @property
-    def prompt_ids(self) -> Sequence[int]:
-        """The prompt's tokens that the model sees."""
-        return self._prompt_ids
+    def prompt_logprobs(self) -> Sequence[TokenLogprob | None] | None:
+        """One for each token of the prompt that was read, if they are recorded."""
+        return self._prompt_logprobs
 
     @property
     def token_ids(self) -> Sequence[int]:
@@ -238,7 +238,7 @@ class TextStream(Iterator[str]):
             guess: Whether a guess of what follows may be among them.
 
         Returns:
-            None if the next token can be drawn, or the text has ended.
+            An empty list if the next token can be drawn, or the text has ended.
         """
         if self._finish is not None or self.ready:
             return []

@@ -30,21 +30,7 @@ from nextword.server.schemas import (
     DetokenizeRequest,
     TokenizeRequest,
 )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the server works."""
-
-    slots: int = 16
-    """Texts of one model that are written at once."""
-    queue: int = 256
-    """Texts that may wait."""
-    cache_bytes: int = 4 * 1024**3
-    """What the slots of a model may hold."""
-    request_seconds: float = 600.0
-    drain_seconds: float = 30.0
-    """Time for texts that are being written when the server is told to end."""
+from nextword.server.settings import Settings
 
 
 @dataclass

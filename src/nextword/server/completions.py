@@ -148,7 +148,7 @@ class Completion:
             tokens: list[tuple[int, TokenLogprob | None]] = [(item.token_id, item) for item in piece.logprobs]
             if choice.echo and not choice.told:
                 text = choice.prompt + text
-                scored = piece.stream.generation.prompt_logprobs or (None,) * len(choice.ids)
+                scored = piece.stream.prompt_logprobs or (None,) * len(choice.ids)
                 tokens = [*list(zip(choice.ids, scored, strict=True))[choice.start :], *tokens]
             choice.told = True
             if choice.logprobs is not None:

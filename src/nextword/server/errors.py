@@ -54,6 +54,11 @@ def timed_out(seconds: float) -> ApiError:
     return ApiError(f"not done within {seconds:g} seconds", status=504, kind="timeout_error", code="timeout")
 
 
+def failed() -> ApiError:
+    """The model could not be run; the log says why."""
+    return ApiError("the model failed", status=500, kind="server_error")
+
+
 def stopped() -> ApiError:
     """The server ends."""
     return ApiError("the server is shutting down", status=503, kind="server_error", code="shutting_down")

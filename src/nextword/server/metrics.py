@@ -9,7 +9,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from nextword.generation import TextStream
 from nextword.server.scheduler import Job, Scheduler
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -64,7 +63,7 @@ class Metrics:
         """Counts what a scheduler does."""
         self._registry.register(_Counts(scheduler))
 
-    def ended(self, job: Job, _: TextStream | None) -> None:
+    def ended(self, job: Job) -> None:
         """A job ended."""
         self._whole.observe(time.monotonic() - job.submitted)
         if job.first is not None:

@@ -18,9 +18,10 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from nextword.errors import ConfigError
-from nextword.server.app import Settings, create_app
+from nextword.server.app import create_app
 from nextword.server.guards import Guards, Limits
 from nextword.server.models import Models
+from nextword.server.settings import Settings
 
 HEADER_BYTES = 32 * 1024
 HEADER_SECONDS = 10.0

@@ -18,7 +18,7 @@ from nextword.errors import NextwordError
 from nextword.generation import Memory, TextStream
 from nextword.generation.stream import FinishReason, TokenLogprob
 from nextword.language_model import LanguageModel
-from nextword.server.errors import ApiError, of_user, overloaded, stopped, timed_out
+from nextword.server.errors import ApiError, failed, of_user, overloaded, stopped, timed_out
 
 PASS_TOKENS = 256
 """Tokens of a pass: how long a prompt's part may hold up the texts that are being written."""
@@ -106,7 +106,7 @@ class Scheduler:
         slots: int,
         queue: int,
         cache_bytes: int,
-        watch: Callable[[Job, TextStream | None], None] = lambda *_: None,
+        watch: Callable[[Job], None] = lambda _: None,
     ) -> None:
         self._slots_a_model, self._queue, self._cache_bytes, self._watch = slots, queue, cache_bytes, watch
         self._waiting: deque[Job] = deque()
@@ -181,6 +181,16 @@ class Scheduler:
     # -- the thread ------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._work()
+        finally:  # after an error that nobody expects, nobody waits for an answer in vain
+            with self._changed:
+                self._closing = True
+                left = [*self._waiting, *(slot.job for slots in self._slots.values() for slot in slots if slot.job)]
+            for job in left:
+                job.emit(failed())
+
+    def _work(self) -> None:
         while True:
             with self._changed:
                 while not self._waiting and not self.active and not self._closing:
@@ -201,7 +211,7 @@ class Scheduler:
         for job in self._waiting:
             if job.cancelled:
                 self.counts.cancelled += 1
-                self._watch(job, None)
+                self._watch(job)
                 continue
             free = [slot for slot in self._slots_of(job.lm) if slot.job is None]
             if not free:
@@ -225,14 +235,18 @@ class Scheduler:
         assert job is not None  # noqa: S101  _admit has just set it
         # Where bits depend on how a text was cut, nothing is read on from. A cache has room for the whole context at
         # once: one that grew would forget what it holds.
-        if slot.memory.cache is None or not job.lm.backend.bitwise_invariant:
-            context = job.lm.config.context_length
-            slot.memory = Memory([], job.lm.backend.new_cache(context), context)
-        before = len(slot.memory.ids)
         try:
+            if slot.memory.cache is None or not job.lm.backend.bitwise_invariant:
+                context = job.lm.config.context_length
+                slot.memory = Memory([], job.lm.backend.new_cache(context), context)
+            before = len(slot.memory.ids)
             slot.stream = job.start(slot.memory)
         except NextwordError as error:
             self._end(slot, of_user(error))
+            return
+        except MemoryError:
+            log.exception("no memory for a text")
+            self._end(slot, failed())
             return
         job.reused = min(before, len(slot.memory.ids))
         self.counts.reused_tokens += job.reused
@@ -276,11 +290,11 @@ class Scheduler:
                     for stream, logits in zip(streams, rows, strict=True):
                         stream.receive(logits)
             self.counts.passes += 1
-        except Exception:  # the thread serves everybody: these requests fail, the others go on
+        except (MemoryError, RuntimeError):  # what a backend raises where memory is short: the others go on
             log.exception("a pass of the model failed")
             for slot in busy:
                 slot.memory = Memory()
-                self._end(slot, ApiError("the model failed", status=500, kind="server_error"))
+                self._end(slot, failed())
             return
         for slot in busy:
             self._draw(slot)
@@ -305,10 +319,10 @@ class Scheduler:
             job.emit(piece)
 
     def _end(self, slot: Slot, error: ApiError | None) -> None:
-        job, stream = slot.job, slot.stream
+        job = slot.job
         slot.job = slot.stream = None
         if job is not None:
             if error is not None:
                 self.counts.failed += 1
                 job.emit(error)
-            self._watch(job, stream)
+            self._watch(job)
