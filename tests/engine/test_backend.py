@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -116,6 +116,11 @@ def test_any_shape_gives_the_oracles_logits(kernel: str, data: st.DataObject) ->
     ids = ids_of(config, context)
     rows = all_rows(NativeBackend(config, stored(weights), kernels=kernel, threads=draw(st.integers(1, 3))), ids)
     expected = NumpyGPT(config, weights).logits(np.array([ids]))[0]
+    # Where float64 itself moves with the last bits of float32 weights (the norm of one number near zero), nothing is shown.
+    signs = {name: np.sign(np.sin(np.arange(w.size) + 0.5)).reshape(w.shape) for name, w in weights.items()}
+    nudged = {name: w * (1 + 1e-7 * signs[name]) for name, w in weights.items()}
+    moved = np.abs(NumpyGPT(config, nudged).logits(np.array([ids]))[0] - expected).max()
+    assume(moved < 1e-5 * max(1.0, np.abs(expected).max()))
     assert np.abs(rows - expected).max() < 1e-4 * max(1.0, np.abs(expected).max())
 
 
