@@ -116,7 +116,7 @@ def test_any_shape_gives_the_oracles_logits(kernel: str, data: st.DataObject) ->
     ids = ids_of(config, context)
     rows = all_rows(NativeBackend(config, stored(weights), kernels=kernel, threads=draw(st.integers(1, 3))), ids)
     expected = NumpyGPT(config, weights).logits(np.array([ids]))[0]
-    # Where float64 itself moves with the last bits of float32 weights (the norm of one number near zero), nothing is shown.
+    # Where the oracle moves with the last bits of the weights (the norm of one number near zero), nothing is shown.
     signs = {name: np.sign(np.sin(np.arange(w.size) + 0.5)).reshape(w.shape) for name, w in weights.items()}
     nudged = {name: w * (1 + 1e-7 * signs[name]) for name, w in weights.items()}
     moved = np.abs(NumpyGPT(config, nudged).logits(np.array([ids]))[0] - expected).max()
