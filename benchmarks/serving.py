@@ -22,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import numpy as np
 
@@ -128,24 +129,25 @@ async def together(url: str, streams: int, tokens: int) -> dict[str, float]:
     """Tokens a second of all streams, and seconds to their first pieces."""
     firsts, written = [], 0
 
-    async def read(client: httpx.AsyncClient, index: int) -> None:
-        nonlocal written
+    async def read(client: aiohttp.ClientSession, index: int) -> None:
         start, first = time.perf_counter(), None
-        async with client.stream("POST", url + COMPLETIONS, json={**request(index, tokens), "stream": True}) as answer:
-            async for line in answer.aiter_lines():
-                if line.startswith("data: {") and first is None:
+        async with client.post(url + COMPLETIONS, json={**request(index, tokens), "stream": True}) as answer:
+            async for data in answer.content.iter_any():
+                if first is None and b"data: {" in data:
                     first = time.perf_counter() - start
         firsts.append(first or 0.0)
 
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(timeout=600, limits=limits) as client:
-        await client.post(url + COMPLETIONS, json={"prompt": "warm", "max_tokens": 4})
+    # The clients share the two cores with the server: they do no more than receive.
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(600)) as client:
+        async with client.post(url + COMPLETIONS, json={"prompt": "warm", "max_tokens": 4}) as answer:
+            await answer.read()
         start = time.perf_counter()
         await asyncio.gather(*(read(client, index) for index in range(streams)))
         seconds = time.perf_counter() - start
         for index in range(streams):  # how much was written: the same requests again, not streamed, count their tokens
-            usage = (await client.post(url + COMPLETIONS, json=request(index, tokens))).json()["usage"]
-            written += usage["completion_tokens"]
+            async with client.post(url + COMPLETIONS, json=request(index, tokens)) as answer:
+                written += (await answer.json())["usage"]["completion_tokens"]
     ordered = sorted(firsts)
     return {
         "tokens": written / seconds,

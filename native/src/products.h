@@ -82,6 +82,7 @@ void unpack_blocks(const uint8_t* row, int64_t begin, int64_t count, float* out)
 // -- matrix products --------------------------------------------------------------------------------------------------
 
 constexpr int ROW_TILE = 4;
+constexpr bool unpacking_is_dear(Format format) { return format == Format::Q8_0 || format == Format::Q4_0 || format == Format::Q4_1; }
 constexpr int64_t GROUP_BYTES = 24 * 1024;  // of tokens that meet a panel together
 
 /// Where results go.
@@ -97,13 +98,28 @@ struct Output {
   void put(int64_t token, int64_t row, const Vector* lanes) const {
     float values[ROWS];
     if constexpr (ROWS == ROW_TILE) sums(lanes, values);
-    else values[0] = sum(lanes[0]);
+    else
+      for (int r = 0; r < ROWS; ++r) values[r] = sum(lanes[r]);
+    put_values<ROWS>(token, row, values);
+  }
+
+  /// Two rows of two tokens.
+  void put_square(int64_t token, int64_t row, const Vector* first, const Vector* second) const {
+    const Vector lanes[ROW_TILE] = {first[0], first[1], second[0], second[1]};
+    float values[ROW_TILE];
+    sums(lanes, values);
+    put_values<2>(token, row, values);
+    put_values<2>(token + 1, row, values + 2);
+  }
+
+  template <int ROWS>
+  void put_values(int64_t token, int64_t row, float* values) const {
     const int64_t place = token * stride + row;
     if (bias)
       for (int r = 0; r < ROWS; ++r) values[r] += bias[row + r];
     if (plus)
       for (int r = 0; r < ROWS; ++r) values[r] += plus[place + r];
-    memcpy(out + place, values, sizeof values);
+    memcpy(out + place, values, ROWS * sizeof(float));
   }
 };
 
@@ -140,7 +156,21 @@ inline void tile(const uint8_t* weights, int64_t row_bytes, int64_t row, const f
         for (int r = 0; r < ROWS; ++r) lanes[t][r] = fma(w[r][i], column, lanes[t][r]);
       }
   }
-  for (int t = 0; t < TOKENS; ++t) output.put<ROWS>(token + t, row, lanes[t]);
+  constexpr int SQUARES = ROWS == 2 ? TOKENS / 2 : 0;
+  for (int t = 0; t < 2 * SQUARES; t += 2) output.put_square(token + t, row, lanes[t], lanes[t + 1]);
+  for (int t = 2 * SQUARES; t < TOKENS; ++t) output.put<ROWS>(token + t, row, lanes[t]);
+}
+
+/// ROW_TILE rows for more than TOKEN_TILE tokens, up to twice as many: two rows at a time, each unpacked once for all.
+template <Format FORMAT, bool FROM_MEMORY, int TOKENS = 2 * TOKEN_TILE>
+inline void wide_tile(const uint8_t* weights, int64_t row_bytes, int64_t row, const float* x, int64_t x_stride, int64_t blocks,
+                      int64_t token, int64_t tokens, const Output& output) {
+  if constexpr (TOKENS > TOKEN_TILE) {
+    if (tokens < TOKENS)
+      return wide_tile<FORMAT, FROM_MEMORY, TOKENS - 1>(weights, row_bytes, row, x, x_stride, blocks, token, tokens, output);
+    for (int r = 0; r < ROW_TILE; r += 2)
+      tile<FORMAT, 2, TOKENS, FROM_MEMORY>(weights + r * row_bytes, row_bytes, row + r, x, x_stride, blocks, token, output);
+  }
 }
 
 /// Tokens first <= t < last against ROWS rows.
@@ -148,6 +178,9 @@ template <Format FORMAT, int ROWS, bool FROM_MEMORY>
 inline void rows_by_tokens(const uint8_t* weights, int64_t row_bytes, int64_t row, const float* x, int64_t x_stride,
                            int64_t blocks, int64_t first, int64_t last, const Output& output) {
   int64_t t = first;
+  if constexpr (unpacking_is_dear(FORMAT) && ROWS == ROW_TILE)
+    for (int64_t count; (count = least(2 * TOKEN_TILE, last - t)) > TOKEN_TILE; t += count)
+      wide_tile<FORMAT, FROM_MEMORY>(weights, row_bytes, row, x + t * x_stride, x_stride, blocks, t, count, output);
   for (; t + TOKEN_TILE <= last; t += TOKEN_TILE)
     tile<FORMAT, ROWS, TOKEN_TILE, FROM_MEMORY>(weights, row_bytes, row, x + t * x_stride, x_stride, blocks, t, output);
   x += t * x_stride;

@@ -17,7 +17,8 @@ from nextword.generation.backend import Logits
 
 Probabilities = NDArray[np.float64]
 
-_FIRST_HEAD = 256
+_NOT_TINY = (1e-3, 1e-5, 0.0)
+"""Weights that are looked at first, then if those were not enough; the most probable token weighs 1."""
 
 
 @dataclass(frozen=True)
@@ -175,28 +176,23 @@ def _keep(weights: Probabilities, sampling: Sampling) -> tuple[Probabilities, Pr
     """The weights that survive, largest first, and their running sums.
 
     Tokens of equal weight follow each other by id. Where nothing is cut, it is `weights` itself, in the order of ids.
-    Only weights are sorted, not ids, which would take ten times as long; and first only some of the largest.
+    Only weights are sorted, not ids, which would take ten times as long; and first only those that are not tiny.
     """
     size = len(weights) if sampling.top_k is None else min(sampling.top_k, len(weights))
     if size == len(weights) and sampling.top_p == 1 and sampling.min_p == 0:
         return weights, np.cumsum(weights)
-    head = size if sampling.top_k is not None else min(_FIRST_HEAD, size)
-    while True:
-        largest = _largest(weights, head)
+    for least in _NOT_TINY:
+        found = weights[weights >= least]
+        if len(found) < size and sampling.top_k is not None and least > 0:
+            continue
+        largest = np.sort(found)[::-1][:size]
         steps = np.cumsum(largest)
-        count = head
+        count = len(largest)
         if sampling.top_p < 1:  # a token is kept while those before it have not reached top_p
             total = steps[-1] if sampling.top_k is not None else weights.sum()
             count = min(count, int(np.searchsorted(steps, sampling.top_p * total, side="left")) + 1)
         if sampling.min_p > 0:  # the most probable token weighs 1
             count = min(count, int(np.count_nonzero(largest >= sampling.min_p)))
-        if count < head or head == size:
-            return largest[:count], steps[:count]
-        head = size
-
-
-def _largest(values: Probabilities, count: int) -> Probabilities:
-    """The `count` largest values, largest first."""
-    if count < len(values):
-        values = np.partition(values, len(values) - count)[len(values) - count :]
-    return np.sort(values)[::-1]
+        if count < len(largest) or len(largest) == size:
+            break
+    return largest[:count], steps[:count]
