@@ -11,13 +11,14 @@ PINS := constraints.txt
 LLAMA_CPP := llama-cpp-python==0.3.36
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
+NODE_STAMP := node_modules/.installed
 
 # The pins hold for the build backend too: older pips hand it PIP_CONSTRAINT, newer ones PIP_BUILD_CONSTRAINT.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(PINS) PIP_BUILD_CONSTRAINT=$(PINS) $(BIN)/python -m pip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test test-llama-cpp test-native storm check wheel constraints clean
+.PHONY: help run setup test test-llama-cpp test-native storm check check-page wheel constraints clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,7 +39,7 @@ run: $(RUN_STAMP) ## install the least that runs, then predict the next word of 
 
 setup: $(DEV_STAMP) ## install everything: every extra, the tests, the checks
 
-test: $(DEV_STAMP) ## run the tests (ARGS=tests/tokens for some of them)
+test: $(DEV_STAMP) $(NODE_STAMP) ## run the tests (ARGS=tests/tokens for some of them)
 	$(BIN)/python -m pytest $(ARGS)
 
 test-llama-cpp: $(DEV_STAMP) ## hold exported models against llama.cpp (builds it first: about eight minutes)
@@ -56,11 +57,14 @@ test-native: $(DEV_STAMP) ## hold the native code against plain loops under sani
 storm: $(DEV_STAMP) ## kill and interrupt real training runs 100 times: nothing may be lost
 	$(BIN)/python -m tests.training.storm $(ARGS)
 
-check: $(DEV_STAMP) ## lint, format, types, layering
+check: $(DEV_STAMP) check-page ## lint, format, types, layering
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-page: $(NODE_STAMP) ## types and lint of the page's modules, where npm is
+	@if command -v npm >/dev/null; then npm run --silent check; else echo "The page: not checked (needs node and npm)"; fi
 
 wheel: $(DEV_STAMP) ## build the wheel into dist/, check its size and contents
 	@rm -f dist/nextword-*.whl
@@ -102,6 +106,11 @@ $(DEV_STAMP): pyproject.toml $(PINS) $(NATIVE) | $(BIN)/pip
 	@echo "Installing nextword with every extra into $(VENV) (two or three minutes the first time) ..."
 	@$(PIP) install -qq -e '.[dev]'
 	@touch $(RUN_STAMP) $@
+
+# What checks the page; running it needs none of this.
+$(NODE_STAMP): package.json package-lock.json
+	@if command -v npm >/dev/null; then npm ci --silent; else mkdir -p node_modules; fi
+	@touch $@
 
 define CHECK_WHEEL
 import pathlib, sys, zipfile

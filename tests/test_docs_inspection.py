@@ -17,7 +17,7 @@ COMMANDS = re.findall(r"^nextword .*$", PAGE, flags=re.MULTILINE)
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["trace", "save", "read", "change", "figures", "hooks"])
+@pytest.mark.parametrize("program", PROGRAMS, ids=["trace", "save", "read", "change", "figures", "page", "hooks"])
 def test_every_program_runs(
     program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -26,8 +26,11 @@ def test_every_program_runs(
     assert capsys.readouterr().out
 
 
-def test_every_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(COMMANDS) == 3
+def test_every_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len(COMMANDS) == 4
     for command in COMMANDS:
         assert run(shlex.split(command, comments=True)[1:]) == 0, (command, capsys.readouterr().err)
         assert capsys.readouterr().out

@@ -21,6 +21,7 @@ _HOMES = {
     "ModelFileError": "nextword.errors",
     "NextwordError": "nextword.errors",
     "Prediction": "nextword.generation",
+    "Sampling": "nextword.generation",
     "TextError": "nextword.errors",
     "Tokenizer": "nextword.tokens",
     "Trace": "nextword.inspection.trace",
@@ -50,6 +51,7 @@ __all__ = [
     "ModelFileError",
     "NextwordError",
     "Prediction",
+    "Sampling",
     "TextError",
     "Tokenizer",
     "Trace",
@@ -73,7 +75,7 @@ __all__ = [
 if TYPE_CHECKING:
     from nextword.config import GPTConfig
     from nextword.errors import ConfigError, ContextOverflowError, ModelFileError, NextwordError, TextError
-    from nextword.generation import Generation, Prediction
+    from nextword.generation import Generation, Prediction, Sampling
     from nextword.inspection.compare import compare
     from nextword.inspection.edits import (
         ablate_head,

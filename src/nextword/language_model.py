@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -12,7 +13,7 @@ from nextword.config import GPTConfig
 from nextword.errors import ConfigError, require_torch
 from nextword.files import Bundle, RawTensor, write_bundle
 from nextword.files.export import Format, export_model, in_dtype
-from nextword.files.tensors import Unpacked
+from nextword.files.tensors import ELEMENT_NAMES, Unpacked
 from nextword.generation import (
     Backend,
     Generation,
@@ -109,6 +110,22 @@ class LanguageModel:
             self.backend = self._torch()
             self.backend.reason = "lm.model was asked for: what is changed there counts"
         return self.reference
+
+    @property
+    def dtype(self) -> str:
+        """The element type of most weights, as they are held: float32, bfloat16, or a quantised one such as Q4_1."""
+        if self._tensors is None:
+            return str(self.reference.token_embedding.weight.dtype).removeprefix("torch.")
+        kinds = Counter(tensor.dtype for tensor in self._tensors.values())
+        [(kind, _)] = kinds.most_common(1)
+        return ELEMENT_NAMES.get(kind, kind)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights, as they are held."""
+        if self._tensors is None:
+            return sum(weight.nbytes for weight in self.reference.weights().values())
+        return sum(len(tensor.data) for tensor in self._tensors.values())
 
     @property
     def reference(self) -> GPTModel:

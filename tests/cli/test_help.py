@@ -17,8 +17,8 @@ OPTIONS = {
     "--json",
     "generate": "--model --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop "
     "--logprobs --overflow --device --precision --json",
-    "look": "--model --top --position --layer --head --ablate --patch-from --patch-at --patch-positions --overflow "
-    "--device --json",
+    "look": "--model --top --position --layer --head --ablate --patch-from --patch-at --patch-positions --html "
+    "--open --overflow --device --json",
     "chat": "--system --message --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed "
     "--device --precision --json",
     "train": "--out --minutes --steps --preset --from --lora --validation --encoding --text-field --compose "
@@ -29,7 +29,7 @@ OPTIONS = {
     "info": "--json",
     "verify": "--keep --no-keep --json",
     "bench": "--rounds --max-new-tokens --prompt --threads --peers --no-peers --json",
-    "serve": "--host --port --allow-origin --slots --queue --request-seconds --drain-seconds --threads",
+    "serve": "--host --port --allow-origin --slots --queue --request-seconds --drain-seconds --threads --open",
     "tokenize": "--model --json",
     "pull": "--from --revision --json",
     "convert": "--dtype --json",

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from rich.cells import cell_len
@@ -15,6 +21,8 @@ from nextword.language_model import LanguageModel
 from nextword.terminal.console import percent, size_text
 from tests.cli.conftest import Call
 from tests.conftest import Trained
+from tests.inspection.test_frames import read
+from tests.inspection.test_page_file import frames_of
 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 PATCH = ["--patch-from", "나는 오늘", "--patch-at", "1"]
@@ -258,3 +266,78 @@ def test_texts_of_other_lengths_are_refused_with_both_counts(call: Call, trained
     result = call("look", "나는", "-m", trained.path, "--patch-from", "The cat sat on the mat.", "--patch-at", "1")
     message = f"error: the text has {ours} tokens, the one to patch from {theirs}: they must be as many"
     assert (result.code, result.out, result.errors[0]) == (2, "", message)
+
+
+def test_the_page_is_written_with_the_traces_numbers(call: Call, trained: Trained, tmp_path: Path) -> None:
+    path, text, lm = tmp_path / "look.html", "나는 오늘", trained.run.model
+    result = call("look", text, "-m", trained.path, "--html", path, "--ablate", "0.1", "--ablate", "2")
+    assert (result.code, result.out, result.err) == (0, f"{path}\n", "")
+    frames = frames_of(path.read_text(encoding="utf-8"))
+    assert {"look", "plain", "block/3", "turns/3/3"} <= frames.keys()
+    edits = (ablate_head(0, 1), *ablate_layer(2))
+    for name, traced, labels in (
+        ("look", lm.edit(edits), ["nextword.ablate_head(0, 1)", "nextword.ablate_layer(2)"]),
+        ("plain", lm, []),
+    ):
+        about, arrays = read(frames[name])
+        np.testing.assert_allclose(arrays["logits"], traced.trace(text)["logits"][-1], atol=1e-5)
+        assert about["edits"] == labels
+        assert (about["model"]["name"], about["model"]["file"]) == (Path(trained.path).name, trained.path)
+    call("look", text, "-m", trained.path, "--html", path)
+    assert "plain" not in frames_of(path.read_text(encoding="utf-8"))
+
+
+def test_a_page_that_cannot_be_written_is_an_error(call: Call, tmp_path: Path) -> None:
+    result = call("look", "To be", "--html", tmp_path)
+    assert result.code == 2
+    assert result.errors[0].startswith("error: cannot write")
+
+
+@pytest.mark.parametrize(
+    "flags", [["--ablate", "1"], ["--html", "x.html"], ["--json"], ["--patch-from", "a", "--patch-at", "1"]]
+)
+def test_the_open_page_takes_no_other_flags(call: Call, flags: list[str]) -> None:
+    result = call("look", "To be", "--open", *flags)
+    assert result.code == 2
+    assert result.errors[0] == "error: --open shows the page, which has switches of its own"
+
+
+def test_html_is_the_page_and_json_is_not(call: Call) -> None:
+    result = call("look", "To be", "--html", "x.html", "--json")
+    assert (result.code, result.errors[0]) == (2, "error: --html writes the page, --json prints values")
+
+
+@pytest.mark.parametrize(
+    ("command", "where"),
+    [
+        (["look", "나는 + a&b#c", "--open"], "/#text=%EB%82%98%EB%8A%94%20%2B%20a%26b%23c"),
+        (["serve", "--port", "0", "--open"], "/"),
+    ],
+    ids=["look", "serve"],
+)
+def test_the_browser_is_sent_to_a_server_that_answers(command: list[str], where: str, tmp_path: Path) -> None:
+    seen, browser = tmp_path / "seen", tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {seen}.new\nmv {seen}.new {seen}\n', encoding="utf-8")
+    browser.chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nextword", *command],
+        env={**os.environ, "BROWSER": f"{browser} %s"},
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    try:
+        end = time.monotonic() + 60
+        while not seen.exists() and time.monotonic() < end and process.poll() is None:
+            time.sleep(0.02)
+        url = seen.read_text(encoding="utf-8").strip()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+" + re.escape(where), url), url
+        address = url.partition("#")[0]
+        assert httpx.get(address).headers["content-type"].startswith("text/html")
+        answer = httpx.post(f"{address}look/predict", json={"text": "To be", "top": 1}).json()
+        assert answer["candidates"][0]["id"] == nextword.load().predict("To be", 1)[0].token_id
+    finally:
+        process.terminate()
+        said = process.communicate(timeout=60)[1]
+    assert url in said.splitlines()[0]
+    assert (process.returncode, "leaked" in said) == (0, False)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
 from nextword.cli.options import Device, Json, Model, Overflow, Text, print_json, read_text
+from nextword.cli.serve import named, need_serving, show_page
 from nextword.errors import ConfigError, TextError
 from nextword.language_model import LanguageModel
 from nextword.loading import load
@@ -16,20 +19,6 @@ if TYPE_CHECKING:
     from nextword.inspection.edits import Edit
     from nextword.inspection.trace import Trace
 
-_SHOWN = (
-    "embed",
-    "resid_pre",
-    "resid_post",
-    "rot_q",
-    "rot_k",
-    "z",
-    "attn_out",
-    "mlp_out",
-    "ln_final.hook_scale",
-    "ln_final.hook_normalized",
-    "logits",
-)
-"""What is traced: all that is shown, and no more."""
 _ABLATE = Parameter(
     negative="",
     show_default=False,
@@ -49,6 +38,8 @@ def look(
     patch_from: str | None = None,
     patch_at: int | None = None,
     patch_positions: str | None = None,
+    html: Path | None = None,
+    open_page: Annotated[bool, Parameter(name="--open", negative="")] = False,
     overflow: Overflow = "slide",
     device: Device = "auto",
     as_json: Json = False,
@@ -66,6 +57,8 @@ def look(
         patch_from: Another text with as many tokens, to take values from.
         patch_at: With --patch-from, the layer before which the other text's residual stream is put in.
         patch_positions: With --patch-from, where: all, or numbers with commas; the position looked at if left out.
+        html: Write the page that shows all of it into this file instead; it needs no network.
+        open_page: Serve the page on this machine and open it in the browser instead, until Ctrl-C.
         overflow: What to do with a text longer than the context.
         device: Where to run.
         as_json: Print JSON.
@@ -77,6 +70,13 @@ def look(
     if (patch_from is None) != (patch_at is None) or (patch_positions is not None and patch_from is None):
         raise ConfigError("--patch-from takes the values of a text, --patch-at says where", hint="give both")
     prompt = read_text(text)
+    if open_page:
+        if ablate or patch_from is not None or html is not None or as_json:
+            raise ConfigError("--open shows the page, which has switches of its own", hint="leave out the other flags")
+        _open_page(prompt, model, device)
+        return
+    if html is not None and as_json:
+        raise ConfigError("--html writes the page, --json prints values", hint="ask for one after the other")
     lm = load(model, device=device)
     before = _trace(lm, prompt, overflow)
     dropped = len(lm.tokenizer.encode_start(prompt)) - len(before.token_ids)
@@ -86,6 +86,9 @@ def look(
         changes.append(_patch(lm, before, patch_from, patch_at, _positions(patch_positions, place, before)))
     trace = _trace(lm.edit(*[edit for _, edit in changes]), prompt, overflow) if changes else before
     labels = list(dict.fromkeys(label for label, _ in changes))
+    if html is not None:
+        _write_page(html, lm, model, trace, before if changes else None, dropped)
+        return
 
     from nextword.terminal.console import make_console
     from nextword.terminal.path_values import comparison, read_path
@@ -106,9 +109,45 @@ def look(
         show_change(console, change)
 
 
+def _write_page(
+    path: Path, lm: LanguageModel, model: str | None, trace: Trace, plain: Trace | None, dropped: int
+) -> None:
+    from nextword.inspection.frames import Facts
+
+    given = named(model)
+    about = {"name": given.name, "file": given.source, "bytes": lm.nbytes}
+    trace.to_html(path, plain=plain, facts=Facts(model=about, dropped=dropped))
+    sys.stdout.write(f"{path}\n")
+
+
+def _open_page(text: str, model: str | None, device: str) -> None:
+    """Serves the page with this text, until Ctrl-C."""
+    need_serving()
+    import logging
+    from functools import partial
+    from urllib.parse import quote
+
+    from nextword.server.models import Models
+    from nextword.server.run import Address, log_to_stderr, serve
+
+    name, source, path = named(model)
+    served = Models({name: path}, partial(load, device=device), {name: source})
+    served.get(name)  # what cannot be read is told before the browser opens
+    log_to_stderr(logging.WARNING)
+
+    def ready(url: str) -> None:
+        page = f"{url}/#text={quote(text, safe='')}"
+        sys.stderr.write(f"{name} at {page} (Ctrl-C ends)\n")
+        sys.stderr.flush()
+        show_page(page)
+
+    serve(served, Address(port=0), ready=ready)
+
+
 def _trace(lm: LanguageModel, text: str, overflow: str) -> Trace:
-    positions = ("pos_embed",) if lm.config.position == "learned" else ()
-    return lm.trace(text, names=(*_SHOWN, *positions), overflow=cast(Any, overflow))
+    from nextword.inspection.frames import shown_names
+
+    return lm.trace(text, names=shown_names(lm.config), overflow=cast(Any, overflow))
 
 
 def _ablation(spelling: str, lm: LanguageModel) -> list[tuple[str, Edit]]:

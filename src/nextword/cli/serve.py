@@ -1,11 +1,11 @@
-"""`nextword serve`: an API that OpenAI's clients use unchanged."""
+"""`nextword serve`: an API that OpenAI's clients use unchanged, and the page."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 
@@ -31,8 +31,11 @@ def serve(
     request_seconds: float = _DEFAULTS.request_seconds,
     drain_seconds: float = _DEFAULTS.drain_seconds,
     threads: int | None = None,
+    open_page: Annotated[bool, Parameter(name="--open", negative="")] = False,
 ) -> None:
     """Serve models over HTTP, as OpenAI's clients expect: /v1/completions, /v1/chat/completions, /v1/models.
+
+    At / is the page, which shows every stage from the words to the next word, and chats.
 
     With NEXTWORD_API_KEY set, requests need it as a bearer token; with --host other than this machine it must be set.
 
@@ -46,14 +49,9 @@ def serve(
         request_seconds: How long a request may take.
         drain_seconds: Time for texts that are being written when the server is told to end.
         threads: Of the native engine; the physical cores if left out.
+        open_page: Open the page in the browser.
     """
-    from importlib.util import find_spec
-
-    from nextword.errors import missing_extra
-
-    for package in ("fastapi", "uvicorn", "prometheus_client"):
-        if find_spec(package) is None:
-            raise missing_extra(package, "serve", "serving")
+    need_serving()
     if min(slots, queue) < 1 or min(request_seconds, drain_seconds) < 0 or not 0 <= port <= 65535:
         raise ConfigError("slots and queue must be 1 or more, seconds 0 or more, port between 0 and 65,535")
     from functools import partial
@@ -63,26 +61,68 @@ def serve(
     from nextword.server.run import Address, log_to_stderr
     from nextword.server.run import serve as run
 
-    paths = dict(_named(model) for model in models) or {"nextword": model_path(None)}
+    asked = [named(model) for model in models or [None]]
+    paths = {model.name: model.path for model in asked}
     if len(paths) < len(models):
         raise ConfigError("two models have the same name", hint="name one of them: NAME=MODEL")
-    served = Models(paths, partial(load, threads=threads))
+    served = Models(paths, partial(load, threads=threads), {model.name: model.source for model in asked})
     address = Address(host, port, os.environ.get("NEXTWORD_API_KEY") or None, allow_origin)
     served.get(served.names[0])  # what cannot be read is told before anybody asks
     log_to_stderr()
 
     def ready(url: str) -> None:
-        sys.stderr.write(f"{', '.join(served.names)} at {url}/v1 (Ctrl-C ends)\n")
+        sys.stderr.write(f"{', '.join(served.names)} at {url}/v1, the page at {url}/ (Ctrl-C ends)\n")
         sys.stderr.flush()
+        if open_page:
+            show_page(f"{url}/")
 
     settings = Settings(slots=slots, queue=queue, request_seconds=request_seconds, drain_seconds=drain_seconds)
     run(served, address, settings, ready=ready)
 
 
-def _named(model: str) -> tuple[str, Path]:
-    """NAME=MODEL, or a model by its own name."""
+def need_serving() -> None:
+    """Raises what says how to get the packages that serve, where they are not installed.
+
+    Raises:
+        ConfigError: They are not.
+    """
+    from importlib.util import find_spec
+
+    from nextword.errors import missing_extra
+
+    for package in ("fastapi", "uvicorn", "prometheus_client"):
+        if find_spec(package) is None:
+            raise missing_extra(package, "serve", "serving")
+
+
+def show_page(url: str) -> None:
+    """Opens a page in the browser, which may take its time."""
+    import threading
+    import webbrowser
+
+    def show() -> None:
+        if not webbrowser.open(url):
+            sys.stderr.write(f"there is no browser to open {url}\n")
+
+    threading.Thread(target=show, name="browser", daemon=True).start()
+
+
+class Named(NamedTuple):
+    """A model that a command was given."""
+
+    name: str
+    source: str
+    """What `nextword.load` takes for it."""
+    path: Path
+
+
+def named(model: str | None) -> Named:
+    """NAME=MODEL, or a model by its own name; None is the default model."""
+    if model is None:
+        path = model_path(None)
+        return Named("nextword", path.name, path)
     name, given, source = model.partition("=")
     if given and not Path(model).exists():
-        return name, model_path(source)
+        return Named(name, source, model_path(source))
     path = model_path(model)
-    return model if path != Path(model) else path.resolve().name, path
+    return Named(model if path != Path(model) else path.resolve().name, model, path)

@@ -24,7 +24,7 @@ from nextword.files.huggingface.config import config_to_json
 from nextword.files.huggingface.families import family_of
 from nextword.files.huggingface.tensors import tensors_to_family
 from nextword.files.safetensors import write_safetensors
-from nextword.files.tensors import RawTensor, Unpacked, check_tensors
+from nextword.files.tensors import ELEMENT_NAMES, RawTensor, Unpacked, check_tensors
 from nextword.tokens import Tokenizer
 
 FORMAT_VERSION = 1
@@ -34,7 +34,6 @@ BUNDLE_FILES = RUN_FILES | {
     *("generation_config.json", "special_tokens_map.json", "chat_template.jinja"),  # what transformers adds
     "verification.json",  # what `nextword verify` measured
 }
-_DTYPE_WORDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ def check_vocabulary(path: Path, tokenizer: Tokenizer, config: GPTConfig) -> Non
 
 def _dtype_word(kinds: set[str]) -> str:
     """The one element type that holds every weight exactly; other programs load all of them in it."""
-    return _DTYPE_WORDS[kinds.pop() if len(kinds) == 1 else "F64" if "F64" in kinds else "F32"]
+    return ELEMENT_NAMES[kinds.pop() if len(kinds) == 1 else "F64" if "F64" in kinds else "F32"]
 
 
 def _plain_card(bundle: Bundle) -> str:

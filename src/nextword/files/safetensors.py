@@ -16,7 +16,7 @@ import safetensors
 
 from nextword.errors import ModelFileError
 from nextword.files.mapped import map_file
-from nextword.files.tensors import STORAGE, RawTensor
+from nextword.files.tensors import ELEMENT_NAMES, STORAGE, RawTensor
 from nextword.json_file import read_json
 
 CONSTANTS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
@@ -91,7 +91,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, RawTensor], metadata: Ma
     buffers = {name: np.frombuffer(tensor.data, np.uint8) for name, tensor in tensors.items()}
     entries = {
         name: safetensors.TensorSpec(
-            dtype=_LIBRARY_DTYPES[tensor.dtype],
+            dtype=ELEMENT_NAMES[tensor.dtype],
             shape=list(tensor.shape),
             data_ptr=buffers[name].ctypes.data,
             data_len=buffers[name].nbytes,
@@ -102,6 +102,3 @@ def write_safetensors(path: Path, tensors: Mapping[str, RawTensor], metadata: Ma
         safetensors.serialize_file(entries, str(path), metadata=dict(metadata))
     except safetensors.SafetensorError as error:
         raise ModelFileError(f"cannot write {path}: {error}") from None
-
-
-_LIBRARY_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}

@@ -23,6 +23,9 @@ STORAGE: dict[str, np.dtype[np.generic]] = {
     "BF16": np.dtype("<u2"),
 }
 
+ELEMENT_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""What Python calls them."""
+
 
 def count_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     """Bytes of a tensor; rows of a quantised one are whole numbers of blocks."""

@@ -190,19 +190,19 @@ def logit_lens(
     for here in _chunks(P, config.vocab_size):
         final_CV = read_out(trace, L, places[here])
         _check_final(trace, places[here], final_CV)
-        final_log_CV = final_CV.double().log_softmax(-1)
+        final_log_CV = _log_softmax(final_CV)
         final_p_CV = final_log_CV.exp()
         target_ids[here] = final_CV.argmax(-1).numpy() if given is None else given[here]
         target_C1 = torch.from_numpy(target_ids[here])[:, None]
-        for row in range(L + 1):
-            logits_CV = final_CV if row == L else read_out(trace, row, places[here])
-            log_CV = final_log_CV if row == L else logits_CV.double().log_softmax(-1)
+        for row, logits_CV in _rows(trace, places[here], final_CV):
+            log_CV = final_log_CV if row == L else _log_softmax(logits_CV)
             best_Ck = best_ids(logits_CV, k)
             token_ids[row, here] = best_Ck.numpy()
             probabilities[row, here] = log_CV.gather(1, best_Ck).exp().numpy()
-            entropy[row, here] = torch.special.entr(log_CV.exp()).sum(-1).numpy()
-            lacking_CV = torch.where(final_p_CV > 0, final_p_CV * (final_log_CV - log_CV), 0.0)
-            kl[row, here] = lacking_CV.sum(-1).clamp(min=0.0).numpy()  # rounding may leave -1e-17
+            p_CV = final_p_CV if row == L else log_CV.exp()
+            entropy[row, here] = -torch.linalg.vecdot(p_CV, log_CV).numpy()
+            lacking_C = torch.linalg.vecdot(final_p_CV, final_log_CV) - torch.linalg.vecdot(final_p_CV, log_CV)
+            kl[row, here] = lacking_C.clamp(min=0.0).numpy()  # rounding may leave -1e-17
             target_rank[row, here] = 1 + (logits_CV > logits_CV.gather(1, target_C1)).sum(-1).numpy()
             target_probability[row, here] = log_CV.gather(1, target_C1).exp()[:, 0].numpy()
     arrays = (token_ids, probabilities, entropy, kl, target_ids, target_rank, target_probability)
@@ -211,14 +211,24 @@ def logit_lens(
     return Lens(trace, places, *arrays)
 
 
-@torch.inference_mode()
 def read_out(trace: Trace, layer: int, positions: Sequence[int]) -> Tensor:
     """Row `layer` of the residual stream through the final norm and the head: [P, V], float32 or wider, on the CPU."""
+    return _read_rows(trace, range(layer, layer + 1), positions)[0]
+
+
+@torch.inference_mode()
+def _read_rows(trace: Trace, rows: Sequence[int], positions: Sequence[int]) -> Tensor:
+    """Several rows at once, [R, P, V]: the head's weights, which are many, are gone through once for all of them."""
     model = trace.model
-    rows_PD = torch.from_numpy(trace.residual(layer)[list(positions)])  # a copy: the trace's arrays are read-only
+    rows_RPD = torch.from_numpy(np.stack([trace.residual(row)[list(positions)] for row in rows]))
     weight = model.output_layer.weight
-    logits_PV: Tensor = model.output_layer(model.ln_final(rows_PD.to(weight.device, weight.dtype)))
-    return logits_PV.to("cpu", torch.promote_types(logits_PV.dtype, torch.float32))
+    logits_RPV: Tensor = model.output_layer(model.ln_final(rows_RPD.to(weight.device, weight.dtype)))
+    return logits_RPV.to("cpu", torch.promote_types(logits_RPV.dtype, torch.float32))
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    """In float64; what has no probability at all keeps a finite logarithm, so that 0 times it is 0."""
+    return logits.double().log_softmax(-1).clamp_(min=-1e300)
 
 
 def best_ids(logits_PV: Tensor, k: int) -> Tensor:
@@ -285,6 +295,16 @@ def _places(trace: Trace, positions: Sequence[int] | None) -> tuple[int, ...]:
 def _chunks(count: int, vocab_size: int) -> Iterator[slice]:
     step = max(1, _CHUNK // vocab_size)
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
+
+
+def _rows(trace: Trace, positions: Sequence[int], final_CV: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Every row's logits. As many rows as fit are read together: the head's weights, which are many, pass by once."""
+    L = trace.config.num_layers
+    step = max(1, _CHUNK // final_CV.numel())
+    for start in range(0, L, step):
+        rows = range(start, min(start + step, L))
+        yield from zip(rows, _read_rows(trace, rows, positions), strict=True)
+    yield L, final_CV
 
 
 def _check_final(trace: Trace, positions: Sequence[int], final_CV: Tensor) -> None:

@@ -22,6 +22,7 @@ from nextword.tokens import Piece, Tokenizer
 
 if TYPE_CHECKING:
     from nextword.inspection.attribution import LogitAttribution
+    from nextword.inspection.frames import Facts
     from nextword.inspection.lens import Lens
 
 Array = NDArray[Any]
@@ -138,6 +139,18 @@ class Trace(Mapping[Key, Array]):
             self.tensor(name)
         return self
 
+    def copy(self) -> Trace:
+        """Another trace of the same values; what either of them computes from now on it keeps for itself."""
+        return Trace(
+            self.text,
+            self.token_ids,
+            self.config,
+            self._values,
+            edits=self.edits,
+            model=self._model,
+            tokenizer=self.tokenizer,
+        )
+
     # -- views -----------------------------------------------------------------------------------------------------
 
     @property
@@ -233,6 +246,27 @@ class Trace(Mapping[Key, Array]):
         from nextword.inspection.trace_files import read_trace
 
         return read_trace(Path(path), model, tokenizer)
+
+    def to_html(self, path: str | Path | None = None, *, plain: Trace | None = None, facts: Facts | None = None) -> str:
+        """The page that shows this trace, as one HTML file that needs no server and no network.
+
+        Args:
+            path: Where it is written as well; None: nowhere.
+            plain: The same text without this trace's edits: the page then shows before and after.
+            facts: What is said beside the values: the model's name, the changes as Python.
+
+        Raises:
+            ConfigError: The trace lacks one of `frames.shown_names`, its model or its tokenizer.
+            ModelFileError: The file cannot be written.
+        """
+        from nextword.files.atomic import replace_file
+        from nextword.inspection.page_file import trace_html
+
+        html = trace_html(self, facts, plain)
+        if path is not None:
+            with replace_file(Path(path)) as fresh:
+                fresh.write_text(html, encoding="utf-8", newline="\n")
+        return html
 
     # -- how it looks ----------------------------------------------------------------------------------------------
 

@@ -19,10 +19,13 @@ from nextword.errors import NextwordError
 from nextword.language_model import LanguageModel
 from nextword.server.chat import ChatCompletion
 from nextword.server.completions import Completion
-from nextword.server.errors import ApiError, of_user
-from nextword.server.jobs import Batch
+from nextword.server.errors import DECLARED, ApiError, of_user
+from nextword.server.jobs import Batch, unless_gone
+from nextword.server.looking import Run, look_routes
+from nextword.server.looks import Looks
 from nextword.server.metrics import Metrics
 from nextword.server.models import Models
+from nextword.server.page import page_routes
 from nextword.server.scheduler import Scheduler
 from nextword.server.schemas import (
     ChatRequest,
@@ -41,16 +44,29 @@ class State:
     settings: Settings
     metrics: Metrics = field(default_factory=Metrics)
     scheduler: Scheduler = field(init=False)
+    looks: Looks = field(init=False)
 
     def __post_init__(self) -> None:
         """Starts the scheduler."""
         settings = self.settings
         self.scheduler = Scheduler(settings.slots, settings.queue, settings.cache_bytes, self.metrics.ended)
         self.metrics.watch(self.scheduler)
+        self.looks = Looks(settings.looks, settings.look_bytes)
+
+    def close(self, seconds: float) -> None:
+        """Refuses new work, and gives texts that are being written so long."""
+        self.looks.close()
+        self.scheduler.close(seconds)
 
 
-def create_app(models: Models, settings: Settings | None = None) -> FastAPI:
-    """The application, with a scheduler that runs until `app.state.nextword.scheduler.close()`."""
+def create_app(models: Models, settings: Settings | None = None, run: Run | None = None) -> FastAPI:
+    """The application, with threads that run until `app.state.nextword.close()`.
+
+    Args:
+        models: What is served.
+        settings: How.
+        run: Tells of a training run, for the page; None where none is served.
+    """
     state = State(models, settings or Settings())
     app = FastAPI(title="nextword", version=__version__, docs_url=None, redoc_url=None)
     app.state.nextword = state
@@ -95,6 +111,8 @@ def create_app(models: Models, settings: Settings | None = None) -> FastAPI:
         return Response(state.metrics.text(), media_type=state.metrics.media_type)
 
     _add_tokenizer(app, state)
+    app.include_router(look_routes(models, state.looks, run))
+    app.include_router(page_routes(lambda: state.looks.prepare(models)))
 
     def openapi() -> dict[str, Any]:
         """The schema; what is not valid is a 400 here."""
@@ -113,7 +131,7 @@ def create_app(models: Models, settings: Settings | None = None) -> FastAPI:
 def _add_tokenizer(app: FastAPI, state: State) -> None:
     """Text to tokens and back."""
 
-    @app.post("/tokenize", responses=_ERRORS)
+    @app.post("/tokenize", responses=DECLARED)
     async def tokenize(body: TokenizeRequest) -> dict[str, Any]:
         """A text's tokens."""
         _, lm = await _model(state, body.model)
@@ -131,7 +149,7 @@ def _add_tokenizer(app: FastAPI, state: State) -> None:
             found["token_strs"] = [lm.tokenizer.vocabulary[token] for token in ids]
         return found
 
-    @app.post("/detokenize", responses=_ERRORS)
+    @app.post("/detokenize", responses=DECLARED)
     async def detokenize(body: DetokenizeRequest) -> dict[str, Any]:
         """The text of tokens."""
         _, lm = await _model(state, body.model)
@@ -162,18 +180,6 @@ def _add_tokenizer(app: FastAPI, state: State) -> None:
         }
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"description": text}
-    for status, text in {
-        400: "The request is wrong",
-        404: "There is no such model",
-        429: "Too many requests",
-        503: "The server ends",
-        504: "Not done in time",
-    }.items()
-}
-
-
 def _both_paths(app: FastAPI) -> Callable[[str, str], Callable[[Any], Any]]:
     """Every route of the API with `/v1` before it and without."""
 
@@ -181,7 +187,7 @@ def _both_paths(app: FastAPI) -> Callable[[str, str], Callable[[Any], Any]]:
         def add(function: Any) -> Any:
             for prefix in ("/v1", ""):
                 name = f"{function.__name__}{'_v1' if prefix else ''}"
-                app.add_api_route(prefix + path, function, methods=[method], responses=_ERRORS, operation_id=name)
+                app.add_api_route(prefix + path, function, methods=[method], responses=DECLARED, operation_id=name)
             return function
 
         return add
@@ -206,7 +212,7 @@ async def _answer(
         first = await anext(events)  # what is refused is refused with a status
         return StreamingResponse(_with_first(first, events), media_type="text/event-stream", headers=_STREAM_HEADERS)
     async with batch:
-        return JSONResponse(await _unless_gone(request, answer.whole()))
+        return JSONResponse(await unless_gone(request, answer.whole()))
 
 
 _STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -230,26 +236,11 @@ async def _with_first(first: str, events: AsyncIterator[str]) -> AsyncIterator[s
         await events.aclose()  # type: ignore[attr-defined]
 
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def _event(value: Any) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
-
-
-async def _unless_gone(request: Request, work: Any) -> Any:
-    """What the work gives, unless the client goes first."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ApiError("the client is gone", status=499)
-        return task.result()
-    finally:
-        for future in (task, gone):
-            future.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    return f"data: {_to_json(value)}\n\n"
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------

@@ -70,3 +70,16 @@ def of_user(error: NextwordError) -> ApiError:
         details = {"n_prompt_tokens": error.n_prompt_tokens, "n_ctx": error.context_length}
         return ApiError(error.message, code="context_length_exceeded", details=details)
     return ApiError(" ".join(filter(None, (error.message, error.hint))))
+
+
+DECLARED: dict[int | str, dict[str, Any]] = {
+    status: {"description": text}
+    for status, text in {
+        400: "The request is wrong",
+        404: "There is no such model, trace or run",
+        429: "Too many requests",
+        503: "The server ends",
+        504: "Not done in time",
+    }.items()
+}
+"""What a route may answer instead, for the schema."""

@@ -21,8 +21,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = logging.getLogger("nextword.server")
 
-OPEN_PATHS = {"/health"}
-"""Answered without a key: watchers ask there."""
+OPEN_PATHS = {"/", "/health"}
+"""Answered without a key: the page, which holds nothing secret, and what watchers ask."""
+OPEN_FOLDER = "/page/"
+"""The page's files."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,9 @@ class Guards:
                 raise ApiError(
                     f"this server does not answer to the host {host[:100]!r}", status=403, kind="permission_error"
                 )
-        if self._key is not None and scope["path"] not in OPEN_PATHS and scope["method"] != "OPTIONS":
+        path = scope["path"]
+        is_open = path in OPEN_PATHS or path.startswith(OPEN_FOLDER) or scope["method"] == "OPTIONS"
+        if self._key is not None and not is_open:
             given = headers.get("authorization", "").removeprefix("Bearer ")
             if not hmac.compare_digest(given.encode("latin-1"), self._key.encode()):
                 raise ApiError(

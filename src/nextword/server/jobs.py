@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
+
+from fastapi import Request
 
 from nextword.errors import NextwordError
 from nextword.generation import Memory, Sampling, TextStream
@@ -13,6 +15,8 @@ from nextword.language_model import LanguageModel
 from nextword.server.errors import ApiError, of_user
 from nextword.server.scheduler import Job, Piece, Scheduler
 from nextword.server.schemas import Sampled
+
+T = TypeVar("T")
 
 
 class Batch:
@@ -35,9 +39,9 @@ class Batch:
             return TextStream(lm.backend, lm.tokenizer, ids, overflow="stop", memory=memory, **settings)
 
         def emit(event: Piece | ApiError) -> None:
-            self._loop.call_soon_threadsafe(self._events.put_nowait, (index, event))
+            self._events.put_nowait((index, event))
 
-        self.jobs.append(Job(lm, start, ids, emit, self._seconds))
+        self.jobs.append(Job(lm, start, ids, emit, self._seconds, self._loop.call_soon_threadsafe))
 
     async def __aenter__(self) -> Batch:
         self._scheduler.submit(self.jobs)
@@ -120,3 +124,21 @@ def seed_of(request: Sampled, index: int) -> int | None:
 def stops_of(request: Sampled) -> tuple[str, ...]:
     """The strings that end a text."""
     return (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What the work gives, unless the client goes first."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ApiError("the client is gone", status=499)
+        return task.result()
+    finally:
+        for future in (task, gone):
+            future.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nextword.language_model import LanguageModel
-from nextword.loading import load
+from nextword.loading import DEFAULT_MODEL, load
 from nextword.server.errors import ApiError
 
 
@@ -18,10 +18,17 @@ class Models:
     Args:
         paths: Name -> where the model lies.
         load_model: Loads one; by default `nextword.load`.
+        sources: Name -> what `nextword.load` takes for it, where that is not the path.
     """
 
-    def __init__(self, paths: Mapping[str, Path], load_model: Callable[[Path], LanguageModel] = load) -> None:
+    def __init__(
+        self,
+        paths: Mapping[str, Path],
+        load_model: Callable[[Path], LanguageModel] = load,
+        sources: Mapping[str, str] | None = None,
+    ) -> None:
         self._paths, self._load = dict(paths), load_model
+        self._sources = {name: str(path) for name, path in paths.items()} | dict(sources or {})
         self._loaded: dict[str, LanguageModel] = {}
         self._locks = {name: threading.Lock() for name in paths}
         self.since = int(time.time())
@@ -37,13 +44,13 @@ class Models:
         Raises:
             ApiError: There is none of that name.
         """
-        if not name:
-            return self.names[0]
-        if name not in self._paths:
-            known = ", ".join(self.names)
-            raise ApiError(
-                f"there is no model {name[:100]!r}; there is {known}", status=404, param="model", code="model_not_found"
-            )
+        names = self.names
+        if not name and names:
+            return names[0]
+        if not name or name not in names:
+            there = f"there is {', '.join(names)}" if names else "the first one is not saved yet"
+            asked = f" {name[:100]!r}" if name else ""
+            raise ApiError(f"there is no model{asked}; {there}", status=404, param="model", code="model_not_found")
         return name
 
     def get(self, name: str) -> LanguageModel:
@@ -57,9 +64,26 @@ class Models:
                 self._loaded[name] = self._load(self._paths[name])
             return self._loaded[name]
 
+    def loaded(self, name: str) -> LanguageModel | None:
+        """The model of a name, if it is loaded."""
+        return self._loaded.get(name)
+
+    def close(self) -> None:
+        """Lets every model go, while Python is still whole: native code complains of what it finds at the very end."""
+        self._loaded.clear()
+
+    def path(self, name: str) -> Path:
+        """Where the model of a name lies."""
+        return self._paths[name]
+
+    def source(self, name: str) -> str:
+        """What `nextword.load` takes for it; of the default model, the name of its folder."""
+        path = self._paths[name]
+        return path.name if path == DEFAULT_MODEL else self._sources[name]
+
     def about(self, name: str) -> dict[str, object]:
         """A model as `/v1/models` lists it."""
-        lm = self._loaded.get(name)
+        lm = self.loaded(name)
         about: dict[str, object] = {"id": name, "object": "model", "created": self.since, "owned_by": "nextword"}
         if lm is not None:
             about["max_model_len"] = lm.config.context_length

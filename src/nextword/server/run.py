@@ -8,18 +8,19 @@ import logging
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from nextword.errors import ConfigError
 from nextword.server.app import create_app
 from nextword.server.guards import Guards, Limits
+from nextword.server.looking import Run
 from nextword.server.models import Models
 from nextword.server.settings import Settings
 
@@ -46,39 +47,54 @@ class Address:
             )
 
 
-class PatientProtocol(H11Protocol):
-    """HTTP that waits for a request's head only so long: a client that sends it byte by byte holds no connection."""
+class PatientProtocol(HttpToolsProtocol):
+    """HTTP with an end to heads: a client that sends one byte by byte, or without end, holds no connection."""
 
     _waiting: asyncio.TimerHandle | None = None
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The clock starts."""
         super().connection_made(transport)
-        self._watch()
+        self._begin_head()
+
+    def on_message_begin(self) -> None:
+        """It starts again with the next request."""
+        super().on_message_begin()
+        self._begin_head()
 
     def data_received(self, data: bytes) -> None:
-        """It stops when the head is whole, and starts again when the next one begins."""
+        """Counts what comes of a head."""
         super().data_received(data)
-        self._watch()
+        self._head_bytes += len(data)
+        if self._waiting is not None and self._head_bytes > HEADER_BYTES:
+            self.send_400_response("the request's head is too large")
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEADER_BYTES:
+            raise ValueError("the request's head is too large")  # the parser makes a 400 of it
+        self._end_head()
+        super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It stops."""
+        """Nothing is waited for any more."""
         super().connection_lost(exc)
+        self._end_head()
+
+    def _begin_head(self) -> None:
+        self._end_head()
+        self._head_bytes = 0
+        self._waiting = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+
+    def _end_head(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
-
-    def _watch(self) -> None:
-        head_is_whole = self.conn.their_state is not h11.IDLE
-        if self._waiting is not None and head_is_whole:
-            self._waiting.cancel()
             self._waiting = None
-        elif self._waiting is None and not head_is_whole:
-            self._waiting = self.loop.call_later(HEADER_SECONDS, self._too_slow)
 
     def _too_slow(self) -> None:
         self._waiting = None
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
-            self.transport.close()
+        self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -133,6 +149,7 @@ def serve(
     settings: Settings | None = None,
     limits: Limits | None = None,
     ready: Callable[[str], None] = lambda _: None,
+    run: Run | None = None,
 ) -> None:
     """Serves until a signal comes.
 
@@ -142,37 +159,98 @@ def serve(
         settings: How.
         limits: What a request may take.
         ready: Is told the address once requests can come.
+        run: Tells of a training run, for the page.
 
     Raises:
         ConfigError: The address is taken, or not of this machine.
     """
-    settings = settings or Settings()
-    app = create_app(models, settings)
-    state = app.state.nextword
-    try:
-        listening = listen(address)
-        port = listening.getsockname()[1]
-        shown = f"[{address.host}]" if ":" in address.host else address.host
-        hosts = LOOPBACK if address.host in LOOPBACK else None  # behind --host there is a key, and names we do not know
-        config = uvicorn.Config(
-            Guards(app, hosts=hosts, origins=address.origins, key=address.key, limits=limits or Limits()),
-            http=PatientProtocol,
-            h11_max_incomplete_event_size=HEADER_BYTES,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
-        )
-        server = Server(
-            config, lambda: state.scheduler.close(settings.drain_seconds), lambda: ready(f"http://{shown}:{port}")
-        )
-        signal.signal(
-            signal.SIGTERM, signal.SIG_IGN
-        )  # uvicorn puts back what was here, and sends it again when it is done
-        server.run(sockets=[listening])
-    finally:
-        state.scheduler.close(0)
+    server = Serving(models, address, settings, limits, run)
+    # uvicorn puts back what was here, and sends it again when it is done
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    server.run(ready)
+
+
+class Serving:
+    """A server at an address, which is taken at once.
+
+    Args:
+        models: What is served.
+        address: Where.
+        settings: How.
+        limits: What a request may take.
+        run: Tells of a training run, for the page.
+
+    Raises:
+        ConfigError: The address is taken, or not of this machine.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        address: Address,
+        settings: Settings | None = None,
+        limits: Limits | None = None,
+        run: Run | None = None,
+    ) -> None:
+        self._models, self._address, self._run = models, address, run
+        self._settings, self._limits = settings or Settings(), limits or Limits()
+        self._server: Server | None = None
+        self._thread: threading.Thread | None = None
+        self._listening = listen(address)
+
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+        host = self._address.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._listening.getsockname()[1]}"
+
+    def run(self, ready: Callable[[str], None]) -> None:
+        """Serves until it is told to end; in the main thread, by a signal.
+
+        Args:
+            ready: Is told the address once requests can come.
+        """
+        address, drain, url = self._address, self._settings.drain_seconds, self.url
+        app = create_app(self._models, self._settings, self._run)
+        state = app.state.nextword
+        try:
+            hosts = LOOPBACK if address.host in LOOPBACK else None  # behind --host is a key, and names we do not know
+            config = uvicorn.Config(
+                Guards(app, hosts=hosts, origins=address.origins, key=address.key, limits=self._limits),
+                http=PatientProtocol,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                timeout_graceful_shutdown=int(drain) + 1,
+            )
+            self._server = Server(config, lambda: state.close(drain), lambda: ready(url))
+            self._server.run(sockets=[self._listening])
+        finally:
+            state.close(0)
+            self._models.close()
+
+    def start(self) -> None:
+        """Serves in a thread of its own, beside other work of this process; returns when requests can come."""
+        there = threading.Event()
+
+        def work() -> None:
+            try:
+                self.run(lambda _: there.set())
+            finally:
+                there.set()
+
+        self._thread = threading.Thread(target=work, name="nextword-server", daemon=True)
+        self._thread.start()
+        there.wait()
+
+    def close(self) -> None:
+        """Ends what `start` began."""
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+        self._listening.close()
 
 
 def listen(address: Address) -> socket.socket:

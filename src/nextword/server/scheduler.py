@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from nextword.errors import NextwordError
 from nextword.generation import Memory, TextStream
@@ -47,9 +48,9 @@ class Job:
     Attributes:
         start: Begins it, reading into a memory; raises NextwordError if the request is wrong.
         ids: The prompt's tokens.
-        emit: Is told of every piece, the last of which has `finish`, or of what went wrong. Called from the
-            scheduler's thread.
+        emit: Is told of every piece, the last of which has `finish`, or of what went wrong.
         seconds: How long it may take, from `submit` on.
+        post: Runs a function in the thread where `emit` is to be called; by default at once, in the scheduler's.
     """
 
     lm: LanguageModel
@@ -57,6 +58,7 @@ class Job:
     ids: list[int]
     emit: Callable[[Piece | ApiError], None]
     seconds: float
+    post: Callable[[Callable[[], None]], object] = lambda function: function()
     cancelled: bool = False
     submitted: float = 0.0
     first: float | None = None
@@ -75,6 +77,28 @@ class Slot:
     memory: Memory = field(default_factory=Memory)
     job: Job | None = None
     stream: TextStream | None = None
+
+
+class Told:
+    """What jobs are to be told, kept until all texts have their token: other threads wake up once a pass."""
+
+    def __init__(self) -> None:
+        self._events: list[tuple[Job, Piece | ApiError]] = []
+
+    def tell(self, job: Job, event: Piece | ApiError) -> None:
+        """Keeps it."""
+        self._events.append((job, event))
+
+    def send(self) -> None:
+        """Tells all."""
+        events, self._events = self._events, []
+        for post in {job.post for job, _ in events}:
+            post(partial(_emit, [(job, event) for job, event in events if job.post == post]))
+
+
+def _emit(events: list[tuple[Job, Piece | ApiError]]) -> None:
+    for job, event in events:
+        job.emit(event)
 
 
 @dataclass
@@ -113,6 +137,7 @@ class Scheduler:
         self._slots: dict[int, list[Slot]] = {}
         self._changed = threading.Condition()
         self._closing = False
+        self._told = Told()
         self.counts = Counts()
         self._thread = threading.Thread(target=self._run, name="nextword-scheduler", daemon=True)
         self._thread.start()
@@ -174,9 +199,10 @@ class Scheduler:
         with self._changed:
             for job in [*self._waiting, *(slot.job for slots in self._slots.values() for slot in slots if slot.job)]:
                 job.cancelled = True
-                job.emit(stopped())
+                job.post(partial(job.emit, stopped()))
             self._changed.notify()
         self._thread.join()
+        self._slots.clear()
 
     # -- the thread ------------------------------------------------------------------------------------------------
 
@@ -188,7 +214,8 @@ class Scheduler:
                 self._closing = True
                 left = [*self._waiting, *(slot.job for slots in self._slots.values() for slot in slots if slot.job)]
             for job in left:
-                job.emit(failed())
+                self._told.tell(job, failed())
+            self._told.send()
 
     def _work(self) -> None:
         while True:
@@ -204,6 +231,7 @@ class Scheduler:
                 busy = [slot for slot in slots if slot.stream is not None and not self._over(slot)]
                 if busy:
                     self._pass(busy)
+            self._told.send()
 
     def _admit(self) -> list[Slot]:
         """Gives waiting jobs the slots that are free, in turn; those of a model that has none go on waiting."""
@@ -225,6 +253,9 @@ class Scheduler:
 
     def _slots_of(self, lm: LanguageModel) -> list[Slot]:
         if id(lm) not in self._slots:
+            idle = [key for key, slots in self._slots.items() if all(slot.job is None for slot in slots)]
+            for key in idle[: max(0, len(self._slots) + 1 - MOST_MODELS)]:
+                del self._slots[key]
             size = lm.backend.new_cache(lm.config.context_length).nbytes
             count = max(1, min(self._slots_a_model, self._cache_bytes // max(1, size)))
             self._slots[id(lm)] = [Slot(lm) for _ in range(count)]
@@ -316,7 +347,7 @@ class Scheduler:
         if piece.finish:
             self._end(slot, None)  # before the client knows: its next request finds the slot free
         if piece.text or piece.logprobs or piece.finish:
-            job.emit(piece)
+            self._told.tell(job, piece)
 
     def _end(self, slot: Slot, error: ApiError | None) -> None:
         job = slot.job
@@ -324,5 +355,5 @@ class Scheduler:
         if job is not None:
             if error is not None:
                 self.counts.failed += 1
-                job.emit(error)
+                self._told.tell(job, error)
             self._watch(job)

@@ -5,7 +5,7 @@ Fields that nobody knows are ignored; those that would change the answer and are
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,6 +13,7 @@ TokenIds = list[Annotated[int, Field(ge=0, le=2**31 - 1)]]
 Stop = str | Annotated[list[str], Field(max_length=16)] | None
 
 _UNSUPPORTED = "is not supported"
+MOST_IDS = 131_072
 
 
 class Body(BaseModel):
@@ -154,3 +155,99 @@ class DetokenizeRequest(Body):
 
     model: Annotated[str, Field(max_length=256)] | None = None
     tokens: Annotated[TokenIds, Field(max_length=1_000_000)]
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+Index = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class EditBody(BaseModel):
+    """A change to the forward pass: a field that nobody knows would be another change than was meant."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class HeadEdit(EditBody):
+    """A head's output is multiplied; by 0, it is off."""
+
+    kind: Literal["head"]
+    layer: Index
+    head: Index
+    factor: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
+
+
+class MlpEdit(EditBody):
+    """A feed-forward layer is off."""
+
+    kind: Literal["mlp"]
+    layer: Index
+
+
+class LayerEdit(EditBody):
+    """A block is off."""
+
+    kind: Literal["layer"]
+    layer: Index
+
+
+class PatchEdit(EditBody):
+    """A lens row at a position is taken from another text's same row, at any of its positions."""
+
+    kind: Literal["patch"]
+    row: Index
+    position: Index
+    from_ids: Annotated[TokenIds, Field(min_length=1, max_length=MOST_IDS)]
+    from_position: Index
+
+
+class TokenEdit(EditBody):
+    """Another token's embedding is read at a position."""
+
+    kind: Literal["token"]
+    position: Index
+    id: Index
+
+
+EditSpec = Annotated[HeadEdit | MlpEdit | LayerEdit | PatchEdit | TokenEdit, Field(discriminator="kind")]
+
+
+class Subject(Body):
+    """What is looked at: a text, or token ids."""
+
+    model: Annotated[str, Field(max_length=256)] | None = None
+    text: Annotated[str, Field(max_length=1_000_000)] | None = None
+    ids: Annotated[TokenIds, Field(max_length=MOST_IDS)] | None = None
+
+    @model_validator(mode="after")
+    def _one_text(self) -> Self:
+        if (self.text is None) == (self.ids is None):
+            raise ValueError("give text or ids")
+        return self
+
+    @property
+    def prompt(self) -> str | list[int]:
+        """The one that was given."""
+        return self.text if self.text is not None else self.ids or []
+
+
+class QuickRequest(Subject):
+    """POST /look/predict."""
+
+    top: Annotated[int, Field(ge=1, le=1000)] = 10
+
+
+class LookRequest(Subject):
+    """POST /look."""
+
+    edits: Annotated[list[EditSpec], Field(max_length=64)] = []
+
+
+class DrawRequest(Body):
+    """POST /look/{trace}/draw."""
+
+    temperature: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    top_k: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0

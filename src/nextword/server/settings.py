@@ -19,3 +19,7 @@ class Settings:
     """How long a request may take."""
     drain_seconds: float = 3.0
     """Time for texts that are being written when the server is told to end."""
+    looks: int = 16
+    """Traces that are kept for the page."""
+    look_bytes: int = 1024**3
+    """What they may hold together."""

@@ -7,7 +7,6 @@ OUT.checkpoint/step-00000120/*.safetensors tensors by kind: model, best, optimiz
 from __future__ import annotations
 
 import json
-import re
 import signal
 import threading
 import zlib
@@ -24,9 +23,8 @@ from safetensors.torch import load, save_file
 
 from nextword.errors import ModelFileError
 from nextword.files.atomic import discard, replace_directory, sweep
-from nextword.training.run_record import FORMAT_VERSION, START_ANEW, check_version, newer
+from nextword.training.run_record import FORMAT_VERSION, START_ANEW, check_version, newer, step_path, steps_in
 
-_STEP = re.compile(r"step-(\d{8,})")
 SHAPES = "shards.json"
 """A step that holds this file was written as shards, by several processes (sharded_checkpoint.py)."""
 
@@ -87,13 +85,7 @@ class Checkpoints:
         Raises:
             ModelFileError: The directory cannot be read.
         """
-        try:
-            found = [_STEP.fullmatch(path.name) for path in self.directory.iterdir()]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise ModelFileError(f"cannot read {self.directory}: {error.strerror}") from None
-        return sorted(int(match[1]) for match in found if match)
+        return steps_in(self.directory)
 
     def save(
         self, state: RunState, tensors: Mapping[str, Mapping[str, torch.Tensor]], shards: Path | None = None
@@ -163,7 +155,7 @@ class Checkpoints:
         discard(self.directory)
 
     def _path(self, step: int) -> Path:
-        return self.directory / f"step-{step:08}"
+        return step_path(self.directory, step)
 
 
 @contextmanager

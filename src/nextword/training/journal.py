@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,8 @@ METRICS = "metrics.jsonl"
 _SECONDS_BETWEEN_STEPS = 1.0
 _STEPS_KEPT = 1000
 """About so many steps are written before they are thinned further: at time t, one every t / 1,000."""
+_HEAD = 256
+"""Bytes at the beginning by which a journal is told from another."""
 
 AnyEvent = Any
 """Any frozen dataclass: the events of the loop, and what is measured before and after it."""
@@ -111,19 +115,62 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """
     rows = []
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        # Not splitlines: a text that the model wrote may hold U+2028, which JSON does not escape.
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return []
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from None
     for line in lines:
         try:
-            row = json.loads(line)
+            row = _row(line)
         except (ValueError, RecursionError):
             break
-        if isinstance(row, dict) and isinstance(row.get("step", 0), int):
+        if row is not None:
             rows.append(row)
     return rows
+
+
+class Tail:
+    """Reads a journal while it is written: each time only what is new."""
+
+    def __init__(self) -> None:
+        self._file, self._read, self._head = 0, 0, b""
+
+    def more(self, path: Path) -> tuple[bool, list[dict[str, Any]]]:
+        """The whole lines that have come since, and whether they are those of another journal, from its beginning.
+
+        A file that cannot be read has none: it may be there the next time. Nor are damaged lines told.
+        """
+        anew, rows = False, []
+        try:
+            with path.open("rb") as file:
+                head, now = file.read(_HEAD), os.fstat(file.fileno())
+                if now.st_ino != self._file or now.st_size < self._read or not head.startswith(self._head):
+                    anew, self._read = True, 0
+                self._file, self._head = now.st_ino, head
+                file.seek(self._read)
+                new = file.read()
+        except OSError:
+            return False, []
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for line in whole.decode("utf-8", errors="replace").split("\n"):
+            with suppress(ValueError, RecursionError):
+                if (row := _row(line)) is not None:
+                    rows.append(row)
+        return anew, rows
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """A line of a journal; None where it is none.
+
+    Raises:
+        ValueError: It is no JSON.
+        RecursionError: It is nested too deeply.
+    """
+    row = json.loads(line)
+    return row if isinstance(row, dict) and isinstance(row.get("step", 0), int) else None
 
 
 def _line(row: dict[str, Any]) -> str:

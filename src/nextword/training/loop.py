@@ -29,6 +29,7 @@ from nextword.training.optimizer import make_optimizers
 from nextword.training.parallel import Parallel
 from nextword.training.plan import Plan
 from nextword.training.prefetch import Prefetcher
+from nextword.training.snapshots import Snapshots
 from nextword.training.state_tensors import optimizer_tensors, restore_optimizers, state_hash
 
 EVALUATION_EVERY = 0.1
@@ -54,6 +55,7 @@ class Trainer:
         checkpoint_seconds: How often.
         watch: Is told what happens.
         sample: Lets the model write something; called after each validation.
+        snapshots: Keeps the model of some steps, or None for none; the same on every process.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Trainer:
         checkpoint_seconds: float = 60.0,
         watch: Watcher | None = None,
         sample: Callable[[int], None] | None = None,
+        snapshots: Snapshots | None = None,
     ) -> None:
         self.model = model
         self.plan = plan
@@ -92,6 +95,7 @@ class Trainer:
         self._checkpoints, self._checkpoint_seconds = checkpoints, checkpoint_seconds
         self._watch = watch or (lambda _: None)
         self._sample = sample or (lambda _: None)
+        self._snapshots = snapshots
         self._batches = Batches(train.tokens, plan.context_length, plan.batch_size, seed, train.weights)
         self._parallel = Parallel(
             model,
@@ -191,6 +195,8 @@ class Trainer:
         with _ctrl_c_sets(self), Prefetcher(self._batches, first_step) as batches:
             if self._validation and self.plan.base and not self.state.step:
                 self._validate(0.0)  # what the model knows already; if nothing is better, it stays
+            if not self.state.step:
+                self._keep_model()
             progress = self.ranks.agree(self._progress())
             while (progress < 1 or self.state.step == 0) and not self.stopped:  # one step at least
                 self._step(progress, *batches.take())
@@ -213,12 +219,15 @@ class Trainer:
                 self._watch(Stepped(self.state.step, min(1.0, progress), self._loss, rate, left, seconds, nats))
                 if self._validation and self._look_is_due(progress):
                     self._validate(progress)
+                if save or (self._snapshots is not None and self._snapshots.is_due(self.state.step)):
+                    self._keep_model()
                 if save:
                     self.save()
                     last_save = time.monotonic()
                 self.state.seconds = earlier + time.monotonic() - began
             if self.stopped and self.state.step > first_step:
                 self.save()  # before the last look: an undisturbed run has none here
+            self._keep_model()
             self.hash = self.state_hash()
             if self.stopped:
                 self._watch(Interrupted(self.state.step, self.hash))
@@ -246,6 +255,14 @@ class Trainer:
         if self.ranks.is_main:
             self._checkpoints.save(self.state, {} if shards else kinds, shards)
         self.ranks.barrier()
+
+    def _keep_model(self) -> None:
+        """Writes the model as it is now, where the run keeps the model of some steps."""
+        if self._snapshots is None:
+            return
+        model = self.whole_model()
+        if model is not None:
+            self._snapshots.save(model, self.state.step)
 
     def close(self) -> None:
         """Ends the training; to be called before the processes part."""

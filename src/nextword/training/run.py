@@ -31,7 +31,8 @@ from nextword.training.optimizer import draw_first_weights
 from nextword.training.plan import Plan
 from nextword.training.prepare import Prepared
 from nextword.training.report import model_card, provenance_of, run_files
-from nextword.training.run_record import checkpoint_path
+from nextword.training.run_record import checkpoint_path, steps_path
+from nextword.training.snapshots import Snapshots, forget_steps
 from nextword.training.verdict import verdict
 
 
@@ -86,6 +87,7 @@ def train(
     resume: bool = False,
     restart: bool = False,
     checkpoint_seconds: float = 60.0,
+    snapshots: bool = False,
     log: str | None = None,
     watch: Watcher | Iterable[Watcher] | None = None,
     started: float | None = None,
@@ -130,6 +132,8 @@ def train(
         resume: Go on from the checkpoint of an earlier run with the same `out` and text.
         restart: Throw an unfinished run's checkpoint away and begin anew.
         checkpoint_seconds: How often the state is saved.
+        snapshots: Keep the model of steps 0, 1, 2, 4, 8 and so on, and the newest, in `OUT.steps`: model directories,
+            which stay, and which the page shows one after the other.
         log: `tensorboard` writes event files to `OUT.logs`.
         watch: Is told what happens; one callable or several.
         started: When the time budget began, on `time.monotonic`; None is now.
@@ -185,6 +189,7 @@ def train(
         logs = stack.enter_context(ExitStack())
         if ranks.is_main:
             after = run.checkpoints.steps()[-1] if run.goes_on else 0
+            forget_steps(steps_path(out), after if run.goes_on else -1)
             told: list[Watcher] = [tell, logs.enter_context(Journal(run.checkpoints.directory / METRICS, after))]
             if log == "tensorboard":
                 told.append(logs.enter_context(TensorBoard(out.with_name(f"{out.name}.logs"), after)))
@@ -201,11 +206,12 @@ def train(
             checkpoint_seconds=checkpoint_seconds,
             watch=tell,
             sample=_sampler(model, run.prepared, tell) if watch is not None and ranks.world == 1 else None,
+            snapshots=Snapshots(steps_path(out), run.prepared.tokenizer, run.base) if snapshots else None,
         )
         stack.callback(trainer.close)
         if run.goes_on:
             trainer.resume()
-        about = _foretell(trainer, run, began, tell)
+        about = _foretell(trainer, run, began, tell, saves=2 if snapshots else 1)
         trainer.run()
         if trainer.state.step == 0:
             raise NextwordError("stopped before the first step: there is nothing to save")
@@ -235,7 +241,7 @@ class _Foretold:
     expected: Forecast
 
 
-def _foretell(trainer: Trainer, run: Run, began: float, tell: Watcher) -> _Foretold:
+def _foretell(trainer: Trainer, run: Run, began: float, tell: Watcher, saves: int) -> _Foretold:
     """Measures speed and baselines, gives the run its time, and tells all that is known before the first step."""
     prepared, ranks = run.prepared, trainer.ranks
     speed = trainer.measure_speed()
@@ -244,7 +250,7 @@ def _foretell(trainer: Trainer, run: Run, began: float, tell: Watcher) -> _Foret
         baselines = measure_baselines(prepared.train, prepared.validation, prepared.tokenizer)
     minutes = run.begun.minutes
     if minutes is not None and not run.goes_on:
-        left = minutes * 60 - (time.monotonic() - began) - _saving_seconds(trainer.model)
+        left = minutes * 60 - (time.monotonic() - began) - _saving_seconds(trainer.model, saves)
         trainer.set_seconds(ranks.agree(max(1.0, left)))
     plan, report = trainer.plan, prepared.report
     expected = forecast(
@@ -340,6 +346,6 @@ def _nobody(_event: object) -> None:
     pass
 
 
-def _saving_seconds(model: GPTModel) -> float:
-    """Kept back from the time budget for drawing the curve and writing 50 million weights a second."""
-    return 2.5 + model.config.num_parameters / 50e6
+def _saving_seconds(model: GPTModel, saves: int) -> float:
+    """Kept back from the time budget for drawing the curve and writing 50 million weights a second, so many times."""
+    return 2.5 + saves * model.config.num_parameters / 50e6

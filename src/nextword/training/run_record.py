@@ -1,8 +1,14 @@
-"""The directory of a run, and the record in it: what it was begun with. Read without torch."""
+"""Where a run lies on disk, and the record of what it was begun with. Read without torch.
+
+OUT             the model, when the run has ended
+OUT.checkpoint  what the run needs to go on: run.json, the text as tokens, the journal, the last steps; gone at its end
+OUT.steps       with `snapshots`, the model as it was at some steps: whole model directories, which stay
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +19,8 @@ from nextword.json_file import read_json
 
 FORMAT_VERSION = 1
 SUFFIX = ".checkpoint"
+STEPS_SUFFIX = ".steps"
+_STEP = re.compile(r"step-(\d{8,})")
 RECORD = "run.json"
 START_ANEW = "begin anew with --restart"
 """The hint of every error that says a run cannot go on."""
@@ -21,6 +29,31 @@ START_ANEW = "begin anew with --restart"
 def checkpoint_path(out: Path) -> Path:
     """The run directory of a run that writes its model to `out`."""
     return out.with_name(out.name + SUFFIX)
+
+
+def steps_path(out: Path) -> Path:
+    """Where a run that writes its model to `out` keeps the model of some steps."""
+    return out.with_name(out.name + STEPS_SUFFIX)
+
+
+def step_path(directory: Path, step: int) -> Path:
+    """The directory of a step."""
+    return directory / f"step-{step:08}"
+
+
+def steps_in(directory: Path) -> list[int]:
+    """The steps in a directory, in ascending order, damaged ones among them; none where there is no directory.
+
+    Raises:
+        ModelFileError: It cannot be read.
+    """
+    try:
+        found = [_STEP.fullmatch(path.name) for path in directory.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise ModelFileError(f"cannot read {directory}: {error.strerror}") from None
+    return sorted(int(match[1]) for match in found if match)
 
 
 def write_run(directory: Path, settings: Mapping[str, Any]) -> None:

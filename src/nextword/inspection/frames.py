@@ -1,0 +1,284 @@
+"""What the page reads of a trace: frames, which are named arrays in the safetensors format with JSON about them.
+
+Every number is the trace's own; sizes are Euclidean norms. docs/inspection.md lists the arrays of each frame.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import torch
+from numpy.typing import NDArray
+
+from nextword.config import GPTConfig
+from nextword.errors import ConfigError
+from nextword.inspection.edits import Edit, ablate_head, ablate_layer, ablate_mlp
+from nextword.inspection.names import layer_of
+from nextword.inspection.trace import Trace
+from nextword.rotary import inverse_frequencies
+from nextword.tokens import Tokenizer
+
+VERSION = "1"
+LENS_TOP = 5
+"""Tokens that the lens keeps of each row and position."""
+NAMED_TOP = 50
+"""Next tokens whose texts come with the frame, besides the lens's."""
+
+Floats = NDArray[np.float32]
+
+_SHOWN = (
+    "embed",
+    "resid_pre",
+    "resid_post",
+    "q",
+    "k",
+    "rot_q",
+    "rot_k",
+    "z",
+    "attn_out",
+    "mlp_out",
+    "ln_final.hook_scale",
+    "ln_final.hook_normalized",
+    "logits",
+)
+
+
+def shown_names(config: GPTConfig) -> tuple[str, ...]:
+    """What must be traced for everything that the page and `nextword look` show, and no more."""
+    return (*_SHOWN, "pos_embed") if config.position == "learned" else _SHOWN
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a frame says beside the trace's own values."""
+
+    trace: str = ""
+    """By which name the trace is kept; empty in a file."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """The model's name, file, backend, dtype and bytes, as far as they are known."""
+    dropped: int = 0
+    """Tokens of the text that the model did not see."""
+    edits: Sequence[str] | None = None
+    """The changes as Python; None writes them from the trace's."""
+    seconds: float = 0.0
+    """What the trace took."""
+
+
+def look_frame(trace: Trace, facts: Facts | None = None) -> bytes:
+    """The whole path: embeddings, sizes of the residual stream and of what was added, the lens, the last logits.
+
+    Raises:
+        ConfigError: The trace lacks one of `shown_names`, or its model or tokenizer.
+    """
+    facts = Facts() if facts is None else facts
+    config, layers = trace.config, range(trace.config.num_layers)
+    logits_V = trace["logits"][-1]
+    lens = trace.lens(top=min(LENS_TOP, config.vocab_size))
+    arrays: dict[str, NDArray[Any]] = {
+        "logits": logits_V,
+        "embed": trace["embed"],
+        "combined": trace.residual(0),
+        "residual_norm": np.stack([_norms(trace.residual(row)) for row in range(config.num_layers + 1)]),
+        "attention_norm": np.stack([_norms(trace["attn_out", layer]) for layer in layers]),
+        "mlp_norm": np.stack([_norms(trace["mlp_out", layer]) for layer in layers]),
+        "lens_ids": lens.token_ids,
+        "lens_probability": lens.probabilities,
+        "lens_rank": lens.target_rank,
+        "lens_kl": lens.kl,
+        "lens_entropy": lens.entropy,
+    }
+    if config.position == "learned":
+        arrays["position"] = trace["pos_embed"]
+    best = [candidate.token_id for candidate in trace.top(k=min(NAMED_TOP, config.vocab_size))]
+    return _frame(
+        arrays,
+        {
+            "trace": facts.trace,
+            "model": {**_model_facts(trace), **facts.model},
+            "text": trace.text,
+            "tokens": pieces_of(_tokenizer(trace), trace.token_ids),
+            "dropped": facts.dropped,
+            "edits": python_of(trace.edits) if facts.edits is None else list(facts.edits),
+            "texts": texts_of(_tokenizer(trace), {*lens.token_ids.ravel().tolist(), *best}),
+            "seconds": facts.seconds,
+        },
+    )
+
+
+def block_frame(trace: Trace, layer: int) -> bytes:
+    """One block: who looks at whom, what each head and the feed-forward layer added, and what to the first choice.
+
+    Raises:
+        ConfigError: There is no such layer, or the trace lacks one of `shown_names`, its model or tokenizer.
+    """
+    _check("layer", layer, trace.config.num_layers)
+    target = trace.top(k=1)[0]
+    arrays: dict[str, NDArray[Any]] = {
+        "pattern": trace.attention(layer),
+        "head_norm": _norms(trace["result", layer]),
+        "attention_norm": _norms(trace["attn_out", layer]),
+        "mlp_norm": _norms(trace["mlp_out", layer]),
+        "residual_norm": _norms(trace.residual(layer)),
+    }
+    reason = ""
+    try:
+        attribution = trace.attribution()
+        arrays["head_contribution"] = attribution.heads[layer]
+        arrays["mlp_contribution"] = attribution.mlps[layer : layer + 1]
+    except ConfigError as error:  # there is no stream that is a sum of parts
+        reason = error.message
+    about = {"id": target.token_id, "text": target.text}
+    return _frame(arrays, {"layer": layer, "target": about, "why_no_contributions": reason})
+
+
+def turns_frame(trace: Trace, layer: int, head: int) -> bytes:
+    """How a head's queries and keys turn with their place: every rotating pair of channels before and after.
+
+    Raises:
+        ConfigError: The model has no rotary positions, there is no such layer or head, or the trace lacks one of
+            `shown_names` or its model.
+    """
+    config = trace.config
+    if config.position != "rotary":
+        raise ConfigError("queries and keys do not turn: this model has position vectors")
+    _check("layer", layer, config.num_layers)
+    _check("head", head, config.num_heads)
+    key_head = head // (config.num_heads // config.num_kv_heads)
+    turned = layer not in config.no_rope_layers
+    frequency_P = inverse_frequencies(config) if turned else np.zeros(config.head_dim // 2)
+    attention = trace.model.get_submodule(f"blocks.{layer}.attn")
+    places_T = np.arange(len(trace.token_ids), dtype=np.float64)
+    arrays: dict[str, NDArray[Any]] = {"angle": np.outer(places_T, frequency_P), "frequency": frequency_P}
+    for name, number in (("q", head), ("k", key_head)):
+        before_TC = _normalized(trace, attention, name, layer)[:, number]
+        arrays[f"{name}_before"] = _pairs(before_TC, config)
+        arrays[name] = _pairs(trace[f"rot_{name}", layer][:, number], config)
+    pairs = config.head_dim // 2
+    return _frame(arrays, {"layer": layer, "head": head, "pairs": pairs, "layout": config.rope_layout})
+
+
+def pieces_of(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """The tokens as a reader sees them, as plain values."""
+    return [
+        {"id": piece.token_id, "text": piece.text, "part": piece.part, "parts": piece.parts}
+        for piece in tokenizer.pieces(token_ids)
+    ]
+
+
+def texts_of(tokenizer: Tokenizer, token_ids: Iterable[int]) -> dict[str, str]:
+    r"""The texts of tokens by id, as `Tokenizer.vocabulary` has them; empty for ids that the tokenizer has not."""
+    continued = tokenizer.kind != "words"  # a word's space belongs to the text before it
+
+    def text(token_id: int) -> str:
+        if token_id >= tokenizer.vocab_size:
+            return ""
+        [data] = tokenizer.bytes_of([token_id], continued=continued)
+        return data.decode("utf-8", errors="backslashreplace")
+
+    return {str(token_id): text(token_id) for token_id in sorted(token_ids)}
+
+
+def python_of(edits: Sequence[Edit]) -> list[str]:
+    """The Python that makes these edits, an expression each; of a vector, only its shape is said."""
+    written: list[str] = []
+    left = list(edits)
+    while left:
+        layer = layer_of(left[0].name)
+        if layer is not None and tuple(left[:2]) == ablate_layer(layer):
+            written.append(f"nextword.ablate_layer({layer})")
+            del left[:2]
+        else:
+            written.append(_python_of(left.pop(0)))
+    return written
+
+
+def _python_of(edit: Edit) -> str:
+    layer, places, heads = layer_of(edit.name), edit.positions, edit.heads
+    at = "" if places is None else f", positions={list(places)}"
+    if layer is not None and heads is not None and len(heads) == 1 and edit == ablate_head(layer, heads[0], places):
+        return f"nextword.ablate_head({layer}, {heads[0]}{at})"
+    if layer is not None and edit == ablate_mlp(layer, places):
+        return f"nextword.ablate_mlp({layer}{at})"
+    if edit.action == "embed" and places is not None and len(places) == 1:
+        return f"nextword.swap_embedding({places[0]}, {int(edit.value)})"
+    function = "set_value" if edit.action == "set" else edit.action
+    value = repr(float(edit.value)) if edit.value.ndim == 0 else f"<values of shape {edit.value.shape}>"
+    of = "" if heads is None else f", heads={list(heads)}"
+    return f'nextword.{function}("{edit.name}", {value}{at}{of})'
+
+
+def _frame(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> bytes:
+    """Whole numbers travel as 32-bit integers, all others as float32."""
+    stored = {
+        name: np.ascontiguousarray(array, np.int32 if np.issubdtype(array.dtype, np.integer) else np.float32)
+        for name, array in arrays.items()
+    }
+    metadata = {"version": VERSION, "about": json.dumps(about, ensure_ascii=False)}
+    return safetensors.numpy.save(stored, metadata)
+
+
+def _model_facts(trace: Trace) -> dict[str, Any]:
+    """What the architecture says of itself; who made the trace may know more."""
+    config, weights = trace.config, trace.model.weights()
+    dtype = str(trace.model.token_embedding.weight.dtype).removeprefix("torch.")
+    return {
+        "name": "",
+        "backend": "torch",
+        "dtype": dtype,
+        "file": "",
+        "layers": config.num_layers,
+        "heads": config.num_heads,
+        "kv_heads": config.num_kv_heads,
+        "d_model": config.d_model,
+        "head_dim": config.head_dim,
+        "d_ff": config.d_ff,
+        "vocab_size": config.vocab_size,
+        "context_length": config.context_length,
+        "parameters": config.num_parameters,
+        "position": config.position,
+        "residual": config.residual,
+        "norm": config.norm,
+        "activation": config.activation,
+        "tie_embeddings": config.tie_embeddings,
+        "bytes": sum(weight.nbytes for weight in weights.values()),
+    }
+
+
+def _tokenizer(trace: Trace) -> Tokenizer:
+    if trace.tokenizer is None:
+        raise ConfigError("this trace has no tokenizer", hint="Trace.load(path, lm.model, lm.tokenizer)")
+    return trace.tokenizer
+
+
+@torch.inference_mode()
+def _normalized(trace: Trace, attention: torch.nn.Module, name: str, layer: int) -> Floats:
+    """Queries or keys as they are turned: after the projection's norm, where the model has one; [T, H or K, C]."""
+    rows_THC = trace.tensor((name, layer))
+    norm = getattr(attention, f"{name}_norm")
+    if norm is None:
+        return rows_THC.numpy()
+    normed_THC: torch.Tensor = norm(rows_THC.to(norm.weight.device, norm.weight.dtype))
+    return normed_THC.to("cpu", torch.promote_types(normed_THC.dtype, torch.float32)).numpy()
+
+
+def _pairs(rows_TC: NDArray[Any], config: GPTConfig) -> NDArray[Any]:
+    """The two channels of each rotating pair, [T, P, 2]."""
+    T = len(rows_TC)
+    if config.rope_layout == "interleaved":
+        return rows_TC.reshape(T, -1, 2)
+    return rows_TC.reshape(T, 2, -1).transpose(0, 2, 1)
+
+
+def _norms(rows: NDArray[Any]) -> NDArray[np.float64]:
+    norms: NDArray[np.float64] = np.linalg.norm(rows.astype(np.float64), axis=-1)
+    return norms
+
+
+def _check(what: str, number: int, count: int) -> None:
+    if not 0 <= number < count:
+        raise ConfigError(f"there is no {what} {number}", hint=f"{what}s are 0 to {count - 1}")

@@ -1,0 +1,98 @@
+// When a picture must be drawn again although its data are the same: another theme, another width.
+
+import {onceAFrame} from "nextword/dom.js";
+import {forgetColours} from "nextword/charts/colour.js";
+
+/** @typedef {{redraw: () => void, width: number, byWidth: boolean}} Kept */
+
+/** @type {WeakMap<Element, Kept>} */
+const pictures = new WeakMap();
+
+// Weak, so that a picture whose station is gone can be collected.
+/** @type {Set<WeakRef<Element>>} */
+const containers = new Set();
+
+const redrawAll = onceAFrame(() => {
+  forgetColours();
+  for (const reference of containers) {
+    const container = reference.deref();
+    if (container) {
+      pictures.get(container)?.redraw();
+    } else {
+      containers.delete(reference);
+    }
+  }
+});
+
+const widths = new ResizeObserver((entries) => {
+  for (const entry of entries) {
+    const kept = pictures.get(entry.target);
+    const width = Math.floor(entry.contentRect.width);
+    if (kept && kept.byWidth && width > 0 && width !== kept.width) {
+      kept.width = width;
+      // Not inside the observer's own round: a redraw changes heights, which would start another round at once.
+      requestAnimationFrame(() => kept.redraw());
+    }
+  }
+});
+
+new MutationObserver(redrawAll).observe(document.documentElement, {attributeFilter: ["data-theme"]});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
+
+/**
+ * Call `redraw` whenever the colours change and, with `byWidth`, whenever the container is wider or narrower.
+ * @param {HTMLElement} container
+ * @param {() => void} redraw
+ * @param {boolean} [byWidth]
+ */
+export function keep(container, redraw, byWidth = true) {
+  const known = pictures.get(container);
+  if (known) {
+    known.redraw = redraw;
+    known.byWidth = byWidth;
+    known.width = widthOf(container);
+    return;
+  }
+  pictures.set(container, {redraw, byWidth, width: widthOf(container)});
+  containers.add(new WeakRef(container));
+  widths.observe(container);
+}
+
+/**
+ * The width a picture may take. A container that is not shown yet has none; it is drawn again when it has.
+ * @param {HTMLElement} container
+ * @returns {number}
+ */
+export function widthOf(container) {
+  const style = getComputedStyle(container);
+  const padding = Number.parseFloat(style.paddingLeft) + Number.parseFloat(style.paddingRight);
+  return Math.floor(container.clientWidth - (padding || 0)) || 640;
+}
+
+/**
+ * @typedef {object} Parts
+ * @property {string} kind
+ * @property {HTMLElement} root
+ */
+
+/** @type {WeakMap<Element, Parts>} */
+const built = new WeakMap();
+
+/**
+ * The elements of a picture: those of the last draw, so that focus and scrolling survive a redraw, or new ones.
+ * @template {Parts} P
+ * @param {HTMLElement} container
+ * @param {P["kind"]} kind
+ * @param {() => P} build
+ * @returns {P}
+ */
+export function partsOf(container, kind, build) {
+  const known = built.get(container);
+  if (known && known.kind === kind && known.root.parentNode === container) {
+    return /** @type {P} */ (known);
+  }
+  const parts = build();
+  container.replaceChildren(parts.root);
+  built.set(container, parts);
+  return parts;
+}

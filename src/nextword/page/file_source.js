@@ -1,0 +1,105 @@
+/**
+ * Where numbers come from when the page is a file of its own: the frames that the file holds.
+ *
+ * @typedef {import("nextword/types.js").Frame} Frame
+ * @typedef {import("nextword/types.js").LookAbout} LookAbout
+ * @typedef {import("nextword/types.js").Source} Source
+ */
+
+import {SourceError} from "nextword/source.js";
+import {readFrame} from "nextword/tensors.js";
+
+/**
+ * The numbers that the page's own file holds.
+ *
+ * @implements {Source}
+ */
+export class FileSource {
+  /** @param {Record<string, string>} frames Base64 by name. */
+  constructor(frames) {
+    this.live = false;
+    this._frames = frames;
+  }
+
+  /**
+   * @param {string} name
+   * @returns {Promise<Frame>}
+   */
+  async frame(name) {
+    const packed = this._frames[name];
+    if (packed === undefined) {
+      throw new SourceError("", 404);
+    }
+    return readFrame(Uint8Array.from(atob(packed), (character) => character.charCodeAt(0)).buffer);
+  }
+
+  /** The run without the changes, if there were any. */
+  async plain() {
+    return "plain" in this._frames ? this.frame("plain") : null;
+  }
+
+  async look() {
+    return this.frame("look");
+  }
+
+  /**
+   * @param {Frame} look
+   * @param {number} layer
+   */
+  async block(look, layer) {
+    return this.frame(`block/${layer}`);
+  }
+
+  /**
+   * @param {Frame} look
+   * @param {number} layer
+   * @param {number} head
+   */
+  async turns(look, layer, head) {
+    return this.frame(`turns/${layer}/${head}`);
+  }
+
+  async about() {
+    const {model} = /** @type {LookAbout} */ ((await this.look()).about);
+    return {...model, reason: "", memory: 0, reference_error: null, chat: false};
+  }
+
+  async run() {
+    return null;
+  }
+
+  /** @returns {Promise<string[]>} */
+  async models() {
+    return [];
+  }
+
+  /** @returns {Promise<never>} */
+  async predict() {
+    throw new SourceError("", 0);
+  }
+
+  /** @returns {Promise<never>} */
+  async draw() {
+    throw new SourceError("", 0);
+  }
+
+  /** @returns {Promise<never>} */
+  async tokenize() {
+    throw new SourceError("", 0);
+  }
+
+  /** @returns {Promise<never>} */
+  async stream() {
+    throw new SourceError("", 0);
+  }
+}
+
+/**
+ * What a file holds; null where the page is served.
+ *
+ * @returns {{lang: string, frames: Record<string, string>} | null}
+ */
+export function embedded() {
+  const node = document.getElementById("frames");
+  return node === null ? null : JSON.parse(node.textContent ?? "");
+}

@@ -1,0 +1,231 @@
+/**
+ * What stands above the stations: the text box, model, language, colours, what is going on; and the address, which
+ * holds them.
+ *
+ * @typedef {import("nextword/types.js").Context} Context
+ * @typedef {import("nextword/types.js").Language} Language
+ * @typedef {import("nextword/types.js").State} State
+ * @typedef {import("nextword/i18n.js").TextKey} TextKey
+ */
+
+import {el, percent} from "nextword/dom.js";
+import {setLanguage, t} from "nextword/i18n.js";
+import {argmax, softmax} from "nextword/sampling.js";
+import {section} from "nextword/station.js";
+import {floats} from "nextword/tensors.js";
+import {aboutOf, joined, named} from "nextword/words.js";
+
+const THEME_NAME = "nextword-theme";
+const HASH_MS = 300;
+
+/** @param {Context} context */
+export function addHeader(context) {
+  const {store} = context;
+  const writeTexts = namedTexts();
+  writeTexts();
+  addTextBox(context);
+  addLanguage(context);
+  addTheme();
+  void addModels(context);
+  addStatus(context);
+  if (context.source.live) {
+    addAddress(context);
+  }
+  store.subscribe(["lang"], writeTexts);
+}
+
+/**
+ * The texts that index.html names. They are looked for once: what is added later writes its own.
+ *
+ * @returns {() => void} Writes them, in the page's language.
+ */
+function namedTexts() {
+  /** @type {[string, (node: Element, text: string) => void][]} */
+  const kinds = [
+    ["data-text", (node, text) => (node.textContent = text)],
+    ["data-label", (node, text) => node.setAttribute("aria-label", text)],
+    ["data-placeholder", (node, text) => node.setAttribute("placeholder", text)],
+  ];
+  const all = kinds.flatMap(([name, write]) =>
+    Array.from(document.querySelectorAll(`[${name}]`), (node) => {
+      const key = /** @type {TextKey} */ (node.getAttribute(name));
+      return () => write(node, t(key));
+    }),
+  );
+  return () => {
+    document.title = t("page.title");
+    for (const write of all) {
+      write();
+    }
+  };
+}
+
+/** @param {Context} context */
+function addTextBox({store, source}) {
+  const box = /** @type {HTMLTextAreaElement} */ (section("text"));
+  const hint = el("p", {class: "note"});
+  box.closest("label")?.after(hint);
+  box.disabled = !source.live;
+  const write = () => {
+    const {walking} = store.get();
+    box.readOnly = walking;
+    const text = wholeText(store.get());
+    if (box.value !== text) {
+      box.value = text;
+    }
+    hint.textContent = source.live ? t("input.hint") : t("file.text");
+  };
+  box.addEventListener("input", () => store.set({text: box.value, walk: null}));
+  // While the trace of a step is under way, the box keeps what it had.
+  store.subscribe(["text", "walk", "look", "walking", "lang"], write);
+  write();
+}
+
+/**
+ * What was typed, and what was written behind it.
+ *
+ * @param {Readonly<State>} state
+ * @returns {string}
+ */
+function wholeText({text, walk, look}) {
+  if (walk === null || walk.place === 0 || look === null) {
+    return text;
+  }
+  const {tokens} = aboutOf(look);
+  const written = joined(tokens.slice(Math.max(tokens.length - walk.place, 0)));
+  return text + written.replace(/(\\x[0-9a-f]{2})+$/i, ""); // the beginning of a character that is not whole yet
+}
+
+/** @param {Context} context */
+function addLanguage({store, source}) {
+  const choice = /** @type {HTMLSelectElement} */ (section("language"));
+  const show = () => {
+    choice.value = store.get().lang;
+    document.documentElement.lang = store.get().lang;
+  };
+  choice.addEventListener("change", () => {
+    const lang = /** @type {Language} */ (choice.value);
+    const {text, walk} = store.get();
+    const untouched = text === t("page.example") && walk === null;
+    setLanguage(lang);
+    store.set({lang});
+    if (untouched && source.live) {
+      store.set({text: t("page.example")});
+    }
+  });
+  store.subscribe(["lang"], show);
+  show();
+}
+
+function addTheme() {
+  const choice = /** @type {HTMLSelectElement} */ (section("theme"));
+  const set = (/** @type {string} */ theme) => {
+    if (theme === "auto") {
+      document.documentElement.removeAttribute("data-theme");
+    } else {
+      document.documentElement.setAttribute("data-theme", theme);
+    }
+  };
+  choice.value = stored() ?? "auto";
+  set(choice.value);
+  choice.addEventListener("change", () => {
+    set(choice.value);
+    try {
+      localStorage.setItem(THEME_NAME, choice.value);
+    } catch {
+      // A browser that keeps nothing shows the theme until the page is left.
+    }
+  });
+}
+
+/** @returns {string | null} */
+function stored() {
+  try {
+    return localStorage.getItem(THEME_NAME);
+  } catch {
+    return null;
+  }
+}
+
+/** @param {Context} context */
+async function addModels({store, source, looking}) {
+  const choice = /** @type {HTMLSelectElement} */ (section("model"));
+  /** @type {string[]} */
+  let names = [];
+  const show = () => {
+    const {model, look} = store.get();
+    const current = model ?? (look === null ? null : aboutOf(look).model.name) ?? names[0] ?? "";
+    const all = names.includes(current) ? names : [...names, current];
+    choice.replaceChildren(...all.filter(Boolean).map((name) => el("option", {value: name}, name)));
+    choice.value = current;
+    choice.disabled = !source.live || all.length < 2;
+    choice.closest("label")?.toggleAttribute("hidden", current === "");
+  };
+  choice.addEventListener("change", () => looking.choose(choice.value));
+  store.subscribe(["model", "look"], show);
+  show();
+  try {
+    names = await source.models();
+    show();
+  } catch {
+    // The trace says what is wrong.
+  }
+}
+
+/** @param {Context} context */
+function addStatus({store}) {
+  const status = section("status");
+  const show = () => {
+    const {error, busy, notice, look} = store.get();
+    status.classList.toggle("warn", error !== null);
+    status.textContent = error ?? busy ?? notice ?? (look === null ? "" : readyOf(store.get()));
+  };
+  store.subscribe(["error", "busy", "notice", "look", "lang"], show);
+  show();
+}
+
+/**
+ * @param {Readonly<State>} state
+ * @returns {string}
+ */
+function readyOf({look}) {
+  if (look === null) {
+    return "";
+  }
+  const logits = floats(look, "logits");
+  const id = argmax(logits);
+  return t("status.ready", {text: named(look, id), probability: percent(softmax(logits)[id])});
+}
+
+/**
+ * The address holds text, language and model: a link to the page shows the same.
+ *
+ * @param {Context} context
+ */
+function addAddress({store, looking}) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const write = () => {
+    const {text, lang, model} = store.get();
+    const hash = new URLSearchParams({text, lang, ...(model === null ? {} : {model})});
+    history.replaceState(null, "", `#${hash}`);
+  };
+  store.subscribe(["text", "lang", "model"], () => {
+    clearTimeout(timer);
+    timer = setTimeout(write, HASH_MS);
+  });
+  addEventListener("hashchange", () => {
+    const asked = new URLSearchParams(location.hash.slice(1));
+    const [text, lang, model] = [asked.get("text"), asked.get("lang"), asked.get("model")];
+    if (lang === "en" || lang === "ko") {
+      setLanguage(lang);
+      store.set({lang});
+    }
+    if (model !== null && model !== store.get().model) {
+      looking.choose(model);
+    }
+    if (text !== null && text !== store.get().text) {
+      store.set({text, walk: null});
+    }
+  });
+}

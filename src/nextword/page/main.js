@@ -1,0 +1,116 @@
+/**
+ * Starts the page: the source of its numbers, the store, the stations, and what stands above them.
+ *
+ * @typedef {import("nextword/types.js").Context} Context
+ * @typedef {import("nextword/types.js").Source} Source
+ */
+
+import {el} from "nextword/dom.js";
+import {embedded, FileSource} from "nextword/file_source.js";
+import {firstLanguage, setLanguage, t} from "nextword/i18n.js";
+import {addHeader} from "nextword/header.js";
+import {Looking} from "nextword/looking.js";
+import {ServerSource} from "nextword/source.js";
+import {Store} from "nextword/state.js";
+import {addAbout} from "nextword/stations/about.js";
+import {addBlocks} from "nextword/stations/blocks.js";
+import {addChanges} from "nextword/stations/changes.js";
+import {addChat} from "nextword/stations/chat.js";
+import {addEmbedding} from "nextword/stations/embedding.js";
+import {addLens} from "nextword/stations/lens.js";
+import {addProbabilities} from "nextword/stations/probabilities.js";
+import {addResidual} from "nextword/stations/residual.js";
+import {addSecond} from "nextword/stations/second.js";
+import {addTokens} from "nextword/stations/tokens.js";
+import {addTraining} from "nextword/stations/training.js";
+import {addWalk} from "nextword/stations/walk.js";
+import {Walking} from "nextword/walking.js";
+import {aboutOf} from "nextword/words.js";
+
+const STATIONS = [
+  addTokens,
+  addEmbedding,
+  addBlocks,
+  addResidual,
+  addLens,
+  addProbabilities,
+  addChanges,
+  addWalk,
+  addSecond,
+  addChat,
+  addTraining,
+  addAbout,
+];
+
+/**
+ * Asks for the server's key.
+ *
+ * @returns {Promise<string | null>}
+ */
+function askKey() {
+  const input = el("input", {type: "password", autocomplete: "off", required: true});
+  const dialog = el(
+    "dialog",
+    {"aria-label": t("key.title")},
+    el(
+      "form",
+      {method: "dialog", class: "stack"},
+      el("p", {}, t("key.title")),
+      el("label", {class: "field"}, el("span", {}, t("key.label")), input),
+      el(
+        "div",
+        {class: "controls"},
+        el("button", {class: "primary", value: "use"}, t("key.use")),
+        el("button", {class: "quiet", value: "", formnovalidate: true}, t("key.cancel")),
+      ),
+    ),
+  );
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "use" ? input.value : null);
+    });
+  });
+}
+
+/** The first layer to open: one in the middle, when the first trace is there. */
+function openALayer(/** @type {Store} */ store) {
+  let opened = false;
+  store.subscribe(["look"], () => {
+    const {look, layer} = store.get();
+    if (opened || look === null) {
+      return;
+    }
+    opened = true;
+    if (layer === null) {
+      store.set({layer: Math.floor(aboutOf(look).model.layers / 2), head: 0});
+    }
+  });
+}
+
+async function start() {
+  const file = embedded();
+  const asked = new URLSearchParams(location.hash.slice(1));
+  const lang = firstLanguage(asked.get("lang") ?? file?.lang);
+  setLanguage(lang);
+  const source = file === null ? new ServerSource(askKey) : new FileSource(file.frames);
+  const store = new Store({lang, model: asked.get("model"), text: asked.get("text") ?? t("page.example")});
+  const looking = new Looking(store, source);
+  const walking = new Walking(store, source, looking);
+  const context = {store, source, looking, walking};
+  openALayer(store);
+  addHeader(context);
+  for (const addStation of STATIONS) {
+    addStation(context);
+  }
+  if (source instanceof ServerSource) {
+    looking.start();
+  } else {
+    const [look, plain] = [await source.look(), await source.plain()];
+    store.set({look, plain, text: aboutOf(look).text});
+  }
+}
+
+void start();

@@ -1,0 +1,246 @@
+/**
+ * Where numbers come from when the page is served. In a file of its own, they come from file_source.js.
+ *
+ * @typedef {import("nextword/types.js").Source} Source
+ * @typedef {import("nextword/types.js").Frame} Frame
+ * @typedef {import("nextword/types.js").Subject} Subject
+ * @typedef {import("nextword/types.js").EditSpec} EditSpec
+ * @typedef {import("nextword/types.js").Sampling} Sampling
+ */
+
+import {during} from "nextword/drawn.js";
+import {readFrame} from "nextword/tensors.js";
+
+const KEY_NAME = "nextword-key";
+
+/** What did not work, in words for the reader. */
+export class SourceError extends Error {
+  /**
+   * @param {string} message
+   * @param {number} status HTTP's; 0 where nobody answered.
+   */
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** @implements {Source} */
+export class ServerSource {
+  /** @param {() => Promise<string | null>} askKey Asks the reader for the API key. */
+  constructor(askKey) {
+    this.live = true;
+    this._askKey = askKey;
+    /** @type {Promise<string | null> | null} */
+    this._asking = null;
+  }
+
+  /**
+   * @param {Subject} subject
+   * @param {number} top
+   * @param {AbortSignal} [signal]
+   */
+  async predict(subject, top, signal) {
+    return this._json("/look/predict", {...subject, top}, signal);
+  }
+
+  /**
+   * @param {Subject} subject
+   * @param {EditSpec[]} edits
+   * @param {AbortSignal} [signal]
+   */
+  async look(subject, edits, signal) {
+    return this._frame("/look", {...subject, edits: edits.map(asked)}, signal);
+  }
+
+  /**
+   * @param {Frame} look
+   * @param {number} layer
+   */
+  async block(look, layer) {
+    return this._frame(`/look/${traceOf(look)}/block/${layer}`);
+  }
+
+  /**
+   * @param {Frame} look
+   * @param {number} layer
+   * @param {number} head
+   */
+  async turns(look, layer, head) {
+    return this._frame(`/look/${traceOf(look)}/turns/${layer}/${head}`);
+  }
+
+  /**
+   * @param {Frame} look
+   * @param {Sampling} sampling
+   */
+  async draw(look, sampling) {
+    return this._json(`/look/${traceOf(look)}/draw`, sampling);
+  }
+
+  /**
+   * @param {string} text
+   * @param {string | null} model
+   */
+  async tokenize(text, model) {
+    const body = {prompt: text, add_special_tokens: false, model};
+    return (await this._json("/tokenize", body)).tokens;
+  }
+
+  async models() {
+    /** @type {{data: {id: string}[]}} */
+    const {data} = await this._json("/v1/models");
+    return data.map(({id}) => id);
+  }
+
+  /** @param {string | null} model */
+  async about(model) {
+    const query = model === null ? "" : `?model=${encodeURIComponent(model)}`;
+    return this._json(`/look/about${query}`);
+  }
+
+  async run() {
+    try {
+      return await (await this._fetch("/look/run")).json();
+    } catch (error) {
+      if (error instanceof SourceError && error.status === 404) {
+        return null;
+      }
+      throw error;
+    }
+  }
+
+  /**
+   * Server-sent events, one call each; resolves after the last.
+   *
+   * @param {string} path
+   * @param {object} body
+   * @param {(data: any) => void} onData
+   * @param {AbortSignal} signal
+   */
+  async stream(path, body, onData, signal) {
+    const response = await this._fetch(path, body, signal);
+    if (!response.body) {
+      return;
+    }
+    const reader = response.body.getReader();
+    const decoder = new TextDecoder();
+    let waiting = "";
+    for (;;) {
+      const {value, done} = await reader.read();
+      waiting += decoder.decode(value, {stream: !done});
+      const lines = waiting.split("\n");
+      waiting = lines.pop() ?? "";
+      for (const line of lines) {
+        const data = line.startsWith("data: ") ? line.slice(6) : "";
+        if (data === "[DONE]") {
+          return;
+        }
+        if (data !== "") {
+          onData(JSON.parse(data));
+        }
+      }
+      if (done) {
+        return;
+      }
+    }
+  }
+
+  /**
+   * @param {string} path
+   * @param {object} [body]
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<any>}
+   */
+  _json(path, body, signal) {
+    return during(this._fetch(path, body, signal).then((response) => response.json()));
+  }
+
+  /**
+   * @param {string} path
+   * @param {object} [body]
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<Frame>}
+   */
+  _frame(path, body, signal) {
+    return during(this._fetch(path, body, signal).then(async (response) => readFrame(await response.arrayBuffer())));
+  }
+
+  /**
+   * @param {string} path
+   * @param {object} [body] Without one it is a GET.
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<Response>}
+   */
+  async _fetch(path, body, signal) {
+    let response = await this._once(path, body, signal);
+    if (response.status === 401) {
+      this._asking ??= this._askKey(); // several requests may be refused at once: it is asked for once
+      const key = await this._asking;
+      this._asking = null;
+      if (key !== null) {
+        sessionStorage.setItem(KEY_NAME, key);
+        response = await this._once(path, body, signal);
+      }
+    }
+    if (!response.ok) {
+      throw new SourceError(await messageOf(response), response.status);
+    }
+    return response;
+  }
+
+  /**
+   * @param {string} path
+   * @param {object} [body]
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<Response>}
+   */
+  async _once(path, body, signal) {
+    const key = sessionStorage.getItem(KEY_NAME);
+    /** @type {Record<string, string>} */
+    const headers = key === null ? {} : {Authorization: `Bearer ${key}`};
+    if (body !== undefined) {
+      headers["Content-Type"] = "application/json";
+    }
+    const method = body === undefined ? "GET" : "POST";
+    try {
+      return await fetch(path, {method, headers, body: body && JSON.stringify(body), signal});
+    } catch (error) {
+      if (error instanceof DOMException && error.name === "AbortError") {
+        throw error;
+      }
+      throw new SourceError("", 0);
+    }
+  }
+}
+
+/**
+ * A change as the server knows it: what is kept for the reader stays here.
+ *
+ * @param {EditSpec} edit
+ * @returns {EditSpec}
+ */
+function asked(edit) {
+  return edit.kind === "token" ? {kind: "token", position: edit.position, id: edit.id} : edit;
+}
+
+/**
+ * @param {Frame} look
+ * @returns {string}
+ */
+function traceOf(look) {
+  return encodeURIComponent(look.about.trace);
+}
+
+/**
+ * @param {Response} response
+ * @returns {Promise<string>}
+ */
+async function messageOf(response) {
+  try {
+    const {error} = await response.json();
+    return error.hint ? `${error.message} (${error.hint})` : error.message;
+  } catch {
+    return `${response.status} ${response.statusText}`;
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * The store: what is chosen and what is known, who wants to hear of changes, and the way back.
+ *
+ * @typedef {import("nextword/types.js").State} State
+ * @typedef {import("nextword/types.js").Walk} Walk
+ * @typedef {keyof State} Key
+ * @typedef {Pick<State, "text" | "walk" | "edits">} Step What undo brings back.
+ */
+
+const STEPS_KEPT = 200;
+
+/** @type {State} */
+const START = {
+  lang: "en",
+  model: null,
+  text: "",
+  walk: null,
+  edits: [],
+  sampling: {temperature: 1, top_k: null, top_p: 1, min_p: 0, seed: 1},
+  layer: null,
+  head: null,
+  lensMode: "probability",
+  hover: null,
+  look: null,
+  plain: null,
+  twin: null,
+  quick: null,
+  second: null,
+  walking: false,
+  about: null,
+  run: null,
+  busy: null,
+  notice: null,
+  error: null,
+};
+
+export class Store {
+  /** @param {Partial<State>} [given] */
+  constructor(given = {}) {
+    /** @type {State} */
+    this._state = {...START, ...given};
+    /** @type {Step[]} */
+    this._past = [];
+    this._typing = false;
+    /** @type {{keys: Key[], call: (changed: Set<Key>) => void}[]} */
+    this._subscribers = [];
+  }
+
+  /** @returns {Readonly<State>} */
+  get() {
+    return this._state;
+  }
+
+  /**
+   * Changes some values and tells those who asked for them.
+   *
+   * @param {Partial<State>} partial
+   */
+  set(partial) {
+    const before = this._state;
+    const changed = /** @type {Key[]} */ (Object.keys(partial)).filter((key) => partial[key] !== before[key]);
+    if (changed.length === 0) {
+      return;
+    }
+    this._state = {...before, ...partial};
+    this._remember(before);
+    this._tell(changed);
+  }
+
+  /**
+   * Calls back after each change of one of the keys.
+   *
+   * @param {Key[]} keys
+   * @param {(changed: Set<Key>) => void} call
+   */
+  subscribe(keys, call) {
+    this._subscribers.push({keys, call});
+  }
+
+  /** @returns {boolean} */
+  canUndo() {
+    return this._past.length > 0;
+  }
+
+  /** Takes the last change of the text or of the edits back. */
+  undo() {
+    const step = this._past.pop();
+    if (!step) {
+      return;
+    }
+    this._typing = false;
+    this._state = {...this._state, ...step};
+    this._tell(["text", "walk", "edits"]);
+  }
+
+  /**
+   * Keeps where things stood, if what undo brings back has changed. A word that is typed is one step, and moving
+   * through what was written is none.
+   *
+   * @param {State} before
+   */
+  _remember(before) {
+    const now = this._state;
+    const typed = now.text !== before.text;
+    const wrote = now.walk?.written !== before.walk?.written;
+    const changed = now.edits !== before.edits;
+    if (!typed && !wrote && !changed) {
+      return;
+    }
+    const typing = typed && !changed && before.walk === null;
+    if (!(typing && this._typing)) {
+      this._past.push({text: before.text, walk: before.walk, edits: before.edits});
+      if (this._past.length > STEPS_KEPT) {
+        this._past.shift();
+      }
+    }
+    this._typing = typing;
+  }
+
+  /** @param {Key[]} changed */
+  _tell(changed) {
+    const keys = new Set(changed);
+    for (const {keys: wanted, call} of this._subscribers) {
+      if (wanted.some((key) => keys.has(key))) {
+        call(keys);
+      }
+    }
+  }
+}
+
+/**
+ * The tokens that are looked at; null where it is the text as it was typed.
+ *
+ * @param {Readonly<State>} state
+ * @param {boolean} [changed] False: those that were written without the changes.
+ * @returns {number[] | null}
+ */
+export function idsOf({walk}, changed = true) {
+  if (walk === null) {
+    return null;
+  }
+  const written = changed || walk.without === null ? walk.written : walk.without;
+  return [...walk.base, ...written.slice(0, walk.place)];
+}

@@ -1,0 +1,168 @@
+/**
+ * A station: its frame, when it is built, and when it is drawn again.
+ *
+ * @typedef {import("nextword/types.js").Context} Context
+ * @typedef {import("nextword/types.js").Frame} Frame
+ * @typedef {import("nextword/types.js").State} State
+ * @typedef {import("nextword/i18n.js").TextKey} TextKey
+ *
+ * @typedef {object} Station
+ * @property {string} name Of the section, and of files that are saved.
+ * @property {(place: {body: HTMLElement, controls: HTMLElement}) => void} build Makes what stays: controls, and places
+ *   for pictures. Called again after a change of language.
+ * @property {(state: Readonly<State>) => void} draw Draws what changes.
+ * @property {(keyof State)[]} keys What it is drawn from.
+ * @property {(state: Readonly<State>) => string} python
+ * @property {(state: Readonly<State>) => TextKey} title
+ * @property {(state: Readonly<State>) => TextKey} what
+ * @property {boolean} needsLook Whether there is something to draw only after a trace.
+ */
+
+import {clear, el, onceAFrame} from "nextword/dom.js";
+import {t} from "nextword/i18n.js";
+import {makePanel} from "nextword/panel.js";
+import {SourceError} from "nextword/source.js";
+
+/**
+ * @param {Context} context
+ * @param {Station} station
+ */
+export function addStation({store}, station) {
+  const panel = makePanel(section(station.name), texts(station, store.get()));
+  const content = el("div", {class: "stack"});
+  const note = el("p", {class: "note"});
+  /** What stands around the pictures. @returns {boolean} Whether there are any. */
+  const frame = () => {
+    const state = store.get();
+    panel.update(texts(station, state));
+    const waits = station.needsLook && state.look === null;
+    content.hidden = panel.controls.hidden = waits;
+    note.hidden = !waits;
+    if (waits) {
+      note.textContent = waiting(state);
+    }
+    return !waits;
+  };
+  const draw = () => {
+    if (frame()) {
+      station.draw(store.get());
+    }
+  };
+  const build = () => {
+    clear(content);
+    clear(panel.controls);
+    panel.body.replaceChildren(note, content);
+    station.build({body: content, controls: panel.controls});
+    draw();
+  };
+  store.subscribe(["lang"], build);
+  store.subscribe([...station.keys, "look", "error"], onceAFrame(draw));
+  store.subscribe(["text", "walk", "edits", "sampling"], onceAFrame(frame));
+  build();
+}
+
+/**
+ * @param {string} name
+ * @returns {HTMLElement}
+ */
+export function section(name) {
+  const found = document.getElementById(name);
+  if (found === null) {
+    throw new Error(`the page has no element ${name}`);
+  }
+  return found;
+}
+
+/**
+ * @param {Station} station
+ * @param {Readonly<State>} state
+ * @returns {import("nextword/panel.js").PanelTexts}
+ */
+function texts(station, state) {
+  return {
+    name: station.name,
+    title: t(station.title(state)),
+    question: t("panel.what"),
+    answer: t(station.what(state)),
+    code: station.python(state),
+    copy: t("panel.copy"),
+    copied: t("panel.copied"),
+    saveSvg: t("panel.svg"),
+    savePng: t("panel.png"),
+  };
+}
+
+/**
+ * @param {Readonly<State>} state
+ * @returns {string}
+ */
+function waiting({text, walk, error}) {
+  if (text === "" && walk === null) {
+    return t("waiting.text");
+  }
+  return error === null ? t("waiting.look") : t("waiting.failed");
+}
+
+/**
+ * A part of the current trace. A server that no longer has the trace is asked for it once more.
+ *
+ * @param {Context} context
+ * @param {Frame} look
+ * @param {(look: Frame) => Promise<Frame>} load
+ * @returns {Promise<Frame>}
+ */
+export async function partOf({source, looking}, look, load) {
+  try {
+    return await load(look);
+  } catch (error) {
+    const forgotten = error instanceof SourceError && error.status === 404;
+    if (!forgotten || !source.live) {
+      throw error;
+    }
+    const again = await looking.again();
+    if (again === null) {
+      throw error;
+    }
+    return load(again);
+  }
+}
+
+/**
+ * A labelled control.
+ *
+ * @param {string} name
+ * @param {HTMLElement} control
+ * @param {HTMLElement} [value] What it is set to.
+ * @returns {HTMLElement}
+ */
+export function field(name, control, value) {
+  return el("label", {class: "field"}, el("span", {}, name, value && " ", value), control);
+}
+
+/**
+ * A choice of a few.
+ *
+ * @template {string} V
+ * @param {[V, string][]} choices Values and what they are called.
+ * @param {V} chosen
+ * @param {(value: V) => void} onChoose
+ * @returns {HTMLSelectElement}
+ */
+export function select(choices, chosen, onChoose) {
+  const node = el("select", {}, ...choices.map(([value, text]) => el("option", {value}, text)));
+  node.value = chosen;
+  node.addEventListener("change", () => onChoose(/** @type {V} */ (node.value)));
+  return node;
+}
+
+/**
+ * A picture's heading and the place for the picture.
+ *
+ * @param {string} text
+ * @returns {{root: HTMLElement, caption: HTMLElement, place: HTMLElement}}
+ */
+export function figure(text = "") {
+  const caption = el("h3", {class: "caption"}, text);
+  const place = el("div");
+  return {root: el("div", {}, caption, place), caption, place};
+}

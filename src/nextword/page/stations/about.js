@@ -1,0 +1,74 @@
+/**
+ * What the model is, and how exact its numbers are.
+ *
+ * @typedef {import("nextword/types.js").About} About
+ * @typedef {import("nextword/types.js").Context} Context
+ * @typedef {import("nextword/types.js").Frame} Frame
+ */
+
+import {bytes, el, number, onceAFrame} from "nextword/dom.js";
+import {t, whole} from "nextword/i18n.js";
+import {section} from "nextword/station.js";
+import {aboutOf} from "nextword/words.js";
+
+/** @param {Context} context */
+export function addAbout({store}) {
+  const footer = section("about");
+  const draw = () => {
+    const {about, look} = store.get();
+    const facts = [...(about === null ? [] : factsOf(about)), ...(look === null ? [] : lookFacts(look))];
+    footer.setAttribute("aria-label", t("about.title"));
+    footer.replaceChildren(
+      el("dl", {}, ...facts.map(([name, value]) => el("div", {}, el("dt", {}, `${name}: `), el("dd", {}, value)))),
+    );
+  };
+  store.subscribe(["lang", "about", "look"], onceAFrame(draw));
+  draw();
+}
+
+/**
+ * @param {About} about
+ * @returns {[string, string][]}
+ */
+function factsOf(about) {
+  const {backend, reason, reference_error: error} = about;
+  /** @type {[string, string][]} */
+  const facts = [
+    [t("about.model"), about.name],
+    [t("about.file"), about.file],
+    [t("about.dtype"), about.dtype],
+    [t("about.backend"), reason === "" ? backend : t("about.reason", {backend, reason})],
+    [t("about.parameters"), whole(about.parameters)],
+    [t("about.bytes"), bytes(about.bytes)],
+    [
+      t("about.error"),
+      error === null
+        ? t("about.unmeasured")
+        : t("about.errorValue", {value: number(error.value), against: error.against}),
+    ],
+  ];
+  if (about.memory > 0) {
+    facts.push([t("about.memory"), bytes(about.memory)]);
+  }
+  return facts.filter(([, value]) => value !== "");
+}
+
+/**
+ * @param {Frame} look
+ * @returns {[string, string][]}
+ */
+function lookFacts(look) {
+  const {model, tokens, seconds} = aboutOf(look);
+  const shape = {
+    layers: model.layers,
+    width: whole(model.d_model),
+    heads: model.heads,
+    vocabulary: whole(model.vocab_size),
+  };
+  return [
+    [t("about.shape"), t("about.shapeValue", shape)],
+    [t("about.context"), t("about.tokens", {count: whole(model.context_length)})],
+    [t("tokens.title"), whole(tokens.length)],
+    [t("about.seconds"), t("about.secondsValue", {seconds: number(seconds)})],
+  ];
+}

@@ -1,0 +1,133 @@
+/**
+ * The bar of active changes: each can be removed, and what they do to the prediction stands beside them.
+ *
+ * @typedef {import("nextword/types.js").Context} Context
+ * @typedef {import("nextword/types.js").EditSpec} EditSpec
+ * @typedef {import("nextword/types.js").Frame} Frame
+ */
+
+import {el, onceAFrame, percent} from "nextword/dom.js";
+import {withoutEdit} from "nextword/edits.js";
+import {t} from "nextword/i18n.js";
+import {best, softmax} from "nextword/sampling.js";
+import {section} from "nextword/station.js";
+import {floats} from "nextword/tensors.js";
+import {aboutOf, named, shown} from "nextword/words.js";
+
+const TOP = 5;
+
+/** @param {Context} context */
+export function addChanges(context) {
+  const {store, source} = context;
+  const bar = section("changes");
+  const draw = () => {
+    const {edits, look, plain} = store.get();
+    const labels = look === null ? [] : aboutOf(look).edits;
+    bar.hidden = edits.length === 0 && labels.length === 0;
+    if (bar.hidden) {
+      return;
+    }
+    bar.setAttribute("aria-label", t("changes.title"));
+    bar.replaceChildren(list(context, labels));
+    // A file may hold no run without the changes.
+    if (source.live || plain !== null) {
+      bar.append(effect(look, plain));
+    }
+  };
+  store.subscribe(["lang", "edits", "look", "plain", "walking"], onceAFrame(draw));
+  draw();
+}
+
+/**
+ * @param {Context} context
+ * @param {string[]} labels As Python: what a file's changes are called.
+ * @returns {HTMLElement}
+ */
+function list({store, source}, labels) {
+  const {edits, walking} = store.get();
+  const row = el("div", {class: "change-list"}, el("strong", {}, t("changes.title")));
+  if (!source.live) {
+    row.append(...labels.map((label) => el("code", {class: "chip"}, label)));
+    return row;
+  }
+  for (const edit of edits) {
+    const name = nameOf(edit, store.get().look);
+    const remove = el(
+      "button",
+      {
+        class: "chip",
+        type: "button",
+        disabled: walking,
+        "aria-label": t("changes.remove", {change: name}),
+        title: t("changes.remove", {change: name}),
+        onClick: () => store.set({edits: withoutEdit(store.get().edits, edit)}),
+      },
+      name,
+      el("span", {class: "number", "aria-hidden": true}, "×"),
+    );
+    row.append(remove);
+  }
+  const undo = el("button", {class: "quiet", type: "button", disabled: walking || !store.canUndo()}, t("changes.undo"));
+  undo.addEventListener("click", () => store.undo());
+  const clear = el("button", {class: "quiet", type: "button", disabled: walking}, t("changes.clear"));
+  clear.addEventListener("click", () => store.set({edits: []}));
+  row.append(undo, clear);
+  return row;
+}
+
+/**
+ * The most probable tokens of either prediction, and their probability in both.
+ *
+ * @param {Frame | null} look
+ * @param {Frame | null} plain
+ * @returns {HTMLElement}
+ */
+function effect(look, plain) {
+  const row = el("div", {class: "change-list"}, el("strong", {}, t("changes.effect")));
+  if (look === null || plain === null) {
+    row.append(t("busy.trace"));
+    return row;
+  }
+  const before = softmax(floats(plain, "logits"));
+  const after = softmax(floats(look, "logits"));
+  const either = after.map((probability, id) => Math.max(probability, before[id]));
+  const union = new Set([...best(before, TOP), ...best(after, TOP)]);
+  const tokens = best(either, 2 * TOP).filter((id) => union.has(id));
+  const items = tokens.map((id) => {
+    const token = aboutOf(look).texts[id] ? named(look, id) : named(plain, id);
+    const values = {before: percent(before[id]), after: percent(after[id])};
+    const arrow = after[id] > before[id] ? "up" : "down";
+    return el(
+      "li",
+      {class: `chip ${arrow}`, "aria-label": t("changes.row", {token, ...values})},
+      el("span", {}, token),
+      el("span", {class: "number"}, `${values.before} → ${values.after}`),
+    );
+  });
+  row.append(el("ul", {class: "chips", role: "list"}, ...items));
+  return row;
+}
+
+/**
+ * @param {EditSpec} edit
+ * @param {Frame | null} look
+ * @returns {string}
+ */
+function nameOf(edit, look) {
+  switch (edit.kind) {
+    case "head":
+      return t(edit.factor === 0 ? "changes.head" : "changes.factor", {...edit});
+    case "mlp":
+      return t("changes.mlp", {layer: edit.layer});
+    case "layer":
+      return t("changes.layer", {layer: edit.layer});
+    case "patch": {
+      const row = edit.row === 0 ? t("lens.in") : edit.row - 1;
+      return t("changes.patch", {row, position: edit.position, from: edit.from_position});
+    }
+    case "token": {
+      const text = edit.text ?? (look === null ? undefined : aboutOf(look).texts[edit.id]);
+      return t("changes.token", {position: edit.position, token: text ? shown(text) : `#${edit.id}`});
+    }
+  }
+}

@@ -1,0 +1,218 @@
+/**
+ * The text as tokens; a click on one has the model read another in its place.
+ *
+ * @typedef {import("nextword/types.js").Context} Context
+ * @typedef {import("nextword/types.js").State} State
+ * @typedef {import("nextword/types.js").Token} Token
+ */
+
+import {clear, el} from "nextword/dom.js";
+import {withEdit} from "nextword/edits.js";
+import {t, whole} from "nextword/i18n.js";
+import {messageOf} from "nextword/looking.js";
+import {traceOf} from "nextword/python.js";
+import {addStation, field, section} from "nextword/station.js";
+import {aboutOf, label, shown} from "nextword/words.js";
+
+const HUES = 6;
+
+/** @param {Context} context */
+export function addTokens(context) {
+  const {store, source} = context;
+  /** @type {HTMLElement} */
+  let list;
+  /** @type {HTMLElement} */
+  let facts;
+  const words = section("words");
+  const swap = new Swap(context);
+
+  const highlight = () => {
+    const {hover} = store.get();
+    for (const place of [list, words]) {
+      for (const chip of place.querySelectorAll(".chip")) {
+        chip.classList.toggle("lit", chip.getAttribute("data-position") === String(hover));
+      }
+    }
+  };
+
+  addStation(context, {
+    name: "tokens",
+    title: () => "tokens.title",
+    what: () => "tokens.what",
+    keys: ["quick", "edits", "walk", "text"],
+    needsLook: false,
+    python: (state) => traceOf(state, ".tokens"),
+    build: ({body}) => {
+      list = el("div");
+      facts = el("p", {class: "note"});
+      body.append(list, swap.build(), facts);
+    },
+    draw: (state) => {
+      const tokens = tokensOf(state);
+      drawChips(context, list, tokens, source.live ? (position) => swap.open(position, tokens[position]) : null);
+      drawChips(context, words, tokens, null);
+      words.scrollLeft = words.scrollWidth;
+      facts.textContent = factsOf(state, tokens);
+      highlight();
+    },
+  });
+  store.subscribe(["hover"], highlight);
+}
+
+/**
+ * @param {Readonly<State>} state
+ * @returns {Token[]}
+ */
+function tokensOf({quick, look}) {
+  return quick?.tokens ?? (look === null ? [] : aboutOf(look).tokens);
+}
+
+/**
+ * @param {Readonly<State>} state
+ * @param {Token[]} tokens
+ * @returns {string}
+ */
+function factsOf({quick, look}, tokens) {
+  if (tokens.length === 0) {
+    return t("waiting.text");
+  }
+  const count = tokens.length === 1 ? t("tokens.one") : t("tokens.count", {count: whole(tokens.length)});
+  const dropped = quick?.dropped ?? (look === null ? 0 : aboutOf(look).dropped);
+  if (dropped === 0) {
+    return count;
+  }
+  return `${count}. ${t("tokens.dropped", {count: whole(dropped), context: whole(tokens.length)})}`;
+}
+
+/**
+ * @param {Context} context
+ * @param {HTMLElement} place
+ * @param {Token[]} tokens
+ * @param {((position: number) => void) | null} onPick With it the chips are buttons that show their numbers.
+ */
+function drawChips({store}, place, tokens, onPick) {
+  const {walk, edits} = store.get();
+  const written = tokens.length - (walk?.place ?? 0);
+  /** @type {Map<number, string>} */
+  const swapped = new Map();
+  for (const edit of edits) {
+    if (edit.kind === "token") {
+      swapped.set(edit.position, shown(edit.text ?? `#${edit.id}`));
+    }
+  }
+  const list = el("ul", {class: "chips", role: "list", "aria-label": t("tokens.list")});
+  /** @type {HTMLElement} */
+  let whole = list;
+  tokens.forEach((token, position) => {
+    const says = [
+      t("tokens.chip", {position, text: nameOf(token), id: token.id}),
+      position >= written && t("tokens.written"),
+      swapped.has(position) && t("tokens.swapped"),
+    ].filter(Boolean);
+    const chip = el(
+      onPick === null ? "span" : "button",
+      {
+        class: `chip${position >= written ? " written" : ""}${swapped.has(position) ? " swapped" : ""}`,
+        type: onPick === null ? null : "button",
+        "data-hue": position % HUES,
+        "data-position": position,
+        "aria-label": onPick === null ? null : says.join(", "),
+        title: says.join("\n"),
+        onPointerEnter: () => store.set({hover: position}),
+        onPointerLeave: () => store.set({hover: null}),
+        onFocus: () => store.set({hover: position}),
+        onBlur: () => store.set({hover: null}),
+      },
+      swapped.has(position) ? `${label(token)} → ${swapped.get(position)}` : label(token),
+      onPick !== null && el("span", {class: "number"}, token.id),
+    );
+    if (onPick !== null) {
+      chip.addEventListener("click", () => onPick(position));
+    }
+    // Fragments of one character stand together.
+    if (token.parts > 1 && token.part === 1) {
+      list.append(el("li", {}, (whole = el("span", {class: "tied"}))));
+    }
+    if (token.parts > 1) {
+      whole.append(chip);
+    } else {
+      list.append(el("li", {}, chip));
+    }
+  });
+  place.replaceChildren(...(tokens.length === 0 ? [] : [list]));
+}
+
+/**
+ * @param {Token} token
+ * @returns {string}
+ */
+function nameOf(token) {
+  if (token.parts === 1) {
+    return label(token);
+  }
+  return t("tokens.fragment", {text: shown(token.text), part: token.part, parts: token.parts});
+}
+
+/** The form in which another token is chosen for a position. */
+class Swap {
+  /** @param {Context} context */
+  constructor({store, source}) {
+    this._store = store;
+    this._source = source;
+    this._position = 0;
+    this._root = el("form", {class: "controls", hidden: true});
+    this._root.addEventListener("submit", (event) => {
+      event.preventDefault();
+      void this._use();
+    });
+    this._root.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") {
+        this._close();
+      }
+    });
+    this._input = el("input", {type: "text", spellcheck: "false", autocomplete: "off"});
+    this._note = el("p", {class: "note", role: "status"});
+  }
+
+  /** @returns {HTMLElement} */
+  build() {
+    const close = el("button", {class: "quiet", type: "button", onClick: () => this._close()}, t("tokens.swapClose"));
+    const use = el("button", {class: "primary", type: "submit"}, t("tokens.swapUse"));
+    clear(this._root).append(field(t("tokens.swapLabel"), this._input), use, close, this._note);
+    return this._root;
+  }
+
+  /**
+   * @param {number} position
+   * @param {Token} token
+   */
+  open(position, token) {
+    this._position = position;
+    this._root.hidden = false;
+    this._root.setAttribute("aria-label", t("tokens.swap", {text: label(token)}));
+    this._note.textContent = `${t("tokens.swap", {text: label(token)})}. ${t("tokens.swapHint")}`;
+    this._input.value = token.parts === 1 ? token.text : "";
+    this._input.focus();
+    this._input.select();
+  }
+
+  _close() {
+    this._root.hidden = true;
+  }
+
+  async _use() {
+    const text = this._input.value;
+    try {
+      const ids = await this._source.tokenize(text, this._store.get().model);
+      if (ids.length === 1) {
+        const {edits} = this._store.get();
+        this._store.set({edits: withEdit(edits, {kind: "token", position: this._position, id: ids[0], text})});
+        this._close();
+      } else {
+        this._note.textContent = t("tokens.swapMany", {text: shown(text), count: ids.length});
+      }
+    } catch (error) {
+      this._note.textContent = messageOf(error);
+    }
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * How a rotary model says where a token stands: it turns queries and keys.
+ *
+ * @typedef {import("nextword/types.js").Context} Context
+ * @typedef {import("nextword/types.js").Frame} Frame
+ */
+
+import {drawTurns} from "nextword/charts/turns.js";
+import {el, number} from "nextword/dom.js";
+import {t} from "nextword/i18n.js";
+import {messageOf} from "nextword/looking.js";
+import {field, figure, partOf, select} from "nextword/station.js";
+import {floats} from "nextword/tensors.js";
+import {aboutOf, labels} from "nextword/words.js";
+
+const SHOWN = 16;
+
+export class Turns {
+  /** @param {Context} context */
+  constructor(context) {
+    this._context = context;
+    this._layer = 0;
+    this._head = 0;
+    /** @type {"q" | "k"} */
+    this._which = "q";
+    this._figure = figure();
+    this._note = el("p", {class: "note"});
+    this._controls = el("div", {class: "controls"});
+    /** @type {(position: number | null) => void} */
+    this.light = () => {};
+  }
+
+  /** @returns {HTMLElement} */
+  build() {
+    this._figure = figure();
+    this._note = el("p", {class: "note"});
+    this._controls = el("div", {class: "controls"});
+    const said = el("p", {class: "note"}, t("embedding.rotary"));
+    return el("div", {class: "stack"}, said, this._controls, this._figure.root, this._note);
+  }
+
+  draw() {
+    const {look} = this._context.store.get();
+    if (look === null) {
+      return;
+    }
+    const {layers, heads} = aboutOf(look).model;
+    [this._layer, this._head] = [Math.min(this._layer, layers - 1), Math.min(this._head, heads - 1)];
+    this._controls.replaceChildren(
+      field(
+        t("embedding.layer"),
+        numbers(layers, this._layer, (layer) => this._choose({layer})),
+      ),
+      field(
+        t("embedding.head"),
+        numbers(heads, this._head, (head) => this._choose({head})),
+      ),
+      field(
+        t("embedding.which"),
+        select(
+          [
+            ["q", t("embedding.queries")],
+            ["k", t("embedding.keys")],
+          ],
+          this._which,
+          (which) => this._choose({which}),
+        ),
+      ),
+    );
+    void this._show(look);
+  }
+
+  /** @param {{layer?: number, head?: number, which?: "q" | "k"}} choice */
+  _choose({layer = this._layer, head = this._head, which = this._which}) {
+    [this._layer, this._head, this._which] = [layer, head, which];
+    const {look} = this._context.store.get();
+    if (look !== null) {
+      void this._show(look);
+    }
+  }
+
+  /** @param {Frame} look */
+  async _show(look) {
+    const {store, source} = this._context;
+    const [layer, head, which] = [this._layer, this._head, this._which];
+    const overtaken = () =>
+      store.get().look !== look || layer !== this._layer || head !== this._head || which !== this._which;
+    try {
+      const frame = await partOf(this._context, look, (now) => source.turns(now, layer, head));
+      if (!overtaken()) {
+        this._draw(frame, look, which);
+      }
+    } catch (error) {
+      if (overtaken()) {
+        return;
+      }
+      this._figure.root.hidden = true;
+      this._note.textContent = messageOf(error) || t("error.absent");
+    }
+  }
+
+  /**
+   * @param {Frame} frame
+   * @param {Frame} look
+   * @param {"q" | "k"} which
+   */
+  _draw(frame, look, which) {
+    const tokens = labels(look);
+    /** @type {{layer: number, head: number, pairs: number}} */
+    const {layer, head, pairs} = frame.about;
+    this._figure.root.hidden = pairs === 0;
+    this._note.textContent =
+      pairs === 0 ? t("embedding.unturned", {layer}) : t("embedding.pairs", {shown: Math.min(SHOWN, pairs), pairs});
+    if (pairs === 0) {
+      return;
+    }
+    const name = t("embedding.dials", {layer, head});
+    const [before, after, angle] = [floats(frame, `${which}_before`), floats(frame, which), floats(frame, "angle")];
+    this._figure.caption.textContent = name;
+    this.light = drawTurns(
+      this._figure.place,
+      {before, after, angle, count: tokens.length, pairs, shown: SHOWN},
+      {
+        labels: tokens,
+        label: name,
+        onHover: (hover) => this._context.store.set({hover}),
+        describe: (position, pair) => {
+          const at = position * pairs + pair;
+          return t("embedding.dial", {
+            token: tokens[position],
+            pair,
+            angle: number((angle[at] * 180) / Math.PI, 4),
+            x0: number(before[2 * at]),
+            y0: number(before[2 * at + 1]),
+            x1: number(after[2 * at]),
+            y1: number(after[2 * at + 1]),
+          });
+        },
+      },
+    ).highlight;
+    this.light(this._context.store.get().hover);
+  }
+}
+
+/**
+ * @param {number} count
+ * @param {number} chosen
+ * @param {(value: number) => void} onChoose
+ * @returns {HTMLSelectElement}
+ */
+function numbers(count, chosen, onChoose) {
+  /** @type {[string, string][]} */
+  const choices = Array.from({length: count}, (_, i) => [String(i), String(i)]);
+  return select(choices, String(chosen), (value) => onChoose(Number(value)));
+}

@@ -1,0 +1,133 @@
+"""The routes that the page asks: a quick prediction by the engine, then the whole path, layer by layer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from nextword.errors import ModelFileError
+from nextword.files.verification import read_verification
+from nextword.generation.prediction import predict_token
+from nextword.language_model import LanguageModel
+from nextword.server.errors import DECLARED, ApiError
+from nextword.server.jobs import unless_gone
+from nextword.server.looks import Looks
+from nextword.server.metrics import process_bytes
+from nextword.server.models import Models
+from nextword.server.schemas import DrawRequest, LookRequest, QuickRequest
+
+Run = Callable[[], dict[str, Any]]
+"""Tells of a training run: where it stands, and what it has measured."""
+
+FRAME = "application/octet-stream"
+_FRAMES: dict[int | str, dict[str, Any]] = {
+    **DECLARED,
+    200: {
+        "description": "A frame: named arrays in the safetensors format",
+        "content": {FRAME: {"schema": {"type": "string", "format": "binary"}}},
+    },
+}
+
+
+def look_routes(models: Models, looks: Looks, run: Run | None) -> APIRouter:
+    """Every route under /look.
+
+    Args:
+        models: What is served.
+        looks: Where traces are made and kept.
+        run: Tells of a training run; None where none is served.
+    """
+    router = APIRouter(prefix="/look")
+
+    async def loaded(name: str | None) -> tuple[str, LanguageModel]:
+        name = models.name_of(name)
+        return name, await asyncio.to_thread(models.get, name)
+
+    async def frame(request: Request, work: Callable[[], bytes]) -> Response:
+        body = await unless_gone(request, looks.worker.run(work))
+        return Response(body, media_type=FRAME, headers={"Cache-Control": "no-store"})
+
+    @router.post("/predict", responses=DECLARED)
+    async def predict(body: QuickRequest, request: Request) -> dict[str, Any]:
+        """What may come next, by the engine."""
+        name, lm = await loaded(body.model)
+        return await unless_gone(request, looks.engine.run(lambda: _predicted(name, lm, body)))
+
+    @router.post("", responses=_FRAMES, response_class=Response)
+    async def look(body: LookRequest, request: Request) -> Response:
+        """The whole path from a text to what comes next, under changes."""
+        name, lm = await loaded(body.model)
+        return await frame(request, lambda: looks.look(name, lm, models.source(name), body))
+
+    @router.get("/about", responses=DECLARED)
+    async def about(model: str | None = None) -> dict[str, Any]:
+        """What a model is, and how far it was measured to be from the reference."""
+        name, lm = await loaded(model)
+        return await asyncio.to_thread(_about, name, lm, models)
+
+    @router.get("/run", responses=DECLARED)
+    async def training() -> dict[str, Any]:
+        """The training run that is served."""
+        if run is None:
+            raise ApiError("no training run is served", status=404, code="run_not_found")
+        return await asyncio.to_thread(run)
+
+    @router.get("/{trace}/block/{layer}", responses=_FRAMES, response_class=Response)
+    async def block(trace: str, layer: int, request: Request) -> Response:
+        """One layer of a trace."""
+        return await frame(request, lambda: looks.block(trace, layer))
+
+    @router.get("/{trace}/turns/{layer}/{head}", responses=_FRAMES, response_class=Response)
+    async def turns(trace: str, layer: int, head: int, request: Request) -> Response:
+        """How queries and keys of one head turn."""
+        return await frame(request, lambda: looks.turns(trace, layer, head))
+
+    @router.post("/{trace}/draw", responses=DECLARED)
+    async def draw(trace: str, body: DrawRequest, request: Request) -> dict[str, Any]:
+        """A token drawn from a trace's last logits."""
+        return await unless_gone(request, looks.worker.run(lambda: looks.draw(trace, body)))
+
+    return router
+
+
+def _predicted(name: str, lm: LanguageModel, body: QuickRequest) -> dict[str, Any]:
+    found = predict_token(lm.backend, lm.tokenizer, body.prompt, body.top)
+    return {
+        "model": {"name": name, "backend": lm.backend.name},
+        "tokens": [{"id": p.token_id, "text": p.text, "part": p.part, "parts": p.parts} for p in found.pieces],
+        "dropped": found.dropped_tokens,
+        "candidates": [
+            {"id": c.token_id, "text": c.text, "probability": c.probability, "logit": c.logit} for c in found
+        ],
+    }
+
+
+def _about(name: str, lm: LanguageModel, models: Models) -> dict[str, Any]:
+    return {
+        "name": name,
+        "file": models.source(name),
+        "dtype": lm.dtype,
+        "backend": lm.backend.name,
+        "reason": lm.backend.reason,
+        "parameters": lm.config.num_parameters,
+        "bytes": lm.nbytes,
+        "memory": process_bytes(),
+        "reference_error": _reference_error(lm, models, name),
+        "chat": bool(lm.chat_template),
+    }
+
+
+def _reference_error(lm: LanguageModel, models: Models, name: str) -> dict[str, Any] | None:
+    """The largest difference of a logit that `nextword verify` has measured on this very file; None if it has not."""
+    try:
+        measured = read_verification(models.path(name))
+    except ModelFileError:  # damaged: as if it were not there
+        return None
+    ours = "native" if lm.backend.name == "native" else "float32"
+    rows = [] if measured is None else [row for row in measured.comparisons if row.against == "transformers"]
+    errors = [row.logits_max for row in rows if row.precision == ours]
+    return {"value": max(errors), "against": "transformers"} if errors else None

@@ -1,0 +1,299 @@
+"""Traces for the page: made one at a time in a thread of their own, kept while they are used, the oldest let go."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from nextword.errors import ConfigError, ContextOverflowError, NextwordError, TextError
+from nextword.generation.context import fit_to_context
+from nextword.generation.sampling import Sampling, Stages
+from nextword.language_model import LanguageModel
+from nextword.server.errors import ApiError, of_user, overloaded, stopped
+from nextword.server.metrics import machine_bytes
+from nextword.server.models import Models
+from nextword.server.schemas import (
+    DrawRequest,
+    EditSpec,
+    HeadEdit,
+    LayerEdit,
+    LookRequest,
+    MlpEdit,
+    PatchEdit,
+    TokenEdit,
+)
+
+if TYPE_CHECKING:
+    from nextword.inspection.edits import Edits
+    from nextword.inspection.trace import Trace
+
+T = TypeVar("T")
+
+MOST_TOKENS = 512
+"""Of a text that is looked at: attention patterns and the lens grow with it."""
+MOST_MODELS = 4
+"""Whose traces are kept: each trace holds its model."""
+WAITING = 32
+"""Requests that may wait for the thread."""
+
+
+class Worker:
+    """One thread that works through what is asked of it, and refuses what would wait too long."""
+
+    def __init__(self, name: str, most: int = WAITING) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._most, self._count, self._closing = most, 0, False
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """What the work gives; nothing is done if whoever asked is gone before it begins.
+
+        Raises:
+            ApiError: Too much is waiting, the server ends, or the request is wrong.
+        """
+        if self._closing:
+            raise stopped()
+        if self._count >= self._most:
+            raise overloaded(1)
+        self._count += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        except (ConfigError, ContextOverflowError, TextError) as error:
+            raise of_user(error) from None
+        except asyncio.CancelledError:
+            if self._closing:  # it had not begun
+                raise stopped() from None
+            raise
+        finally:
+            self._count -= 1
+
+    def begin(self, work: Callable[[], object]) -> None:
+        """Does something in between; what goes wrong with it shows where it is needed."""
+
+        def quietly() -> None:
+            with suppress(NextwordError, MemoryError):
+                work()
+
+        with suppress(RuntimeError):  # the server ends
+            self._pool.submit(quietly)
+
+    def close(self) -> None:
+        """Drops what has not begun."""
+        self._closing = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A trace, and what the page is told of it."""
+
+    model: str
+    trace: Trace
+    frame: bytes
+
+
+class Looks:
+    """The traces that are kept, by name; only the worker's thread touches them.
+
+    The name follows from what was asked, so that a page finds its trace again after it had to be made anew.
+
+    Args:
+        most: How many are kept.
+        most_bytes: What they may hold together; the one that was asked for last stays in any case.
+    """
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self.worker, self.engine = Worker("look"), Worker("predict")
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._most, self._most_bytes = most, most_bytes
+        self._prepared = False
+
+    def prepare(self, models: Models) -> None:
+        """Makes the first model ready to be traced: somebody has opened the page, which soon asks for a trace."""
+        if not self._prepared and find_spec("torch") is not None:
+            self._prepared = True
+            self.worker.begin(lambda: _prepare(models.get(models.names[0])))
+
+    def close(self) -> None:
+        """Begins nothing new."""
+        for worker in (self.worker, self.engine):
+            worker.close()
+
+    # -- in the worker's thread ------------------------------------------------------------------------------------
+
+    def look(self, name: str, lm: LanguageModel, file: str, asked: LookRequest) -> bytes:
+        """The frame of a text under changes.
+
+        Raises:
+            ConfigError: A change does not fit, torch is not installed, or the model is too large to be looked into.
+            TextError: The text is empty, cannot be encoded, or is longer than what is looked at.
+        """
+        _reference(lm)  # before the clock runs: it is made once
+        begun = time.monotonic()
+        ids, dropped = _tokens(lm, asked.prompt)
+        spelling = [name, asked.prompt, [spec.model_dump() for spec in asked.edits]]
+        trace_id = hashlib.sha256(json.dumps(spelling).encode()).hexdigest()[:24]
+        if trace_id in self._kept and self._kept[trace_id].trace.model is lm.reference:
+            return self.kept(trace_id).frame
+        changes = [self._change(spec, name, lm, len(ids)) for spec in asked.edits]
+        trace = self._trace(lm.edit(*(edits for edits, _ in changes)) if changes else lm, asked.prompt)
+
+        from nextword.inspection.frames import Facts, look_frame  # noqa: PLC0415  it imports torch
+
+        about = {"name": name, "file": file, "bytes": lm.nbytes}
+        labels = [label for _, labels in changes for label in labels]
+        facts = Facts(trace_id, about, dropped, labels, time.monotonic() - begun)
+        kept = self._kept[trace_id] = Kept(name, trace, look_frame(trace, facts))
+        self._kept.move_to_end(trace_id)
+        while len(self._kept) > 1 and self._too_much():
+            self._kept.popitem(last=False)
+        return kept.frame
+
+    def kept(self, trace_id: str) -> Kept:
+        """A trace that was made before.
+
+        Raises:
+            ApiError: It is not kept.
+        """
+        if trace_id not in self._kept:
+            raise ApiError(
+                "there is no such trace, or it is no longer kept: POST /look again",
+                status=404,
+                param="trace",
+                code="trace_not_found",
+            )
+        self._kept.move_to_end(trace_id)
+        return self._kept[trace_id]
+
+    def block(self, trace_id: str, layer: int) -> bytes:
+        """One layer of a trace."""
+        from nextword.inspection.frames import block_frame  # noqa: PLC0415  it imports torch
+
+        return block_frame(self.kept(trace_id).trace.copy(), layer)  # a copy: what is computed for it is not kept
+
+    def turns(self, trace_id: str, layer: int, head: int) -> bytes:
+        """How queries and keys of a head of a trace turn."""
+        from nextword.inspection.frames import turns_frame  # noqa: PLC0415  it imports torch
+
+        return turns_frame(self.kept(trace_id).trace, layer, head)
+
+    def draw(self, trace_id: str, asked: DrawRequest) -> dict[str, Any]:
+        """A token that may follow the text, and its probability among those that were drawn from."""
+        trace = self.kept(trace_id).trace
+        logits_V, ids = trace["logits"][-1], trace.token_ids
+        sampling = Sampling(asked.temperature, asked.top_k, asked.top_p, asked.min_p)
+        token = sampling.draw(logits_V, ids, np.random.default_rng([asked.seed, len(ids)]))
+        from nextword.inspection.frames import texts_of  # noqa: PLC0415  it imports torch
+
+        tokenizer = trace.tokenizer
+        assert tokenizer is not None  # noqa: S101  of a LanguageModel
+        return {
+            "id": token,
+            "text": texts_of(tokenizer, [token])[str(token)],
+            "end": token in tokenizer.end_ids,
+            "probability": float(Stages.of(logits_V, sampling, ids).distribution[token]),
+        }
+
+    def _too_much(self) -> bool:
+        size = sum(kept.trace.nbytes + len(kept.frame) for kept in self._kept.values())
+        models = {id(kept.trace.model) for kept in self._kept.values()}
+        return len(self._kept) > self._most or size > self._most_bytes or len(models) > MOST_MODELS
+
+    def _trace(self, lm: LanguageModel, prompt: str | Sequence[int]) -> Trace:
+        from nextword.inspection.frames import shown_names  # noqa: PLC0415  it imports torch
+
+        return lm.trace(prompt, names=shown_names(lm.config), overflow="slide", max_bytes=self._most_bytes)
+
+    def _change(self, spec: EditSpec, name: str, lm: LanguageModel, count: int) -> tuple[Edits, list[str]]:
+        """A change, and the Python that makes it."""
+        from nextword.inspection import edits  # noqa: PLC0415  it imports torch
+        from nextword.inspection.frames import python_of  # noqa: PLC0415
+
+        change: Edits
+        match spec:
+            case HeadEdit(layer=layer, head=head, factor=factor):
+                off = factor == 0
+                change = edits.ablate_head(layer, head) if off else edits.scale(("z", layer), factor, heads=[head])
+            case MlpEdit(layer=layer):
+                change = edits.ablate_mlp(layer)
+            case LayerEdit(layer=layer):
+                change = edits.ablate_layer(layer)
+            case TokenEdit(position=position, id=token):
+                _check("position", position, count)
+                change = edits.swap_embedding(position, token)
+            case PatchEdit(row=row, position=position, from_ids=other_ids, from_position=place):
+                layers = lm.config.num_layers
+                _check("position", position, count)
+                _check("lens row", row, layers + 1)
+                _check("position of the other text", place, len(other_ids))
+                other = self._other(name, lm, other_ids)
+                key = ("resid_pre", row) if row < layers else ("resid_post", layers - 1)
+                change = edits.set_value(key, other.residual(row)[place], positions=[position])
+                value = f"{_traced(other)}.residual({row})[{place}]"
+                return change, [f'nextword.set_value(("{key[0]}", {key[1]}), {value}, positions=[{position}])']
+        return change, python_of(edits.flatten([change]))
+
+    def _other(self, name: str, lm: LanguageModel, ids: Sequence[int]) -> Trace:
+        """The unchanged run of other tokens; it is there already if the page has looked at them."""
+        for trace_id, kept in self._kept.items():
+            same = kept.trace.model is lm.reference
+            if same and (kept.model, kept.trace.token_ids, kept.trace.edits) == (name, tuple(ids), ()):
+                return self.kept(trace_id).trace
+        _tokens(lm, ids)
+        if len(ids) > lm.config.context_length:
+            raise ContextOverflowError(len(ids), lm.config.context_length)
+        return self._trace(lm, ids)
+
+
+def _reference(lm: LanguageModel) -> None:
+    """Makes the model ready to be traced, if it is not.
+
+    Raises:
+        ConfigError: torch is not installed, or its copy of the model would take too much memory.
+    """
+    size, memory = 4 * lm.config.num_parameters, machine_bytes()
+    if lm.backend.name != "torch" and size > memory / 2 > 0:
+        raise ConfigError(
+            f"looking into this model takes {size / 1e9:.1f} GB more for a copy in float32, "
+            f"which is over half of this machine's {memory / 1e9:.1f} GB",
+            hint="a smaller model shows the same stages",
+        )
+    lm.reference  # noqa: B018  made when it is first asked for
+
+
+def _tokens(lm: LanguageModel, prompt: str | Sequence[int]) -> tuple[list[int], int]:
+    ids, dropped = fit_to_context(lm.tokenizer, prompt, lm.config.context_length, "slide")
+    if len(ids) > MOST_TOKENS:
+        raise TextError(f"the text has {len(ids):,} tokens, the page looks at {MOST_TOKENS} at most")
+    return ids, dropped
+
+
+def _traced(trace: Trace) -> str:
+    """The Python that makes a trace: of its text, where that becomes the same tokens again."""
+    ids = list(trace.token_ids)
+    try:
+        again = trace.tokenizer is not None and trace.tokenizer.encode_start(trace.text) == ids
+    except TextError:
+        again = False
+    return f"lm.trace({json.dumps(trace.text, ensure_ascii=False) if again else ids})"
+
+
+def _check(what: str, number: int, count: int) -> None:
+    if number >= count:
+        raise ConfigError(f"there is no {what} {number}", hint=f"they are 0 to {count - 1}")
+
+
+def _prepare(lm: LanguageModel) -> None:
+    import nextword.inspection.frames  # noqa: F401, PLC0415  it imports torch
+
+    _reference(lm)

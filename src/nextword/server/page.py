@@ -1,0 +1,66 @@
+"""The page: its files, and what a browser may do with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from nextword.inspection.page_file import INDEX, import_map, page_files, source_hash
+from nextword.server.errors import ApiError
+
+_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+def page_routes(opened: Callable[[], None]) -> APIRouter:
+    """The page at `/`, its files under `/page/`.
+
+    Args:
+        opened: Is told when somebody opens the page.
+    """
+    router = APIRouter(include_in_schema=False)
+
+    @router.api_route("/", methods=["GET", "HEAD"])
+    async def index(request: Request) -> Response:
+        opened()
+        return _answer(request, INDEX)
+
+    @router.api_route("/page/{name:path}", methods=["GET", "HEAD"])
+    async def file(request: Request, name: str) -> Response:
+        return _answer(request, name)
+
+    return router
+
+
+def _answer(request: Request, name: str) -> Response:
+    item = page_files().get(name)  # a name that is not in the walked folder leads nowhere
+    if item is None:
+        raise ApiError("there is no such page", status=404, code="not_found")
+    data = item.read_bytes()
+    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    headers = {
+        "Content-Security-Policy": _policy(data.decode("utf-8") if name == INDEX else ""),
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-cache",
+        "ETag": tag,
+    }
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    kind = _TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+    return Response(data, media_type=kind, headers=headers)
+
+
+def _policy(index: str) -> str:
+    """Nothing from elsewhere, nothing written into the page but its import map."""
+    script = f" {source_hash(import_map(index))}" if index else ""
+    return (
+        f"default-src 'none'; script-src 'self'{script}; style-src 'self'; img-src 'self' data: blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
