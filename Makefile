@@ -18,7 +18,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(PINS) PIP_BUILD_CONSTRAI
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test test-llama-cpp test-native storm check check-page wheel constraints clean
+.PHONY: help run setup test test-llama-cpp test-native storm check check-page dist constraints clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -66,10 +66,8 @@ check: $(DEV_STAMP) check-page ## lint, format, types, layering
 check-page: $(NODE_STAMP) ## types and lint of the page's modules, where npm is
 	@if command -v npm >/dev/null; then npm run --silent check; else echo "The page: not checked (needs node and npm)"; fi
 
-wheel: $(DEV_STAMP) ## build the wheel into dist/, check its size and contents
-	@rm -f dist/nextword-*.whl
-	@$(PIP) wheel -qq --no-deps --no-build-isolation --wheel-dir dist .
-	@$(BIN)/python -c "$$CHECK_WHEEL" dist/nextword-*.whl
+dist: $(DEV_STAMP) ## build sdist and wheel into dist/, twice alike, and try them in an empty environment
+	@$(BIN)/python -m recipes.dist
 
 constraints: | $(BIN)/pip ## pin the newest versions that fit pyproject.toml (torch keeps its pin)
 	@echo "Resolving every dependency (about a minute) ..."
@@ -111,22 +109,6 @@ $(DEV_STAMP): pyproject.toml $(PINS) $(NATIVE) | $(BIN)/pip
 $(NODE_STAMP): package.json package-lock.json
 	@if command -v npm >/dev/null; then npm ci --silent; else mkdir -p node_modules; fi
 	@touch $@
-
-define CHECK_WHEEL
-import pathlib, sys, zipfile
-wheel = pathlib.Path(sys.argv[1])
-size = wheel.stat().st_size
-print(f"{wheel}: {size / 1e6:.2f} MB")
-packed = set(zipfile.ZipFile(wheel).namelist())
-source = {p.relative_to("src").as_posix() for p in pathlib.Path("src/nextword").rglob("*")
-          if p.is_file() and "__pycache__" not in p.parts}
-missing = sorted(source - packed)
-if missing:
-    sys.exit("error: not in the wheel: " + ", ".join(missing))
-if size > 25e6:
-    sys.exit("error: the wheel may be 25 MB at most")
-endef
-export CHECK_WHEEL
 
 define WRITE_PINS
 import json, pathlib, sys

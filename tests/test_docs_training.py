@@ -81,7 +81,7 @@ def after_the_commands(place: Path) -> Path:
 
 
 def test_every_command_runs_and_leaves_what_the_page_says(after_the_commands: Path) -> None:
-    assert len(COMMANDS) == 20
+    assert len(COMMANDS) == 21
     here = after_the_commands
     for name in ("my-model", "two-files", "a-folder", "a-pattern", "old-korean", "posts", "judged", "my-adapted"):
         provenance = json.loads((here / name / "nextword.json").read_text(encoding="utf-8"))["provenance"]
@@ -94,6 +94,7 @@ def test_every_command_runs_and_leaves_what_the_page_says(after_the_commands: Pa
     for name in ("metrics.jsonl", "loss.svg", "loss.png", "README.md", "nextword.json"):
         assert (here / "my-model" / name).stat().st_size > 0, name
     assert list((here / "watched.logs").iterdir())
+    assert sorted(path.name for path in (here / "seen.steps").iterdir()) == [f"step-{step:08}" for step in range(4)]
     assert "<svg" in (here / "losses.svg").read_text(encoding="utf-8")
     assert (here / "my-model.gguf").read_bytes().startswith(b"GGUF")
 

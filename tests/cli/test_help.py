@@ -24,18 +24,19 @@ OPTIONS = {
     "train": "--out --minutes --steps --preset --from --lora --validation --encoding --text-field --compose "
     "--vocab-size --context-length --batch-size --accumulation --learning-rate --weight-decay --dropout --bpe-dropout "
     "--precision --strategy --activation-checkpointing --compile --evaluate-every --seed --device --resume --restart "
-    "--checkpoint-seconds --log --json",
+    "--checkpoint-seconds --snapshots --serve --port --log --json",
     "runs": "--curve --json",
     "info": "--json",
     "verify": "--keep --no-keep --json",
     "bench": "--rounds --max-new-tokens --prompt --threads --peers --no-peers --json",
-    "serve": "--host --port --allow-origin --slots --queue --request-seconds --drain-seconds --threads --open",
+    "serve": "--host --port --allow-origin --slots --queue --request-seconds --drain-seconds --threads --run --open",
     "tokenize": "--model --json",
     "pull": "--from --revision --json",
     "convert": "--dtype --json",
     "export": "--out --format --dtype --json",
     "figure": "--out --kind --model --layer --head --colour --target --top --temperature --top-k --top-p --min-p "
     "--device",
+    "doctor": "--speed --no-speed --json",
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 from nextword.config import GPTConfig
 from nextword.errors import ModelFileError
 from nextword.training.events import Sampled, Started, Stepped, Validated
-from nextword.training.journal import Journal, TensorBoard, all_of, read_metrics
+from nextword.training.journal import Journal, Tail, TensorBoard, all_of, read_metrics
 from nextword.training.plan import Plan
 
 PLAN = Plan("tiny", 300, 16, 2, 1e-3, 0.0, steps=4)
@@ -52,6 +52,32 @@ def test_lines_are_there_before_the_file_is_closed(tmp_path: Path) -> None:
     assert rows[2]["bits_per_byte"] == 2.5
     assert rows[3]["text"] == "나는 🙂\n"
     assert read_metrics(path) == rows
+
+
+def test_a_line_separator_in_a_text_ends_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with Journal(path) as journal:
+        for step, text in enumerate(("a\u2028b", "c\x85d", "e")):
+            journal(Sampled(step, text))
+    assert [row["text"] for row in read_metrics(path)] == ["a\u2028b", "c\x85d", "e"]
+    assert Tail().more(path) == (True, read_metrics(path))
+
+
+def test_a_tail_tells_what_is_new_and_when_it_is_another_journal(tmp_path: Path) -> None:
+    path, tail = tmp_path / "metrics.jsonl", Tail()
+    assert tail.more(path) == (False, [])
+    with Journal(path) as journal:
+        journal(validated(1))
+        assert [row["step"] for row in tail.more(path)[1]] == [1]
+        journal(validated(2))
+        journal(validated(3))
+        assert [row["step"] for row in tail.more(path)[1]] == [2, 3]
+        assert tail.more(path) == (False, [])
+    with Journal(path, after=2) as journal:  # the run goes on from step 2
+        for step in (3, 4, 5):
+            journal(validated(step))
+        anew, rows = tail.more(path)
+    assert (anew, [row["step"] for row in rows]) == (True, [1, 2, 3, 4, 5])
 
 
 def test_steps_are_thinned_to_one_a_second_and_further_as_the_run_gets_long(tmp_path: Path) -> None:

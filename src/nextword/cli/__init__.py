@@ -28,6 +28,7 @@ COMMANDS = {
     "convert": "Turn a model file of one kind into another.",
     "export": "Write a model for transformers or llama.cpp.",
     "figure": "Draw embedding, position and their sum as heatmaps.",
+    "doctor": "Show what is installed and what is missing.",
 }
 
 
@@ -88,21 +89,24 @@ def _dispatch(arguments: list[str]) -> int:
     from cyclopts import App, CycloptsError
 
     from nextword import __version__
+    from nextword.cli.completion import install_completion
 
     app = App(
         name="nextword",
         version=f"nextword {__version__}",
         help='The way from token input to the next word. `nextword "TEXT"` is `nextword predict "TEXT"`.',
         suppress_keyboard_interrupt=False,  # `run` answers it
-        help_epilogue="`--debug` with any command shows where an error came from.",
+        help_epilogue="`--debug` with any command shows where an error came from. `--install-completion` lets the Tab "
+        "key complete commands in bash, zsh and fish.",
     )
     for order, (name, summary) in enumerate(COMMANDS.items()):
         called = arguments[:1] == [
             name
         ]  # its own help is its docstring; the overview has one line, and imports nothing
         app.command(f"nextword.cli.{name}:{name}", name=name, help=None if called else summary, sort_key=order)
+    app.command(install_completion(app), name="--install-completion", show=False)
     typed = arguments
-    if arguments and arguments[0] not in (*COMMANDS, "--help", "-h", "--version"):
+    if arguments and arguments[0] not in (*COMMANDS, "--help", "-h", "--version", "--install-completion"):
         arguments = ["predict", *arguments]
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_none")

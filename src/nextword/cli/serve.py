@@ -31,6 +31,7 @@ def serve(
     request_seconds: float = _DEFAULTS.request_seconds,
     drain_seconds: float = _DEFAULTS.drain_seconds,
     threads: int | None = None,
+    of_run: Annotated[Path | None, Parameter(name="--run")] = None,
     open_page: Annotated[bool, Parameter(name="--open", negative="")] = False,
 ) -> None:
     """Serve models over HTTP, as OpenAI's clients expect: /v1/completions, /v1/chat/completions, /v1/models.
@@ -49,6 +50,7 @@ def serve(
         request_seconds: How long a request may take.
         drain_seconds: Time for texts that are being written when the server is told to end.
         threads: Of the native engine; the physical cores if left out.
+        of_run: A directory that `nextword train` writes or has written: the page shows how the run goes.
         open_page: Open the page in the browser.
     """
     need_serving()
@@ -60,24 +62,30 @@ def serve(
     from nextword.server.models import Models
     from nextword.server.run import Address, log_to_stderr
     from nextword.server.run import serve as run
+    from nextword.server.run_models import RunModels
+    from nextword.training.follow import FollowedRun
 
-    asked = [named(model) for model in models or [None]]
+    followed = None if of_run is None else FollowedRun(of_run)
+    asked = [named(model) for model in models or ([None] if followed is None else [])]
     paths = {model.name: model.path for model in asked}
     if len(paths) < len(models):
         raise ConfigError("two models have the same name", hint="name one of them: NAME=MODEL")
-    served = Models(paths, partial(load, threads=threads), {model.name: model.source for model in asked})
+    loading, sources = partial(load, threads=threads), {model.name: model.source for model in asked}
+    served = Models(paths, loading, sources) if followed is None else RunModels(followed, paths, loading, sources)
     address = Address(host, port, os.environ.get("NEXTWORD_API_KEY") or None, allow_origin)
-    served.get(served.names[0])  # what cannot be read is told before anybody asks
+    for name in served.names[:1]:  # a run may have none yet
+        served.get(name)  # what cannot be read is told before anybody asks
     log_to_stderr()
 
     def ready(url: str) -> None:
-        sys.stderr.write(f"{', '.join(served.names)} at {url}/v1, the page at {url}/ (Ctrl-C ends)\n")
+        names = ", ".join(served.names) or "the first model of the run, when it is saved,"
+        sys.stderr.write(f"{names} at {url}/v1, the page at {url}/ (Ctrl-C ends)\n")
         sys.stderr.flush()
         if open_page:
             show_page(f"{url}/")
 
     settings = Settings(slots=slots, queue=queue, request_seconds=request_seconds, drain_seconds=drain_seconds)
-    run(served, address, settings, ready=ready)
+    run(served, address, settings, ready=ready, run=None if followed is None else followed.to_json)
 
 
 def need_serving() -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from nextword.cli import STARTED
 from nextword.cli.options import Device, Flag, Json, print_json
+from nextword.cli.serve import need_serving
 from nextword.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nextword.server.run_page import RunPage
+    from nextword.training import TrainingRun
 
 
 def train(
@@ -44,6 +53,9 @@ def train(
     resume: Flag = False,
     restart: Flag = False,
     checkpoint_seconds: float = 60.0,
+    snapshots: Flag = False,
+    serve: Flag = False,
+    port: int | None = None,
     log: str | None = None,
     as_json: Json = False,
 ) -> None:
@@ -82,6 +94,9 @@ def train(
         resume: Go on from the last checkpoint of an earlier run with the same --out.
         restart: Throw an unfinished run's checkpoints away and begin anew.
         checkpoint_seconds: How often the state of the run is saved, beside --out.
+        snapshots: Keep the model of steps 0, 1, 2, 4, 8 and so on, and the newest, in OUT.steps.
+        serve: Show the run in the browser while it goes on, and afterwards until Ctrl-C; implies --snapshots.
+        port: Of --serve, 8000 if left out; 0 takes any that is free.
         log: tensorboard writes event files to OUT.logs.
         as_json: Print the result as JSON.
     """
@@ -90,48 +105,72 @@ def train(
         raise ConfigError(f"unknown option {unknown[0]}", hint="nextword train --help")
     if not paths and not resume:
         raise ConfigError("no text was given", hint="nextword train my.txt --out my-model")
+    if port is not None and not serve:
+        raise ConfigError("--port is where --serve shows the run", hint="add --serve")
+    speaks = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one
     from nextword.terminal.console import make_console
-    from nextword.terminal.training_view import TrainingView
-    from nextword.training import train as run_training
 
     console = make_console(stderr=True)
-    with TrainingView(console) as view:
-        run = run_training(
-            paths,
-            out,
-            minutes=minutes,
-            steps=steps,
-            preset=preset,
-            from_model=from_model,
-            lora_rank=lora_rank,
-            validation=_validation(validation),
-            encoding=encoding,
-            text_field=text_field,
-            compose=compose,
-            vocab_size=vocab_size,
-            context_length=context_length,
-            batch_size=batch_size,
-            accumulation=accumulation,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            dropout=dropout,
-            bpe_dropout=bpe_dropout,
-            precision=precision,
-            strategy=strategy,
-            activation_checkpointing=activation_checkpointing or None,
-            compile=compile or None,
-            evaluate_every=evaluate_every,
-            seed=seed,
-            device=device,
-            resume=resume,
-            restart=restart,
-            checkpoint_seconds=checkpoint_seconds,
-            log=log,
-            watch=view.watch,
-            started=STARTED,
-        )
-    if os.environ.get("RANK", "0") != "0":
-        return  # of the processes that torchrun started, one speaks
+    with _page(out, 8000 if port is None else port, console) if serve and speaks else nullcontext() as page:
+        from nextword.terminal.training_view import TrainingView
+        from nextword.training import train as run_training
+
+        with TrainingView(console) as view:
+            run = run_training(
+                paths,
+                out,
+                minutes=minutes,
+                steps=steps,
+                preset=preset,
+                from_model=from_model,
+                lora_rank=lora_rank,
+                validation=_validation(validation),
+                encoding=encoding,
+                text_field=text_field,
+                compose=compose,
+                vocab_size=vocab_size,
+                context_length=context_length,
+                batch_size=batch_size,
+                accumulation=accumulation,
+                learning_rate=learning_rate,
+                weight_decay=weight_decay,
+                dropout=dropout,
+                bpe_dropout=bpe_dropout,
+                precision=precision,
+                strategy=strategy,
+                activation_checkpointing=activation_checkpointing or None,
+                compile=compile or None,
+                evaluate_every=evaluate_every,
+                seed=seed,
+                device=device,
+                resume=resume,
+                restart=restart,
+                checkpoint_seconds=checkpoint_seconds,
+                snapshots=snapshots or serve,
+                log=log,
+                watch=[view.watch] if page is None else [view.watch, page.watch],
+                started=STARTED,
+            )
+        if speaks:
+            _tell(run, console, as_json=as_json)
+        if page is not None:
+            sys.stdout.flush()
+            page.stay()
+
+
+def _page(out: Path, port: int, console: Console) -> RunPage:
+    """The page of the run, once it has begun; the port is taken now."""
+    need_serving()
+    from nextword.server.run import Address, log_to_stderr
+    from nextword.server.run_page import RunPage
+
+    log_to_stderr(logging.WARNING)
+    address = Address(port=port, key=os.environ.get("NEXTWORD_API_KEY") or None)
+    return RunPage(out, address, lambda text: console.print(text, highlight=False))
+
+
+def _tell(run: TrainingRun, console: Console, *, as_json: bool) -> None:
+    """What came of the run."""
     if as_json:
         print_json({"out": str(run.out), **run.model.provenance})
         return

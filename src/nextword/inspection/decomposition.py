@@ -50,6 +50,7 @@ def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Va
     weights, dtype = trace.model.weights(), trace.model.output_layer.weight.dtype
     parts: dict[str, Values] = {}
     put_in_D = np.zeros(config.d_model)
+    room_DE = np.empty((config.d_model, config.num_heads * config.head_dim))
 
     def carried(name: str) -> None:
         """What edits of the stream do to everything in it."""
@@ -71,7 +72,9 @@ def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Va
     for layer in range(config.num_layers):
         carried(f"blocks.{layer}.hook_resid_pre")
         factor_D, shift_D = _edited(trace, f"blocks.{layer}.hook_attn_out", place, dtype)
-        parts.update((label, part_D * factor_D) for label, part_D in _attention_parts(trace, weights, layer, place))
+        parts.update(
+            (label, part_D * factor_D) for label, part_D in _attention_parts(trace, weights, layer, place, room_DE)
+        )
         put_in_D = put_in_D + shift_D
         carried(f"blocks.{layer}.hook_resid_mid")
         added(f"L{layer} MLP", f"blocks.{layer}.hook_mlp_out")
@@ -92,12 +95,16 @@ def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Va
 
 
 def _attention_parts(
-    trace: Trace, weights: Mapping[str, Tensor], layer: int, place: int
+    trace: Trace, weights: Mapping[str, Tensor], layer: int, place: int, room_DE: Values
 ) -> Iterator[tuple[str, Values]]:
-    """Each head's z through its slice of the output projection, then the projection's bias."""
+    """Each head's z through its slice of the output projection, then the projection's bias.
+
+    The weights are widened into `room_DE`, the same for all layers: new memory each time would take longer.
+    """
     projection = f"blocks.{layer}.attn.out_proj"
     z_HC = trace["z", layer][place].astype(np.float64)
-    w_DHC = as_array(weights[f"{projection}.weight"]).reshape(-1, *z_HC.shape)
+    torch.from_numpy(room_DE).copy_(weights[f"{projection}.weight"].detach())
+    w_DHC = room_DE.reshape(-1, *z_HC.shape)
     for head, part_D in enumerate(np.einsum("hc,dhc->hd", z_HC, w_DHC)):
         yield f"L{layer}H{head}", part_D
     if trace.config.attention_output_bias:

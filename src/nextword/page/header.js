@@ -150,8 +150,10 @@ function stored() {
 /** @param {Context} context */
 async function addModels({store, source, looking}) {
   const choice = /** @type {HTMLSelectElement} */ (section("model"));
-  /** @type {string[]} */
+  /** @type {string[]} Without the steps of a run, which have a slider. */
   let names = [];
+  /** @type {string | null | undefined} What the run that is served came to. */
+  let finished;
   const show = () => {
     const {model, look} = store.get();
     const current = model ?? (look === null ? null : aboutOf(look).model.name) ?? names[0] ?? "";
@@ -163,13 +165,23 @@ async function addModels({store, source, looking}) {
   };
   choice.addEventListener("change", () => looking.choose(choice.value));
   store.subscribe(["model", "look"], show);
+  const ask = async () => {
+    try {
+      names = (await source.models()).filter((name) => !name.startsWith("run@"));
+      show();
+    } catch {
+      // The trace says what is wrong.
+    }
+  };
+  store.subscribe(["run"], () => {
+    const now = store.get().run?.model;
+    if (now !== finished) {
+      finished = now;
+      void ask();
+    }
+  });
   show();
-  try {
-    names = await source.models();
-    show();
-  } catch {
-    // The trace says what is wrong.
-  }
+  await ask();
 }
 
 /** @param {Context} context */

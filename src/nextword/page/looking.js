@@ -14,7 +14,9 @@ import {t} from "nextword/i18n.js";
 import {SourceError} from "nextword/source.js";
 import {idsOf} from "nextword/state.js";
 
-const TYPING_MS = 300;
+// Where a trace takes long, typing is waited for: a run that is overtaken costs time.
+const SLOW_MS = 200;
+const TYPING_MS = 100;
 const SECOND_MS = 400;
 const QUICK_TOP = 20;
 
@@ -34,6 +36,10 @@ export class Looking {
     this._secondTimer = undefined;
     /** @type {Promise<void>} */
     this._pending = Promise.resolve();
+    this._took = 0;
+    this._first = true;
+    /** @type {Promise<void>} */
+    this._quickly = Promise.resolve();
     /** @type {Map<string, Frame>} The last frames without changes: another edit needs no second run of them. */
     this._unchanged = new Map();
   }
@@ -42,7 +48,7 @@ export class Looking {
   start() {
     this._store.subscribe(["text", "walk", "edits", "model"], (changed) => {
       const typed = changed.has("text") && this._store.get().walk === null;
-      this._schedule(typed ? TYPING_MS : 0);
+      this._schedule(typed && this._took > SLOW_MS ? TYPING_MS : 0);
     });
     this._schedule(0);
   }
@@ -134,7 +140,7 @@ export class Looking {
     this._timer = setTimeout(() => this._begin(), delay);
     const {edits, text} = this._store.get();
     if (edits.length === 0 && text !== "") {
-      void this._quick(this._controller.signal);
+      this._quickly = this._quick(this._controller.signal);
     }
     if (delay === 0) {
       this._begin();
@@ -180,6 +186,14 @@ export class Looking {
       return;
     }
     this._store.set({busy: t("busy.trace")});
+    if (this._first) {
+      this._first = false; // the server loads torch for its first trace, which would hold the engine up
+      await this._quickly;
+      if (signal.aborted) {
+        return;
+      }
+    }
+    const start = performance.now();
     try {
       const subject = subjectOf(state);
       const [look, plain, twin] = await Promise.all([
@@ -190,6 +204,7 @@ export class Looking {
       if (signal.aborted) {
         return;
       }
+      this._took = performance.now() - start;
       this._store.set({look, plain, twin, quick: null, busy: null, error: null, notice: null});
     } catch (error) {
       if (signal.aborted) {

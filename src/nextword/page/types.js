@@ -137,6 +137,7 @@
  * @property {string} name
  * @property {string} out
  * @property {boolean} running
+ * @property {string | null} model What the run came to, as the server calls it; null while it is not there.
  * @property {number[]} steps Those that were saved.
  * @property {RunEvent[]} events
  *

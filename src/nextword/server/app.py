@@ -112,7 +112,7 @@ def create_app(models: Models, settings: Settings | None = None, run: Run | None
 
     _add_tokenizer(app, state)
     app.include_router(look_routes(models, state.looks, run))
-    app.include_router(page_routes(lambda: state.looks.prepare(models)))
+    app.include_router(page_routes())
 
     def openapi() -> dict[str, Any]:
         """The schema; what is not valid is a 400 here."""

@@ -9,20 +9,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from nextword.errors import ConfigError, ContextOverflowError, NextwordError, TextError
+from nextword.errors import ConfigError, ContextOverflowError, TextError
 from nextword.generation.context import fit_to_context
 from nextword.generation.sampling import Sampling, Stages
 from nextword.language_model import LanguageModel
 from nextword.server.errors import ApiError, of_user, overloaded, stopped
 from nextword.server.metrics import machine_bytes
-from nextword.server.models import Models
 from nextword.server.schemas import (
     DrawRequest,
     EditSpec,
@@ -77,16 +74,6 @@ class Worker:
         finally:
             self._count -= 1
 
-    def begin(self, work: Callable[[], object]) -> None:
-        """Does something in between; what goes wrong with it shows where it is needed."""
-
-        def quietly() -> None:
-            with suppress(NextwordError, MemoryError):
-                work()
-
-        with suppress(RuntimeError):  # the server ends
-            self._pool.submit(quietly)
-
     def close(self) -> None:
         """Drops what has not begun."""
         self._closing = True
@@ -116,13 +103,6 @@ class Looks:
         self.worker, self.engine = Worker("look"), Worker("predict")
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._most, self._most_bytes = most, most_bytes
-        self._prepared = False
-
-    def prepare(self, models: Models) -> None:
-        """Makes the first model ready to be traced: somebody has opened the page, which soon asks for a trace."""
-        if not self._prepared and find_spec("torch") is not None:
-            self._prepared = True
-            self.worker.begin(lambda: _prepare(models.get(models.names[0])))
 
     def close(self) -> None:
         """Begins nothing new."""
@@ -291,9 +271,3 @@ def _traced(trace: Trace) -> str:
 def _check(what: str, number: int, count: int) -> None:
     if number >= count:
         raise ConfigError(f"there is no {what} {number}", hint=f"they are 0 to {count - 1}")
-
-
-def _prepare(lm: LanguageModel) -> None:
-    import nextword.inspection.frames  # noqa: F401, PLC0415  it imports torch
-
-    _reference(lm)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -19,17 +21,12 @@ _TYPES = {
 }
 
 
-def page_routes(opened: Callable[[], None]) -> APIRouter:
-    """The page at `/`, its files under `/page/`.
-
-    Args:
-        opened: Is told when somebody opens the page.
-    """
+def page_routes() -> APIRouter:
+    """The page at `/`, its files under `/page/`."""
     router = APIRouter(include_in_schema=False)
 
     @router.api_route("/", methods=["GET", "HEAD"])
     async def index(request: Request) -> Response:
-        opened()
         return _answer(request, INDEX)
 
     @router.api_route("/page/{name:path}", methods=["GET", "HEAD"])
@@ -40,21 +37,38 @@ def page_routes(opened: Callable[[], None]) -> APIRouter:
 
 
 def _answer(request: Request, name: str) -> Response:
-    item = page_files().get(name)  # a name that is not in the walked folder leads nowhere
+    item = _files().get(name)  # a name that is not in the walked folder leads nowhere
     if item is None:
         raise ApiError("there is no such page", status=404, code="not_found")
-    data = item.read_bytes()
-    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
-    headers = {
-        "Content-Security-Policy": _policy(data.decode("utf-8") if name == INDEX else ""),
-        "Referrer-Policy": "no-referrer",
-        "Cache-Control": "no-cache",
-        "ETag": tag,
-    }
-    if tag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    kind = _TYPES.get(name.rpartition(".")[2], "application/octet-stream")
-    return Response(data, media_type=kind, headers=headers)
+    if item.headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=item.headers)
+    return Response(item.data, media_type=item.kind, headers=item.headers)
+
+
+@dataclass(frozen=True)
+class _File:
+    data: bytes
+    kind: str
+    headers: Mapping[str, str]
+
+
+@cache
+def _files() -> Mapping[str, _File]:
+    """What is answered, by name; read once."""
+    modules = ", ".join(f"</page/{name}>; rel=modulepreload" for name in sorted(page_files()) if name.endswith(".js"))
+    found = {}
+    for name, item in page_files().items():
+        data = item.read_bytes()
+        headers = {
+            "Content-Security-Policy": _policy(data.decode("utf-8") if name == INDEX else ""),
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "no-cache",
+            "ETag": f'"{hashlib.sha256(data).hexdigest()[:32]}"',
+        }
+        if name == INDEX:  # else a browser learns of a module only when it has read the one that imports it
+            headers["Link"] = modules
+        found[name] = _File(data, _TYPES.get(name.rpartition(".")[2], "application/octet-stream"), headers)
+    return found
 
 
 def _policy(index: str) -> str:

@@ -164,10 +164,13 @@ def serve(
     Raises:
         ConfigError: The address is taken, or not of this machine.
     """
-    server = Serving(models, address, settings, limits, run)
-    # uvicorn puts back what was here, and sends it again when it is done
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    server.run(ready)
+    try:
+        server = Serving(models, address, settings, limits, run)
+        # uvicorn puts back what was here, and sends it again when it is done
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        server.run(ready)
+    finally:
+        models.close()
 
 
 class Serving:
@@ -179,6 +182,7 @@ class Serving:
         settings: How.
         limits: What a request may take.
         run: Tells of a training run, for the page.
+        listening: What `listen` gave for the address, if it was taken before.
 
     Raises:
         ConfigError: The address is taken, or not of this machine.
@@ -191,12 +195,13 @@ class Serving:
         settings: Settings | None = None,
         limits: Limits | None = None,
         run: Run | None = None,
+        listening: socket.socket | None = None,
     ) -> None:
         self._models, self._address, self._run = models, address, run
         self._settings, self._limits = settings or Settings(), limits or Limits()
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
-        self._listening = listen(address)
+        self._listening = listening or listen(address)
 
     @property
     def url(self) -> str:

@@ -21,6 +21,8 @@ from nextword.generation.stream import FinishReason, TokenLogprob
 from nextword.language_model import LanguageModel
 from nextword.server.errors import ApiError, failed, of_user, overloaded, stopped, timed_out
 
+MOST_MODELS = 8
+"""That have slots; of more, one that writes nothing loses them."""
 PASS_TOKENS = 256
 """Tokens of a pass: how long a prompt's part may hold up the texts that are being written."""
 

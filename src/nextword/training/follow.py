@@ -82,7 +82,8 @@ class FollowedRun:
     def to_json(self) -> dict[str, Any]:
         """Where the run stands and what it has measured, as plain values: an event a step, losses in nats per token."""
         with self._lock:
-            running, steps = self.running, self.steps()  # first: what is read next is at least as new
+            # First: what is read next is at least as new.
+            running, model, steps = self.running, self.name if self.finished else None, self.steps()
             kept = self._kept / METRICS
             anew, rows = self._tail.more(kept if kept.exists() else self.out / METRICS)
             if anew:
@@ -97,6 +98,7 @@ class FollowedRun:
             "name": self.name,
             "out": str(self.out),
             "running": running,
+            "model": model,
             "steps": steps,
             "events": [events[step] for step in sorted(events)],
         }

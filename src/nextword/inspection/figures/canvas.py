@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import ConfigError, missing_extra
-from nextword.inspection.figures.fonts import FontChoice, choose_fonts
+from nextword.inspection.fonts import FontChoice, choose_fonts
 from nextword.tokens import Piece
 from nextword.tokens.visible import visible, write_code_points
 

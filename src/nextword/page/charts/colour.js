@@ -27,7 +27,7 @@ function companded(light) {
 }
 
 /**
- * Oklab as Björn Ottosson gives it (https://bottosson.github.io/posts/oklab/).
+ * Oklab as Björn Ottosson gives it (bottosson.github.io/posts/oklab).
  * @param {Rgb} rgb
  * @returns {Rgb}
  */

@@ -65,7 +65,7 @@ function sheetOf(container, title) {
  * @param {string} [title]
  * @returns {string}
  */
-export function svgOf(container, title = "") {
+function svgOf(container, title = "") {
   return new XMLSerializer().serializeToString(sheetOf(container, title));
 }
 
@@ -97,7 +97,7 @@ export function saveSvg(container, name, title = "") {
  * @param {string} [title]
  * @returns {Promise<Blob>}
  */
-export async function pngOf(container, title = "") {
+async function pngOf(container, title = "") {
   const sheet = sheetOf(container, title);
   const [width, height] = [Number(sheet.getAttribute("width")), Number(sheet.getAttribute("height"))];
   const ratio = Math.min(2, 16_000 / Math.max(width, height), Math.sqrt(60_000_000 / (width * height)));

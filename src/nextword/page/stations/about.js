@@ -7,7 +7,7 @@
  */
 
 import {bytes, el, number, onceAFrame} from "nextword/dom.js";
-import {t, whole} from "nextword/i18n.js";
+import {language, t, whole} from "nextword/i18n.js";
 import {section} from "nextword/station.js";
 import {aboutOf} from "nextword/words.js";
 
@@ -37,7 +37,8 @@ function factsOf(about) {
     [t("about.model"), about.name],
     [t("about.file"), about.file],
     [t("about.dtype"), about.dtype],
-    [t("about.backend"), reason === "" ? backend : t("about.reason", {backend, reason})],
+    // The server gives its reason in English only.
+    [t("about.backend"), reason === "" || language() !== "en" ? backend : t("about.reason", {backend, reason})],
     [t("about.parameters"), whole(about.parameters)],
     [t("about.bytes"), bytes(about.bytes)],
     [

@@ -112,7 +112,8 @@ export class BlockView {
       }
       const off = isOff(edits, kind, layer);
       const says = kind === "layer" ? t("blocks.layer", {layer}) : "MLP";
-      button.textContent = `${says}: ${off ? t("blocks.off") : t("blocks.on")}`;
+      button.textContent = says;
+      button.dataset.state = off ? t("blocks.off") : t("blocks.on"); // seen; pressed or not says it to who hears the page
       button.setAttribute("aria-pressed", String(!off));
       button.setAttribute(
         "aria-label",

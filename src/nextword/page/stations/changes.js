@@ -90,9 +90,9 @@ function effect(look, plain) {
   }
   const before = softmax(floats(plain, "logits"));
   const after = softmax(floats(look, "logits"));
-  const either = after.map((probability, id) => Math.max(probability, before[id]));
+  const either = (/** @type {number} */ id) => Math.max(before[id], after[id]);
   const union = new Set([...best(before, TOP), ...best(after, TOP)]);
-  const tokens = best(either, 2 * TOP).filter((id) => union.has(id));
+  const tokens = [...union].sort((one, other) => either(other) - either(one) || one - other);
   const items = tokens.map((id) => {
     const token = aboutOf(look).texts[id] ? named(look, id) : named(plain, id);
     const values = {before: percent(before[id]), after: percent(after[id])};

@@ -56,7 +56,7 @@ export function addSecond(context) {
       opened = el("div", {class: "stack"}, text, close, grid);
       body.append(open, opened, note);
     },
-    draw: ({second, lensMode}) => {
+    draw: ({second, lensMode, error}) => {
       open.hidden = second !== null;
       opened.hidden = second === null;
       note.textContent = source.live ? "" : t("file.text");
@@ -68,7 +68,8 @@ export function addSecond(context) {
       }
       const {frame} = second;
       grid.hidden = frame === null;
-      note.textContent = frame === null ? (second.text === "" ? "" : t("second.busy")) : t("second.hint");
+      const waits = second.text !== "" && error === null; // what went wrong is said above
+      note.textContent = frame === null ? (waits ? t("second.busy") : "") : t("second.hint");
       if (frame === null) {
         return;
       }

@@ -104,8 +104,13 @@ function drawChips({store}, place, tokens, onPick) {
   /** @type {HTMLElement} */
   let whole = list;
   tokens.forEach((token, position) => {
+    const text = swapped.has(position) ? `${label(token)} → ${swapped.get(position)}` : label(token);
+    const fragment = {text: shown(token.text), part: token.part, parts: token.parts};
+    // What is to be seen comes first: by that a chip is called by who speaks to the page.
+    const seen = `${text} ${token.id}`;
     const says = [
-      t("tokens.chip", {position, text: nameOf(token), id: token.id}),
+      t("tokens.chip", {position}),
+      token.parts > 1 && t("tokens.fragment", fragment),
       position >= written && t("tokens.written"),
       swapped.has(position) && t("tokens.swapped"),
     ].filter(Boolean);
@@ -116,14 +121,15 @@ function drawChips({store}, place, tokens, onPick) {
         type: onPick === null ? null : "button",
         "data-hue": position % HUES,
         "data-position": position,
-        "aria-label": onPick === null ? null : says.join(", "),
-        title: says.join("\n"),
+        "aria-label": onPick === null ? null : `${seen}: ${says.join(", ")}`,
+        title: [seen, ...says].join("\n"),
         onPointerEnter: () => store.set({hover: position}),
         onPointerLeave: () => store.set({hover: null}),
         onFocus: () => store.set({hover: position}),
         onBlur: () => store.set({hover: null}),
       },
-      swapped.has(position) ? `${label(token)} → ${swapped.get(position)}` : label(token),
+      text,
+      onPick !== null && " ",
       onPick !== null && el("span", {class: "number"}, token.id),
     );
     if (onPick !== null) {
@@ -140,17 +146,6 @@ function drawChips({store}, place, tokens, onPick) {
     }
   });
   place.replaceChildren(...(tokens.length === 0 ? [] : [list]));
-}
-
-/**
- * @param {Token} token
- * @returns {string}
- */
-function nameOf(token) {
-  if (token.parts === 1) {
-    return label(token);
-  }
-  return t("tokens.fragment", {text: shown(token.text), part: token.part, parts: token.parts});
 }
 
 /** The form in which another token is chosen for a position. */

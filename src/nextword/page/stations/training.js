@@ -4,35 +4,39 @@
  * @typedef {import("nextword/types.js").Context} Context
  * @typedef {import("nextword/types.js").Run} Run
  * @typedef {import("nextword/types.js").RunEvent} RunEvent
+ * @typedef {import("nextword/types.js").State} State
  */
 
 import {drawLines} from "nextword/charts/lines.js";
 import {el, number} from "nextword/dom.js";
 import {t, whole} from "nextword/i18n.js";
-import {quoted} from "nextword/python.js";
+import {loadOf} from "nextword/python.js";
 import {addStation, section} from "nextword/station.js";
+import {aboutOf} from "nextword/words.js";
 
 const POLL_MS = 2000;
+const SELDOM_MS = 10_000;
 const SLIDE_MS = 150;
 const AT_STEP = "run@";
 
 /** @param {Context} context */
 export function addTraining(context) {
   const {store, source, looking} = context;
-  /** @type {Run | null} */
-  let run = null;
-  /** @type {string | null} The model that was looked at before the slider was moved. */
-  let finished = null;
+  /** @type {string | null} The model that was looked at before the slider was moved, if it is none of the run's. */
+  let before = null;
   /** @type {View | null} */
   let view = null;
+  let last = "";
 
-  /** @param {number} step */
-  const choose = (step) => {
-    const {model} = store.get();
-    if (!model?.startsWith(AT_STEP)) {
-      finished = model;
+  /** @param {string} name */
+  const choose = (name) => {
+    const now = shown(store.get());
+    const {run} = store.get();
+    const sameShape = run !== null && now !== null && isOf(run, now);
+    if (run !== null && isOf(run, name) && !sameShape) {
+      before = now;
     }
-    looking.choose(`${AT_STEP}${step}`, model?.startsWith(AT_STEP));
+    looking.choose(name, sameShape);
   };
 
   addStation(context, {
@@ -41,32 +45,58 @@ export function addTraining(context) {
     what: () => "training.what",
     keys: ["model", "run"],
     needsLook: false,
-    python: ({run: now}) => (now === null ? "" : `nextword.load(${quoted(now.out)})`),
+    python: ({run, look}) => {
+      if (run === null) {
+        return "";
+      }
+      const model = look === null ? null : aboutOf(look).model;
+      return loadOf(model?.name.startsWith(AT_STEP) ? model.file : run.out);
+    },
     build: ({body}) => {
-      view = new View(choose, () => looking.choose(finished));
+      view = new View(choose);
       body.append(view.root);
     },
     draw: (state) => {
-      run = state.run;
-      if (run !== null) {
-        view?.draw(run, stepOf(state.model));
+      if (state.run !== null) {
+        view?.draw(state.run, shown(state), before);
       }
     },
   });
+
+  /** @param {Run} run */
+  const tell = (run) => {
+    const text = JSON.stringify(run);
+    if (text === last) {
+      return;
+    }
+    last = text;
+    const {run: known, model, error, walking} = store.get();
+    const now = shown(store.get());
+    // The page goes along with the run while it shows the newest there is; a step that was let go shows as that, too.
+    const newest = known === null ? model === null && now?.startsWith(AT_STEP) : now === places(known).at(-1);
+    const goes = now === null ? error !== null : newest || isGone(run, now);
+    const next = places(run).at(-1);
+    section("training").hidden = false;
+    store.set({run});
+    if (goes && !walking && next !== undefined && next !== now) {
+      choose(next);
+    }
+  };
   const poll = async () => {
+    let wait = POLL_MS;
     try {
-      const now = await source.run();
-      if (now === null) {
+      const run = document.hidden ? store.get().run : await source.run();
+      if (run === null && !document.hidden) {
         return;
       }
-      section("training").hidden = false;
-      store.set({run: now});
-      if (now.running) {
-        setTimeout(poll, POLL_MS);
+      if (run !== null) {
+        tell(run);
+        wait = run.running ? POLL_MS : SELDOM_MS;
       }
     } catch {
-      setTimeout(poll, POLL_MS); // the server is away for a moment
+      // the server is away for a moment
     }
+    setTimeout(poll, wait);
   };
   if (source.live) {
     void poll();
@@ -74,69 +104,124 @@ export function addTraining(context) {
 }
 
 /**
- * @param {string | null} model
- * @returns {number | null}
+ * @param {number} step
+ * @returns {string} What the server calls the model of a step.
  */
-function stepOf(model) {
-  return model?.startsWith(AT_STEP) ? Number(model.slice(AT_STEP.length)) : null;
+function nameOf(step) {
+  return `${AT_STEP}${step}`;
+}
+
+/**
+ * The models of a run as the slider has them: each saved step, then what the run came to.
+ *
+ * @param {Run} run
+ * @returns {string[]}
+ */
+function places(run) {
+  return [...run.steps.map(nameOf), ...(run.model === null ? [] : [run.model])];
+}
+
+/**
+ * @param {Run} run
+ * @param {string} name
+ * @returns {boolean}
+ */
+function isOf(run, name) {
+  return name.startsWith(AT_STEP) || name === run.model;
+}
+
+/**
+ * @param {Run} run
+ * @param {string} name
+ * @returns {boolean} Whether it is the model of a step that is no longer kept.
+ */
+function isGone(run, name) {
+  return name.startsWith(AT_STEP) && !places(run).includes(name);
+}
+
+/**
+ * @param {Readonly<State>} state
+ * @returns {string | null} The name of the model that the page shows.
+ */
+function shown({model, look}) {
+  return model ?? (look === null ? null : aboutOf(look).model.name);
 }
 
 class View {
-  /**
-   * @param {(step: number) => void} onStep
-   * @param {() => void} onLeave
-   */
-  constructor(onStep, onLeave) {
+  /** @param {(name: string) => void} onChoose */
+  constructor(onChoose) {
     this._state = el("p", {class: "note", role: "status"});
     this._chart = el("div");
     this._name = el("span");
     this._slider = el("input", {type: "range", min: 0, step: 1});
-    this._field = el("label", {class: "field"}, this._name, this._slider);
-    this._leave = el("button", {class: "quiet", type: "button", onClick: onLeave}, t("training.leave"));
+    this._field = el("label", {class: "field wide"}, this._name, this._slider);
+    this._leave = el("button", {class: "quiet", type: "button"});
     this._samples = el("div", {class: "samples"});
-    /** @type {number[]} */
-    this._steps = [];
+    /** @type {Run | null} */
+    this._run = null;
+    /** @type {string | null} */
+    this._before = null;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     let timer;
     this._slider.addEventListener("input", () => {
-      const step = this._steps[Number(this._slider.value)];
-      this._say(step);
+      const name = this._run === null ? undefined : places(this._run)[Number(this._slider.value)];
+      if (name === undefined) {
+        return;
+      }
+      this._say(name);
       clearTimeout(timer);
-      timer = setTimeout(() => onStep(step), SLIDE_MS);
+      timer = setTimeout(() => onChoose(name), SLIDE_MS);
     });
+    this._leave.addEventListener("click", () => this._before !== null && onChoose(this._before));
     const controls = el("div", {class: "controls"}, this._field, this._leave);
     this.root = el("div", {class: "stack"}, this._state, this._chart, controls, this._samples);
   }
 
   /**
    * @param {Run} run
-   * @param {number | null} step The one that the page looks at.
+   * @param {string | null} name The model that the page shows.
+   * @param {string | null} before The one that it showed before one of the run's.
    */
-  draw(run, step) {
-    const last = run.events.at(-1)?.step ?? 0;
-    const says = {name: run.name, step: whole(last)};
-    this._state.textContent = run.running ? t("training.running", says) : t("training.done", says);
+  draw(run, name, before) {
+    this._run = run;
+    this._before = before;
+    const says = {name: run.name, step: whole(run.events.at(-1)?.step ?? 0)};
+    const none = run.steps.length > 0 ? "" : ` ${t(run.running ? "training.noStepsYet" : "training.noSteps")}`;
+    const text = t(run.running ? "training.running" : "training.done", says) + none;
+    if (this._state.textContent !== text) {
+      this._state.textContent = text;
+    }
     this._drawChart(run.events);
-    this._steps = run.steps;
+    const all = places(run);
+    const place = name === null ? -1 : all.indexOf(name);
     this._field.hidden = run.steps.length === 0;
-    this._leave.hidden = step === null;
-    if (run.steps.length === 0) {
-      this._state.textContent += ` ${t("training.noSteps")}`;
-    }
-    this._slider.max = String(Math.max(run.steps.length - 1, 0));
-    const place = step === null ? run.steps.length - 1 : run.steps.indexOf(step);
-    if (document.activeElement !== this._slider || step === null) {
-      this._slider.value = String(place);
-    }
-    this._say(step);
-    this._drawSamples(run.events);
+    this._leave.hidden = before === null || place < 0;
+    this._leave.textContent = t("training.leave", {model: before ?? ""});
+    this._slider.max = String(Math.max(all.length - 1, 0));
+    this._slider.value = String(place < 0 ? all.length - 1 : place);
+    this._say(place < 0 ? null : name);
+    const step = place < run.steps.length ? run.steps[place] : undefined; // undefined: the finished model, or none of it
+    this._drawSamples(step === undefined ? run.events : run.events.filter((event) => event.step <= step));
   }
 
-  /** @param {number | null} step */
-  _say(step) {
-    const says = step === null ? t("training.slider") : t("training.at", {step: whole(step)});
+  /** @param {string | null} name */
+  _say(name) {
+    const says = name === null ? t("training.slider") : this._called(name);
     this._name.textContent = says;
     this._slider.setAttribute("aria-valuetext", says);
+  }
+
+  /**
+   * @param {string} name
+   * @returns {string}
+   */
+  _called(name) {
+    if (!name.startsWith(AT_STEP)) {
+      return t("training.finished");
+    }
+    const step = Number(name.slice(AT_STEP.length));
+    const follows = this._run?.running && step === this._run.steps.at(-1);
+    return t(follows ? "training.newest" : "training.at", {step: whole(step)});
   }
 
   /** @param {RunEvent[]} events */

@@ -1,0 +1,47 @@
+"""`nextword --install-completion`: the Tab key completes commands and options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from nextword.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+Shell = Literal["bash", "zsh", "fish"]
+
+
+def install_completion(app: App) -> Callable[[Shell | None], None]:
+    """The command that lets the Tab key complete an app's commands."""
+
+    def install(shell: Shell | None = None, /) -> None:
+        """Let the Tab key complete commands, in bash, zsh or fish.
+
+        Args:
+            shell: Which one; the one that this was typed into if left out.
+        """
+        from cyclopts.completion.detect import ShellDetectionError, detect_shell
+
+        try:
+            found = shell or detect_shell()
+        except ShellDetectionError:
+            raise ConfigError("cannot tell which shell this is", hint="nextword --install-completion bash") from None
+        path = app.install_completion(shell=found)
+        if found == "bash":  # what is no command, option or choice is completed as a file, as without completion
+            script = path.read_text(encoding="utf-8")
+            path.write_text(
+                script.replace("\ncomplete -F ", "\ncomplete -o bashdefault -o default -F "), encoding="utf-8"
+            )
+        changed = {"bash": "; ~/.bashrc loads it", "zsh": "; ~/.zshrc has its folder in fpath"}.get(found, "")
+        sys.stdout.write(f"{_short(path)} completes nextword in {found}{changed}.\n")
+        sys.stdout.write("It works in shells that are opened from now on.\n")
+
+    return install
+
+
+def _short(path: Path) -> str:
+    return f"~/{path.relative_to(Path.home()).as_posix()}" if path.is_relative_to(Path.home()) else str(path)

@@ -1,0 +1,66 @@
+"""The page of a training run in the process that trains: it reads the run from disk, as any other process would."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from nextword.server.run import Address, Serving, listen
+from nextword.server.run_models import RunModels
+from nextword.training.follow import FollowedRun
+
+
+class RunPage:
+    """A context in which the page can be had, from the run's beginning on. It needs no time while nobody looks.
+
+    Args:
+        out: Where the run writes its model.
+        address: Where the page is; it is taken at once, the page is there when `watch` is told of the beginning.
+        say: Is told where.
+
+    Raises:
+        ConfigError: The address is taken.
+    """
+
+    def __init__(self, out: Path, address: Address, say: Callable[[str], None]) -> None:
+        self._out, self._address, self._say = out, address, say
+        self._listening = listen(address)
+        self._serving: Serving | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._serving is not None:
+            self._serving.close()
+        self._listening.close()
+
+    def watch(self, event: object) -> None:
+        """To be told the events of the run."""
+        if self._serving is not None or type(event).__name__ != "Started":  # its module imports torch
+            return
+        run = FollowedRun(self._out)
+        self._serving = Serving(RunModels(run), self._address, run=run.to_json, listening=self._listening)
+        self._serving.start()
+        self._say(f"the page shows how it learns: {self._serving.url}/")
+
+    def stay(self) -> None:
+        """Waits for Ctrl-C (SIGINT) or SIGTERM; to be called in the main thread."""
+        if self._serving is None:
+            return
+        ended = threading.Event()
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, lambda *_: ended.set()) for number in numbers]
+        try:
+            self._say(f"the page stays at {self._serving.url}/ until Ctrl-C")
+            while not ended.wait(1):  # Windows tells of Ctrl-C only in between
+                pass
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)

@@ -1,0 +1,109 @@
+"""What `nextword doctor` found, as three short tables and a list of what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from nextword.doctor import Disk, Gap, Report
+
+_GOOD, _ABSENT, _BROKEN = ("✓", "green"), ("·", "dim"), ("✗", "red")
+
+
+def show_report(console: Console, report: Report) -> None:
+    """The installation and the machine, the extras, the speed, and one entry a gap."""
+    broken = [gap for gap in report.gaps if gap.broken]
+    about = _table()
+    base = "" if report.base.complete else ", which lacks packages"
+    _row(about, _BROKEN if base else _GOOD, "nextword", f"{report.nextword}{base}")
+    _row(about, _GOOD, "Python", f"{report.python} on {report.system}")
+    native = report.native
+    mark = _GOOD if not native.reason else _BROKEN if any(native.reason in gap.what for gap in broken) else _ABSENT
+    _row(about, mark, "engine", native.reason or f"native code: {_kernels(native.kernels)}")
+    _row(about, _GOOD, "processors", f"{report.processors}, on {report.cores} cores; {report.threads} threads are used")
+    if report.memory_total is not None:
+        free = "" if report.memory_free is None else f"{_size(report.memory_free)} free of "
+        _row(about, _low("memory", report.gaps), "memory", f"{free}{_size(report.memory_total)}")
+    for place in report.disks:
+        _row(about, _low(place.purpose, report.gaps), "disk", _disk(place))
+    if report.gpus is not None:
+        _row(about, _GOOD if report.gpus else _ABSENT, "GPU", "; ".join(map(_gpu, report.gpus)) or "none")
+    if report.korean_font is not None:
+        _row(about, _GOOD if report.korean_font else _ABSENT, "Korean font", report.korean_font or "none")
+    console.print(about)
+
+    shown = [extra for extra in report.extras if extra.purpose]
+    if shown:
+        console.print("\n[dim]extras[/dim]")
+        extras = _table()
+        for extra in shown:
+            _row(
+                extras,
+                _GOOD if extra.complete else _ABSENT,
+                extra.name,
+                f"to {extra.purpose}" if extra.complete else extra.lacking,
+            )
+        console.print(extras)
+
+    if report.speed:
+        measured = report.speed
+        console.print("\n[dim]speed[/dim]")
+        speeds = _table()
+        size = f"{measured.read_bytes / 1e6:,.1f} MB of the default model"
+        _row(speeds, _GOOD, "memory", f"{measured.read_speed / 1e9:,.1f} GB/s, over the {size}")
+        _row(speeds, _GOOD, "arithmetic", f"{measured.multiply_speed / 1e9:,.0f} GFLOP/s in float32")
+        _row(speeds, _GOOD, "writing", f"{measured.tokens_a_second:,.0f} tokens a second with the default model")
+        console.print(speeds)
+
+    console.print()
+    for gap in report.gaps:
+        sign, style = _BROKEN if gap.broken else _ABSENT
+        console.print(Text.assemble((f"{sign} ", style), (gap.what, "bold")))
+        console.print(Padding(Text(gap.todo), (0, 0, 0, 4)))
+    if not report.gaps:
+        console.print("[green]Nothing is missing.[/green]")
+    elif not broken:
+        console.print("[dim]All that is installed works; the lines above say what could be added.[/dim]")
+
+
+def _table() -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, min_width=12)
+    table.add_column()
+    return table
+
+
+def _row(table: Table, mark: tuple[str, str], name: str, value: str) -> None:
+    table.add_row(Text(*mark), Text(name, style="bold"), Text(value))
+
+
+def _low(purpose: str, gaps: list[Gap]) -> tuple[str, str]:
+    return _ABSENT if any(gap.what.startswith("little") and purpose in gap.what for gap in gaps) else _GOOD
+
+
+def _kernels(kernels: list[str]) -> str:
+    """The kernels in use, and what else there is; or what better ones the processor does not have."""
+    others = f" (also {', '.join(kernels[1:])})" if kernels[1:] else ""
+    lacking = {"avx2": ", as the processor has no AVX-512", "portable": ", as the processor has no AVX2 or NEON"}
+    return f"{kernels[0]}{lacking.get(kernels[0], '')}{others}"
+
+
+def _disk(place: Disk) -> str:
+    home = str(Path.home())
+    path = f"~{place.path[len(home) :]}" if place.path.startswith(home + "/") else place.path
+    where = f" in {path}" if place.purpose != "the current directory" else ""
+    return f"{_size(place.free)} free for {place.purpose}{where}"
+
+
+def _gpu(found: dict[str, object]) -> str:
+    memory = found["memory"]
+    return f"{found['name']} ({found['device']}{f', {_size(memory)}' if isinstance(memory, int) else ''})"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB"
