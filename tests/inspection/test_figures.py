@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ContextOverflowError, TextError
-from nextword.inspection.figures import DPI, embedding_figure, fonts, save_figure
+from nextword.inspection import fonts
+from nextword.inspection.figures import DPI, embedding_figure, save_figure
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
 from nextword.tokens.visible import visible

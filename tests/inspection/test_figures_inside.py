@@ -18,13 +18,13 @@ from matplotlib.patches import Rectangle
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
 from nextword.generation import Sampling
+from nextword.inspection import fonts
 from nextword.inspection.attribution import logit_attribution
 from nextword.inspection.edits import ablate_head
 from nextword.inspection.figures import (
     ablation_figure,
     attention_figure,
     attribution_figure,
-    fonts,
     lens_figure,
     logit_attribution_figure,
     next_token_figure,
