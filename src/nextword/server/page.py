@@ -55,7 +55,6 @@ class _File:
 @cache
 def _files() -> Mapping[str, _File]:
     """What is answered, by name; read once."""
-    modules = ", ".join(f"</page/{name}>; rel=modulepreload" for name in sorted(page_files()) if name.endswith(".js"))
     found = {}
     for name, item in page_files().items():
         data = item.read_bytes()
@@ -65,8 +64,6 @@ def _files() -> Mapping[str, _File]:
             "Cache-Control": "no-cache",
             "ETag": f'"{hashlib.sha256(data).hexdigest()[:32]}"',
         }
-        if name == INDEX:  # else a browser learns of a module only when it has read the one that imports it
-            headers["Link"] = modules
         found[name] = _File(data, _TYPES.get(name.rpartition(".")[2], "application/octet-stream"), headers)
     return found
 
