@@ -29,7 +29,7 @@ def _in_a_folder_with_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_there_are_commands_and_programs() -> None:
-    assert len(COMMANDS) == 22
+    assert len(COMMANDS) == 23
     assert len(PROGRAMS) == 3
 
 

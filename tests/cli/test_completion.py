@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Call
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="these shells are not Windows' own")
 
 _PLACES = {
     "bash": ".local/share/bash-completion/completions/nextword",
