@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, Response, sync_playwright
 
 TEXT = "The king said to the queen that the night was long and the sea was cold and then he"
 """About twenty tokens in either model."""
-_PAINTED = "() => document.querySelector('#probabilities .bars, #probabilities table, #probabilities svg') !== null"
+_PAINTED = "() => document.querySelector('#probabilities .bar') !== null"
 _DRAWN = "() => document.documentElement.hasAttribute('data-drawn')"
 
 

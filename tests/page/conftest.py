@@ -26,7 +26,7 @@ from nextword.loading import DEFAULT_MODEL
 from nextword.tokens import Tokenizer
 from tests.oracle.cases import random_weights
 from tests.oracle.compare import torch_model
-from tests.server.conftest import TEMPLATE, Served, serving
+from tests.server.conftest import Served, save_chatty, serving
 
 PATIENCE_MS = 30_000
 NO_RUN = r"404 .*/look/run"
@@ -83,10 +83,7 @@ def models(lm: LanguageModel, gpt2: Path) -> dict[str, LanguageModel]:
 
 @pytest.fixture(scope="package")
 def chatty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default model with a chat template."""
-    made = nextword.load()
-    made.chat_template = TEMPLATE
-    return made.save(tmp_path_factory.mktemp("page-models") / "chatty")
+    return save_chatty(tmp_path_factory.mktemp("page-models") / "chatty")
 
 
 @pytest.fixture(scope="package")

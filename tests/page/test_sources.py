@@ -88,3 +88,14 @@ def test_modules_are_short_and_styles_are_used() -> None:
 def test_the_page_is_the_repositorys() -> None:
     folder = Path(__file__).parents[2] / "src" / "nextword" / "page"
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == set(SOURCES)
+
+
+def test_dark_is_the_same_whether_chosen_or_the_systems() -> None:
+    """A style sheet has no way to say it once: colours that pictures read cannot depend on each other."""
+    style = SOURCES["style.css"]
+    chosen = re.search(r':root\[data-theme="dark"\] \{(.*?)\}', style, re.DOTALL)
+    systems = re.search(r':root:not\(\[data-theme="light"\]\) \{(.*?)\}', style, re.DOTALL)
+    assert chosen is not None
+    assert systems is not None
+    assert chosen[1].split() == systems[1].split()
+    assert chosen[1].count("--") > 25

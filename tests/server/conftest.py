@@ -57,12 +57,16 @@ def serving(log: Path, *arguments: str | Path, **environment: str) -> Iterator[S
             process.wait(60)
 
 
-@pytest.fixture(scope="session")
-def chatty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def save_chatty(path: Path) -> Path:
     """The default model with a chat template."""
     lm = nextword.load()
     lm.chat_template = TEMPLATE
-    return lm.save(tmp_path_factory.mktemp("models") / "chatty")
+    return lm.save(path)
+
+
+@pytest.fixture(scope="session")
+def chatty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_chatty(tmp_path_factory.mktemp("models") / "chatty")
 
 
 @pytest.fixture(scope="session")

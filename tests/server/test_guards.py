@@ -121,6 +121,10 @@ def test_too_much_is_refused(server: Served) -> None:
     with connected(server) as raw:
         raw.sendall(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\nx: " + b"a" * 100_000)
         assert b" 400 " in raw.recv(1000)
+    with connected(server) as raw:  # in one piece with its end: one answer, then the connection is closed
+        raw.sendall(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\nx: " + b"a" * 40_000 + b"\r\n\r\n")
+        answer = b"".join(iter(lambda: raw.recv(1000), b""))
+        assert (answer.count(b"HTTP/1.1"), answer.count(b" 400 ")) == (1, 1)
 
 
 def test_a_head_that_comes_byte_by_byte_holds_no_connection(server: Served) -> None:

@@ -62,16 +62,19 @@ def serve(
     from nextword.server.models import Models
     from nextword.server.run import Address, log_to_stderr
     from nextword.server.run import serve as run
-    from nextword.server.run_models import RunModels
-    from nextword.training.follow import FollowedRun
 
-    followed = None if of_run is None else FollowedRun(of_run)
-    asked = [named(model) for model in models or ([None] if followed is None else [])]
+    asked = [named(model) for model in models or ([None] if of_run is None else [])]
     paths = {model.name: model.path for model in asked}
     if len(paths) < len(models):
         raise ConfigError("two models have the same name", hint="name one of them: NAME=MODEL")
     loading, sources = partial(load, threads=threads), {model.name: model.source for model in asked}
-    served = Models(paths, loading, sources) if followed is None else RunModels(followed, paths, loading, sources)
+    served, progress = Models(paths, loading, sources), None
+    if of_run is not None:
+        from nextword.server.run_models import RunModels
+        from nextword.training.follow import FollowedRun
+
+        followed = FollowedRun(of_run)
+        served, progress = RunModels(followed, paths, loading, sources), followed.to_json
     address = Address(host, port, os.environ.get("NEXTWORD_API_KEY") or None, allow_origin)
     for name in served.names[:1]:  # a run may have none yet
         served.get(name)  # what cannot be read is told before anybody asks
@@ -85,7 +88,7 @@ def serve(
             show_page(f"{url}/")
 
     settings = Settings(slots=slots, queue=queue, request_seconds=request_seconds, drain_seconds=drain_seconds)
-    run(served, address, settings, ready=ready, run=None if followed is None else followed.to_json)
+    run(served, address, settings, ready=ready, run=progress)
 
 
 def need_serving() -> None:

@@ -181,6 +181,7 @@ def _keep(weights: Probabilities, sampling: Sampling) -> tuple[Probabilities, Pr
     size = len(weights) if sampling.top_k is None else min(sampling.top_k, len(weights))
     if size == len(weights) and sampling.top_p == 1 and sampling.min_p == 0:
         return weights, np.cumsum(weights)
+    all_of_them = weights.sum() if sampling.top_p < 1 and sampling.top_k is None else None
     for least in _NOT_TINY:
         found = weights[weights >= least]
         if len(found) < size and sampling.top_k is not None and least > 0:
@@ -189,7 +190,7 @@ def _keep(weights: Probabilities, sampling: Sampling) -> tuple[Probabilities, Pr
         steps = np.cumsum(largest)
         count = len(largest)
         if sampling.top_p < 1:  # a token is kept while those before it have not reached top_p
-            total = steps[-1] if sampling.top_k is not None else weights.sum()
+            total = steps[-1] if all_of_them is None else all_of_them
             count = min(count, int(np.searchsorted(steps, sampling.top_p * total, side="left")) + 1)
         if sampling.min_p > 0:  # the most probable token weighs 1
             count = min(count, int(np.count_nonzero(largest >= sampling.min_p)))
