@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import nextword
-from nextword.cli import main
+from nextword.cli import run
 from nextword.generation.sampling import Sampling
 from nextword.language_model import LanguageModel
 from tests.page.conftest import Visitor, drawn
@@ -25,9 +25,7 @@ TEXT = "To be, or 뷁"
 @pytest.fixture(scope="package")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page-file") / "look.html"
-    with pytest.raises(SystemExit) as ended:
-        main(["look", TEXT, "--html", str(path)])
-    assert ended.value.code in (0, None)
+    assert run(["look", TEXT, "--html", str(path)]) == 0  # `main` would leave this process deaf to Ctrl-C
     return path
 
 
