@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 import subprocess
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Page, Response, sync_playwright
+
+from record import record
 
 TEXT = "The king said to the queen that the night was long and the sea was cold and then he"
 """About twenty tokens in either model."""
@@ -32,7 +33,7 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for model in options.models:
             found[model] = measured(browser, model, options.rounds)
-    print(json.dumps(found) if options.json else table(found))
+    print(record(table(found), found) if options.json else table(found))
     return 0
 
 

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from nextword.errors import ConfigError, NextwordError, TextError
-from nextword.inspection import lens as lens_module
+from nextword.inspection import readout
 from nextword.inspection.capture import capture
 from nextword.inspection.edits import add, scale
-from nextword.inspection.lens import Lens, best_ids, logit_lens, token_label
+from nextword.inspection.lens import Lens, logit_lens, token_label
+from nextword.inspection.readout import best_ids
 from nextword.inspection.trace import Trace
 from nextword.tokens import Tokenizer
 from tests.oracle.cases import CASES, PRESETS, random_tokens, random_weights
@@ -133,7 +134,7 @@ def test_positions_and_targets_can_be_chosen() -> None:
 def test_chunks_do_not_change_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = traced("gpt2")
     whole = logit_lens(trace)
-    monkeypatch.setattr(lens_module, "_CHUNK", 3 * 31)
+    monkeypatch.setattr(readout, "_READ", 4 * 3 * 31)
     pieces = logit_lens(trace)
     for field in ("token_ids", "target_ids", "target_rank"):
         assert np.array_equal(getattr(pieces, field), getattr(whole, field)), field

@@ -117,7 +117,7 @@ def lens(page: Page, station: str = "lens") -> Grid:
 
 def announced(page: Page) -> str:
     """What a screen reader was told last."""
-    return page.locator("body > .visually-hidden[aria-live]").inner_text()
+    return page.locator("body > .visually-hidden[aria-live]").text_content()
 
 
 def stand(page: Page, picture: Locator, row: int, column: int) -> str:

@@ -136,8 +136,8 @@ def test_a_head_may_count_more_or_less(visit: Visitor, lm: LanguageModel, factor
     edited = lm.edit(nextword.scale(("z", 0), factor, heads=[2]))
     assert_predicts(page, edited, TEXT)
     assert_bar_tells(page, lm, edited, TEXT)
-    assert f"Head 2 times {factor}" in page.locator("#blocks").inner_text()
-    [line] = re.findall(r"\.edit\((nextword.*?)\)\.trace", page.locator("#lens code").inner_text())
+    assert f"Head 2 times {factor}" in page.locator("#blocks").text_content()
+    [line] = re.findall(r"\.edit\((nextword.*?)\)\.trace", page.locator("#lens code").text_content())
     assert eval(line, {"nextword": nextword}) == nextword.scale(("z", 0), factor, heads=[2])  # noqa: S307
 
 

@@ -57,7 +57,7 @@ def test_hovering_languages_and_colours_work_in_the_file(anywhere: Visitor, file
     page.locator("#tokens .chip").nth(2).hover()
     drawn(page)
     assert page.locator("#lens .lens-cell.lit").count() == lm.config.num_layers + 1
-    assert "(position 2)" in page.locator("#residual .caption").inner_text()
+    assert "(position 2)" in page.locator("#residual .caption").text_content()
     page.locator("#language").select_option("ko")
     expect(page.locator("#lens h2")).to_have_text("로짓 렌즈")
     page.locator("#theme").select_option("dark")
@@ -94,11 +94,11 @@ def test_what_needs_a_model_is_disabled_and_says_why(anywhere: Visitor, file: Pa
         "#second": "This file holds one text",
         "#chat": "This file holds no model",
     }.items():
-        assert reason in page.locator(place).inner_text(), place
-    before = page.locator("#probabilities").inner_text()
+        assert reason in page.locator(place).text_content(), place
+    before = page.locator("#probabilities").text_content()
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("Space")
-    assert page.locator("#probabilities").inner_text() == before
+    assert page.locator("#probabilities").text_content() == before
 
 
 def test_a_file_of_a_changed_model_shows_before_and_after(
@@ -110,7 +110,7 @@ def test_a_file_of_a_changed_model_shows_before_and_after(
     path = tmp_path / "changed.html"
     trace.to_html(path, plain=lm.trace("to be, or not"))
     page = opened(anywhere, path)
-    assert page.locator("#changes code").all_inner_texts() == ["nextword.ablate_head(1, 2)"]
+    assert page.locator("#changes code").all_text_contents() == ["nextword.ablate_head(1, 2)"]
     assert page.locator("#changes li").count() >= 5
     own = bars(page.locator("#probabilities .columns.four > div").nth(1))[:5]
     wanted = edited.predict("to be, or not", 5)

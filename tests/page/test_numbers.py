@@ -94,7 +94,7 @@ def norm(rows: Any) -> Any:
 def check_residual(page: Page, trace: Trace) -> None:
     page.keyboard.press("Tab")  # out of the last picture: nothing is lit
     layers = trace.config.num_layers
-    strip = drawn(page).locator("#blocks .strip button .layer-added").all_inner_texts()
+    strip = drawn(page).locator("#blocks .strip button .layer-added").all_text_contents()
     assert len(strip) == layers
     for layer, text in enumerate(strip):
         found = re.fullmatch(r"attention (\S+), MLP (\S+)", text)
@@ -138,7 +138,7 @@ def check_lens(page: Page, lm: LanguageModel, trace: Trace, labels: list[str]) -
         assert_reads(
             [number for line in found.numbers for number in line], np.ravel(values), slack=2e-5 * (mode == "kl")
         )
-    assert page.locator("#lens .lens-head").all_inner_texts() == labels
+    assert page.locator("#lens .lens-head").all_text_contents() == labels
     cell = page.locator("#lens .lens-cell[data-row='1'][data-column='2']")
     cell.hover()
     head, *lines = page.locator(".tooltip > div").evaluate_all(
@@ -234,7 +234,7 @@ def test_a_published_model_is_shown_as_it_is(anywhere: Visitor, published: Serve
     check_path(page, lm, trace)
     check_block(page, trace, 29, 8)
     check_turns(page, trace, 12, 5)
-    about = page.locator("#about").inner_text()
+    about = page.locator("#about").text_content()
     assert "134,515,008" in about
     assert "30 layers × 576, 9 heads" in about
 
@@ -281,7 +281,7 @@ def test_a_hovered_token_is_lit_everywhere(visit: Visitor, models: dict[str, Lan
         "#lens .lens-cell": [at + count * row for row in range(rows)],
     }.items():
         assert page.locator(place).evaluate_all(lit) == wanted, place
-    assert f"(position {at})" in page.locator("#residual .caption").inner_text()
+    assert f"(position {at})" in page.locator("#residual .caption").text_content()
     sizes = bars(page.locator("#blocks .columns > div").first)
     layer = trace.config.num_layers // 2
     assert_reads([sizes[0].value, sizes[2].value], [norm(trace.residual(layer))[at], norm(trace["mlp_out", layer])[at]])

@@ -44,7 +44,7 @@ def slide(page: Page, sampling: Sampling) -> None:
         slider.fill(str(place))
         drawn(page)
         assert slider.get_attribute("aria-valuetext") == says
-        assert slider.locator("xpath=ancestor::label").inner_text() == f"{name} {says}"
+        assert slider.locator("xpath=ancestor::label").text_content() == f"{name} {says}"
 
 
 def assert_stages(page: Page, lm: LanguageModel, text: str, sampling: Sampling) -> None:
@@ -60,7 +60,7 @@ def assert_stages(page: Page, lm: LanguageModel, text: str, sampling: Sampling) 
     for bars in columns[2:]:
         assert [bar.faded for bar in bars] == (~wanted.kept[top]).tolist()
     assert not any(bar.faded for bars in columns[:2] for bar in bars)
-    note = page.locator("#probabilities .station-body .note").last.inner_text()
+    note = page.locator("#probabilities .station-body .note").last.text_content() or ""
     found = re.match(
         r"(\S+) of (\S+) tokens are left; (\S+) of the probability is cut off\. The other (\S+) tokens have (\S+)", note
     )
@@ -91,11 +91,11 @@ def test_the_sliders_show_what_generation_draws_from(
 
 
 def test_the_engines_words_are_there_before_the_trace(visit: Visitor, lm: LanguageModel) -> None:
-    """Torch may take seconds to load: the first picture waits for nothing."""
-    page = visit("To be")
+    """Torch may take seconds to load, and an unknown model may be large: the first picture waits for nothing."""
+    page = visit("나는 학교에")
     held: list[Route] = []
     page.route("**/look", lambda route: held.append(route))  # noqa: PLW0108  Playwright asks for a function
-    page.fill("#text", "나는 학교에")
+    page.reload()
     page.get_by_text("From the engine, at once").wait_for()
     own = stage_columns(page)[1]
     wanted = lm.predict("나는 학교에", 20)

@@ -36,7 +36,7 @@ def test_every_station_is_saved_as_svg_and_png(visit: Visitor, name: str, scheme
         assert width > 200
         assert height > 60
         texts = ["".join(node.itertext()) for node in tree.iter(f"{SVG}text")]
-        assert texts[0] == page.locator(f"#{station} h2").inner_text()
+        assert texts[0] == page.locator(f"#{station} h2").text_content()
         references = [value for node in tree.iter() for name, value in node.attrib.items() if name.endswith("href")]
         assert all(value.startswith("data:image/png;base64,") for value in references)
         assert all("var(" not in value for node in tree.iter() for value in node.attrib.values())

@@ -33,7 +33,7 @@ def answered(page: Page) -> None:
 
 def test_the_default_model_writes_on_what_it_is_given(visit: Visitor, lm: LanguageModel) -> None:
     page = visit(TEXT)
-    assert page.locator("#chat h2").inner_text() == "Completion"
+    assert page.locator("#chat h2").text_content() == "Completion"
     slide(page, Sampling(temperature=0.7, top_k=20))
     seeded(page, 5)
     ask(page, "나는 오늘", 12)
@@ -51,7 +51,7 @@ def test_the_default_model_writes_on_what_it_is_given(visit: Visitor, lm: Langua
     }
     told = visit.server.client.post("/v1/completions", json=asked).json()  # type: ignore[union-attr]
     assert text == "나는 오늘" + told["choices"][0]["text"]
-    assert page.locator("#chat .warn").inner_text() == "The answer ends at the largest number of tokens."
+    assert page.locator("#chat .warn").text_content() == "The answer ends at the largest number of tokens."
     # Without any chance it is what the library writes.
     slide(page, Sampling(temperature=0))
     ask(page, "Once upon", 8)
@@ -64,7 +64,7 @@ def test_the_default_model_writes_on_what_it_is_given(visit: Visitor, lm: Langua
 
 def test_a_model_with_a_chat_template_talks_and_remembers(visit: Visitor, chatty: Path) -> None:
     page = visit(TEXT, model="chatty")
-    assert page.locator("#chat h2").inner_text() == "Chat"
+    assert page.locator("#chat h2").text_content() == "Chat"
     slide(page, Sampling(temperature=0))
     lm = nextword.load(str(chatty))
     messages = []
@@ -148,7 +148,7 @@ def test_a_key_is_asked_for_once_and_then_works(anywhere: Visitor, lm: LanguageM
         assert_predicts(page, lm, TEXT)
         page.fill("#text", "나는 오늘")
         assert_predicts(drawn(page), lm, "나는 오늘")
-        assert page.locator("#chat h2").inner_text() == "Completion", "what was refused at first was asked for again"
+        assert page.locator("#chat h2").text_content() == "Completion", "what was refused at first was asked for again"
         page.reload()
         drawn(page)
         assert page.locator("dialog").count() == 0, "the key is kept for the session"

@@ -102,8 +102,8 @@ def test_the_korean_page_speaks_korean(visit: Visitor, lm: LanguageModel) -> Non
     assert english_words(page, sorted(kept)) == []
     korean = texts(page, "ko")
     assert page.title() == korean["page.title"]
-    assert page.locator("#lens h2").inner_text() == korean["lens.title"]
-    assert page.locator("#status").inner_text().startswith("준비되었습니다")
+    assert page.locator("#lens h2").text_content() == korean["lens.title"]
+    assert page.locator("#status").text_content().startswith("준비되었습니다")
     page.locator("#language").select_option("en")
     assert sorted(visible_texts(drawn(page))) == sorted(before)
 
@@ -177,7 +177,7 @@ def test_the_address_holds_text_language_and_model(visit: Visitor, models: dict[
 
 def test_another_model_is_chosen_from_the_list(visit: Visitor, models: dict[str, LanguageModel]) -> None:
     page = visit("to be")
-    assert page.locator("#model option").all_inner_texts() == ["nextword", "gpt2", "chatty"]
+    assert page.locator("#model option").all_text_contents() == ["nextword", "gpt2", "chatty"]
     open_layer(page, 2)
     press_switch(page, "Head 1 of layer 2 on")
     page.locator("#model").select_option("gpt2")

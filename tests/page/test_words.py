@@ -48,8 +48,8 @@ def test_a_typed_text_has_the_models_tokens_and_next_words(visit: Visitor, lm: L
     for position, (chip, piece) in enumerate(zip(found, pieces, strict=True)):
         part = f", {shown(piece.text)}, part {piece.part} of {piece.parts}" if piece.parts > 1 else ""
         assert chip["label"] == f"{chip['text']} {piece.token_id}: token {position}{part}"
-    assert "\ufffd" not in page.locator("body").inner_text()
-    assert f"{len(pieces)} tokens" in page.locator("#tokens").inner_text()
+    assert "\ufffd" not in page.locator("body").text_content()
+    assert f"{len(pieces)} tokens" in page.locator("#tokens").text_content()
 
     logits = lm.trace(text)["logits"][-1]
     top = np.argsort(-logits, kind="stable")[:SHOWN]
@@ -61,6 +61,6 @@ def test_a_typed_text_has_the_models_tokens_and_next_words(visit: Visitor, lm: L
     assert_reads([bar.value for bar in own], [candidate.probability for candidate in predicted])
     widths = [100 * candidate.probability / predicted[0].probability for candidate in predicted]
     np.testing.assert_allclose([bar.width for bar in own], widths, atol=0.01)
-    status = page.locator("#status").inner_text()
+    status = page.locator("#status").text_content()
     assert status.startswith(f"Ready: {shown(predicted[0].text)} is the most probable next token, with ")
     assert said(re.split(" with ", status)[-1].rstrip("."))[0] == pytest.approx(predicted[0].probability, abs=6e-4)

@@ -39,7 +39,7 @@ def press(page: Page, name: str) -> None:
 
 
 def ids_of(page: Page) -> list[int]:
-    return [int(text) for text in page.locator("#tokens .chip .number").all_inner_texts()]
+    return [int(text) for text in page.locator("#tokens .chip .number").all_text_contents()]
 
 
 def texts_of(page: Page) -> list[str]:
@@ -61,7 +61,7 @@ def test_ten_words_are_drawn_as_generation_draws_them(visit: Visitor, lm: Langua
     assert ids_of(page) == ids[:-1]
     assert page.input_value("#text") == lm.tokenizer.decode(ids[:-1])
     assert texts_of(page) == [lm.tokenizer.decode(ids[:-1])]
-    assert "10 of 10 written tokens are shown" in page.locator("#walk").inner_text()
+    assert "10 of 10 written tokens are shown" in page.locator("#walk").text_content()
     written = page.locator("#tokens .chip.written")
     assert written.count() == 10
     leave_the_controls(page)
@@ -137,7 +137,7 @@ def test_with_a_change_two_texts_stand_side_by_side_and_both_are_right(visit: Vi
     assert changed != plain
     assert ids_of(page) == changed
     assert texts_of(page) == [lm.tokenizer.decode(changed), lm.tokenizer.decode(plain)]
-    captions = page.locator("#walk .columns .caption").all_inner_texts()
+    captions = page.locator("#walk .columns .caption").all_text_contents()
     assert captions == ["With the changes", "Without the changes"]
     leave_the_controls(page)
     for back in (1, 2, 3):

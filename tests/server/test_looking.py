@@ -247,7 +247,7 @@ def test_about_says_what_was_measured(page: Served, lm: LanguageModel) -> None:
     assert (lesson["name"], lesson["reference_error"], lesson["dtype"]) == ("lesson", None, "float32")
     assert Path(lesson["file"]).name == "lesson"  # what nextword.load takes
     assert refusal(page.client.get("/look/about?model=nobody"), 404)["code"] == "model_not_found"
-    assert refusal(page.client.get("/look/run"), 404)["code"] == "run_not_found"
+    assert page.client.get("/look/run").json() is None
 
 
 # -- bounds and refusals -----------------------------------------------------------------------------------------------
@@ -377,6 +377,21 @@ def test_what_is_wrong_is_refused(page: Served, path: str, body: dict[str, Any],
     refusal(page.client.post(path, json=body), status)
 
 
+def test_parts_come_behind_the_trace_in_the_order_they_were_asked_for(page: Served) -> None:
+    edits = [{"kind": "head", "layer": 1, "head": 2}]
+    alone = page.client.post("/look", json={"text": TEXT, "edits": edits}).content
+    path = f"/look/{read(alone)[0]['trace']}"
+    turns, block = (page.client.get(f"{path}/{part}").content for part in ("turns/2/1", "block/4"))
+    parts = [{"kind": "turns", "layer": 2, "head": 1}, {"kind": "block", "layer": 4}]
+    asked = {"text": TEXT, "edits": edits, "parts": parts}
+    assert page.client.post("/look", json=asked).content == alone + turns + block
+    fresh = page.client.post("/look", json={"text": TEXT + "?", "parts": parts[1:]}).content
+    trace = read(page.client.post("/look", json={"text": TEXT + "?"}).content)[0]["trace"]
+    assert fresh.endswith(page.client.get(f"/look/{trace}/block/4").content)
+    for wrong in ({"kind": "block", "layer": 6}, {"kind": "turns", "layer": 0}, {"kind": "heads"}, {"layer": 1}):
+        refusal(page.client.post("/look", json={"text": TEXT, "parts": [wrong]}))
+
+
 def test_there_are_no_other_layers_and_heads(page: Served) -> None:
     trace = looked(page, text=TEXT)[0]["trace"]
     for path in ("block/6", "block/-1", "block/x", "turns/6/0", "turns/0/4", "turns/-1/0"):
@@ -388,6 +403,12 @@ def test_there_are_no_other_layers_and_heads(page: Served) -> None:
 # -- the page's files --------------------------------------------------------------------------------------------------
 
 
+def folder_of(page: Served) -> str:
+    """Where the page's files are; its name changes with them."""
+    [folder] = re.findall(r'"nextword/": "(/page/[0-9a-f]{16}/)"', page.client.get("/").text)
+    return str(folder)
+
+
 def policy_of(answer: httpx.Response) -> dict[str, list[str]]:
     rules = answer.headers["content-security-policy"].split("; ")
     return {rule.split()[0]: rule.split()[1:] for rule in rules}
@@ -396,8 +417,8 @@ def policy_of(answer: httpx.Response) -> dict[str, list[str]]:
 def test_the_page_is_served_and_may_do_little(page: Served) -> None:
     answer = page.client.get("/")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert answer.content == page_files()["index.html"].read_bytes()
     [maps] = re.findall(r'<script type="importmap">(.*?)</script>', answer.text)
+    assert answer.text.index(maps) < answer.text.index("modulepreload")  # a module before the map would end it
     digest = base64.b64encode(hashlib.sha256(maps.encode()).digest()).decode()
     assert policy_of(answer) == {
         "default-src": ["'none'"],
@@ -414,17 +435,33 @@ def test_the_page_is_served_and_may_do_little(page: Served) -> None:
 
 
 def test_every_file_of_the_page_is_served(page: Served) -> None:
-    kinds = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+    kinds = {"js": "text/javascript", "css": "text/css"}
+    folder = folder_of(page)
     for name, item in page_files().items():
-        answer = page.client.get(f"/page/{name}")
+        if name == "index.html":
+            continue
+        answer = page.client.get(f"{folder}{name}")
         assert answer.content == item.read_bytes()
         assert answer.headers["content-type"] == f"{kinds[name.rpartition('.')[2]]}; charset=utf-8"
         assert policy_of(answer)["default-src"] == ["'none'"]
-        assert answer.headers["cache-control"] == "no-cache"
-        again = page.client.get(f"/page/{name}", headers={"if-none-match": answer.headers["etag"]})
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        again = page.client.get(f"{folder}{name}", headers={"if-none-match": answer.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
-        head = page.client.head(f"/page/{name}")
+        head = page.client.head(f"{folder}{name}")
         assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", answer.headers["etag"])
+        assert head.headers["content-length"] == str(len(answer.content))
+
+
+def test_the_page_names_every_module_and_is_asked_for_anew(page: Served) -> None:
+    folder, answer = folder_of(page), page.client.get("/")
+    assert answer.headers["cache-control"] == "no-cache"
+    assert page.client.get("/", headers={"if-none-match": answer.headers["etag"]}).status_code == 304
+    named = re.findall(r'<link rel="modulepreload" href="(.*?)">', answer.text)
+    modules = {name for name in page_files() if name.endswith(".js")} - {"types.js"}
+    assert sorted(named) == sorted(folder + name for name in modules)
+    assert "replaced:" not in answer.text.partition("<head>")[2]
+    refused = page.client.post("/", json={})
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.parametrize(
@@ -432,12 +469,13 @@ def test_every_file_of_the_page_is_served(page: Served) -> None:
     ["", "nothing.js", "../__init__.py", "..%2f__init__.py", "%2e%2e/__init__.py", "/etc/passwd", "..\\x", "charts"],
 )
 def test_nothing_else_is_served(page: Served, name: str) -> None:
-    refusal(page.client.get(f"/page/{name}"), 404)
+    for folder in ("/page/", folder_of(page)):
+        refusal(page.client.get(f"{folder}{name}"), 404)
 
 
 def test_the_page_needs_no_key_and_its_numbers_do(tmp_path: Path) -> None:
     with serving(tmp_path / "log", DEFAULT_MODEL, NEXTWORD_API_KEY="key") as server:
-        for path in ("/", "/page/dom.js", "/health"):
+        for path in ("/", f"{folder_of(server)}dom.js", "/health"):
             assert server.client.get(path).status_code == 200, path
         for path in ("/look/about", "/look/run", "/look/x/block/0", "/look/x/turns/0/0", "/page/../look/about"):
             assert server.client.get(path).status_code == 401, path

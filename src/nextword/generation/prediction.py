@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, overload
 
-import numpy as np
-
 from nextword.generation import html
 from nextword.generation.backend import Backend, Logits
 from nextword.generation.context import Overflow, Prompt, cut_to_context, encode_prompt, prompt_text
 from nextword.generation.memory import Memory
-from nextword.generation.sampling import Probabilities, Sampling, Stages, softmax
+from nextword.generation.sampling import Probabilities, Sampling, Stages, best_ids, softmax
 from nextword.tokens import Piece, Tokenizer
 from nextword.tokens.visible import visible
 
@@ -124,9 +122,9 @@ def best_candidates(
         probabilities: Their softmax, if it is known already.
     """
     probabilities = softmax(logits) if probabilities is None else probabilities
-    order = np.lexsort((np.arange(len(logits)), -logits))[:top]
     return [
-        Candidate(int(i), names[i] if i < len(names) else "", float(probabilities[i]), float(logits[i])) for i in order
+        Candidate(int(i), names[i] if i < len(names) else "", float(probabilities[i]), float(logits[i]))
+        for i in best_ids(logits, top)
     ]
 
 

@@ -151,6 +151,15 @@ class Stages:
         return cls(logits, penalized, softmax(logits), tempered, distribution > 0, distribution)
 
 
+def best_ids(values: Probabilities | Logits, top: int) -> NDArray[np.int64]:
+    """The ids of the `top` largest values, [top], largest first, equal ones by id."""
+    below = -values
+    last = min(top, len(below)) - 1
+    edge = np.partition(below, last)[last]
+    ids = np.flatnonzero(~(below > edge))  # what is no number too: it is sorted last
+    return ids[np.lexsort((ids, below[ids]))][:top]
+
+
 def softmax(logits: Logits) -> Probabilities:
     """Probabilities in float64."""
     weights = np.exp(logits.astype(np.float64) - np.float64(logits.max()))

@@ -15,7 +15,7 @@ from nextword.generation.backend import Backend, Logits
 from nextword.generation.context import Overflow, Prompt, fit_to_context, prompt_text, window_start
 from nextword.generation.lookup import PromptLookup
 from nextword.generation.memory import Memory
-from nextword.generation.sampling import Sampling, log_softmax
+from nextword.generation.sampling import Sampling, best_ids, log_softmax
 from nextword.generation.stopping import StopStrings
 from nextword.tokens import StreamDecoder, Tokenizer
 
@@ -317,8 +317,7 @@ class TextStream(Iterator[str]):
 
     def _token_logprob(self, logits: Logits, token: int) -> TokenLogprob:
         values = log_softmax(logits)
-        order = np.lexsort((np.arange(len(values)), -values))[: self._top]
-        top = tuple((int(i), self._name(i), float(values[i])) for i in order)
+        top = tuple((int(i), self._name(i), float(values[i])) for i in best_ids(values, self._top))
         return TokenLogprob(token, self._name(token), float(values[token]), top)
 
     def _bytes_of(self, token: int) -> bytes:

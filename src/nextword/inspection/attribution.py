@@ -11,7 +11,8 @@ import torch
 from nextword.errors import ConfigError, NextwordError
 from nextword.generation import html
 from nextword.inspection.decomposition import Values, as_array, decomposition
-from nextword.inspection.lens import edited_behind_stream, read_out, token_label, token_of
+from nextword.inspection.lens import token_label, token_of
+from nextword.inspection.readout import edited_behind_stream, read_out
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace

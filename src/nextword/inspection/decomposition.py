@@ -55,6 +55,8 @@ def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Va
     def carried(name: str) -> None:
         """What edits of the stream do to everything in it."""
         nonlocal put_in_D
+        if all(edit.name != name for edit in trace.edits):
+            return
         factor_D, shift_D = _edited(trace, name, place, dtype)
         parts.update({label: part_D * factor_D for label, part_D in parts.items()})
         put_in_D = put_in_D * factor_D + shift_D
@@ -103,10 +105,11 @@ def _attention_parts(
     """
     projection = f"blocks.{layer}.attn.out_proj"
     z_HC = trace["z", layer][place].astype(np.float64)
-    torch.from_numpy(room_DE).copy_(weights[f"{projection}.weight"].detach())
+    w_DE = weights[f"{projection}.weight"].detach()
+    np.copyto(room_DE, w_DE.to("cpu", torch.promote_types(w_DE.dtype, torch.float32)).numpy())
     w_DHC = room_DE.reshape(-1, *z_HC.shape)
-    for head, part_D in enumerate(np.einsum("hc,dhc->hd", z_HC, w_DHC)):
-        yield f"L{layer}H{head}", part_D
+    for head, z_C in enumerate(z_HC):
+        yield f"L{layer}H{head}", w_DHC[:, head] @ z_C
     if trace.config.attention_output_bias:
         yield f"L{layer} attention bias", as_array(weights[f"{projection}.bias"])
 

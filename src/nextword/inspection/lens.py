@@ -7,7 +7,7 @@ Every row of the residual stream is read as the last one is, through the model's
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nextword.errors import ConfigError, NextwordError, TextError
+from nextword.errors import ConfigError, TextError
 from nextword.generation import html
+from nextword.inspection.readout import Spread, best_ids, check_last, each_position, read_out
 from nextword.tokens import Tokenizer
 from nextword.tokens.visible import visible
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
 
-_CHUNK = 1 << 22
-"""Logits that are held at a time: 32 MB in float64."""
 _SHOWN = 8
 """Positions that a printed grid has room for."""
 
@@ -187,60 +186,33 @@ def logit_lens(
     token_ids, probabilities = np.zeros((L + 1, P, k), np.int64), np.zeros((L + 1, P, k))
     entropy, kl, target_probability = (np.zeros((L + 1, P)) for _ in range(3))
     target_ids, target_rank = np.zeros(P, np.int64), np.zeros((L + 1, P), np.int64)
-    for here in _chunks(P, config.vocab_size):
-        final_CV = read_out(trace, L, places[here])
-        _check_final(trace, places[here], final_CV)
-        final_log_CV = _log_softmax(final_CV)
-        final_p_CV = final_log_CV.exp()
-        target_ids[here] = final_CV.argmax(-1).numpy() if given is None else given[here]
-        target_C1 = torch.from_numpy(target_ids[here])[:, None]
-        for row, logits_CV in _rows(trace, places[here], final_CV):
-            log_CV = final_log_CV if row == L else _log_softmax(logits_CV)
-            best_Ck = best_ids(logits_CV, k)
-            token_ids[row, here] = best_Ck.numpy()
-            probabilities[row, here] = log_CV.gather(1, best_Ck).exp().numpy()
-            p_CV = final_p_CV if row == L else log_CV.exp()
-            entropy[row, here] = -torch.linalg.vecdot(p_CV, log_CV).numpy()
-            lacking_C = torch.linalg.vecdot(final_p_CV, final_log_CV) - torch.linalg.vecdot(final_p_CV, log_CV)
-            kl[row, here] = lacking_C.clamp(min=0.0).numpy()  # rounding may leave -1e-17
-            target_rank[row, here] = 1 + (logits_CV > logits_CV.gather(1, target_C1)).sum(-1).numpy()
-            target_probability[row, here] = log_CV.gather(1, target_C1).exp()[:, 0].numpy()
+
+    def read(here: slice, logits_RPV: Tensor) -> None:
+        final_PV = logits_RPV[L]
+        check_last(trace, places[here], final_PV)
+        spread = Spread(*final_PV.shape)
+        spread.read(final_PV)
+        final_p_PV = spread.probabilities()
+        final_P = spread.cross_entropy(final_p_PV)
+        target_ids[here] = final_PV.argmax(-1).numpy() if given is None else given[here]
+        target_P1 = torch.from_numpy(target_ids[here])[:, None]
+        for row, logits_PV in enumerate(logits_RPV):
+            spread.read(logits_PV)
+            best_Pk = best_ids(logits_PV, k)
+            token_ids[row, here] = best_Pk.numpy()
+            probabilities[row, here] = spread.probabilities_of(best_Pk).numpy()
+            entropy[row, here] = spread.entropy().numpy()
+            lacking_P = spread.cross_entropy(final_p_PV) - final_P
+            kl[row, here] = lacking_P.clamp(min=0.0).numpy()  # rounding may leave -1e-17
+            of_rows = zip(logits_PV.numpy(), target_ids[here], strict=True)
+            target_rank[row, here] = [1 + np.count_nonzero(row_V > row_V[target]) for row_V, target in of_rows]
+            target_probability[row, here] = spread.probabilities_of(target_P1)[:, 0].numpy()
+
+    each_position(trace, places, read)
     arrays = (token_ids, probabilities, entropy, kl, target_ids, target_rank, target_probability)
     for array in arrays:
         array.flags.writeable = False
     return Lens(trace, places, *arrays)
-
-
-def read_out(trace: Trace, layer: int, positions: Sequence[int]) -> Tensor:
-    """Row `layer` of the residual stream through the final norm and the head: [P, V], float32 or wider, on the CPU."""
-    return _read_rows(trace, range(layer, layer + 1), positions)[0]
-
-
-@torch.inference_mode()
-def _read_rows(trace: Trace, rows: Sequence[int], positions: Sequence[int]) -> Tensor:
-    """Several rows at once, [R, P, V]: the head's weights, which are many, are gone through once for all of them."""
-    model = trace.model
-    rows_RPD = torch.from_numpy(np.stack([trace.residual(row)[list(positions)] for row in rows]))
-    weight = model.output_layer.weight
-    logits_RPV: Tensor = model.output_layer(model.ln_final(rows_RPD.to(weight.device, weight.dtype)))
-    return logits_RPV.to("cpu", torch.promote_types(logits_RPV.dtype, torch.float32))
-
-
-def _log_softmax(logits: Tensor) -> Tensor:
-    """In float64; what has no probability at all keeps a finite logarithm, so that 0 times it is 0."""
-    return logits.double().log_softmax(-1).clamp_(min=-1e300)
-
-
-def best_ids(logits_PV: Tensor, k: int) -> Tensor:
-    """The ids of the `k` largest logits of each row, largest first, equal ones by id: [P, k]."""
-    ids_Pk = logits_PV.topk(k, dim=-1).indices.sort(-1).values
-    order_Pk = logits_PV.gather(1, ids_Pk).sort(dim=-1, descending=True, stable=True).indices
-    ids_Pk = ids_Pk.gather(1, order_Pk)
-    # Which of several equal logits at the edge `topk` takes is not said; such rows are sorted as a whole.
-    at_least_P = (logits_PV >= logits_PV.gather(1, ids_Pk[:, -1:])).sum(-1)
-    for row in (at_least_P > k).nonzero()[:, 0].tolist():
-        ids_Pk[row] = logits_PV[row].sort(descending=True, stable=True).indices[:k]
-    return ids_Pk
 
 
 def token_of(target: int | str, tokenizer: Tokenizer | None, vocab_size: int) -> int:
@@ -273,48 +245,9 @@ def token_label(tokenizer: Tokenizer | None, token_id: int) -> str:
     return visible(data.decode("utf-8", errors="backslashreplace")) or f"#{token_id}"
 
 
-def edited_behind_stream(trace: Trace) -> str | None:
-    """The first edit behind the residual stream, of the final norm or of the logits, by its name."""
-    return next((e.name for e in trace.edits if e.name == "logits" or e.name.startswith("ln_final.")), None)
-
-
-def rounding_bound(dtype: torch.dtype) -> float:
-    """How far two ways to compute the same matrix product may lie apart, relative to the largest result."""
-    half = dtype in (torch.float16, torch.bfloat16)
-    return (4 if half else 128) * torch.finfo(dtype).eps
-
-
 def _places(trace: Trace, positions: Sequence[int] | None) -> tuple[int, ...]:
     from nextword.inspection.trace import absolute_position
 
     if positions is None:
         return tuple(range(len(trace.token_ids)))
     return tuple(absolute_position(trace, position) for position in positions)
-
-
-def _chunks(count: int, vocab_size: int) -> Iterator[slice]:
-    step = max(1, _CHUNK // vocab_size)
-    return (slice(start, min(start + step, count)) for start in range(0, count, step))
-
-
-def _rows(trace: Trace, positions: Sequence[int], final_CV: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Every row's logits. As many rows as fit are read together: the head's weights, which are many, pass by once."""
-    L = trace.config.num_layers
-    step = max(1, _CHUNK // final_CV.numel())
-    for start in range(0, L, step):
-        rows = range(start, min(start + step, L))
-        yield from zip(rows, _read_rows(trace, rows, positions), strict=True)
-    yield L, final_CV
-
-
-def _check_final(trace: Trace, positions: Sequence[int], final_CV: Tensor) -> None:
-    if "logits" not in trace or edited_behind_stream(trace) is not None:
-        return
-    own_CV = trace["logits"][list(positions)].astype(np.float64)
-    gap = float(np.abs(final_CV.double().numpy() - own_CV).max())
-    bound = rounding_bound(trace.model.output_layer.weight.dtype) * max(1.0, float(np.abs(own_CV).max()))
-    if not gap <= bound:  # not-a-number too
-        raise NextwordError(
-            f"the lens of the last layer differs from the model's logits by {gap:.2g} (rounding explains {bound:.2g})",
-            hint="the trace was made with other weights than its model has now",
-        )

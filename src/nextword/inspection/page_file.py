@@ -23,8 +23,6 @@ INDEX = "index.html"
 MODULES = "nextword/"
 """What modules call the folder of the page's files when they import each other."""
 
-_IMPORT_MAP = re.compile(r'<script type="importmap">(.*?)</script>')
-
 
 @cache
 def page_files() -> Mapping[str, Traversable]:
@@ -40,9 +38,17 @@ def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]
             yield prefix + item.name, item
 
 
-def import_map(index: str) -> str:
-    """The text of the page's import map, whose hash its Content-Security-Policy names."""
-    return _only(_IMPORT_MAP, index)[1]
+def fill(index: str, places: Mapping[str, str]) -> str:
+    """The page with other lines where its comments "replaced: ..." stand.
+
+    Args:
+        index: The page as its folder has it.
+        places: Lines by the names of their places.
+    """
+    for place, text in places.items():
+        found = _only(re.compile(rf"<!-- replaced: {place} -->\n.*"), index)  # the comment and the line behind it
+        index = index[: found.start()] + text + index[found.end() :]
+    return index
 
 
 def source_hash(text: str) -> str:
@@ -73,14 +79,12 @@ def page_html(frames: Mapping[str, bytes], lang: str = "en") -> str:
         f"style-src {source_hash(style)}; img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
     data = f'<script type="application/octet-stream" id="frames">{packed}</script>'
-    for place, text in {
+    places = {
         "style": f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{style}</style>',
         "import map": f'<script type="importmap">{imports}</script>',
         "script": f'{data}\n<script type="module">{start}</script>',
-    }.items():
-        found = _only(re.compile(rf"<!-- replaced: {place} -->\n.*"), index)  # the comment and the line behind it
-        index = index[: found.start()] + text + index[found.end() :]
-    return index
+    }
+    return fill(index, places)
 
 
 def trace_html(trace: Trace, facts: Facts | None = None, plain: Trace | None = None) -> str:

@@ -7,7 +7,7 @@
  */
 
 import {SourceError} from "nextword/source.js";
-import {readFrame} from "nextword/tensors.js";
+import {readFrames} from "nextword/tensors.js";
 
 /**
  * The numbers that the page's own file holds.
@@ -30,7 +30,7 @@ export class FileSource {
     if (packed === undefined) {
       throw new SourceError("", 404);
     }
-    return readFrame(Uint8Array.from(atob(packed), (character) => character.charCodeAt(0)).buffer);
+    return readFrames(Uint8Array.from(atob(packed), (character) => character.charCodeAt(0)).buffer)[0];
   }
 
   /** The run without the changes, if there were any. */

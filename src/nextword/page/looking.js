@@ -4,19 +4,22 @@
  *
  * @typedef {import("nextword/state.js").Store} Store
  * @typedef {import("nextword/types.js").Frame} Frame
+ * @typedef {import("nextword/types.js").ModelFacts} ModelFacts
+ * @typedef {import("nextword/types.js").PartSpec} PartSpec
  * @typedef {import("nextword/types.js").Source} Source
  * @typedef {import("nextword/types.js").State} State
  * @typedef {import("nextword/types.js").Subject} Subject
  */
 
-import {begun, ended} from "nextword/drawn.js";
+import {begun, during, ended} from "nextword/drawn.js";
 import {t} from "nextword/i18n.js";
 import {SourceError} from "nextword/source.js";
 import {idsOf} from "nextword/state.js";
+import {aboutOf} from "nextword/words.js";
 
-// Where a trace takes long, typing is waited for: a run that is overtaken costs time.
+// Where a trace takes longer, the engine answers first, and the trace is begun only then: a key that is pressed meanwhile
+// spares it, and the two do not share the processor.
 const SLOW_MS = 200;
-const TYPING_MS = 100;
 const SECOND_MS = 400;
 const QUICK_TOP = 20;
 
@@ -31,32 +34,26 @@ export class Looking {
     this._controller = new AbortController();
     this._secondController = new AbortController();
     /** @type {ReturnType<typeof setTimeout> | undefined} */
-    this._timer = undefined;
-    /** @type {ReturnType<typeof setTimeout> | undefined} */
     this._secondTimer = undefined;
     /** @type {Promise<void>} */
     this._pending = Promise.resolve();
     this._took = 0;
-    this._first = true;
-    /** @type {Promise<void>} */
-    this._quickly = Promise.resolve();
     /** @type {Map<string, Frame>} The last frames without changes: another edit needs no second run of them. */
     this._unchanged = new Map();
+    /** @type {ModelFacts | null} The model's, once it was looked into. */
+    this._model = null;
   }
 
   /** Looks now, and again after each change. */
   start() {
-    this._store.subscribe(["text", "walk", "edits", "model"], (changed) => {
-      const typed = changed.has("text") && this._store.get().walk === null;
-      this._schedule(typed && this._took > SLOW_MS ? TYPING_MS : 0);
-    });
-    this._schedule(0);
+    this._store.subscribe(["text", "walk", "edits", "model"], () => this._begin());
+    this._begin();
   }
 
   /** Looks at the same again: a server that was restarted, or kept other traces, has forgotten this one. */
   again() {
     this._unchanged.clear();
-    this._schedule(0);
+    this._begin();
     return this.settled();
   }
 
@@ -66,9 +63,6 @@ export class Looking {
    * @returns {Promise<Frame | null>}
    */
   async settled() {
-    if (this._timer !== undefined) {
-      this._begin();
-    }
     let waited;
     do {
       waited = this._pending;
@@ -89,7 +83,9 @@ export class Looking {
     if (sameShape) {
       this._store.set({model, second: emptied});
     } else {
-      this._store.set({model, edits: [], walk: null, layer: null, head: null, hover: null, second: emptied});
+      this._model = null;
+      const turning = {layer: 0, head: 0};
+      this._store.set({model, edits: [], walk: null, layer: null, head: null, turning, hover: null, second: emptied});
     }
     if (second !== null) {
       this.second(second.text);
@@ -119,7 +115,7 @@ export class Looking {
       this._secondTimer = undefined;
       ended();
       try {
-        const frame = await this._source.look({model: this._store.get().model, text}, [], controller.signal);
+        const frame = await this._source.look({model: this._store.get().model, text}, [], [], controller.signal);
         if (!controller.signal.aborted) {
           this._store.set({second: {text, frame}, error: null});
         }
@@ -131,46 +127,22 @@ export class Looking {
     }, SECOND_MS);
   }
 
-  /** @param {number} delay */
-  _schedule(delay) {
-    begun();
-    this._unschedule();
+  _begin() {
     this._controller.abort();
     this._controller = new AbortController();
-    this._timer = setTimeout(() => this._begin(), delay);
-    const {edits, text} = this._store.get();
-    if (edits.length === 0 && text !== "") {
-      this._quickly = this._quick(this._controller.signal);
-    }
-    if (delay === 0) {
-      this._begin();
-    }
-  }
-
-  _unschedule() {
-    if (this._timer !== undefined) {
-      clearTimeout(this._timer);
-      this._timer = undefined;
-      ended();
-    }
-  }
-
-  _begin() {
-    this._unschedule();
-    this._pending = this._look(this._controller.signal);
+    this._pending = during(this._look(this._controller.signal));
   }
 
   /**
    * The engine's prediction, which needs no torch. Where it fails, the trace says why.
    *
+   * @param {Subject} subject
    * @param {AbortSignal} signal
    */
-  async _quick(signal) {
-    const before = this._store.get().look;
+  async _quick(subject, signal) {
     try {
-      const quick = await this._source.predict(subjectOf(this._store.get()), QUICK_TOP, signal);
-      const overtaken = signal.aborted || this._store.get().look !== before;
-      if (!overtaken) {
+      const quick = await this._source.predict(subject, QUICK_TOP, signal);
+      if (!signal.aborted) {
         this._store.set({quick});
       }
     } catch {
@@ -186,25 +158,28 @@ export class Looking {
       return;
     }
     this._store.set({busy: t("busy.trace")});
-    if (this._first) {
-      this._first = false; // the server loads torch for its first trace, which would hold the engine up
-      await this._quickly;
+    const subject = subjectOf(state);
+    const known = this._unchanged.has(JSON.stringify(subject));
+    if (state.edits.length === 0 && !known && (this._model === null || this._took > SLOW_MS)) {
+      await this._quick(subject, signal);
       if (signal.aborted) {
         return;
       }
     }
     const start = performance.now();
     try {
-      const subject = subjectOf(state);
       const [look, plain, twin] = await Promise.all([
-        state.edits.length === 0 ? this._plain(subject, signal) : this._source.look(subject, state.edits, signal),
-        state.edits.length === 0 ? null : this._plain(subject, signal),
-        wentApart(state) ? this._plain(subjectOf(state, false), signal) : null,
+        state.edits.length === 0
+          ? this._plain(subject, this._open(), signal)
+          : this._source.look(subject, state.edits, this._open(), signal),
+        state.edits.length === 0 ? null : this._plain(subject, [], signal),
+        wentApart(state) ? this._plain(subjectOf(state, false), [], signal) : null,
       ]);
       if (signal.aborted) {
         return;
       }
-      this._took = performance.now() - start;
+      this._took = known ? this._took : performance.now() - start;
+      this._model = aboutOf(look).model;
       this._store.set({look, plain, twin, quick: null, busy: null, error: null, notice: null});
     } catch (error) {
       if (signal.aborted) {
@@ -215,17 +190,36 @@ export class Looking {
   }
 
   /**
+   * What is open, and so will be drawn of the next trace too.
+   *
+   * @returns {PartSpec[]}
+   */
+  _open() {
+    const {layer, turning} = this._store.get();
+    /** @type {PartSpec[]} */
+    const parts = [];
+    if (this._model !== null && layer !== null) {
+      parts.push({kind: "block", layer});
+    }
+    if (this._model?.position === "rotary") {
+      parts.push({kind: "turns", ...turning});
+    }
+    return parts;
+  }
+
+  /**
    * @param {Subject} subject
+   * @param {PartSpec[]} parts
    * @param {AbortSignal} signal
    * @returns {Promise<Frame>}
    */
-  async _plain(subject, signal) {
+  async _plain(subject, parts, signal) {
     const name = JSON.stringify(subject);
     const known = this._unchanged.get(name);
     if (known) {
       return known;
     }
-    const frame = await this._source.look(subject, [], signal);
+    const frame = await this._source.look(subject, [], parts, signal);
     this._unchanged.set(name, frame);
     const [oldest] = this._unchanged.keys();
     if (this._unchanged.size > 3) {

@@ -100,14 +100,15 @@ async function start() {
   const looking = new Looking(store, source);
   const walking = new Walking(store, source, looking);
   const context = {store, source, looking, walking};
+  if (source instanceof ServerSource) {
+    looking.start(); // the answer is under way while the page is built
+  }
   openALayer(store);
   addHeader(context);
   for (const addStation of STATIONS) {
     addStation(context);
   }
-  if (source instanceof ServerSource) {
-    looking.start();
-  } else {
+  if (source instanceof FileSource) {
     const [look, plain] = [await source.look(), await source.plain()];
     store.set({look, plain, text: aboutOf(look).text});
   }

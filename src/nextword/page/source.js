@@ -5,11 +5,12 @@
  * @typedef {import("nextword/types.js").Frame} Frame
  * @typedef {import("nextword/types.js").Subject} Subject
  * @typedef {import("nextword/types.js").EditSpec} EditSpec
+ * @typedef {import("nextword/types.js").PartSpec} PartSpec
  * @typedef {import("nextword/types.js").Sampling} Sampling
  */
 
 import {during} from "nextword/drawn.js";
-import {readFrame} from "nextword/tensors.js";
+import {readFrames} from "nextword/tensors.js";
 
 const KEY_NAME = "nextword-key";
 
@@ -33,6 +34,8 @@ export class ServerSource {
     this._askKey = askKey;
     /** @type {Promise<string | null> | null} */
     this._asking = null;
+    /** @type {WeakMap<Frame, Map<string, Frame>>} Parts that came with a trace. */
+    this._parts = new WeakMap();
   }
 
   /**
@@ -47,10 +50,13 @@ export class ServerSource {
   /**
    * @param {Subject} subject
    * @param {EditSpec[]} edits
+   * @param {PartSpec[]} parts
    * @param {AbortSignal} [signal]
    */
-  async look(subject, edits, signal) {
-    return this._frame("/look", {...subject, edits: edits.map(asked)}, signal);
+  async look(subject, edits, parts, signal) {
+    const [look, ...rest] = await this._frames("/look", {...subject, edits: edits.map(asked), parts}, signal);
+    this._parts.set(look, new Map(parts.map((part, i) => [pathOf(part), rest[i]])));
+    return look;
   }
 
   /**
@@ -58,7 +64,7 @@ export class ServerSource {
    * @param {number} layer
    */
   async block(look, layer) {
-    return this._frame(`/look/${traceOf(look)}/block/${layer}`);
+    return this._part(look, {kind: "block", layer});
   }
 
   /**
@@ -67,7 +73,17 @@ export class ServerSource {
    * @param {number} head
    */
   async turns(look, layer, head) {
-    return this._frame(`/look/${traceOf(look)}/turns/${layer}/${head}`);
+    return this._part(look, {kind: "turns", layer, head});
+  }
+
+  /**
+   * @param {Frame} look
+   * @param {PartSpec} part
+   * @returns {Promise<Frame>}
+   */
+  async _part(look, part) {
+    const known = this._parts.get(look)?.get(pathOf(part));
+    return known ?? (await this._frames(`/look/${traceOf(look)}/${pathOf(part)}`))[0];
   }
 
   /**
@@ -100,14 +116,7 @@ export class ServerSource {
   }
 
   async run() {
-    try {
-      return await (await this._fetch("/look/run")).json();
-    } catch (error) {
-      if (error instanceof SourceError && error.status === 404) {
-        return null;
-      }
-      throw error;
-    }
+    return (await this._fetch("/look/run")).json();
   }
 
   /**
@@ -160,10 +169,10 @@ export class ServerSource {
    * @param {string} path
    * @param {object} [body]
    * @param {AbortSignal} [signal]
-   * @returns {Promise<Frame>}
+   * @returns {Promise<Frame[]>}
    */
-  _frame(path, body, signal) {
-    return during(this._fetch(path, body, signal).then(async (response) => readFrame(await response.arrayBuffer())));
+  _frames(path, body, signal) {
+    return during(this._fetch(path, body, signal).then(async (response) => readFrames(await response.arrayBuffer())));
   }
 
   /**
@@ -222,6 +231,14 @@ export class ServerSource {
  */
 function asked(edit) {
   return edit.kind === "token" ? {kind: "token", position: edit.position, id: edit.id} : edit;
+}
+
+/**
+ * @param {PartSpec} part
+ * @returns {string} Behind the trace's own address.
+ */
+function pathOf(part) {
+  return part.kind === "block" ? `block/${part.layer}` : `turns/${part.layer}/${part.head}`;
 }
 
 /**

@@ -19,6 +19,7 @@ const START = {
   sampling: {temperature: 1, top_k: null, top_p: 1, min_p: 0, seed: 1},
   layer: null,
   head: null,
+  turning: {layer: 0, head: 0},
   lensMode: "probability",
   hover: null,
   look: null,

@@ -9,30 +9,50 @@ const KINDS = {F32: Float32Array, I32: Int32Array};
 const PREFIX_BYTES = 8;
 
 /**
+ * The frames that stand one behind the other.
+ *
  * @param {ArrayBuffer} buffer
- * @returns {Frame}
+ * @returns {Frame[]}
  */
-export function readFrame(buffer) {
-  if (buffer.byteLength < PREFIX_BYTES) {
+export function readFrames(buffer) {
+  const frames = [];
+  let at = 0;
+  do {
+    const {frame, end} = readFrame(buffer, at);
+    frames.push(frame);
+    at = end;
+  } while (at < buffer.byteLength);
+  return frames;
+}
+
+/**
+ * @param {ArrayBuffer} buffer
+ * @param {number} at Where the frame begins.
+ * @returns {{frame: Frame, end: number}} The frame, and where it ends.
+ */
+function readFrame(buffer, at) {
+  if (buffer.byteLength < at + PREFIX_BYTES) {
     throw new Error("a frame is cut off");
   }
-  const size = Number(new DataView(buffer).getBigUint64(0, true));
-  const start = PREFIX_BYTES + size;
+  const size = Number(new DataView(buffer).getBigUint64(at, true));
+  const start = at + PREFIX_BYTES + size;
   if (start > buffer.byteLength) {
     throw new Error("a frame's header is longer than the frame");
   }
   const {__metadata__: metadata, ...entries} = JSON.parse(
-    new TextDecoder().decode(new Uint8Array(buffer, PREFIX_BYTES, size)),
+    new TextDecoder().decode(new Uint8Array(buffer, at + PREFIX_BYTES, size)),
   );
   if (metadata?.version !== "1") {
     throw new Error(`a frame has version ${metadata?.version}, this page reads 1`);
   }
   /** @type {Record<string, Tensor>} */
   const tensors = {};
+  let end = start;
   for (const [name, entry] of Object.entries(entries)) {
     tensors[name] = readTensor(buffer, start, name, entry);
+    end = Math.max(end, start + entry.data_offsets[1]);
   }
-  return {about: JSON.parse(metadata.about), tensors};
+  return {frame: {about: JSON.parse(metadata.about), tensors}, end};
 }
 
 /**

@@ -57,6 +57,8 @@
  * @typedef {{kind: "token", position: number, id: number, text?: string}} TokenEdit `text` is for the reader.
  * @typedef {HeadEdit | MlpEdit | LayerEdit | PatchEdit | TokenEdit} EditSpec
  *
+ * @typedef {{kind: "block", layer: number} | {kind: "turns", layer: number, head: number}} PartSpec
+ *
  * @typedef {object} Sampling
  * @property {number} temperature
  * @property {number | null} top_k
@@ -99,6 +101,7 @@
  * @property {Sampling} sampling
  * @property {number | null} layer The opened one.
  * @property {number | null} head The chosen one of it.
+ * @property {{layer: number, head: number}} turning Whose queries and keys are seen turning.
  * @property {"probability" | "rank" | "kl"} lensMode
  * @property {number | null} hover The token position that is lit everywhere.
  * @property {Frame | null} look
@@ -144,7 +147,8 @@
  * @typedef {object} Source Where numbers come from: a server, or the file that the page is.
  * @property {boolean} live Whether it can compute something new.
  * @property {(subject: Subject, top: number, signal?: AbortSignal) => Promise<QuickPrediction>} predict
- * @property {(subject: Subject, edits: EditSpec[], signal?: AbortSignal) => Promise<Frame>} look
+ * @property {(subject: Subject, edits: EditSpec[], parts: PartSpec[], signal?: AbortSignal) => Promise<Frame>} look
+ *   With parts that will be asked for, so that they need no way of their own.
  * @property {(look: Frame, layer: number) => Promise<Frame>} block
  * @property {(look: Frame, layer: number, head: number) => Promise<Frame>} turns
  * @property {(look: Frame, sampling: Sampling) => Promise<Drawn>} draw

@@ -25,7 +25,6 @@ from nextword.server.looking import Run, look_routes
 from nextword.server.looks import Looks
 from nextword.server.metrics import Metrics
 from nextword.server.models import Models
-from nextword.server.page import page_routes
 from nextword.server.scheduler import Scheduler
 from nextword.server.schemas import (
     ChatRequest,
@@ -112,7 +111,6 @@ def create_app(models: Models, settings: Settings | None = None, run: Run | None
 
     _add_tokenizer(app, state)
     app.include_router(look_routes(models, state.looks, run))
-    app.include_router(page_routes())
 
     def openapi() -> dict[str, Any]:
         """The schema; what is not valid is a 400 here."""

@@ -13,7 +13,7 @@ from nextword.errors import ModelFileError
 from nextword.files.verification import read_verification
 from nextword.generation.prediction import predict_token
 from nextword.language_model import LanguageModel
-from nextword.server.errors import DECLARED, ApiError
+from nextword.server.errors import DECLARED
 from nextword.server.jobs import unless_gone
 from nextword.server.looks import Looks
 from nextword.server.metrics import process_bytes
@@ -70,11 +70,9 @@ def look_routes(models: Models, looks: Looks, run: Run | None) -> APIRouter:
         return await asyncio.to_thread(_about, name, lm, models)
 
     @router.get("/run", responses=DECLARED)
-    async def training() -> dict[str, Any]:
-        """The training run that is served."""
-        if run is None:
-            raise ApiError("no training run is served", status=404, code="run_not_found")
-        return await asyncio.to_thread(run)
+    async def training() -> dict[str, Any] | None:
+        """The training run that is served; null where none is."""
+        return None if run is None else await asyncio.to_thread(run)
 
     @router.get("/{trace}/block/{layer}", responses=_FRAMES, response_class=Response)
     async def block(trace: str, layer: int, request: Request) -> Response:

@@ -21,14 +21,17 @@ from nextword.language_model import LanguageModel
 from nextword.server.errors import ApiError, of_user, overloaded, stopped
 from nextword.server.metrics import machine_bytes
 from nextword.server.schemas import (
+    BlockPart,
     DrawRequest,
     EditSpec,
     HeadEdit,
     LayerEdit,
     LookRequest,
     MlpEdit,
+    PartSpec,
     PatchEdit,
     TokenEdit,
+    TurnsPart,
 )
 
 if TYPE_CHECKING:
@@ -112,7 +115,7 @@ class Looks:
     # -- in the worker's thread ------------------------------------------------------------------------------------
 
     def look(self, name: str, lm: LanguageModel, file: str, asked: LookRequest) -> bytes:
-        """The frame of a text under changes.
+        """The frame of a text under changes, and behind it the frames of the parts that are asked for.
 
         Raises:
             ConfigError: A change does not fit, torch is not installed, or the model is too large to be looked into.
@@ -124,7 +127,7 @@ class Looks:
         spelling = [name, asked.prompt, [spec.model_dump() for spec in asked.edits]]
         trace_id = hashlib.sha256(json.dumps(spelling).encode()).hexdigest()[:24]
         if trace_id in self._kept and self._kept[trace_id].trace.model is lm.reference:
-            return self.kept(trace_id).frame
+            return self.kept(trace_id).frame + self._parts(trace_id, asked.parts)
         changes = [self._change(spec, name, lm, len(ids)) for spec in asked.edits]
         trace = self._trace(lm.edit(*(edits for edits, _ in changes)) if changes else lm, asked.prompt)
 
@@ -137,7 +140,7 @@ class Looks:
         self._kept.move_to_end(trace_id)
         while len(self._kept) > 1 and self._too_much():
             self._kept.popitem(last=False)
-        return kept.frame
+        return kept.frame + self._parts(trace_id, asked.parts)
 
     def kept(self, trace_id: str) -> Kept:
         """A trace that was made before.
@@ -183,6 +186,16 @@ class Looks:
             "end": token in tokenizer.end_ids,
             "probability": float(Stages.of(logits_V, sampling, ids).distribution[token]),
         }
+
+    def _parts(self, trace_id: str, parts: Sequence[PartSpec]) -> bytes:
+        frames = []
+        for part in parts:
+            match part:
+                case BlockPart(layer=layer):
+                    frames.append(self.block(trace_id, layer))
+                case TurnsPart(layer=layer, head=head):
+                    frames.append(self.turns(trace_id, layer, head))
+        return b"".join(frames)
 
     def _too_much(self) -> bool:
         size = sum(kept.trace.nbytes + len(kept.frame) for kept in self._kept.values())

@@ -11,18 +11,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from nextword.errors import ConfigError
-from nextword.server.app import create_app
-from nextword.server.guards import Guards, Limits
-from nextword.server.looking import Run
+from nextword.server.guards import Guards, Limits, Receive, Scope, Send
 from nextword.server.models import Models
+from nextword.server.page import Page
 from nextword.server.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from nextword.server.looking import Run
 
 HEADER_BYTES = 32 * 1024
 HEADER_SECONDS = 10.0
@@ -173,6 +178,29 @@ def serve(
         models.close()
 
 
+class _Api:
+    """The application behind the page, which is imported and made while the page's files are answered already."""
+
+    def __init__(self, models: Models, settings: Settings, run: Run | None) -> None:
+        def make() -> FastAPI:
+            from nextword.server.app import create_app  # noqa: PLC0415  FastAPI takes a quarter of a second
+
+            return create_app(models, settings, run)
+
+        maker = ThreadPoolExecutor(1, thread_name_prefix="make-app")
+        self._made = maker.submit(make)
+        maker.shutdown(wait=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers as soon as it is there."""
+        app = await asyncio.wrap_future(self._made)
+        await app(scope, receive, send)
+
+    def close(self, seconds: float) -> None:
+        """Refuses new work, and gives texts that are being written so long."""
+        self._made.result().state.nextword.close(seconds)
+
+
 class Serving:
     """A server at an address, which is taken at once.
 
@@ -216,12 +244,11 @@ class Serving:
             ready: Is told the address once requests can come.
         """
         address, drain, url = self._address, self._settings.drain_seconds, self.url
-        app = create_app(self._models, self._settings, self._run)
-        state = app.state.nextword
+        api = _Api(self._models, self._settings, self._run)
         try:
             hosts = LOOPBACK if address.host in LOOPBACK else None  # behind --host is a key, and names we do not know
             config = uvicorn.Config(
-                Guards(app, hosts=hosts, origins=address.origins, key=address.key, limits=self._limits),
+                Guards(Page(api), hosts=hosts, origins=address.origins, key=address.key, limits=self._limits),
                 http=PatientProtocol,
                 log_config=None,
                 access_log=False,
@@ -229,10 +256,10 @@ class Serving:
                 lifespan="off",
                 timeout_graceful_shutdown=int(drain) + 1,
             )
-            self._server = Server(config, lambda: state.close(drain), lambda: ready(url))
+            self._server = Server(config, lambda: api.close(drain), lambda: ready(url))
             self._server.run(sockets=[self._listening])
         finally:
-            state.close(0)
+            api.close(0)
             self._models.close()
 
     def start(self) -> None:

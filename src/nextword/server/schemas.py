@@ -162,13 +162,13 @@ class DetokenizeRequest(Body):
 Index = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
-class EditBody(BaseModel):
-    """A change to the forward pass: a field that nobody knows would be another change than was meant."""
+class Spec(BaseModel):
+    """A change to the forward pass, or a part of a trace: with a field that nobody knows, another one was meant."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-class HeadEdit(EditBody):
+class HeadEdit(Spec):
     """A head's output is multiplied; by 0, it is off."""
 
     kind: Literal["head"]
@@ -177,21 +177,21 @@ class HeadEdit(EditBody):
     factor: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
 
 
-class MlpEdit(EditBody):
+class MlpEdit(Spec):
     """A feed-forward layer is off."""
 
     kind: Literal["mlp"]
     layer: Index
 
 
-class LayerEdit(EditBody):
+class LayerEdit(Spec):
     """A block is off."""
 
     kind: Literal["layer"]
     layer: Index
 
 
-class PatchEdit(EditBody):
+class PatchEdit(Spec):
     """A lens row at a position is taken from another text's same row, at any of its positions."""
 
     kind: Literal["patch"]
@@ -201,7 +201,7 @@ class PatchEdit(EditBody):
     from_position: Index
 
 
-class TokenEdit(EditBody):
+class TokenEdit(Spec):
     """Another token's embedding is read at a position."""
 
     kind: Literal["token"]
@@ -237,10 +237,30 @@ class QuickRequest(Subject):
     top: Annotated[int, Field(ge=1, le=1000)] = 10
 
 
+class BlockPart(Spec):
+    """One layer of the trace, as GET /look/{trace}/block/{layer} gives it."""
+
+    kind: Literal["block"]
+    layer: Index
+
+
+class TurnsPart(Spec):
+    """How one head turns, as GET /look/{trace}/turns/{layer}/{head} gives it."""
+
+    kind: Literal["turns"]
+    layer: Index
+    head: Index
+
+
+PartSpec = Annotated[BlockPart | TurnsPart, Field(discriminator="kind")]
+
+
 class LookRequest(Subject):
     """POST /look."""
 
     edits: Annotated[list[EditSpec], Field(max_length=64)] = []
+    parts: Annotated[list[PartSpec], Field(max_length=4)] = []
+    """What is open on the page: their frames follow the trace's own, in this order."""
 
 
 class DrawRequest(Body):

@@ -198,7 +198,7 @@ class Tokenizer:
         """Number of ids, special ones and those that no token has included: one more than the highest."""
         return self._vocab_size
 
-    @property
+    @cached_property
     def vocabulary(self) -> list[str]:
         r"""The text of every token, in the order of their ids; fragments of characters are written as `\xEA`."""
         return [data.decode("utf-8", errors="backslashreplace") for data in self._bytes]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nextword.generation import Prediction, Sampling
+from nextword.generation.sampling import best_ids
 from nextword.inspection.figures.canvas import cut, finish, fonts_for, new_figure
 from nextword.tokens.visible import visible
 
@@ -33,7 +34,7 @@ def next_token_figure(
     Raises:
         ConfigError: matplotlib or seaborn is not installed.
     """
-    order = np.lexsort((np.arange(len(prediction.logits)), -prediction.logits))[:top]
+    order = best_ids(prediction.logits, top)
     names = [visible(text) for text in prediction.texts([int(token) for token in order])]
     panels = [("the model's own", prediction.probabilities, np.ones(len(prediction.logits), bool), "")]
     if sampling is not None:

@@ -50,20 +50,24 @@ export function keep(container, redraw, byWidth = true) {
   if (known) {
     known.redraw = redraw;
     known.byWidth = byWidth;
-    known.width = widthOf(container);
     return;
   }
-  pictures.set(container, {redraw, byWidth, width: widthOf(container)});
+  pictures.set(container, {redraw, byWidth, width: byWidth ? widthOf(container) : 0});
   containers.add(new WeakRef(container));
   widths.observe(container);
 }
 
 /**
- * The width a picture may take. A container that is not shown yet has none; it is drawn again when it has.
+ * The width a picture may take. A container that is not shown yet has none; it is drawn again when it has. After the
+ * first time it is what the browser told of: to ask again would have everything laid out at once.
  * @param {HTMLElement} container
  * @returns {number}
  */
 export function widthOf(container) {
+  const told = pictures.get(container)?.width;
+  if (told) {
+    return told;
+  }
   const style = getComputedStyle(container);
   const padding = Number.parseFloat(style.paddingLeft) + Number.parseFloat(style.paddingRight);
   return Math.floor(container.clientWidth - (padding || 0)) || 640;

@@ -19,8 +19,6 @@ export class Turns {
   /** @param {Context} context */
   constructor(context) {
     this._context = context;
-    this._layer = 0;
-    this._head = 0;
     /** @type {"q" | "k"} */
     this._which = "q";
     this._figure = figure();
@@ -40,20 +38,19 @@ export class Turns {
   }
 
   draw() {
-    const {look} = this._context.store.get();
+    const {look, turning} = this._context.store.get();
     if (look === null) {
       return;
     }
     const {layers, heads} = aboutOf(look).model;
-    [this._layer, this._head] = [Math.min(this._layer, layers - 1), Math.min(this._head, heads - 1)];
     this._controls.replaceChildren(
       field(
         t("embedding.layer"),
-        numbers(layers, this._layer, (layer) => this._choose({layer})),
+        numbers(layers, turning.layer, (layer) => this._choose({layer})),
       ),
       field(
         t("embedding.head"),
-        numbers(heads, this._head, (head) => this._choose({head})),
+        numbers(heads, turning.head, (head) => this._choose({head})),
       ),
       field(
         t("embedding.which"),
@@ -71,9 +68,11 @@ export class Turns {
   }
 
   /** @param {{layer?: number, head?: number, which?: "q" | "k"}} choice */
-  _choose({layer = this._layer, head = this._head, which = this._which}) {
-    [this._layer, this._head, this._which] = [layer, head, which];
-    const {look} = this._context.store.get();
+  _choose({which = this._which, ...turning}) {
+    const {store} = this._context;
+    this._which = which;
+    store.set({turning: {...store.get().turning, ...turning}});
+    const {look} = store.get();
     if (look !== null) {
       void this._show(look);
     }
@@ -82,11 +81,12 @@ export class Turns {
   /** @param {Frame} look */
   async _show(look) {
     const {store, source} = this._context;
-    const [layer, head, which] = [this._layer, this._head, this._which];
+    const {turning} = store.get();
+    const which = this._which;
     const overtaken = () =>
-      store.get().look !== look || layer !== this._layer || head !== this._head || which !== this._which;
+      store.get().look !== look || store.get().turning !== turning || which !== this._which;
     try {
-      const frame = await partOf(this._context, look, (now) => source.turns(now, layer, head));
+      const frame = await partOf(this._context, look, (now) => source.turns(now, turning.layer, turning.head));
       if (!overtaken()) {
         this._draw(frame, look, which);
       }
