@@ -18,7 +18,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(PINS) PIP_BUILD_CONSTRAI
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test test-llama-cpp test-native storm check check-page dist constraints clean
+.PHONY: help run setup test test-llama-cpp test-native storm check check-page docs dist constraints clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +65,9 @@ check: $(DEV_STAMP) check-page ## lint, format, types, layering
 
 check-page: $(NODE_STAMP) ## types and lint of the page's modules, where npm is
 	@if command -v npm >/dev/null; then npm run --silent check; else echo "The page: not checked (needs node and npm)"; fi
+
+docs: $(DEV_STAMP) ## build the documentation in both languages into build/site; a warning is an error (ARGS=serve shows it)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs $(or $(ARGS),build) --strict
 
 dist: $(DEV_STAMP) ## build sdist and wheel into dist/, twice alike, and try them in an empty environment
 	@$(BIN)/python -m recipes.dist

@@ -21,6 +21,7 @@ from nextword.config import GPTConfig
 from nextword.model import GPTModel
 from nextword.training.data import Batches
 from nextword.training.prepare import prepare_data
+from record import record
 
 WINDOW, BATCH, VOCABULARY = 128, 8, 2048  # the same at every size, so that speeds can be compared
 MEGABYTE = 10**6
@@ -43,7 +44,7 @@ def main() -> int:
             command += ["--steps", str(options.steps), "--threads", str(options.threads)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
             results.append(json.loads(done.stdout))
-    print(json.dumps(results, indent=2) if options.json else table(results))
+    print(record(table(results), results) if options.json else table(results))
     return 0
 
 

@@ -26,6 +26,7 @@ from nextword.files.gguf import write_gguf
 from nextword.loading import DEFAULT_MODEL
 from nextword.peers import LlamaCpp, Ours, Transformers
 from nextword.tokens import END_OF_TEXT
+from record import record
 
 CONFIGS = {
     "gpt2": GPTConfig.gpt2(),
@@ -43,10 +44,8 @@ def main() -> int:
             for kind in FORMATS[model]:
                 progress(f"{model} {kind}: the engines start")
                 found[f"{model} {kind}"] = measure(model, kind, Path(scratch), options)
-    if options.json:
-        print(json.dumps(found))
-    else:
-        print(table(found, options))
+    shown = table(found, options)
+    print(record(shown, found) if options.json else shown)
     return 0
 
 

@@ -33,6 +33,7 @@ from nextword.inspection.hooks import run_with_cache
 from nextword.inspection.trace import Trace
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
+from record import record
 
 PEER = "TransformerLens 4.3"
 MEMORY_TOKENS = 1024
@@ -74,7 +75,7 @@ def main() -> int:
         report["memory"] = [
             measure_memory(who, options.threads) for who in ["trace", *([] if options.alone else ["peer"])]
         ]
-    print(json.dumps(report, indent=2) if options.json else table(report))
+    print(record(table(report), report) if options.json else table(report))
     return 0
 
 
@@ -216,12 +217,12 @@ def table(report: dict[str, Any]) -> str:
     """The report for reading."""
     medians = {name: statistics.median(times) for name, times in report["seconds"].items()}
     plain = medians["nextword, forward"]
-    lines = [f"{'':<40} median ms   fastest   x forward"]
+    lines = ["| | ms | fastest | x our forward |", "|---|---:|---:|---:|"]
     for name, median in medians.items():
-        lines.append(f"{name:<40} {median * 1e3:9.1f} {min(report['seconds'][name]) * 1e3:9.1f} {median / plain:11.2f}")
+        fastest = min(report["seconds"][name])
+        lines.append(f"| {name} | {median * 1e3:.1f} | {fastest * 1e3:.1f} | {median / plain:.2f} |")
     copied, size = statistics.median(report["copy seconds"]), report["trace bytes"]
-    lines.append(f"{f'copying {size / 1e6:,.1f} MB into new memory':<40} {copied * 1e3:9.1f}")
-    lines.append(f"{'  forward + that copy':<40} {(plain + copied) * 1e3:9.1f} {'':9} {(plain + copied) / plain:11.2f}")
+    lines.append(f"| copying {size / 1e6:,.1f} MB into new memory | {copied * 1e3:.1f} | | {copied / plain:.2f} |")
     lines.append("")
     if "largest difference" in report:
         theirs = medians[f"{PEER}, run_with_cache"]
@@ -230,12 +231,11 @@ def table(report: dict[str, Any]) -> str:
             f"run_with_cache / run_with_cache: {medians['nextword, run_with_cache'] / theirs:.2f}"
         )
         lines.append(f"{report['values compared']} values agree, largest difference {report['largest difference']:.1e}")
-    for row in report.get("memory", ()):
-        who = "full trace" if row["who"] == "trace" else f"{PEER}, run_with_cache"
-        lines.append(
-            f"{who} at {row['tokens']:,} tokens: {row['bytes'] / 1e6:,.0f} MB held, "
-            f"the process grew by {row['growth'] / 1e6:,.0f} MB at its peak"
-        )
+    if memory_rows := report.get("memory"):
+        lines += ["", "| | tokens | held | growth at the peak |", "|---|---:|---:|---:|"]
+    for row in memory_rows or ():
+        who = "nextword, full trace" if row["who"] == "trace" else f"{PEER}, run_with_cache"
+        lines.append(f"| {who} | {row['tokens']:,} | {row['bytes'] / 1e6:,.0f} MB | {row['growth'] / 1e6:,.0f} MB |")
     return "\n".join(lines)
 
 

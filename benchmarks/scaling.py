@@ -24,6 +24,7 @@ from nextword.config import TRAINING_PRESETS, GPTConfig
 from nextword.model import GPTModel
 from nextword.training.distributed import join
 from nextword.training.parallel import Parallel
+from record import record
 
 VOCABULARY = 4096
 TOLERANCE = 1e-5  # relative, of the last step's loss
@@ -43,7 +44,7 @@ def main() -> int:
     for world, threads, strategy in rows:
         print(f"{world} processes, {threads} threads, {strategy}", file=sys.stderr)
         report.append({"processes": world, "threads": threads, "strategy": strategy} | launch(world, threads, strategy))
-    print(json.dumps(report, indent=2) if options.json else table(report))
+    print(record(table(report), report) if options.json else table(report))
     losses = [row["loss"] for row in report]
     if max(losses) - min(losses) > TOLERANCE * max(losses):
         print(f"error: the losses differ: {losses}", file=sys.stderr)

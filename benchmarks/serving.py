@@ -29,6 +29,7 @@ import numpy as np
 from nextword.files import read_model, resolve_model
 from nextword.files.gguf import write_gguf
 from nextword.loading import DEFAULT_MODEL
+from record import record
 
 COMPLETIONS = "/v1/completions"
 
@@ -58,7 +59,7 @@ def main() -> int:
                 }
                 for name, by_streams in samples.items()
             }
-    print(json.dumps(found) if options.json else table(found))
+    print(record(table(found), found) if options.json else table(found))
     return 0
 
 

@@ -7,7 +7,6 @@ benchmarks/README.md.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 from nextword.files import read_model
 from nextword.files.gguf import write_gguf
 from nextword.loading import DEFAULT_MODEL
+from record import record
 
 TEXT = "To be, or not to"
 LLAMA_CPP = """
@@ -61,14 +61,17 @@ def main() -> int:
                 if round_:  # the first one warms the disk's cache
                     seconds[name].append(time.perf_counter() - start)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    if options.json:
-        print(json.dumps({"medians": medians, "seconds": seconds}))
-        return 0
-    first = medians["nextword predict"]
-    print("| command | s | x nextword predict |\n|---|---:|---:|")
-    for name, value in medians.items():
-        print(f"| {name} | {value:.2f} | {value / first:.1f} |")
+    shown = table(medians)
+    print(record(shown, {"medians": medians, "seconds": seconds}) if options.json else shown)
     return 0
+
+
+def table(medians: dict[str, float]) -> str:
+    """Markdown."""
+    first = medians["nextword predict"]
+    lines = ["| command | s | x nextword predict |", "|---|---:|---:|"]
+    lines += [f"| {name} | {value:.2f} | {value / first:.1f} |" for name, value in medians.items()]
+    return "\n".join(lines)
 
 
 def arguments() -> argparse.Namespace:

@@ -34,6 +34,7 @@ from nextword.training import Event, Plan, Sampled, Started, Stepped, Validated
 from nextword.training.data import TokenizedText, evaluation_windows
 from nextword.training.loop import Trainer
 from nextword.training.speed import measure_flops
+from record import record
 
 CONTEXT, BATCH, LAYERS, HEADS, WIDTH = 64, 12, 4, 4, 128  # nanoGPT's settings for a CPU, with those below
 PEAK, LOWEST, WARMUP, BETAS, DECAY, CLIP = 1e-3, 1e-4, 100, (0.9, 0.99), 0.1, 1.0
@@ -163,7 +164,8 @@ def main() -> int:
         "runs": {name: [asdict(result) for result in each] for name, each in results.items()},
         "ratios": ratios(results),
     }
-    print(json.dumps(report, indent=2) if options.json else table(results, report["ratios"], peak))
+    shown = table(results, report["ratios"], peak)
+    print(record(shown, report) if options.json else shown)
     return 0
 
 
@@ -349,17 +351,18 @@ def median(results: list[Result], name: str) -> float | None:
 def table(results: dict[str, list[Result]], found: dict[str, dict[str, float]], peak: float) -> str:
     """One line a run, medians; the share of the peak is that of nanoGPT's model alone, whose arithmetic is known."""
     reached = f"s to {TARGET}"
-    lines = [f"{'':28}{'tokens/s':>10}{'ratio':>7}{reached:>11}{'ratio':>7}{'seconds':>9}{'nats/character':>16}"]
+    lines = [f"| | tokens/s | x as fast | {reached} | x as soon | s in all | nats/character |"]
+    lines.append(f"|---|{'---:|' * 6}")
     for name, each in results.items():
         cells = []
-        for figure, width, places in (("tokens_per_second", 10, 0), ("seconds_to_target", 11, 1)):
+        for figure, places in (("tokens_per_second", 0), ("seconds_to_target", 1)):
             value, ratio = median(each, figure), found[name].get(figure)
-            cells.append("-".rjust(width) if value is None else f"{value:{width},.{places}f}")
-            cells.append("-".rjust(7) if ratio is None else f"{ratio:7.2f}")
+            cells.append("-" if value is None else f"{value:,.{places}f}")
+            cells.append("-" if ratio is None else f"{ratio:.2f}")
         seconds, nats = median(each, "seconds"), median(each, "nats_per_character")
-        lines.append(f"{name:28}{''.join(cells)}{seconds:9.1f}{nats:16.4f}")
-    lines.append(f"{'nanoGPT, as published':28}{PUBLISHED:10,}")
-    lines.append(f"Matrix products reach {peak / 1e9:.0f} GFLOP/s on these threads.")
+        lines.append(f"| {name} | {' | '.join(cells)} | {seconds:.1f} | {nats:.4f} |")
+    lines.append(f"| nanoGPT, as published | {PUBLISHED:,} | - | - | - | - | {TARGET} |")
+    lines.append(f"\nMatrix products reach {peak / 1e9:.0f} GFLOP/s on these threads.")
     for name, each in results.items():
         if (speed := median(each, "tokens_per_second")) and name in NANO_SHAPED:
             lines.append(f"{name}: {speed * FLOPS / 1e9:.0f} GFLOP/s, {speed * FLOPS / peak:.0%} of it")

@@ -81,7 +81,7 @@ def after_the_commands(place: Path) -> Path:
 
 
 def test_every_command_runs_and_leaves_what_the_page_says(after_the_commands: Path) -> None:
-    assert len(COMMANDS) == 21
+    assert len(COMMANDS) == 19
     here = after_the_commands
     for name in ("my-model", "two-files", "a-folder", "a-pattern", "old-korean", "posts", "judged", "my-adapted"):
         provenance = json.loads((here / name / "nextword.json").read_text(encoding="utf-8"))["provenance"]
