@@ -7,6 +7,8 @@ import base64
 import hashlib
 import re
 import string
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -462,6 +464,12 @@ def test_the_page_names_every_module_and_is_asked_for_anew(page: Served) -> None
     assert "replaced:" not in answer.text.partition("<head>")[2]
     refused = page.client.post("/", json={})
     assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_the_page_waits_for_nothing_of_the_api() -> None:
+    code = "import sys, nextword.server.run; print(*({'fastapi', 'pydantic', 'torch'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ class _Api:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers as soon as it is there."""
-        app = await asyncio.wrap_future(self._made)
+        app = self._made.result() if self._made.done() else await asyncio.wrap_future(self._made)
         await app(scope, receive, send)
 
     def close(self, seconds: float) -> None:
