@@ -23,30 +23,33 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(PINS) PIP_BUILD_CONSTRAI
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "  PYTHON=python3.12 chooses the Python, VENV=.venv the environment, ARGS=... goes to pytest."
+	@echo "  PYTHON=python3.12 chooses the Python, VENV=.venv the environment,"
+	@echo "  ARGS=... goes to pytest."
 
-run: $(RUN_STAMP) ## install the least that runs, then predict the next word of two sentences
+run: $(RUN_STAMP) ## install the least that runs, and predict two next words
 	$(BIN)/nextword predict --words --top 5 "To be, or not to"
 	$(BIN)/nextword predict --words --top 5 "대한민국의 주권은 국민에게 있고, 모든 권력은"
 	@printf '%s\n' "" "Try next:" \
-	  "  $(BIN)/nextword generate \"To be, or not to\"                    go on writing" \
-	  "  $(BIN)/nextword tokenize \"안녕하세요\"                          see the pieces the model reads" \
-	  "  $(BIN)/nextword look \"To be, or not to\"                        every stage from the tokens to the next word" \
-	  "  $(BIN)/nextword info                                           what the default model is made of" \
-	  "  $(BIN)/nextword train my.txt --out my-model --minutes 2        a model of your own text" \
-	  "  $(BIN)/nextword pull smollm2 && $(BIN)/nextword chat smollm2   talk with a published model (98 MB)" \
-	  "  make setup && $(BIN)/nextword figure \"To be, or not to\"        draw the way into the model: figure.png"
+	  "  $(BIN)/nextword generate \"To be, or not to\"       writes on" \
+	  "  $(BIN)/nextword tokenize \"안녕하세요\"             what the model reads" \
+	  "  $(BIN)/nextword info                              what it is made of" \
+	  "  $(BIN)/nextword pull smollm2                      a published model" \
+	  "  $(BIN)/nextword chat smollm2                      and a talk with it" \
+	  "and after make setup, which installs the rest:" \
+	  "  $(BIN)/nextword look \"To be, or not to\"           every stage on the way" \
+	  "  $(BIN)/nextword serve --open                      the same in the browser" \
+	  "  $(BIN)/nextword train my.txt --out my-model       a model of your own text"
 
-setup: $(DEV_STAMP) ## install everything: every extra, the tests, the checks
+setup: $(DEV_STAMP) ## install everything: extras, tests, checks
 
 test: $(DEV_STAMP) $(NODE_STAMP) ## run the tests (ARGS=tests/tokens for some of them)
 	$(BIN)/python -m pytest $(ARGS)
 
-test-llama-cpp: $(DEV_STAMP) ## hold exported models against llama.cpp (builds it first: about eight minutes)
+test-llama-cpp: $(DEV_STAMP) ## exported models in llama.cpp (built first: 8 minutes)
 	@$(PIP) install -qq $(LLAMA_CPP)
 	$(BIN)/python -m pytest --override-ini addopts="-q -s --strict-markers" tests/llama_cpp $(ARGS)
 
-test-native: $(DEV_STAMP) ## hold the native code against plain loops under sanitizers, and for ARM where qemu-aarch64 is
+test-native: $(DEV_STAMP) ## the native code under sanitizers; for ARM with qemu
 	@for kind in address,undefined thread; do \
 	  PATH="$(abspath $(BIN)):$$PATH" native/tests/run build/native-$$kind -DNEXTWORD_SANITIZE=$$kind || exit 1; done
 	@if command -v qemu-aarch64 >/dev/null && command -v aarch64-linux-gnu-g++ >/dev/null; then \
@@ -54,7 +57,7 @@ test-native: $(DEV_STAMP) ## hold the native code against plain loops under sani
 	    -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_EXE_LINKER_FLAGS=-static -DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64; \
 	else echo "ARM: not run (Debian: apt-get install g++-aarch64-linux-gnu qemu-user)"; fi
 
-storm: $(DEV_STAMP) ## kill and interrupt real training runs 100 times: nothing may be lost
+storm: $(DEV_STAMP) ## kill 100 training runs: nothing may be lost
 	$(BIN)/python -m tests.training.storm $(ARGS)
 
 check: $(DEV_STAMP) check-page ## lint, format, types, layering
@@ -63,23 +66,23 @@ check: $(DEV_STAMP) check-page ## lint, format, types, layering
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check-page: $(NODE_STAMP) ## types and lint of the page's modules, where npm is
+check-page: $(NODE_STAMP) ## types and lint of the page, where npm is
 	@if command -v npm >/dev/null; then npm run --silent check; else echo "The page: not checked (needs node and npm)"; fi
 
-docs: $(DEV_STAMP) ## build the documentation in both languages into build/site; a warning is an error (ARGS=serve shows it)
+docs: $(DEV_STAMP) ## the documentation as a site (ARGS=serve shows it)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs $(or $(ARGS),build) --strict
 
-dist: $(DEV_STAMP) ## build sdist and wheel into dist/, twice alike, and try them in an empty environment
+dist: $(DEV_STAMP) ## sdist and wheel, built twice alike and tried out
 	@$(BIN)/python -m recipes.dist
 
-constraints: | $(BIN)/pip ## pin the newest versions that fit pyproject.toml (torch keeps its pin)
+constraints: | $(BIN)/pip ## pin the newest versions; torch keeps its pin
 	@echo "Resolving every dependency (about a minute) ..."
 	@grep '^torch==' $(PINS) > $(VENV)/torch-pin.txt
 	@PIP_CONSTRAINT=$(VENV)/torch-pin.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq \
 	  --dry-run --ignore-installed --report $(VENV)/resolution.json -e '.[dev]'
 	@$(BIN)/python -c "$$WRITE_PINS" $(VENV)/resolution.json $(PINS)
 
-clean: ## remove dist/ and the caches; build/ (training work) and the environment stay
+clean: ## remove dist/ and caches; build/ and .venv stay
 	rm -rf dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -path './$(VENV)' -prune -o -path ./build -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "pull": "Fetch a published model.",
     "convert": "Turn a model file of one kind into another.",
     "export": "Write a model for transformers or llama.cpp.",
-    "figure": "Draw embedding, position and their sum as heatmaps.",
+    "figure": "Draw a text on its way through the model.",
     "doctor": "Show what is installed and what is missing.",
 }
 

@@ -162,6 +162,7 @@ class _Search:
         self._end_ids = tokenizer.end_ids
         self._bytes = tokenizer.bytes_of(range(tokenizer.vocab_size), continued=True)
         self._starts = _starts(tokenizer, self._bytes)
+        self._kinds = np.array([_only_kind(data) for data in self._bytes])
         self._room = min(MAX_PATH, backend.config.context_length - len(prompt_ids))
         self._cache = backend.new_cache(len(prompt_ids) + self._room)
         self.words: dict[str, WordCandidate] = {}
@@ -177,7 +178,7 @@ class _Search:
         while self._open and self.unexplored > tolerance and self.expansions < max_expansions:
             if self._settled(top):
                 return
-            self._expand(*heapq.heappop(self._open))
+            self._expand(*heapq.heappop(self._open), max_expansions - self.expansions)
 
     def _settled(self, top: int) -> bool:
         """No word outside the first `top` can overtake, and their order is fixed, whatever the unexplored mass does."""
@@ -186,7 +187,7 @@ class _Search:
         ranked = [*sorted((word.probability for word in self.words.values()), reverse=True)[: top + 1], 0.0][: top + 1]
         return all(a - b > self.unexplored for a, b in itertools.pairwise(ranked))
 
-    def _expand(self, negative: float, _: int, path: tuple[int, ...], data: bytes) -> None:
+    def _expand(self, negative: float, _: int, path: tuple[int, ...], data: bytes, left: int) -> None:
         probabilities = -negative * self._next(path)
         text, whole = _decode(data)
         word, _closed = split_word(text, ended=False)
@@ -195,7 +196,14 @@ class _Search:
             closing = (self._starts != _kind(word[-1])) & (self._starts != "")
             self._add(word, text, float(probabilities[closing].sum()))
             rest = rest[~closing[rest]]
-        for token in rest[np.argsort(-probabilities[rest], kind="stable")]:
+        rest = rest[np.argsort(-probabilities[rest], kind="stable")]
+        if word and whole:  # what only goes on with the word is not read: of it no more can be expanded than are left
+            going_on = self._kinds[rest] == _kind(word[-1])
+            if len(path) < self._room:
+                for token in rest[going_on][:left]:
+                    self._push(path, data, int(token), float(probabilities[token]))
+            rest = rest[~going_on]
+        for token in rest:
             self._follow(path, data, int(token), float(probabilities[token]))
 
     def _follow(self, path: tuple[int, ...], data: bytes, token: int, probability: float) -> None:
@@ -206,7 +214,11 @@ class _Search:
         if closed:
             self._add(word, text[: text.index(word.strip()) + len(word.strip())] if word else "", probability)
         elif len(path) < self._room:
-            heapq.heappush(self._open, (-probability, next(self._count), (*path, token), extended))
+            self._push(path, data, token, probability)
+
+    def _push(self, path: tuple[int, ...], data: bytes, token: int, probability: float) -> None:
+        extended = data + self._bytes[token]
+        heapq.heappush(self._open, (-probability, next(self._count), (*path, token), extended))
 
     def _next(self, path: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The distribution after prompt and path, over the tokenizer's tokens; the prompt is run only once."""
@@ -236,6 +248,13 @@ def _decode(data: bytes) -> tuple[str, bool]:
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     text = decoder.decode(data)
     return text, not decoder.getstate()[0]
+
+
+def _only_kind(data: bytes) -> str:
+    """The kind of all characters of a token; empty if there are several, or one is not whole."""
+    text, whole = _decode(data)
+    kinds = {_kind(character) for character in text}
+    return kinds.pop() if whole and len(kinds) == 1 else ""
 
 
 def _starts(tokenizer: Tokenizer, token_bytes: Sequence[bytes]) -> np.ndarray[Any, np.dtype[np.str_]]:

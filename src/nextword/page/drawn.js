@@ -1,7 +1,10 @@
 // Whether all that was asked for is on the page: the attribute data-drawn stands on <html> then. Whoever takes a picture
-// of the page, or checks it, waits for that.
+// of the page, or checks it, waits for that. A moment later what is out of sight is laid out too: data-whole stands there.
 
+const WHOLE_MS = 300;
 let unfinished = 0;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let timer;
 
 /** Something is under way that will change what the page shows. */
 export function begun() {
@@ -14,7 +17,15 @@ export function ended() {
   unfinished -= 1;
   if (unfinished === 0) {
     requestAnimationFrame(() => document.documentElement.toggleAttribute("data-drawn", unfinished === 0));
+    clearTimeout(timer);
+    timer = setTimeout(() => document.documentElement.setAttribute("data-whole", ""), WHOLE_MS);
   }
+}
+
+/** All of the page will change: first what is in sight. */
+export function hasten() {
+  clearTimeout(timer);
+  document.documentElement.removeAttribute("data-whole");
 }
 
 /**

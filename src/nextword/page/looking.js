@@ -11,7 +11,7 @@
  * @typedef {import("nextword/types.js").Subject} Subject
  */
 
-import {begun, during, ended} from "nextword/drawn.js";
+import {begun, during, ended, hasten} from "nextword/drawn.js";
 import {t} from "nextword/i18n.js";
 import {SourceError} from "nextword/source.js";
 import {idsOf} from "nextword/state.js";
@@ -128,6 +128,7 @@ export class Looking {
   }
 
   _begin() {
+    hasten();
     this._controller.abort();
     this._controller = new AbortController();
     this._pending = during(this._look(this._controller.signal));
