@@ -131,10 +131,11 @@ def test_positions_and_targets_can_be_chosen() -> None:
     assert part.target_rank[1, 1] == 1 + (p_V > p_V[6]).sum()
 
 
-def test_chunks_do_not_change_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("size", "value"), [("_READ", 4 * 3 * 31), ("_READ", 1), ("_PIECE", 31)])
+def test_pieces_do_not_change_the_numbers(monkeypatch: pytest.MonkeyPatch, size: str, value: int) -> None:
     trace = traced("gpt2")
     whole = logit_lens(trace)
-    monkeypatch.setattr(readout, "_READ", 4 * 3 * 31)
+    monkeypatch.setattr(readout, size, value)
     pieces = logit_lens(trace)
     for field in ("token_ids", "target_ids", "target_rank"):
         assert np.array_equal(getattr(pieces, field), getattr(whole, field)), field

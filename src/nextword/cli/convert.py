@@ -30,12 +30,14 @@ def convert(
     """
     from nextword.files import read_model, write_bundle
     from nextword.files.export import export_model, in_dtype
+    from nextword.terminal.console import make_console
 
-    bundle = read_model(model_path(source))
-    if out.suffix == ".gguf":
-        export_model(bundle, out, "gguf", dtype)
-    else:
-        write_bundle(out, bundle if dtype is None else replace(bundle, tensors=in_dtype(bundle.tensors, dtype)))
+    with make_console(stderr=True).status("writing"):
+        bundle = read_model(model_path(source))
+        if out.suffix == ".gguf":
+            export_model(bundle, out, "gguf", dtype)
+        else:
+            write_bundle(out, bundle if dtype is None else replace(bundle, tensors=in_dtype(bundle.tensors, dtype)))
     if as_json:
         print_json({"source": source, "out": str(out)})
     else:

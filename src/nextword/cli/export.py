@@ -30,9 +30,10 @@ def export(
     """
     from nextword.files import read_model
     from nextword.files.export import export_model
+    from nextword.terminal.console import make_console
 
-    bundle = read_model(model_path(model))
-    written = export_model(bundle, out, cast(Any, format), dtype)
+    with make_console(stderr=True).status("writing"):
+        written = export_model(read_model(model_path(model)), out, cast(Any, format), dtype)
     if as_json:
         print_json({"out": str(written), "format": format})
     else:

@@ -77,20 +77,24 @@ def look(
         return
     if html is not None and as_json:
         raise ConfigError("--html writes the page, --json prints values", hint="ask for one after the other")
-    lm = load(model, device=device)
-    before = _trace(lm, prompt, overflow)
-    dropped = len(lm.tokenizer.encode_start(prompt)) - len(before.token_ids)
-    place = position if position >= 0 else len(before.token_ids) + position
-    changes = [change for spelling in ablate for change in _ablation(spelling, lm)]
-    if patch_from is not None and patch_at is not None:
-        changes.append(_patch(lm, before, patch_from, patch_at, _positions(patch_positions, place, before)))
-    trace = _trace(lm.edit(*[edit for _, edit in changes]), prompt, overflow) if changes else before
-    labels = list(dict.fromkeys(label for label, _ in changes))
+    from nextword.terminal.console import make_console
+
+    with make_console(stderr=True).status("looking inside"):  # PyTorch alone takes a second to load
+        lm = load(model, device=device)
+        before = _trace(lm, prompt, overflow)
+        dropped = len(lm.tokenizer.encode_start(prompt)) - len(before.token_ids)
+        place = position if position >= 0 else len(before.token_ids) + position
+        changes = [change for spelling in ablate for change in _ablation(spelling, lm)]
+        if patch_from is not None and patch_at is not None:
+            changes.append(_patch(lm, before, patch_from, patch_at, _positions(patch_positions, place, before)))
+        trace = _trace(lm.edit(*[edit for _, edit in changes]), prompt, overflow) if changes else before
+        labels = list(dict.fromkeys(label for label, _ in changes))
+        if html is not None:
+            _write_page(html, lm, model, trace, before if changes else None, dropped)
     if html is not None:
-        _write_page(html, lm, model, trace, before if changes else None, dropped)
+        sys.stdout.write(f"{html}\n")
         return
 
-    from nextword.terminal.console import make_console
     from nextword.terminal.path_values import comparison, read_path
     from nextword.terminal.path_view import TOKEN_ROWS, show_change, show_path, strip_cells
 
@@ -117,7 +121,6 @@ def _write_page(
     given = named(model)
     about = {"name": given.name, "file": given.source, "bytes": lm.nbytes}
     trace.to_html(path, plain=plain, facts=Facts(model=about, dropped=dropped))
-    sys.stdout.write(f"{path}\n")
 
 
 def _open_page(text: str, model: str | None, device: str) -> None:

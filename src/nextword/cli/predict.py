@@ -83,8 +83,14 @@ def predict(
 
 
 def _predict(lm: LanguageModel, prompt: str, top: int, words: bool, overflow: str) -> Prediction | WordPrediction:
-    policy = cast(Any, overflow)
-    return lm.predict(prompt, top, unit="word", overflow=policy) if words else lm.predict(prompt, top, overflow=policy)
+    return _words(lm, prompt, top, overflow) if words else lm.predict(prompt, top, overflow=cast(Any, overflow))
+
+
+def _words(lm: LanguageModel, prompt: str, top: int, overflow: str) -> WordPrediction:
+    from nextword.terminal.console import make_console
+
+    with make_console(stderr=True).status("following the most probable words"):
+        return lm.predict(prompt, top, unit="word", overflow=cast(Any, overflow))
 
 
 def _predict_steps(
@@ -109,7 +115,7 @@ def _word_steps(
 ) -> tuple[Sequence[Prediction | WordPrediction], str]:
     predictions: list[WordPrediction] = []
     for _ in range(steps):
-        prediction = lm.predict(text, top, unit="word", overflow=cast(Any, overflow))
+        prediction = _words(lm, text, top, overflow)
         if not prediction:  # no word was found within the search's bounds
             break
         predictions.append(prediction)
