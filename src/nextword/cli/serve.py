@@ -87,8 +87,6 @@ def serve(
         if open_page:
             show_page(f"{url}/")
 
-    # Once torch is loaded, for the page, its threads sleep while they wait: the browser runs on the same cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     settings = Settings(slots=slots, queue=queue, request_seconds=request_seconds, drain_seconds=drain_seconds)
     run(served, address, settings, ready=ready, run=progress)
 
