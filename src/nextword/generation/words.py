@@ -201,7 +201,7 @@ class _Search:
             going_on = self._kinds[rest] == _kind(word[-1])
             if len(path) < self._room:
                 for token in rest[going_on][:left]:
-                    self._push(path, data, int(token), float(probabilities[token]))
+                    self._push(path, int(token), data + self._bytes[token], float(probabilities[token]))
             rest = rest[~going_on]
         for token in rest:
             self._follow(path, data, int(token), float(probabilities[token]))
@@ -214,10 +214,9 @@ class _Search:
         if closed:
             self._add(word, text[: text.index(word.strip()) + len(word.strip())] if word else "", probability)
         elif len(path) < self._room:
-            self._push(path, data, token, probability)
+            self._push(path, token, extended, probability)
 
-    def _push(self, path: tuple[int, ...], data: bytes, token: int, probability: float) -> None:
-        extended = data + self._bytes[token]
+    def _push(self, path: tuple[int, ...], token: int, extended: bytes, probability: float) -> None:
         heapq.heappush(self._open, (-probability, next(self._count), (*path, token), extended))
 
     def _next(self, path: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -252,9 +251,11 @@ def _decode(data: bytes) -> tuple[str, bool]:
 
 def _only_kind(data: bytes) -> str:
     """The kind of all characters of a token; empty if there are several, or one is not whole."""
-    text, whole = _decode(data)
-    kinds = {_kind(character) for character in text}
-    return kinds.pop() if whole and len(kinds) == 1 else ""
+    try:
+        kinds = {_kind(character) for character in data.decode("utf-8")}
+    except UnicodeDecodeError:
+        return ""
+    return kinds.pop() if len(kinds) == 1 else ""
 
 
 def _starts(tokenizer: Tokenizer, token_bytes: Sequence[bytes]) -> np.ndarray[Any, np.dtype[np.str_]]:
