@@ -9,6 +9,8 @@ ARGS ?=
 BIN := $(VENV)/bin
 PINS := constraints.txt
 LLAMA_CPP := llama-cpp-python==0.3.36
+TRANSFORMER_LENS := transformer-lens==4.3.0
+LENS_VENV := build/transformer-lens
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 NODE_STAMP := node_modules/.installed
@@ -18,10 +20,10 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(PINS) PIP_BUILD_CONSTRAI
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test test-llama-cpp test-native storm check check-page docs dist constraints clean
+.PHONY: help run setup test test-llama-cpp test-transformer-lens test-native storm check check-page docs dist constraints clean
 
 help: ## list the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  PYTHON=python3.12 chooses the Python, VENV=.venv the environment,"
 	@echo "  ARGS=... goes to pytest."
@@ -48,6 +50,17 @@ test: $(DEV_STAMP) $(NODE_STAMP) ## run the tests (ARGS=tests/tokens for some of
 test-llama-cpp: $(DEV_STAMP) ## exported models in llama.cpp (built first: 8 minutes)
 	@$(PIP) install -qq $(LLAMA_CPP)
 	$(BIN)/python -m pytest --override-ini addopts="-q -s --strict-markers" tests/llama_cpp $(ARGS)
+
+# In an environment of its own: TransformerLens brings packages that nothing here needs.
+test-transformer-lens: ## every value against TransformerLens, run live (installed first: minutes)
+	@[ -x $(LENS_VENV)/bin/pip ] || $(PYTHON) -m venv $(LENS_VENV)
+	@$(MAKE) --no-print-directory BIN=$(LENS_VENV)/bin install-transformer-lens
+	$(LENS_VENV)/bin/python -m pytest --noconftest -p no:cacheprovider --override-ini addopts="-q -s --strict-markers" \
+	  --override-ini filterwarnings=default tests/transformer_lens $(ARGS)
+
+.PHONY: install-transformer-lens
+install-transformer-lens:
+	@$(PIP) install -qq -e '.[verify]' pytest pytest-timeout $(TRANSFORMER_LENS)
 
 test-native: $(DEV_STAMP) ## the native code under sanitizers; for ARM with qemu
 	@for kind in address,undefined thread; do \

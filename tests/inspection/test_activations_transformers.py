@@ -86,7 +86,7 @@ def errors(lm: LanguageModel, theirs: Any, ids: Sequence[int]) -> Errors:
     trace = lm.trace(ids)
     layers = lm.config.num_layers
     # Their last hidden state is what the final norm gives.
-    ours = [*(trace.residual(layer) for layer in range(layers)), trace["normalized", "ln_final"]]
+    ours = [*(trace.residual(layer) for layer in range(layers)), trace["out", "ln_final"]]
     states = [state[0].numpy() for state in output.hidden_states]
     assert (len(states), states[0].shape) == (layers + 1, (len(ids), lm.config.d_model))
     residual = [np.abs(mine - other).max() / np.abs(other).max() for mine, other in zip(ours, states, strict=True)]

@@ -228,6 +228,24 @@ def test_edits_are_equal_values_that_json_keeps_to_the_last_bit() -> None:
         Edit.from_json({"name": "logits"})
 
 
+def test_edits_of_version_1_mean_what_they_meant_then() -> None:
+    """A norm's output, weight and bias applied, was called hook_normalized."""
+    lm, ids = language_model("gpt2", torch.float64), some_tokens("gpt2")
+    for name in ("blocks.1.ln2.hook_normalized", "ln_final.hook_normalized", "blocks.0.ln1.hook_scale"):
+        old = {key: value for key, value in scale(name, 1.5).to_json().items() if key != "version"}
+        edit = Edit.from_json(old)
+        assert edit == scale(name.replace("normalized", "out"), 1.5)
+        assert Edit.from_json(edit.to_json()) == edit
+    bias = lm.reference.ln_final.bias.numpy()
+    read = lm.trace(ids)["out",]
+    scaled = lm.edit(scale(("out",), 1.5)).trace(ids)["out",]
+    np.testing.assert_allclose(scaled, 1.5 * read, atol=1e-12)
+    before_bias = lm.edit(scale(("normalized",), 1.5)).trace(ids)["out",]
+    np.testing.assert_allclose(before_bias, 1.5 * (read - bias) + bias, atol=1e-12)
+    with pytest.raises(ConfigError, match="this edit has version 3, this nextword reads versions 1 and 2"):
+        Edit.from_json({**edit.to_json(), "version": 3})
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from torch import Tensor
 
@@ -129,6 +130,8 @@ def test_arrays_cannot_be_written_into() -> None:
         (("resid_mid", 0), "blocks.0.hook_resid_mid"),
         (("scale", 1, "ln2"), "blocks.1.ln2.hook_scale"),
         (("normalized", 1), "blocks.1.ln1.hook_normalized"),
+        (("out", 1, "ln2"), "blocks.1.ln2.hook_out"),
+        (("out",), "ln_final.hook_out"),
         (("scale",), "ln_final.hook_scale"),
         ("embed", "hook_embed"),
         (("pos_embed",), "hook_pos_embed"),
@@ -228,6 +231,24 @@ def test_a_saved_trace_comes_back_with_every_bit(tmp_path: Path) -> None:
     trace.save(tmp_path / "trace")  # a trace may be replaced
 
 
+def test_a_trace_of_version_1_opens_with_the_meaning_that_its_names_had(tmp_path: Path) -> None:
+    lm, ids, path = language_model("gpt2"), some_tokens("gpt2"), tmp_path / "trace"
+    trace = lm.edit(nextword.scale(("out", 1, "ln2"), 0.5)).trace(ids, names=["out", "scale", "logits"])
+    trace.save(path)
+    file, about = path / "values.safetensors", json.loads((path / "trace.json").read_text(encoding="utf-8"))
+    values = safetensors.numpy.load_file(file)
+    safetensors.numpy.save_file({k.replace("hook_out", "hook_normalized"): v for k, v in values.items()}, file)
+    about["format_version"] = 1
+    del about["edits"][0]["version"]
+    about["edits"][0]["name"] = "blocks.1.ln2.hook_normalized"
+    (path / "trace.json").write_text(json.dumps(about), encoding="utf-8")
+    loaded = Trace.load(path, lm.reference, lm.tokenizer)
+    assert loaded.edits == trace.edits
+    assert set(loaded) == set(trace)
+    assert ("normalized", 1) not in loaded
+    np.testing.assert_array_equal(loaded["out", 1, "ln2"], trace["out", 1, "ln2"])
+
+
 def test_without_model_and_tokenizer_a_trace_says_what_it_lacks(tmp_path: Path) -> None:
     lm, ids = language_model("llama"), some_tokens("llama")
     lm.trace(ids).save(tmp_path / "trace")
@@ -251,7 +272,7 @@ def test_a_trace_of_another_model_and_damaged_files_are_refused(tmp_path: Path) 
     with pytest.raises(ModelFileError, match="another model"):
         Trace.load(path, language_model("qwen3").model)
     about = json.loads((path / "trace.json").read_text(encoding="utf-8"))
-    for change in ({"format_version": 2}, {"token_ids": [1.5]}, {"token_ids": ids[:-1]}, {"edits": [{}]}, {"text": 3}):
+    for change in ({"format_version": 3}, {"token_ids": [1.5]}, {"token_ids": ids[:-1]}, {"edits": [{}]}, {"text": 3}):
         (path / "trace.json").write_text(json.dumps({**about, **change}), encoding="utf-8")
         with pytest.raises(ModelFileError):
             Trace.load(path)

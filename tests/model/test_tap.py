@@ -61,13 +61,13 @@ def hooks(config: GPTConfig) -> list[str]:
     attention = ["q", "k", "v", "rot_q", "rot_k", "attn_scores", "pattern", "z"]
     mlp = ["pre", "pre_linear", "post"] if config.activation == "swiglu" else ["pre", "post"]
     for i in range(config.num_layers):
-        inner = ["hook_resid_pre", "ln1.hook_scale", "ln1.hook_normalized"]
+        inner = ["hook_resid_pre", "ln1.hook_scale", "ln1.hook_normalized", "ln1.hook_out"]
         inner += [f"attn.hook_{name}" for name in attention]
-        inner += ["hook_attn_out", "hook_resid_mid", "ln2.hook_scale", "ln2.hook_normalized"]
+        inner += ["hook_attn_out", "hook_resid_mid", "ln2.hook_scale", "ln2.hook_normalized", "ln2.hook_out"]
         inner += [f"mlp.hook_{name}" for name in mlp]
         inner += ["hook_mlp_out", "hook_resid_post"]
         names += [f"blocks.{i}.{name}" for name in inner]
-    return [*names, "ln_final.hook_scale", "ln_final.hook_normalized", "logits"]
+    return [*names, "ln_final.hook_scale", "ln_final.hook_normalized", "ln_final.hook_out", "logits"]
 
 
 def shape_of(name: str, config: GPTConfig, B: int, T: int, S: int) -> tuple[int, ...]:
@@ -163,15 +163,15 @@ def test_residual_stream_adds_up(case: str) -> None:
         if i + 1 < layers:
             assert seen[f"blocks.{i + 1}.hook_resid_pre"] is seen[p + "resid_post"]
         stream = model.config.residual == "stream"
-        before_attn = seen[p + "resid_pre"] if stream else seen[f"blocks.{i}.ln1.hook_normalized"]
-        before_mlp = seen[p + "resid_mid"] if stream else seen[f"blocks.{i}.ln2.hook_normalized"]
+        before_attn = seen[p + "resid_pre"] if stream else seen[f"blocks.{i}.ln1.hook_out"]
+        before_mlp = seen[p + "resid_mid"] if stream else seen[f"blocks.{i}.ln2.hook_out"]
         assert torch.equal(seen[p + "resid_mid"], before_attn + seen[p + "attn_out"])
         assert torch.equal(seen[p + "resid_post"], before_mlp + seen[p + "mlp_out"])
-    normalized = seen["ln_final.hook_normalized"]
+    read = seen["ln_final.hook_out"]
     head = model.output_layer
-    by_hand = normalized @ head.weight.T + (head.bias if head.bias is not None else 0)
+    by_hand = read @ head.weight.T + (head.bias if head.bias is not None else 0)
     assert gap(by_hand, logits) < 1e-12
-    assert torch.equal(model.hidden(ids), normalized)
+    assert torch.equal(model.hidden(ids), read)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -182,9 +182,11 @@ def test_hook_scale_divides_the_centred_input(case: str) -> None:
     x = tap.seen[f"blocks.{model.config.num_layers - 1}.hook_resid_post"]
     if model.config.norm == "layernorm":
         x = x - x.mean(-1, keepdim=True)
-    by_hand = x / tap.seen["ln_final.hook_scale"] * model.ln_final.weight
-    by_hand = by_hand if model.ln_final.bias is None else by_hand + model.ln_final.bias
+    by_hand = x / tap.seen["ln_final.hook_scale"]
     assert gap(by_hand, tap.seen["ln_final.hook_normalized"]) < 1e-12
+    by_hand = by_hand * model.ln_final.weight
+    by_hand = by_hand if model.ln_final.bias is None else by_hand + model.ln_final.bias
+    assert gap(by_hand, tap.seen["ln_final.hook_out"]) < 1e-12
 
 
 def test_a_tap_gets_only_what_it_wants() -> None:

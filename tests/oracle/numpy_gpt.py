@@ -245,8 +245,8 @@ class NumpyGPT:
         centred = x - x.mean(axis=-1, keepdims=True)
         scale = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + self.config.norm_eps)
         scale = self.touch(hook + "hook_scale", scale)
-        unit = centred / scale
-        y = self.touch(hook + "hook_normalized", unit * w + b)
+        unit = self.touch(hook + "hook_normalized", centred / scale)
+        y = self.touch(hook + "hook_out", unit * w + b)
 
         def back(dy: Array) -> Array:
             self.gradients[f"{name}.weight"] += (dy * unit).reshape(-1, w.size).sum(axis=0)
@@ -266,9 +266,11 @@ class NumpyGPT:
         if hook is not None:
             scale = self.touch(hook + "hook_scale", scale)
         unit = x / scale
+        if hook is not None:
+            unit = self.touch(hook + "hook_normalized", unit)
         y = unit * w
         if hook is not None:
-            y = self.touch(hook + "hook_normalized", y)
+            y = self.touch(hook + "hook_out", y)
 
         def back(dy: Array) -> Array:
             self.gradients[f"{name}.weight"] += (dy * unit).reshape(-1, w.size).sum(axis=0)

@@ -18,10 +18,13 @@ from torch import Tensor
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
-from nextword.inspection.names import Key, full_name, hook_shapes, is_pattern, resolve
+from nextword.inspection.names import Key, full_name, hook_shapes, is_pattern, name_of_version_1, resolve
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
+
+VERSION = 2
+"""Of edits as JSON. In version 1, which says nothing of itself, a norm's output was named `hook_normalized`."""
 
 Action = Literal["scale", "add", "set", "embed"]
 Value = NDArray[Any]
@@ -127,6 +130,7 @@ class Edit:
         """Plain values; floats keep every bit (not-a-number and infinities as words)."""
         flat = [_plain(number) for number in self.value.ravel().tolist()]
         return {
+            "version": VERSION,
             "name": self.name,
             "action": self.action,
             "value": flat,
@@ -142,15 +146,19 @@ class Edit:
         """The edit that `to_json` wrote.
 
         Raises:
-            ConfigError: It is not one.
+            ConfigError: It is not one, or a newer nextword wrote it.
         """
+        version = values.get("version", 1)
+        if version not in (1, VERSION):
+            raise ConfigError(f"this edit has version {version!r}, this nextword reads versions 1 and {VERSION}")
         try:
+            name = values["name"]
             value = np.array([float(number) for number in values["value"]]).astype(np.dtype(values["dtype"]))
             positions, heads = (
                 None if values[name] is None else tuple(values[name]) for name in ("positions", "heads")
             )
             return cls(
-                values["name"],
+                name_of_version_1(name) if version == 1 else name,
                 values["action"],
                 value.reshape(values["shape"]),
                 positions,

@@ -42,8 +42,6 @@ _SHOWN = (
     "z",
     "attn_out",
     "mlp_out",
-    "ln_final.hook_scale",
-    "ln_final.hook_normalized",
     "logits",
 )
 

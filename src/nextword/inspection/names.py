@@ -28,8 +28,8 @@ class NoSuchValueError(ConfigError, KeyError):
 _ROOMS = {
     "attn": ("q", "k", "v", "rot_q", "rot_k", "attn_scores", "pattern", "z", "result"),
     "mlp": ("pre", "pre_linear", "post"),
-    "ln1": ("scale", "normalized"),
-    "ln2": ("scale", "normalized"),
+    "ln1": ("scale", "normalized", "out"),
+    "ln2": ("scale", "normalized", "out"),
 }
 _ALIASES = {"attn": "pattern", "scores": "attn_scores"}
 
@@ -52,6 +52,7 @@ def hook_shapes(config: GPTConfig, count: int) -> dict[str, tuple[int, ...]]:
         "hook_resid_pre": (T, D),
         "ln1.hook_scale": (T, 1),
         "ln1.hook_normalized": (T, D),
+        "ln1.hook_out": (T, D),
         "attn.hook_q": q_THC,
         "attn.hook_k": k_TKC,
         "attn.hook_v": k_TKC,
@@ -65,6 +66,7 @@ def hook_shapes(config: GPTConfig, count: int) -> dict[str, tuple[int, ...]]:
         "hook_resid_mid": (T, D),
         "ln2.hook_scale": (T, 1),
         "ln2.hook_normalized": (T, D),
+        "ln2.hook_out": (T, D),
         "mlp.hook_pre": (T, config.d_ff),
         **linear,
         "mlp.hook_post": (T, config.d_ff),
@@ -76,8 +78,14 @@ def hook_shapes(config: GPTConfig, count: int) -> dict[str, tuple[int, ...]]:
     return shapes | {
         "ln_final.hook_scale": (T, 1),
         "ln_final.hook_normalized": (T, D),
+        "ln_final.hook_out": (T, D),
         "logits": (T, config.vocab_size),
     }
+
+
+def name_of_version_1(name: str) -> str:
+    """Today's name of what saved traces and edits of version 1 called `name`: a norm's output was `hook_normalized`."""
+    return name.replace("hook_normalized", "hook_out")
 
 
 def is_lazy(name: str) -> bool:
@@ -114,7 +122,7 @@ def full_name(key: Key) -> str:
     layer = next((part for part in rest if isinstance(part, int)), None)
     rooms = [part for part in rest if isinstance(part, str)]
     if layer is None:  # ("scale",), ("embed",), ("normalized", "ln_final")
-        return f"ln_final.hook_{kind}" if kind in ("scale", "normalized") else full_name(str(kind))
+        return f"ln_final.hook_{kind}" if kind in _ROOMS["ln1"] else full_name(str(kind))
     name = _ALIASES.get(str(kind), str(kind))
     fitting = [room for room, names in _ROOMS.items() if name in names and rooms in ([], [room])]
     room = next(iter(fitting or rooms), None)

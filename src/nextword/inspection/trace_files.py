@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,15 @@ from nextword.files.atomic import replace_directory
 from nextword.files.safetensors import read_safetensors, write_safetensors
 from nextword.files.tensors import RawTensor
 from nextword.inspection.edits import Edit
-from nextword.inspection.names import hook_shapes
+from nextword.inspection.names import hook_shapes, name_of_version_1
 from nextword.inspection.trace import Trace
 from nextword.json_file import read_json
 from nextword.model import GPTModel
 from nextword.model.backend import DTYPES
 from nextword.tokens import Tokenizer
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""In version 1 a norm's output was named `hook_normalized`."""
 VALUES, ABOUT = "values.safetensors", "trace.json"
 
 
@@ -55,9 +56,10 @@ def read_trace(path: Path, model: GPTModel | None, tokenizer: Tokenizer | None) 
         ModelFileError: It is missing or damaged, or was made with another model.
     """
     about = read_json(path / ABOUT)
-    if about.get("format_version") != FORMAT_VERSION:
+    version = about.get("format_version")
+    if version not in (1, FORMAT_VERSION):
         raise ModelFileError(
-            f"{path / ABOUT}: format_version is {about.get('format_version')!r}, this version reads {FORMAT_VERSION}"
+            f"{path / ABOUT}: format_version is {version!r}, this nextword reads versions 1 and {FORMAT_VERSION}"
         )
     try:
         config = GPTConfig.from_dict(about["config"])
@@ -70,15 +72,16 @@ def read_trace(path: Path, model: GPTModel | None, tokenizer: Tokenizer | None) 
     known = isinstance(ids, list) and all(type(token) is int and 0 <= token < config.vocab_size for token in ids)
     if not known or not 1 <= len(ids) <= config.context_length or not isinstance(text, str):
         raise ModelFileError(f"{path / ABOUT} is damaged: text or token_ids are not what the config allows")
-    values = _read_values(path / VALUES, hook_shapes(config, len(ids)))
+    values = _read_values(path / VALUES, hook_shapes(config, len(ids)), name_of_version_1 if version == 1 else str)
     if model is not None:
         _check_model(path, model, config, ids, values, edits)
     return Trace(text, ids, config, values, edits=edits, model=model, tokenizer=tokenizer)
 
 
-def _read_values(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+def _read_values(path: Path, shapes: Mapping[str, tuple[int, ...]], name_of: Callable[[str], str]) -> dict[str, Tensor]:
     values = {}
-    for name, raw in read_safetensors(path).items():
+    for stored, raw in read_safetensors(path).items():
+        name = name_of(stored)
         if raw.shape != shapes.get(name) or raw.dtype not in ("F32", "F64"):
             expected = shapes.get(name, "no such value")
             raise ModelFileError(f"{path}: {name} is {raw.dtype} {raw.shape}, expected F32 or F64 {expected}")

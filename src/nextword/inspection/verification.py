@@ -177,7 +177,7 @@ class _Residuals:
         self.seen: list[Tensor] = []
 
     def wants(self, name: str) -> bool:
-        return name.endswith("hook_resid_pre") or name == "ln_final.hook_normalized"
+        return name.endswith("hook_resid_pre") or name == "ln_final.hook_out"
 
     def __call__(self, name: str, tensor: Tensor) -> Tensor:  # noqa: ARG002
         self.seen.append(tensor)

@@ -25,15 +25,28 @@ class Norm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width)) if config.norm == "layernorm" else None
 
     def forward(self, x: Tensor, tap: Tap | None = None) -> Tensor:
-        """Same shape as `x`. `hook_scale` is the divisor, `hook_normalized` what comes out."""
-        if tap is not None and tap.wants("hook_scale"):
-            centred = x if self.bias is None else x - x.mean(-1, keepdim=True)
-            scale = (centred.square().mean(-1, keepdim=True) + self.eps).sqrt()
-            edited = tap("hook_scale", scale)
-            if edited is not scale:
-                scaled = centred / edited * self.weight
-                return touch(tap, "hook_normalized", scaled if self.bias is None else scaled + self.bias)
-        return touch(tap, "hook_normalized", self._normalize(x))
+        """Same shape as `x`.
+
+        `hook_scale` is the divisor, `hook_normalized` the quotient, `hook_out` what comes out: weight and bias applied.
+        """
+        edited = None if tap is None else self._show(x, tap)
+        return touch(tap, "hook_out", self._normalize(x) if edited is None else edited)
+
+    def _show(self, x: Tensor, tap: Tap) -> Tensor | None:
+        """Shows divisor and quotient to the tap; gives the norm's output only if the tap changed one of them."""
+        if not (tap.wants("hook_scale") or tap.wants("hook_normalized")):
+            return None
+        centred = x if self.bias is None else x - x.mean(-1, keepdim=True)
+        scale = (centred.square().mean(-1, keepdim=True) + self.eps).sqrt()
+        divisor = touch(tap, "hook_scale", scale)
+        if divisor is scale and not tap.wants("hook_normalized"):
+            return None
+        quotient = centred / divisor
+        normalized = touch(tap, "hook_normalized", quotient)
+        if divisor is scale and normalized is quotient:
+            return None
+        weighted = normalized * self.weight
+        return weighted if self.bias is None else weighted + self.bias
 
     def _normalize(self, x: Tensor) -> Tensor:
         if self.bias is None:
