@@ -63,7 +63,7 @@ def test_stages_start_from_these_logits_and_this_prompt() -> None:
 def test_fragments_of_characters_are_written_as_bytes_and_unknown_ids_as_nothing() -> None:
     tokenizer = byte_tokenizer([b"a", b"\xed\x95", b"\x9c"])
     prediction = predict_token(always([0.1, 0.4, 0.3, 0.15, 0.05]), tokenizer, "a", 5)
-    assert [c.text for c in prediction] == ["\\xed\\x95", "\\x9c", "<|endoftext|>", "a", ""]
+    assert [c.text for c in prediction] == ["⟨ED·95⟩", "⟨9C⟩", "<|endoftext|>", "a", ""]
     assert [(p.text, p.part, p.parts) for p in prediction.pieces] == [("a", 1, 1)]
 
 

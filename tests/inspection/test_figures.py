@@ -21,6 +21,7 @@ from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ContextOverflowError, TextError
 from nextword.inspection import fonts
 from nextword.inspection.figures import DPI, embedding_figure, save_figure
+from nextword.inspection.figures.canvas import diverging
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
 from nextword.tokens.visible import visible
@@ -109,7 +110,7 @@ def test_one_colour_scale_symmetric_about_zero_serves_all_three(lesson, words):
     for axes in panels(figure):
         mesh = axes.collections[0]
         assert mesh.get_clim() == (-largest, largest)
-        assert mesh.get_cmap().name == "coolwarm"
+        assert mesh.get_cmap() == diverging()
     bars = [axes for axes in figure.axes if not axes.get_title()]
     assert [bar.get_ylabel() for bar in bars] == ["value"]
     assert bars[0].get_ylim() == (-largest, largest)

@@ -12,9 +12,11 @@ import torch
 
 pytest.importorskip("seaborn")
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from nextword.colours import NEGATIVE, POSITIVE
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
 from nextword.generation import Sampling
@@ -260,7 +262,7 @@ def test_gradient_x_input_is_one_bar_a_token_coloured_by_its_sign(llama, ids):
     assert bars(axes) == attribution.scores.tolist()
     assert labels(axes, "y") == [piece.text for piece in attribution.tokens]
     colours = {patch.get_facecolor(): np.sign(patch.get_width()) for patch in axes.patches}
-    assert sorted(colours.values()) == [-1.0, 1.0]
+    assert colours == {to_rgba(POSITIVE): 1.0, to_rgba(NEGATIVE): -1.0}
 
 
 @pytest.mark.parametrize("case", ["gpt2", "llama", "llama, every bias"])
@@ -298,6 +300,9 @@ def test_the_map_of_heads_has_each_effect_around_zero(llama, ids):
     written = {tuple(map(int, text.get_position())): text.get_text() for text in axes.texts}
     assert written == {(head, layer): signed(value) for (layer, head), value in np.ndenumerate(effects)}
     assert axes.images[0].origin == "lower"
+    for (layer, head), value in np.ndenumerate(effects):  # blue raises, orange lowers
+        red, _, blue, _ = axes.images[0].to_rgba(np.ma.masked_invalid(effects))[layer, head]
+        assert np.sign(blue - red) == np.sign(value) or abs(value) < 0.01 * high
 
 
 def test_effects_of_zero_and_missing_ones_are_drawn_and_noted():

@@ -171,7 +171,7 @@ def test_labels_show_fragments_blanks_and_ids_without_a_text() -> None:
     tokenizer = korean().trace.tokenizer
     assert tokenizer is not None
     fragments = [token_label(tokenizer, token) for token in tokenizer.encode("가")]
-    assert fragments == [r"\xea", r"\xb0", r"\x80"]
+    assert fragments == ["⟨EA⟩", "⟨B0⟩", "⟨80⟩"]
     assert token_label(tokenizer, tokenizer.encode(" ")[0]) == "␣"
     assert token_label(tokenizer, 259) == "#259"
     assert token_label(None, 17) == "#17"

@@ -59,9 +59,9 @@ def test_signs_tell_direction_and_size() -> None:
     cells = heat([-1.0, 0.0, 1.0], 1.0, coloured=True)
     assert cells.plain == "   "
     assert [str(span.style) for span in cells.spans] == [
-        "on rgb(33,102,172)",
-        "on rgb(240,240,240)",
-        "on rgb(230,97,1)",
+        "on rgb(124,52,0)",
+        "on rgb(255,255,255)",
+        "on rgb(15,74,146)",
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nextword.tokens.visible import visible
+from nextword.tokens.visible import part_note, text_of, visible
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,22 @@ from nextword.tokens.visible import visible
 def test_white_space_and_control_characters_are_made_visible(text: str, shown: str) -> None:
     assert visible(text) == shown
     assert "\n" not in visible(text)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", ""),
+        ("안녕 a🙂".encode(), "안녕 a🙂"),
+        (b" \xec\x97", " ⟨EC·97⟩"),
+        (b"\x90.", "⟨90⟩."),
+        (b"a\xf0\x9f\x99b\xff", "a⟨F0·9F·99⟩b⟨FF⟩"),
+        ("\ufffd".encode(), "\ufffd"),  # one that was written stays
+    ],
+)
+def test_half_a_character_is_written_as_its_bytes_in_one_way(data: bytes, text: str) -> None:
+    assert text_of(data) == text
+    assert visible(text_of(data)) == text.replace(" ", "␣")  # nothing in the sign is taken for something invisible
+    assert part_note(["whole 글자", text]) == (
+        "⟨…⟩: bytes of a character that other tokens complete" if "⟨" in text else ""
+    )

@@ -22,7 +22,7 @@ class Candidate:
 
     token_id: int
     text: str
-    """The token's text; bytes that are no whole character are written as `\\xEA`."""
+    """The token's text; bytes that are no whole character are written as `⟨EA·B0⟩`."""
     probability: float
     logit: float
 

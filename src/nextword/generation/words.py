@@ -1,7 +1,8 @@
 """Whole words: the probability of a word is the sum over every way to spell it in tokens.
 
 A word here is white space (or none) and then a run of characters of one kind: letters, digits, marks and apostrophes,
-or punctuation. It is closed by the first character of another kind, or by the end of the text. So the probability of
+or punctuation. It is closed by the first character of another kind, or by the end of the text. Bytes that are no
+character are no word: their probability is counted apart. So the probability of
 ` be` after `to` sums over each path of tokens that spells it and then goes on with something that is not a letter.
 """
 
@@ -46,15 +47,23 @@ class WordPrediction(Sequence[WordCandidate]):
         prompt: The text that was continued.
         dropped_tokens: Tokens of the prompt that the model did not see.
         unexplored: Probability of all paths that were not followed to a word's end.
+        broken: Probability of all paths that begin with bytes that are no character: half of one, and then another.
         expansions: Forward passes made.
     """
 
     def __init__(
-        self, prompt: str, dropped_tokens: int, candidates: list[WordCandidate], unexplored: float, expansions: int
+        self,
+        prompt: str,
+        dropped_tokens: int,
+        candidates: list[WordCandidate],
+        unexplored: float,
+        broken: float,
+        expansions: int,
     ) -> None:
         self.prompt = prompt
         self.dropped_tokens = dropped_tokens
         self.unexplored = unexplored
+        self.broken = broken
         self.expansions = expansions
         self._candidates = candidates
 
@@ -84,6 +93,7 @@ class WordPrediction(Sequence[WordCandidate]):
             "unit": "word",
             "dropped_tokens": self.dropped_tokens,
             "unexplored": self.unexplored,
+            "broken": self.broken,
             "candidates": [{"text": c.text, "probability": c.probability, "spelling": c.spelling} for c in self],
         }
 
@@ -126,20 +136,23 @@ def predict_word(
     search = _Search(backend, tokenizer, ids)
     search.run(top, tolerance, max_expansions)
     words = sorted(search.words.values(), key=lambda word: (-word.probability, word.text))
-    return WordPrediction(prompt_text(tokenizer, prompt), dropped, words[:top], search.unexplored, search.expansions)
+    shown = prompt_text(tokenizer, prompt)
+    return WordPrediction(shown, dropped, words[:top], search.unexplored, search.broken, search.expansions)
 
 
 def split_word(text: str, ended: bool) -> tuple[str, bool]:
-    """The first word of a text, in its normal spelling, and whether it is closed.
+    """The first word of a text, in its normal spelling, and whether it is closed; a byte of no character is closed.
 
     Args:
-        text: What follows the prompt.
+        text: What follows the prompt; bytes that are no character stand in it as `surrogateescape` keeps them.
         ended: Whether the text ends there.
     """
     stripped = text.lstrip()
     if not stripped:
         return "", ended
     kind = _kind(stripped[0])
+    if kind == "part":
+        return stripped[0], True
     run = "".join(itertools.takewhile(lambda character: _kind(character) == kind, stripped))
     blank = " " if len(stripped) < len(text) else ""
     return blank + run, ended or len(run) < len(stripped)
@@ -148,6 +161,8 @@ def split_word(text: str, ended: bool) -> tuple[str, bool]:
 def _kind(character: str) -> str:
     if character.isspace():
         return "space"
+    if "\udc80" <= character <= "\udcff":
+        return "part"
     if character in "'’" or unicodedata.category(character)[0] in "LNM":
         return "word"
     return "mark"
@@ -167,6 +182,7 @@ class _Search:
         self._cache = backend.new_cache(len(prompt_ids) + self._room)
         self.words: dict[str, WordCandidate] = {}
         self.unexplored = 1.0
+        self.broken = 0.0
         self.expansions = 0
         # Open paths: (-probability, tie-breaker, tokens, their bytes)
         self._open: list[tuple[float, int, tuple[int, ...], bytes]] = [(-1.0, 0, (), b"")]
@@ -235,6 +251,9 @@ class _Search:
         if probability <= 0:
             return
         self.unexplored = max(0.0, self.unexplored - probability)
+        if word and _kind(word[0]) == "part":
+            self.broken += probability
+            return
         before = self.words.get(word, WordCandidate(word, 0.0, spelling))
         if probability > self._best_path.get(word, 0.0):
             self._best_path[word] = probability
@@ -243,8 +262,8 @@ class _Search:
 
 
 def _decode(data: bytes) -> tuple[str, bool]:
-    """The whole characters at the start of `data` (stray bytes as U+FFFD), and whether nothing is left open."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    """The whole characters at the start of `data` (stray bytes as surrogates), and whether nothing is left open."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
     text = decoder.decode(data)
     return text, not decoder.getstate()[0]
 

@@ -22,6 +22,7 @@ from nextword.inspection.names import layer_of
 from nextword.inspection.trace import Trace
 from nextword.rotary import inverse_frequencies
 from nextword.tokens import Tokenizer
+from nextword.tokens.visible import text_of
 
 VERSION = "1"
 LENS_TOP = 5
@@ -169,14 +170,14 @@ def pieces_of(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[dict[str, 
 
 
 def texts_of(tokenizer: Tokenizer, token_ids: Iterable[int]) -> dict[str, str]:
-    r"""The texts of tokens by id, as `Tokenizer.vocabulary` has them; empty for ids that the tokenizer has not."""
+    """The texts of tokens by id, as `Tokenizer.vocabulary` has them; empty for ids that the tokenizer has not."""
     continued = tokenizer.kind != "words"  # a word's space belongs to the text before it
 
     def text(token_id: int) -> str:
         if token_id >= tokenizer.vocab_size:
             return ""
         [data] = tokenizer.bytes_of([token_id], continued=continued)
-        return data.decode("utf-8", errors="backslashreplace")
+        return text_of(data)
 
     return {str(token_id): text(token_id) for token_id in sorted(token_ids)}
 

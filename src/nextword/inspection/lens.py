@@ -20,7 +20,7 @@ from nextword.errors import ConfigError, TextError
 from nextword.generation import html
 from nextword.inspection.readout import Spread, best_ids, check_last, each_position, read_out
 from nextword.tokens import Tokenizer
-from nextword.tokens.visible import visible
+from nextword.tokens.visible import text_of, visible
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
@@ -76,7 +76,7 @@ class Lens:
         return read_out(self.trace, layer, self.positions).numpy()
 
     def label(self, row: int, position: int, place: int = 0) -> str:
-        r"""The text of a predicted token, blanks made visible; bytes that are no whole character as `\xEA`.
+        """The text of a predicted token, blanks made visible; bytes that are no whole character as `⟨EA·B0⟩`.
 
         Args:
             row: 0 to L.
@@ -242,7 +242,7 @@ def token_label(tokenizer: Tokenizer | None, token_id: int) -> str:
     if tokenizer is None or token_id >= tokenizer.vocab_size:
         return f"#{token_id}"
     [data] = tokenizer.bytes_of([token_id], continued=tokenizer.kind != "words")
-    return visible(data.decode("utf-8", errors="backslashreplace")) or f"#{token_id}"
+    return visible(text_of(data)) or f"#{token_id}"
 
 
 def _places(trace: Trace, positions: Sequence[int] | None) -> tuple[int, ...]:

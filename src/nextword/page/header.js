@@ -93,7 +93,7 @@ function wholeText({text, walk, look}) {
   }
   const {tokens} = aboutOf(look);
   const written = joined(tokens.slice(Math.max(tokens.length - walk.place, 0)));
-  return text + written.replace(/(\\x[0-9a-f]{2})+$/i, ""); // the beginning of a character that is not whole yet
+  return text + written.replace(/⟨[0-9A-F·]+⟩$/, ""); // the beginning of a character that is not whole yet
 }
 
 /** @param {Context} context */

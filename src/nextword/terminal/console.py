@@ -7,6 +7,7 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
+from nextword.colours import shade
 from nextword.tokens import Piece
 from nextword.tokens.visible import visible
 
@@ -14,9 +15,7 @@ BAR_WIDTH = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 # Neighbouring tokens alternate between two colours that colour-blind readers tell apart.
 _TOKEN_STYLES = ("cyan", "yellow")
-# Below zero blue, above it orange, which every kind of colour-blind reader tells apart; without colour, signs.
-_BLUE, _MIDDLE, _ORANGE = (33, 102, 172), (240, 240, 240), (230, 97, 1)
-_SIGNS = "=-.+#"
+_SIGNS = "=-.+#"  # of signed numbers, where there are no colours
 
 
 class _Console(Console):
@@ -73,11 +72,12 @@ def size_text(size: float) -> str:
 
 
 def heat(values: list[float], scale: float, coloured: bool) -> Text:
-    """One cell a value, from `-scale` to `scale`: blue to orange, or without colour `=` `-` `.` `+` `#`."""
+    """One cell a value, from `-scale` to `scale`: orange to blue, or without colour `=` `-` `.` `+` `#`."""
     strip = Text()
     for value in values:
         share = max(-1.0, min(1.0, value / scale))
-        strip.append(" " if coloured else _SIGNS[2 + _step(share)], style=f"on {_colour(share)}" if coloured else "")
+        colour = f"on rgb({','.join(map(str, shade(share)))})" if coloured else ""
+        strip.append(" " if coloured else _SIGNS[2 + _step(share)], style=colour)
     return strip
 
 
@@ -92,9 +92,3 @@ def _step(share: float) -> int:
     """-2 to 2: strong from a half on, nothing below a tenth."""
     size = 2 if abs(share) >= 0.5 else 1 if abs(share) >= 0.1 else 0
     return size if share > 0 else -size
-
-
-def _colour(share: float) -> str:
-    end = _ORANGE if share > 0 else _BLUE
-    mixed = (round(middle + (far - middle) * abs(share)) for middle, far in zip(_MIDDLE, end, strict=True))
-    return f"rgb({','.join(map(str, mixed))})"

@@ -14,7 +14,7 @@ from nextword.inspection.compare import Change, Comparison
 from nextword.terminal.console import BAR_WIDTH, bar, heat, heat_legend, percent, shorten, size_text, token_label
 from nextword.terminal.layer_view import attended_text, show_grid, show_opened
 from nextword.terminal.path_values import LensToken, Path, TokenValues
-from nextword.terminal.predictions import word_text
+from nextword.terminal.predictions import show_part_note, word_text
 from nextword.tokens.visible import visible
 
 TOKEN_ROWS = 16
@@ -186,6 +186,8 @@ def _show_candidates(console: Console, path: Path) -> None:
     console.print(table)
     rest = max(0.0, 1 - sum(candidate.probability for candidate in path.candidates))
     console.print(Text(f"all other tokens together: {percent(rest)}", style="dim"))
+    said = [token.text for tokens in (path.start, *(layer.lens for layer in path.layers)) for token in tokens[:1]]
+    show_part_note(console, [*said, *(candidate.text for candidate in path.candidates)])
 
 
 def show_change(console: Console, change: Comparison) -> None:
@@ -201,6 +203,7 @@ def show_change(console: Console, change: Comparison) -> None:
         bars = [_two_bars(row, BAR_WIDTH / longest)] if wide else []
         table.add_row(shorten(word_text(row.text), 20), percent(row.before), percent(row.after), *bars)
     console.print(table)
+    show_part_note(console, [row.text for row in change])
     if wide:
         legend = Text.assemble("before and after, to the larger: ", ("▓", "cyan"), " won  ", ("░", "yellow"), " lost")
         console.print(legend.append(f"; {BAR_WIDTH} cells are {percent(longest)}", style="dim"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from nextword.generation import Prediction, Stages, WordPrediction
 from nextword.terminal.console import bar, percent, token_line
-from nextword.tokens.visible import visible
+from nextword.tokens.visible import part_note, visible
 
 
 def show_prediction(console: Console, prediction: Prediction, stages: Stages | None = None) -> None:
@@ -39,6 +39,7 @@ def show_prediction(console: Console, prediction: Prediction, stages: Stages | N
     if stages is not None:
         console.print(f"[dim]kept {int(stages.kept.sum()):,} tokens, cut away {percent(stages.discarded_mass)}[/dim]")
     console.print(f"[dim]all other tokens together: {percent(max(0.0, rest))}[/dim]")
+    show_part_note(console, [candidate.text for candidate in prediction])
 
 
 def show_words(console: Console, prediction: WordPrediction) -> None:
@@ -58,6 +59,8 @@ def show_words(console: Console, prediction: WordPrediction) -> None:
         f"[dim]each probability is a lower bound: {percent(prediction.unexplored)} lies in token paths not followed "
         f"to a word's end ({prediction.expansions} forward passes)[/dim]"
     )
+    if prediction.broken:
+        console.print(f"[dim]{percent(prediction.broken)} goes to bytes that are no character, and so no word[/dim]")
 
 
 def show_steps(console: Console, prompt: str, predictions: Sequence[Prediction | WordPrediction]) -> None:
@@ -78,6 +81,13 @@ def show_steps(console: Console, prompt: str, predictions: Sequence[Prediction |
             str(number), word_text(first.text), percent(first.probability), bar(first.probability, 10), others
         )
     console.print(table)
+    show_part_note(console, [candidate.text for prediction in predictions for candidate in prediction[:4]])
+
+
+def show_part_note(console: Console, texts: Iterable[str]) -> None:
+    """What the sign for a part of a character means, where one of these texts has it."""
+    if note := part_note(texts):
+        console.print(Text(note, style="dim"))
 
 
 def _show_prompt(console: Console, prompt: str, dropped: int) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import regex
 
+from nextword.tokens.visible import text_of
+
 _GRAPHEME = regex.compile(r"\X")
 
 
@@ -34,7 +36,7 @@ class Piece:
 
 
 def group_pieces(token_ids: Sequence[int], token_bytes: Sequence[bytes]) -> list[Piece]:
-    r"""One piece a token. Bytes that are no UTF-8 are written as `\xEA`, never as a replacement character."""
+    """One piece a token; bytes that are no whole character are written as `text_of` does."""
     data = b"".join(token_bytes)
     text, starts = _decode_with_offsets(data)
     # Byte offsets at which a grapheme starts: a token boundary there splits nothing.
@@ -46,7 +48,7 @@ def group_pieces(token_ids: Sequence[int], token_bytes: Sequence[bytes]) -> list
         group.append(token_id)
         position += size
         if position in clean and position > group_start:
-            shown = data[group_start:position].decode("utf-8", errors="backslashreplace")
+            shown = text_of(data[group_start:position])
             pieces += [Piece(member, shown, i, len(group)) for i, member in enumerate(group, start=1)]
             group, group_start = [], position
     return pieces + [Piece(member, "", i, len(group)) for i, member in enumerate(group, start=1)]

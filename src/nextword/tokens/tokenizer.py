@@ -24,6 +24,7 @@ from nextword.tokens.description import (
 from nextword.tokens.marks import Marks, read_marks
 from nextword.tokens.pieces import Piece, group_pieces
 from nextword.tokens.surrogates import refuse_surrogates, without_surrogates
+from nextword.tokens.visible import text_of
 from nextword.tokens.vocabulary_files import read_vocabulary_files
 from nextword.tokens.word_level import unique_ids
 
@@ -200,8 +201,8 @@ class Tokenizer:
 
     @cached_property
     def vocabulary(self) -> list[str]:
-        r"""The text of every token, in the order of their ids; fragments of characters are written as `\xEA`."""
-        return [data.decode("utf-8", errors="backslashreplace") for data in self._bytes]
+        """The text of every token, in the order of their ids; parts of characters are written as `⟨EA·B0⟩`."""
+        return [text_of(data) for data in self._bytes]
 
     def encode(self, text: str, special: bool = False) -> list[int]:
         """Token ids of a text. Nothing is added to it, nothing of it is dropped.

@@ -1,12 +1,26 @@
-"""Text that can be looked at: blanks as signs, whatever else cannot be seen as its code point."""
+"""Text that can be looked at: blanks as signs, what else cannot be seen as its code point, half characters as bytes."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
 _SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 _INVISIBLE = ("C", "Z")  # Unicode categories: controls, formats, unassigned, private; separators
+_STRAY = re.compile("[\udc80-\udcff]+")  # bytes that are no UTF-8, as `surrogateescape` keeps them
+_PART = re.compile(r"⟨[0-9A-F]{2}(?:·[0-9A-F]{2})*⟩")
+
+
+def text_of(data: bytes) -> str:
+    """The text of any bytes: those that are no whole character stand as `⟨EC·97⟩`, never as a replacement character."""
+    text = data.decode("utf-8", errors="surrogateescape")
+    return _STRAY.sub(lambda stray: f"⟨{'·'.join(f'{ord(byte) - 0xDC00:02X}' for byte in stray[0])}⟩", text)
+
+
+def part_note(texts: Iterable[str]) -> str:
+    """What is said below texts of which one holds a part of a character; empty if none does."""
+    return "⟨…⟩: bytes of a character that other tokens complete" if any(map(_PART.search, texts)) else ""
 
 
 def visible(text: str, missing: Iterable[str] = ()) -> str:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.inspection.figures.canvas import (
-    DIVERGING,
     broken,
     colour_bar,
+    diverging,
     finish,
     fonts_for,
     label_axis,
@@ -47,7 +47,7 @@ def ablation_figure(
     limit = largest(effects_LH)
     figure = new_figure(min(max(4.0, 0.55 * heads + 2.4), 24.0), max(3.0, 0.28 * layers + 1.8))
     axes = figure.add_subplot()
-    image = axes.imshow(effects_LH, cmap=DIVERGING + "_r", vmin=-limit, vmax=limit, origin="lower", aspect="auto")
+    image = axes.imshow(effects_LH, cmap=diverging(), vmin=-limit, vmax=limit, origin="lower", aspect="auto")
     if layers * heads <= _WRITTEN:
         write_cells(axes, image, [[signed(value) for value in row] for row in effects_LH], 7)
     notes = [label_axis(axes, [str(head) for head in range(heads)], "x", 40)]

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nextword.colours import NEGATIVE, POSITIVE
 from nextword.inspection.attribution import LogitAttribution
 from nextword.inspection.figures.canvas import (
-    DIVERGING,
     broken,
     colour_bar,
+    diverging,
     finish,
     fonts_for,
     label_axis,
@@ -25,8 +26,6 @@ from nextword.tokens.visible import visible
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_FOR, _AGAINST = "#E66101", "#5E3C99"
 
 
 def attribution_figure(attribution: Attribution, *, title: str | None = None) -> Figure:
@@ -43,7 +42,7 @@ def attribution_figure(attribution: Attribution, *, title: str | None = None) ->
     fonts = fonts_for([attribution.text, attribution.target_text, *(piece.text for piece in pieces)])
     figure = new_figure(7.0, min(max(2.6, 0.26 * len(pieces) + 1.8), 24.0))
     axes = figure.add_subplot()
-    axes.barh(range(len(pieces)), scores, color=[_FOR if score >= 0 else _AGAINST for score in scores])
+    axes.barh(range(len(pieces)), scores, color=[POSITIVE if score >= 0 else NEGATIVE for score in scores])
     note = label_axis(axes, [token_label(piece, fonts) for piece in pieces], "y", 80)
     axes.set_ylim(len(pieces) - 0.4, -0.6)
     _plain(axes, "gradient x input, in logits (right: speaks for it)")
@@ -68,7 +67,7 @@ def logit_attribution_figure(attribution: LogitAttribution, *, title: str | None
     fonts = fonts_for([attribution.target_text, attribution.against_text])
     limit = largest(np.append(heads_LH, mlps_L))
     colours: dict[str, Any] = {
-        "cmap": DIVERGING + "_r",
+        "cmap": diverging(),
         "vmin": -limit,
         "vmax": limit,
         "origin": "lower",
@@ -90,7 +89,9 @@ def logit_attribution_figure(attribution: LogitAttribution, *, title: str | None
         notes.append(label_axis(axes, [str(layer) for layer in range(layers)], "y", 60))
     colour_bar(figure, image, [left, middle], "added to the logit")
     parts = _sums(attribution)
-    right.barh(range(len(parts)), list(parts.values()), color=[_FOR if v >= 0 else _AGAINST for v in parts.values()])
+    right.barh(
+        range(len(parts)), list(parts.values()), color=[POSITIVE if v >= 0 else NEGATIVE for v in parts.values()]
+    )
     right.set_yticks(range(len(parts)), [f"{name}  {signed(value)}" for name, value in parts.items()], fontsize=9)
     right.set_ylim(max(len(parts), height / 0.5) - 0.4, -0.6)  # bars half an inch high at most
     _plain(right, f"together: {attribution.logit:.2f}")

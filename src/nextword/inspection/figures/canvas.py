@@ -15,20 +15,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nextword.colours import DIVERGING
 from nextword.errors import ConfigError, missing_extra
 from nextword.inspection.fonts import FontChoice, choose_fonts
 from nextword.tokens import Piece
-from nextword.tokens.visible import visible, write_code_points
+from nextword.tokens.visible import part_note, visible, write_code_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
     from nextword.inspection.trace import Trace
 
 DPI = 180
-SEQUENTIAL, DIVERGING = "cividis", "PuOr"  # colour-blind readers see both
+SEQUENTIAL = "cividis"  # colour-blind readers see it
 LONGEST_LABEL = 20  # Latin letters; a Korean syllable is as wide as two
 LONGEST_TITLE_LINE = 90  # characters
 _TITLE_LETTERS = 8.0  # of a title, an inch
@@ -49,6 +51,13 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     return Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
+
+
+def diverging() -> Colormap:
+    """The colours of signed values, whose scale is symmetric about 0."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("orange to blue", DIVERGING)
 
 
 def _require_packages() -> None:
@@ -177,7 +186,8 @@ def finish(figure: Figure, fonts: FontChoice, title: str = "", notes: Sequence[s
         letters = min(LONGEST_TITLE_LINE, max(30, int(figure.get_figwidth() * _TITLE_LETTERS)))
         lines = textwrap.wrap(write_code_points(title, fonts.missing), letters)
         figure.suptitle("\n".join(lines), parse_math=False)
-    if below := [note for note in (fonts.note, *notes) if note]:
+    parts = part_note(text.get_text() for text in figure.findobj(Text))
+    if below := [note for note in (parts, fonts.note, *notes) if note]:
         figure.supxlabel("\n".join(below), fontsize=10, color="0.3", parse_math=False)
     for axes in figure.axes:
         axes.tick_params(labelfontfamily=list(fonts.families))

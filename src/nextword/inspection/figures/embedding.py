@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextword.inspection.capture import check_tokens
-from nextword.inspection.figures.canvas import DPI, broken, finish, fonts_for, new_figure, thinning_step, token_label
+from nextword.inspection.figures.canvas import (
+    DPI,
+    broken,
+    diverging,
+    finish,
+    fonts_for,
+    new_figure,
+    thinning_step,
+    token_label,
+)
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
 
@@ -95,7 +104,7 @@ class _Panel:
 def _panels(model: GPTModel, token_ids: Sequence[int]) -> list[_Panel]:
     values = _capture(model, token_ids)
     limit, clipped = _colour_limit(values)
-    colours = {"cmap": "coolwarm", "vmin": -limit, "vmax": limit}
+    colours = {"cmap": diverging(), "vmin": -limit, "vmax": limit}
     bar = f"value (beyond ±{limit:.3g}: drawn as ±{limit:.3g})" if clipped else "value"
     embedding = _Panel(values[EMBED], "Token embedding", "dimension", colours)
     if POSITION in values:
@@ -106,7 +115,7 @@ def _panels(model: GPTModel, token_ids: Sequence[int]) -> list[_Panel]:
         _cosines(model, len(token_ids)),
         "Rotary position (turns q and k; nothing is added)",
         "pair of channels, in every head" + (f" (but not in layers {unturned})" if unturned else ""),
-        {"cmap": "PuOr", "vmin": -1.0, "vmax": 1.0},  # other colours: these are no values of the stream
+        {"cmap": diverging(), "vmin": -1.0, "vmax": 1.0},
         bar="cosine of the angle",
     )
     combined = _Panel(values[COMBINED], "Combined (= token embedding)", "dimension", colours, bar, clipped)
