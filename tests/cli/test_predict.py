@@ -80,9 +80,9 @@ def test_steps_over_half_characters_spell_no_bytes_out(call: Call, tmp_path: Pat
     settings = {**FEW_STEPS, "vocab_size": 257, "steps": 50}  # a token a byte, a third of a syllable
     run = train(text, tmp_path / "model", **settings)
     values = call("나는", "-m", run.out, "--steps", "12", "--json", "--top", "1").json
-    assert sum("\\x" in step["candidates"][0]["text"] for step in values["steps"]) >= 6
+    assert sum("⟨" in step["candidates"][0]["text"] for step in values["steps"]) >= 6
     assert values["text"] == str(run.model.generate("나는", 12, temperature=0))
-    assert not any("\\x" in step["prompt"] for step in values["steps"])
+    assert not any("⟨" in step["prompt"] for step in values["steps"])
 
 
 def test_word_steps_grow_the_text_by_the_words_taken(call: Call, trained: Trained) -> None:
