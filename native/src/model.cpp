@@ -1,9 +1,12 @@
 #include "model.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <new>
+#include <stdexcept>
+#include <string>
 
 namespace nextword {
 namespace {
@@ -19,12 +22,21 @@ void make_room(Floats& values, int64_t count) {
   if (int64_t(values.size()) < count) values.assign(size_t(count), 0.0f);
 }
 
+/// Numbers for models, from 1 on; none is used twice, as the address of a model that is gone would be.
+uint64_t next_number() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
+
 }  // namespace
 
 // -- cache --------------------------------------------------------------------------------------------------------------
 
-Cache::Cache(const Config& config, int64_t capacity, CacheFormat format)
-    : config_(config), format_(format), capacity_(capacity), value_stride_(padded(config.head_dim)) {
+Cache::Cache(const Config& config, int64_t capacity, CacheFormat format, uint64_t model)
+    : config_(config), format_(format), model_(model), capacity_(capacity), value_stride_(padded(config.head_dim)) {
+  if (capacity < 0) throw std::invalid_argument("a cache cannot hold " + std::to_string(capacity) + " tokens");
+  const double numbers = double(config.num_layers) * double(config.num_kv_heads) * double(config.head_dim + value_stride_ + 2);
+  if (double(capacity) * numbers > 1e18) throw std::bad_alloc();  // its bytes could not even be counted
   const int64_t tokens = (capacity + KEY_GROUP - 1) / KEY_GROUP * KEY_GROUP;
   key_bytes_ = tokens * config.head_dim * element_bytes(format);
   value_bytes_ = tokens * value_stride_ * element_bytes(format);
@@ -42,7 +54,7 @@ HeadCache Cache::head(int64_t layer, int64_t head) const {
 }
 
 std::unique_ptr<Cache> Cache::fork() const {
-  auto copy = std::make_unique<Cache>(config_, capacity_, format_);
+  auto copy = std::make_unique<Cache>(config_, capacity_, format_, model_);
   const int64_t groups = (length_ + KEY_GROUP - 1) / KEY_GROUP * KEY_GROUP, size = element_bytes(format_);
   for (int64_t layer = 0; layer < config_.num_layers; ++layer)
     for (int64_t i = 0; i < config_.num_kv_heads; ++i) {
@@ -61,7 +73,8 @@ std::unique_ptr<Cache> Cache::fork() const {
 // -- forward pass -------------------------------------------------------------------------------------------------------
 
 Model::Model(Config config, Weights weights, const Kernels& kernels, int threads)
-    : config_(config), weights_(std::move(weights)), kernels_(kernels), threads_(threads), scratch_(size_t(threads)) {
+    : number_(next_number()), config_(config), weights_(std::move(weights)), kernels_(kernels), threads_(threads),
+      scratch_(size_t(threads_.count())) {
   width_ = row_stride(config_.d_model);
   q_width_ = row_stride(config_.num_heads * config_.head_dim);
   kv_width_ = row_stride(config_.num_kv_heads * config_.head_dim);
@@ -70,8 +83,30 @@ Model::Model(Config config, Weights weights, const Kernels& kernels, int threads
   for (auto& memory : scratch_) memory.resize(size_t(std::max<int64_t>(PANEL_BYTES / 4, longest)));
 }
 
+std::unique_ptr<Cache> Model::new_cache(int64_t capacity, CacheFormat format) const {
+  return std::make_unique<Cache>(config_, capacity, format, number_);
+}
+
+/// Under the lock: two callers who each found room for their tokens might not both have it.
+void Model::check(const std::vector<Chunk>& chunks) const {
+  std::vector<const Cache*> caches;
+  for (const Chunk& chunk : chunks) {
+    if (chunk.cache->model() != number_) throw std::invalid_argument("a cache is of another model");
+    const int64_t room = std::min(chunk.cache->capacity(), config_.context_length) - chunk.cache->length();
+    if (chunk.count < 1 || chunk.count > room)
+      throw std::invalid_argument(std::to_string(chunk.count) + " tokens for a cache with room for " + std::to_string(room));
+    for (int64_t i = 0; i < chunk.count; ++i)
+      if (chunk.ids[i] < 0 || chunk.ids[i] >= config_.vocab_size)
+        throw std::invalid_argument("no token has the id " + std::to_string(chunk.ids[i]));
+    caches.push_back(chunk.cache);
+  }
+  std::sort(caches.begin(), caches.end());
+  if (std::adjacent_find(caches.begin(), caches.end()) != caches.end()) throw std::invalid_argument("a cache is given twice");
+}
+
 void Model::forward(const std::vector<Chunk>& chunks, bool all, float* logits) {
   std::lock_guard<std::mutex> lock(mutex_);
+  check(chunks);
   embed(chunks);
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     attention(i);
@@ -84,10 +119,10 @@ void Model::forward(const std::vector<Chunk>& chunks, bool all, float* logits) {
     token += chunk.count;
     for (int64_t t = first; t < token; ++t, ++rows)
       if (rows != t) std::copy_n(&x_[size_t(t * width_)], width_, &x_[size_t(rows * width_)]);
-    chunk.cache->advance(chunk.count);
   }
   normalize(weights_.final_norm, x_.data(), h_.data(), rows);
   multiply({{&weights_.output, logits, config_.vocab_size}}, h_.data(), width_, rows, nullptr);
+  for (const Chunk& chunk : chunks) chunk.cache->advance(chunk.count);  // now that nothing can fail
 }
 
 /// Neighbouring tokens of one item: what they read and write lies together.
@@ -249,6 +284,9 @@ void Model::turn(float* head, int64_t position) const {
 /// Cosines and sines of the first `positions` positions; angles in double precision.
 void Model::extend_rotary(int64_t positions) {
   const size_t pairs = weights_.frequencies.size();
+  const size_t wanted = size_t(positions) * pairs;
+  for (auto* values : {&cos_, &sin_})  // room for both before either grows: they stay equally long
+    if (values->capacity() < wanted) values->reserve(std::max(wanted, 2 * values->capacity()));
   for (size_t position = pairs ? cos_.size() / pairs : size_t(positions); position < size_t(positions); ++position)
     for (const double frequency : weights_.frequencies) {
       cos_.push_back(float(weights_.rotary_stretch * std::cos(double(position) * frequency)));

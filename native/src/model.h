@@ -49,8 +49,10 @@ struct Weights {
 /// Keys and values of the tokens of one sequence, in memory that is set aside once and touched as it fills.
 class Cache {
  public:
-  Cache(const Config& config, int64_t capacity, CacheFormat format);
+  /// `model` is the number of the model whose keys and values it holds: no other one can read them.
+  Cache(const Config& config, int64_t capacity, CacheFormat format, uint64_t model);
 
+  uint64_t model() const { return model_; }
   int64_t length() const { return length_; }
   int64_t capacity() const { return capacity_; }
   int64_t bytes() const { return bytes_; }
@@ -66,6 +68,7 @@ class Cache {
 
   Config config_;
   CacheFormat format_;
+  uint64_t model_;
   int64_t capacity_, length_ = 0, value_stride_, key_bytes_, value_bytes_, scale_bytes_, head_bytes_, bytes_;
   std::unique_ptr<uint8_t, Free> memory_;
 };
@@ -100,11 +103,17 @@ class Model {
   const Config& config() const { return config_; }
   const Kernels& kernels() const { return kernels_; }
   int threads() const { return threads_.count(); }
+  /// No other model of this process has or had it.
+  uint64_t number() const { return number_; }
+
+  /// An empty cache for `capacity` tokens of one sequence.
+  std::unique_ptr<Cache> new_cache(int64_t capacity, CacheFormat format) const;
 
   /// Runs each chunk behind its cache. `logits` has a row of vocab_size for each chunk (its last token), or for each token.
   ///
   /// A token's logits are the same to the last bit whatever else is in the batch and however its text was cut into chunks.
-  /// The caller has checked ids and room. Calls from several threads run one after the other.
+  /// Calls from several threads run one after the other. Throws std::invalid_argument where an id is outside the vocabulary,
+  /// a cache is full, another model's, or given twice; whatever it throws, no cache has grown.
   void forward(const std::vector<Chunk>& chunks, bool all, float* logits);
 
  private:
@@ -118,6 +127,7 @@ class Model {
     int64_t out_stride;
   };
 
+  void check(const std::vector<Chunk>& chunks) const;
   void embed(const std::vector<Chunk>& chunks);
   void attention(int64_t layer);
   void feed_forward(const Layer& layer);
@@ -130,6 +140,7 @@ class Model {
   template <class Work>
   void each_token(int64_t tokens, const Work& work);
 
+  const uint64_t number_;
   Config config_;
   Weights weights_;
   const Kernels& kernels_;

@@ -119,6 +119,7 @@ class PyModel {
   PyModel(const nb::dict& config, const nb::dict& matrices, const nb::dict& vectors, const Doubles& frequencies, double stretch,
           const nb::list& rotary_layers, const nb::list& windows, int threads, const std::string& kernels)
       : kept_(nb::make_tuple(matrices, vectors)) {
+    if (threads < 1) refuse("a model runs on at least 1 thread, not on " + std::to_string(threads));
     const Config read = config_of(config);
     const Reader reader(read, matrices, vectors);
     Weights weights;
@@ -141,13 +142,15 @@ class PyModel {
   }
 
   std::unique_ptr<Cache> new_cache(int64_t capacity, const std::string& format) const {
-    return std::make_unique<Cache>(model_->config(), capacity, cache_format_of(format));
+    return model_->new_cache(capacity, cache_format_of(format));
   }
 
   Logits forward(const std::vector<Ids>& ids, const std::vector<Cache*>& caches, bool all) {
+    if (ids.size() != caches.size()) refuse("as many caches as chunks are needed");
     std::vector<Chunk> chunks;
     size_t rows = 0;
     for (size_t i = 0; i < ids.size(); ++i) {
+      if (!caches[i]) refuse("a chunk has no cache");
       chunks.push_back({ids[i].data(), int64_t(ids[i].size()), caches[i]});
       rows += all ? ids[i].size() : 1;
     }
@@ -162,6 +165,7 @@ class PyModel {
     return Logits(data, {rows, width}, owner);
   }
 
+  bool owns(const Cache& cache) const { return cache.model() == model_->number(); }
   std::string kernels() const { return model_->kernels().name; }
   int threads() const { return model_->threads(); }
 
@@ -204,6 +208,7 @@ NB_MODULE(_native, module) {
            "config"_a, "matrices"_a, "vectors"_a, "frequencies"_a, "stretch"_a, "rotary_layers"_a, "windows"_a, "threads"_a, "kernels"_a)
       .def_prop_ro("kernels", &PyModel::kernels)
       .def_prop_ro("threads", &PyModel::threads)
+      .def("owns", &PyModel::owns, "cache"_a)
       .def("new_cache", &PyModel::new_cache, "capacity"_a, "cache_format"_a)
       .def("forward", &PyModel::forward, "ids"_a, "caches"_a, "every"_a);
 }

@@ -1,6 +1,10 @@
 #include "threads.h"
 
 #include <chrono>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <utility>
 
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
@@ -25,10 +29,21 @@ uint32_t left_of(uint64_t ticket) { return uint32_t(ticket); }
 }  // namespace
 
 Threads::Threads(int count) {
-  for (int i = 1; i < count; ++i) workers_.emplace_back([this, i] { serve(i); });
+  try {
+    for (int i = 1; i < count; ++i) workers_.emplace_back([this, i] { serve(i); });
+  } catch (const std::system_error& error) {
+    const size_t started = workers_.size() + 1;
+    stop();
+    throw std::runtime_error("the system starts " + std::to_string(started) + " of " + std::to_string(count) + " threads: " + error.what());
+  } catch (...) {
+    stop();
+    throw;
+  }
 }
 
-Threads::~Threads() {
+Threads::~Threads() { stop(); }
+
+void Threads::stop() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
@@ -52,15 +67,20 @@ void Threads::run(int64_t items, Call call, const void* context) {
     if (spins < 10000) pause();
     else std::this_thread::yield();
   }
+  if (failed_.exchange(false)) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
-/// Does one item of a job; false if none is left or the job is over.
+/// Does one item of a job, or passes over it where the job has failed; false if none is left or the job is over.
 bool Threads::take(int thread, uint32_t job) {
   uint64_t ticket = ticket_.load(std::memory_order_acquire);
   do {
     if (job_of(ticket) != job || left_of(ticket) == 0) return false;
   } while (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel, std::memory_order_acquire));
-  call_(context_, int64_t(left_of(ticket)) - 1, thread);
+  try {
+    if (!failed_.load(std::memory_order_relaxed)) call_(context_, int64_t(left_of(ticket)) - 1, thread);
+  } catch (...) {  // a thread that let it through would end the whole process
+    if (!failed_.exchange(true)) error_ = std::current_exception();
+  }
   done_.fetch_add(1, std::memory_order_release);
   return true;
 }

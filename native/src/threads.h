@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -12,7 +13,7 @@ namespace nextword {
 
 class Threads {
  public:
-  /// `count` threads in all, the caller's own included.
+  /// `count` threads in all, the caller's own included. Throws std::runtime_error where the system starts no more.
   explicit Threads(int count);
   ~Threads();
   Threads(const Threads&) = delete;
@@ -23,6 +24,7 @@ class Threads {
   /// Calls `work(item, thread)` once for each item 0 <= item < items, on whichever thread is free; returns when all are done.
   ///
   /// Nobody waits for a thread that has not begun: where the machine is busy, or after a fork, the caller does more itself.
+  /// What `work` throws, on whichever thread, ends the job, and the caller gets it.
   template <class Work>
   void share(int64_t items, const Work& work) {
     if (items <= 1 || workers_.empty()) {
@@ -38,6 +40,7 @@ class Threads {
   void run(int64_t items, Call call, const void* context);
   bool take(int thread, uint32_t job);
   void serve(int thread);
+  void stop();
 
   // The job's number above, how many of its items nobody has taken yet below. Who lowers it owns that item, and until the
   // item is done the job's fields stay as they are.
@@ -45,6 +48,8 @@ class Threads {
   std::atomic<int64_t> done_{0};
   Call call_ = nullptr;
   const void* context_ = nullptr;
+  std::atomic<bool> failed_{false};
+  std::exception_ptr error_;  // the first one of the job; written by who sets `failed_`
 
   std::atomic<int> asleep_{0};
   std::atomic<bool> stopping_{false};

@@ -1,13 +1,17 @@
 // Holds the native code against plain double-precision loops, without Python: for sanitizers, and for processors that are
 // emulated. Prints the largest errors; ends with 1 if one is too large. An argument is a seed.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <new>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <thread>
 
@@ -15,6 +19,23 @@
 #include "model.h"
 
 using namespace nextword;
+
+// Memory that runs out when a test says so: after `allocations_left` more, on whichever thread.
+std::atomic<int64_t> allocations_left{std::numeric_limits<int64_t>::max()};
+
+void* allocate(size_t bytes, size_t line) {
+  if (allocations_left.fetch_sub(1) <= 0) throw std::bad_alloc();
+  void* memory = std::aligned_alloc(line, (bytes + line) / line * line);
+  if (!memory) throw std::bad_alloc();
+  return memory;
+}
+
+void* operator new(size_t bytes) { return allocate(bytes, alignof(std::max_align_t)); }
+void* operator new(size_t bytes, std::align_val_t line) { return allocate(bytes, size_t(line)); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace {
 
@@ -199,7 +220,7 @@ void check_attention(const Kernels& kernels) {
       const int64_t C = between(1, 150), count = between(1, 9), tokens = between(1, 200);
       Config config{};
       config.head_dim = C, config.num_kv_heads = 1, config.num_layers = 1;
-      const Cache memory(config, tokens, format);
+      const Cache memory(config, tokens, format, 0);
       const HeadCache cache = memory.head(0, 0);
       Rows keys(tokens, C), values(tokens, C), q(count, C), out(count, C, 0), alone(count, C, 0);
       for (int64_t j = 0; j < tokens; ++j) kernels.remember(cache, j, keys.row(j), values.row(j));
@@ -232,9 +253,25 @@ void check_attention(const Kernels& kernels) {
   }
 }
 
-/// A small model: the same bits from any number of threads, in any chunks, from several callers at once.
+/// Calls `work` with memory for 0, 1, 2, ... allocations until it has enough; how often it had not.
+int64_t times_out_of_memory(const std::function<void()>& work) {
+  for (int64_t count = 0;; ++count) {
+    allocations_left = count;
+    bool enough = true;
+    try {
+      work();
+    } catch (const std::bad_alloc&) {
+      enough = false;
+    }
+    allocations_left = std::numeric_limits<int64_t>::max();
+    if (enough) return count;
+  }
+}
+
+/// A small model: the same bits from any number of threads, in any chunks, from several callers at once, and after any
+/// allocation that failed.
 void check_model(const Kernels& kernels) {
-  Config config{50, 40, 4, 2, 10, 2, 70, 200, 1e-5f, Activation::SWIGLU, false, false};
+  const Config config{50, 40, 4, 2, 10, 2, 70, 200, 1e-5f, Activation::SWIGLU, false, false};
   std::vector<Stored> kept;
   kept.reserve(100);
   const auto linear = [&](int64_t rows, int64_t columns) {
@@ -258,10 +295,10 @@ void check_model(const Kernels& kernels) {
   std::vector<int32_t> ids(150);
   for (auto& id : ids) id = int32_t(between(0, 49));
   const auto logits_of = [&](Model& model, int64_t step) {
-    Cache cache(config, 150, CacheFormat::F32);
+    const auto cache = model.new_cache(150, CacheFormat::F32);
     std::vector<float> logits(ids.size() * 50);
     for (int64_t start = 0; start < 150; start += step)
-      model.forward({{ids.data() + start, std::min(step, 150 - start), &cache}}, true, logits.data() + start * 50);
+      model.forward({{ids.data() + start, std::min(step, 150 - start), cache.get()}}, true, logits.data() + start * 50);
     return logits;
   };
   Model one(config, weights, kernels, 1), four(config, weights, kernels, 4);
@@ -275,6 +312,34 @@ void check_model(const Kernels& kernels) {
   for (size_t i = 0; i < 4; ++i) callers.emplace_back([&, i] { same[i] = logits_of(four, 40) == expected; });
   for (auto& caller : callers) caller.join();
   expect(std::count(same.begin(), same.end(), 1) == 4, "four callers at once");
+
+  const auto refused = [&](const std::vector<Chunk>& chunks, const char* what) {
+    std::vector<float> logits(size_t(50 * 400));
+    try {
+      four.forward(chunks, true, logits.data());
+      expect(false, what);
+    } catch (const std::invalid_argument&) {
+    }
+  };
+  const auto foreign = one.new_cache(150, CacheFormat::F32), own = four.new_cache(20, CacheFormat::F32);
+  const int32_t wrong = 50;
+  refused({{ids.data(), 3, own.get()}, {ids.data(), 3, foreign.get()}}, "a cache of another model");
+  refused({{ids.data(), 21, own.get()}}, "more tokens than the cache holds");
+  refused({{ids.data(), 3, own.get()}, {ids.data(), 3, own.get()}}, "a cache given twice");
+  refused({{&wrong, 1, own.get()}}, "an id outside the vocabulary");
+  expect(own->length() == 0 && foreign->length() == 0, "no cache has grown");
+
+  Model fresh(config, weights, kernels, 4);  // whose buffers are still to grow
+  const auto cache = fresh.new_cache(150, CacheFormat::INT8);
+  std::vector<float> logits(ids.size() * 50);
+  const auto failed = times_out_of_memory([&] {
+    expect(cache->length() == 0, "no cache has grown where memory ran out");
+    fresh.forward({{ids.data(), 150, cache.get()}}, true, logits.data());
+  });
+  expect(failed > 20, "memory ran out " + std::to_string(failed) + " times");
+  expect(logits_of(fresh, 40) == expected, "the same bits after memory ran out");
+  times_out_of_memory([&] { expect(cache->fork()->length() == 150, "a fork"); });
+  times_out_of_memory([&] { Model(config, weights, kernels, 4); });
 }
 
 /// Every item of every job is done exactly once, also where the threads have fallen asleep in between.
@@ -286,6 +351,16 @@ void check_threads() {
     threads.share(items, [&](int64_t item, int) { ++done[size_t(item)]; });
     expect(std::count(done.begin(), done.end(), 1) == items, "every item once");
     if (job % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    if (items == 0) continue;
+    const int64_t wrong = between(0, items - 1);
+    try {
+      threads.share(items, [&](int64_t item, int) {
+        if (item == wrong) throw std::runtime_error("item " + std::to_string(item));
+      });
+      expect(false, "what an item throws, the caller gets");
+    } catch (const std::runtime_error& error) {
+      expect(error.what() == "item " + std::to_string(wrong), "what the item has thrown");
+    }
   }
 }
 

@@ -16,13 +16,14 @@ from packaging.requirements import Requirement
 
 from nextword import __version__, doctor
 from nextword.doctor import examine
-from nextword.doctor.machine import disk, memory
+from nextword.doctor.machine import disk
 from nextword.doctor.parts import installed_parts
 from nextword.engine import is_built
 from nextword.errors import ModelFileError
 from nextword.files import read_model
 from nextword.files.sources.pulled import cache_directory
 from nextword.loading import DEFAULT_MODEL
+from nextword.machine import processors
 from tests.cli.conftest import Call
 
 real_version = metadata.version
@@ -43,7 +44,18 @@ def hide(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
 def test_the_json_is_complete_and_its_versions_are_the_installed_ones(call: Call) -> None:
     found = call("doctor", "--no-speed", "--json").json
     assert found.keys() == {
-        *("nextword", "python", "system", "native", "base", "extras", "processors", "cores", "threads"),
+        *(
+            "nextword",
+            "python",
+            "system",
+            "native",
+            "base",
+            "extras",
+            "processors",
+            "cores",
+            "processor_share",
+            "threads",
+        ),
         *("memory_total", "memory_free", "disks", "gpus", "korean_font", "speed", "gaps", "healthy"),
     }
     assert (found["nextword"], found["python"]) == (__version__, platform.python_version())
@@ -58,7 +70,7 @@ def test_the_json_is_complete_and_its_versions_are_the_installed_ones(call: Call
     assert {"torch", "accelerate", "transformers"} == set(extras["verify"]["packages"])
     assert "aiohttp" in extras["data"]["packages"]  # of fsspec[http]
     assert found["threads"] >= 1
-    assert 1 <= found["cores"] <= found["processors"] == os.cpu_count()
+    assert 1 <= found["cores"] <= found["processors"] <= (os.cpu_count() or 1)
 
 
 def test_every_stated_need_is_in_the_base_or_an_extra() -> None:
@@ -82,23 +94,37 @@ def test_room_on_disk_is_that_of_the_system(call: Call, tmp_path: Path, monkeypa
     assert not (tmp_path / "not").exists()
 
 
-def test_memory_is_that_of_the_system() -> None:
-    total, free = memory()
-    if sys.platform != "linux":
-        return
-    assert total is not None
-    assert free is not None
-    assert 0 < free <= total <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 1.01
+@pytest.mark.skipif(not is_built(), reason="the native engine was not built")
+def test_the_instruction_set_in_use_is_shown_and_one_that_cannot_be_had_is_a_gap(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nextword.engine.kernels import usable_kernels
+
+    for name in usable_kernels():
+        monkeypatch.setenv("NEXTWORD_KERNELS", name)
+        found = call("doctor", "--no-speed", "--json").json["native"]
+        assert (found["kernels"], found["usable"], found["reason"]) == (name, usable_kernels(), "")
+    assert (
+        f"native code: portable, as NEXTWORD_KERNELS says (also {usable_kernels()[0]}"
+        in call("doctor", "--no-speed").out
+    )
+    monkeypatch.setenv("NEXTWORD_KERNELS", "sse9")
+    result = call("doctor")
+    assert result.code == 2
+    assert result.errors == [
+        "error: the native engine does not run: NEXTWORD_KERNELS is 'sse9', which does not exist",
+        f"hint: unset NEXTWORD_KERNELS, or set it to one of {', '.join(usable_kernels())}",
+    ]
+    assert call("predict", "a").errors[0] == "error: NEXTWORD_KERNELS is 'sse9', which does not exist"
 
 
-def test_a_containers_limit_counts(tmp_path: Path) -> None:
-    within = doctor.machine._within_container
-    assert within(100, 80, tmp_path) == (100, 80)
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("10\n")
-    assert within(100, 80, tmp_path) == (100, 80)
-    (tmp_path / "memory.max").write_text("50\n")
-    assert within(100, 80, tmp_path) == (50, 40)
+def test_a_containers_share_of_the_processors_is_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NEXTWORD_THREADS", raising=False)
+    for module in (doctor, processors):
+        monkeypatch.setattr(module, "processor_share", lambda: 1.5)
+    found = call("doctor", "--no-speed", "--json").json
+    assert (found["processor_share"], found["threads"]) == (1.5, 1)
+    assert "cores, of which 1.5 may be used; 1 thread is used" in call("doctor", "--no-speed").out
 
 
 def test_a_missing_extra_is_named_with_what_to_do(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 
@@ -13,17 +16,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nextword.config import GPTConfig
-from nextword.engine._native import kernels
+from nextword.engine._native import Cache
 from nextword.engine.backend import PASS_TOKENS, NativeBackend
+from nextword.engine.kernels import KERNELS as ALL_KERNELS
+from nextword.engine.kernels import usable_kernels
 from nextword.engine.weights import FORMATS
-from nextword.errors import ContextOverflowError, TextError
+from nextword.errors import ConfigError, ContextOverflowError, TextError
 from nextword.files.precision import in_precision
 from nextword.files.quantization import quantize
 from nextword.files.tensors import RawTensor
 from tests.oracle.cases import CASES, random_tokens, random_weights
 from tests.oracle.numpy_gpt import Array, NumpyGPT
 
-KERNELS = kernels()
+KERNELS = usable_kernels()
 # Wide enough for quantised blocks; rows, heads and widths that are no multiples of a tile.
 BLOCKS = GPTConfig.qwen3(
     71, 400, d_model=96, num_heads=6, num_kv_heads=2, head_dim=16, num_layers=2, d_ff=160, layer_windows=(None, 37)
@@ -239,7 +244,7 @@ def test_what_does_not_fit_is_refused_and_no_cache_grows() -> None:
     for chunk in ([], [-1], [71], [0, 71]):
         with pytest.raises(TextError, match="vocabulary of 71"):
             backend.forward([[1], chunk], [large, small])
-    with pytest.raises(ValueError, match="cache of its own"):
+    with pytest.raises(ConfigError, match="cache of its own"):
         backend.forward([[1], [2]], [large, large])
     assert (small.length, large.length) == (2, 0)
     assert backend.forward([], []) == []
@@ -250,9 +255,137 @@ def test_kernels_and_threads_can_be_chosen() -> None:
     for name in KERNELS:
         backend = NativeBackend(BLOCKS, tensors, kernels=name, threads=3)
         assert (backend.kernels, backend.threads) == (name, 3)
+        assert repr(backend) == f"<NativeBackend {name}, 3 threads: >"
+    for threads in (0, -1, 1025, 10**12):
+        with pytest.raises(ConfigError, match=f"threads is {threads}, it must be from 1 to 1024"):
+            NativeBackend(BLOCKS, tensors, threads=threads)
+
+
+def test_the_environment_may_say_which_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = stored(random_weights(BLOCKS))
+    for name in KERNELS:
+        monkeypatch.setenv("NEXTWORD_KERNELS", name)
+        assert NativeBackend(BLOCKS, tensors).kernels == name
+        assert NativeBackend(BLOCKS, tensors, kernels="portable").kernels == "portable"  # what is asked for here counts
+    monkeypatch.setenv("NEXTWORD_KERNELS", "")
     assert NativeBackend(BLOCKS, tensors).kernels == KERNELS[0]
-    with pytest.raises(ValueError, match="cannot run"):
-        NativeBackend(BLOCKS, tensors, kernels="abacus")
+    monkeypatch.delenv("NEXTWORD_KERNELS")
+    assert NativeBackend(BLOCKS, tensors).kernels == KERNELS[0]
+
+
+def test_kernels_that_cannot_be_had_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = stored(random_weights(BLOCKS))
+    foreign = next(name for name in ALL_KERNELS if name not in KERNELS)  # no processor has both AVX2 and NEON
+    for wrong, why in (
+        ("abacus", "which does not exist"),
+        ("AVX2", "exist"),
+        (foreign, "which this processor cannot run"),
+    ):
+        monkeypatch.setenv("NEXTWORD_KERNELS", wrong)
+        with pytest.raises(ConfigError, match=f"NEXTWORD_KERNELS is '{wrong}'.*{why}") as refused:
+            NativeBackend(BLOCKS, tensors)
+        assert refused.value.hint == f"this processor can run {', '.join(KERNELS)}"
+        with pytest.raises(ConfigError, match=f"^kernels is '{wrong}'"):
+            NativeBackend(BLOCKS, tensors, kernels=wrong)
+
+
+# -- what is foreign, and what is too much ---------------------------------------------------------------------------
+
+
+def test_a_cache_of_another_model_is_refused_and_stays_as_it_is() -> None:
+    small, other = (
+        BLOCKS,
+        BLOCKS.replace(num_layers=5, d_model=64, head_dim=40, num_heads=8, num_kv_heads=8, layer_windows=()),
+    )
+    ours, twin = (NativeBackend(BLOCKS, stored(random_weights(small))) for _ in range(2))
+    larger = NativeBackend(other, stored(random_weights(other)))
+    cache = ours.new_cache(50)
+    ours.forward([[1, 2, 3]], [cache])
+    for backend in (
+        larger,
+        twin,
+    ):  # the twin's numbers would even be the same: whose they are is not looked for in them
+        for foreign in (cache, cache.fork()):
+            with pytest.raises(ConfigError, match="what another model"):
+                backend.forward([[4], [5]], [backend.new_cache(5), foreign])
+        assert not backend.owns(cache)
+        assert backend.owns(backend.new_cache(1).fork())
+    for nothing in (None, "cache", object()):
+        with pytest.raises(ConfigError, match="what another model"):
+            ours.forward([[1]], [nothing])  # type: ignore[list-item]
+    assert cache.length == 3
+    del twin, larger  # numbers of models that are gone are not used again
+    assert not any(NativeBackend(BLOCKS, stored(random_weights(BLOCKS))).owns(cache) for _ in range(20))
+    (row,) = ours.forward([[4]], [cache])
+    assert np.array_equal(row, all_rows(ours, [1, 2, 3, 4])[-1])
+
+
+def test_the_compiled_module_itself_refuses_what_would_write_elsewhere() -> None:
+    ours, other = (NativeBackend(BLOCKS, stored(random_weights(BLOCKS)))._model for _ in range(2))
+    cache, ids = ours.new_cache(4, "f32"), np.array([1, 2, 3], np.int32)
+    for caches, why in (
+        ([other.new_cache(9, "f32")], "of another model"),
+        ([cache, cache], "given twice"),
+        ([None], "no cache"),
+        ([cache, ours.new_cache(1, "f32")], "room for 1"),
+        ([], "as many caches as chunks"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            ours.forward([ids] * max(1, len(caches)), caches, False)
+    with pytest.raises(ValueError, match="no token has the id 71"):
+        ours.forward([np.array([71], np.int32)], [cache], False)
+    assert cache.length == 0
+    with pytest.raises(ValueError, match="cannot hold -1 tokens"):
+        ours.new_cache(-1, "f32")
+    for absurd in (10**13, 2**62):
+        with pytest.raises(MemoryError):
+            ours.new_cache(absurd, "f32")
+
+
+def test_two_callers_who_share_a_cache_never_write_behind_its_end() -> None:
+    backend = NativeBackend(BLOCKS, stored(random_weights(BLOCKS)), threads=1)
+    for _ in range(20):
+        cache, refused = backend.new_cache(60), list[Exception]()
+
+        def work(cache: Cache = cache, refused: list[Exception] = refused) -> None:
+            try:
+                backend.forward([ids_of(BLOCKS, 40)], [cache])
+            except (ContextOverflowError, ValueError) as error:  # the latter where both had found room
+                refused.append(error)
+
+        workers = [threading.Thread(target=work) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert (cache.length, len(refused)) == (40, 1)
+
+
+LITTLE_MEMORY = """
+import resource, sys
+import numpy as np
+from nextword.cli import run
+import nextword.engine.backend, nextword.language_model
+taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.exit(run(sys.argv[2:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how much memory is taken")
+def test_threads_that_the_system_does_not_start_end_in_one_line() -> None:
+    """Each thread's stack takes 8 MB of addresses, of which there are too few."""
+    ran = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", LITTLE_MEMORY, str(600 * 1024**2), "predict", "--json", "To be"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NEXTWORD_THREADS": "1000", "MALLOC_ARENA_MAX": "1"},
+    )
+    assert ran.returncode == 2, ran.stderr
+    error, hint = ran.stderr.splitlines()
+    assert re.fullmatch(r"error: the system starts \d+ of 1000 threads: .*", error)
+    assert hint == "hint: ask for fewer threads, or set NEXTWORD_THREADS"
 
 
 @pytest.mark.parametrize("precision", ["bf16", "q8", "q4"])

@@ -67,6 +67,9 @@ class TableBackend:
     def new_cache(self, capacity: int) -> TableCache:
         return TableCache(capacity)
 
+    def owns(self, cache: object) -> bool:
+        return isinstance(cache, TableCache)
+
     def forward(
         self,
         chunks: Sequence[Sequence[int]],

@@ -336,7 +336,7 @@ class Counting:
 
     def __init__(self, backend: Any) -> None:
         self.config, self.bitwise_invariant, self._backend = backend.config, False, backend
-        self.name, self.reason, self.new_cache = "counting", "a test", backend.new_cache
+        self.name, self.reason, self.new_cache, self.owns = "counting", "a test", backend.new_cache, backend.owns
         self.read: list[int] = []
 
     def forward(self, chunks: Any, caches: Any, logits: Any = "last") -> Any:

@@ -114,7 +114,7 @@ def test_a_cache_that_is_too_small_says_so() -> None:
 
 def test_every_chunk_needs_its_cache() -> None:
     backend = backend_for("llama")
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ConfigError, match="a cache of its own"):
         backend.forward([[1], [2]], [backend.new_cache(4)])
 
 

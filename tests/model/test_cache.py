@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from nextword.config import GPTConfig
-from nextword.errors import ContextOverflowError
+from nextword.errors import ConfigError, ContextOverflowError
 from nextword.model import GPTModel, KVCache
 from tests.oracle.cases import CASES, PRESETS, random_tokens, random_weights
 from tests.oracle.compare import gap, torch_model
@@ -179,3 +180,32 @@ def test_a_mask_goes_with_a_cache() -> None:
     starts = [0, 4, 5, 11]
     parts = [model(ids[:, a:b], mask[a:b, :b], cache) for a, b in pairwise(starts)]
     assert gap(torch.cat(parts, dim=1), model(ids, mask)) < 1e-12
+
+
+def test_a_cache_belongs_to_the_model_that_first_reads_into_it() -> None:
+    model, ids = model_and_ids("qwen3")
+    twin, _ = model_and_ids("qwen3")
+    cache = cache_for(model)
+    assert cache.model is None
+    model(ids[:, :4], cache=cache)
+    for held in (cache, cache.fork(), copy.deepcopy(cache)):
+        assert held.model is model
+        with pytest.raises(ConfigError, match="what another model has read"):
+            twin(ids[:, 4:], cache=held)
+        assert held.length == 4
+        assert gap(model(ids[:, 4:], cache=held), model(ids)[:, 4:]) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("change", "batch_size"),
+    [({"num_layers": 1}, 2), ({"num_kv_heads": 1}, 2), ({"head_dim": 12}, 2), ({}, 1), ({}, 3)],
+    ids=["layers", "heads", "channels", "fewer sequences", "more sequences"],
+)
+def test_a_cache_of_another_shape_is_refused(change: dict[str, int], batch_size: int) -> None:
+    model, ids = model_and_ids("qwen3")
+    cache = KVCache(model.config.replace(**change), 11, batch_size=batch_size, dtype=torch.float64)
+    with pytest.raises(ConfigError, match=r"^the cache holds .* layers of \(sequences, heads, channels\)"):
+        model(ids, cache=cache)
+    with pytest.raises(ConfigError, match="the cache holds"):  # a block alone knows no model
+        model.blocks[-1](torch.zeros(2, 3, model.config.d_model, dtype=torch.float64), cache=cache)
+    assert cache.length == 0

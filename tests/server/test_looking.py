@@ -28,6 +28,7 @@ from nextword.inspection.frames import block_frame, turns_frame
 from nextword.inspection.page_file import page_files
 from nextword.language_model import LanguageModel
 from nextword.loading import DEFAULT_MODEL
+from nextword.machine.memory import MachineMemory
 from nextword.server import looks as looks_module
 from nextword.server.errors import ApiError
 from nextword.server.looks import Looks, Worker
@@ -287,7 +288,7 @@ def test_a_model_that_would_fill_the_memory_is_not_looked_into(
 ) -> None:
     if lm.backend.name == "torch":
         pytest.skip("it is there already")
-    monkeypatch.setattr(looks_module, "machine_bytes", lambda: 4 * lm.config.num_parameters)
+    monkeypatch.setattr(looks_module, "machine_memory", lambda: MachineMemory(4 * lm.config.num_parameters, None))
     with pytest.raises(ConfigError, match=r"takes 0\.0 GB more"):
         Looks(1, 1).look("m", lm, "", LookRequest(text=TEXT))
 

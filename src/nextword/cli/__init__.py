@@ -67,6 +67,11 @@ def run(arguments: list[str]) -> int:
             raise
         complain(error.message, error.hint)
         return 2
+    except MemoryError:
+        if debug:
+            raise
+        complain("there is not enough memory", "a smaller model, a shorter text or precision q8 takes less")
+        return 2
     except KeyboardInterrupt:
         if debug:
             raise

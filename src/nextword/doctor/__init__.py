@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -18,13 +17,13 @@ from nextword.doctor.machine import (
     gpus,
     korean_font,
     machine_speed,
-    memory,
     native_engine,
 )
 from nextword.doctor.parts import Extra, installed_parts, version
-from nextword.engine.cores import default_threads, physical_cores
 from nextword.errors import ConfigError, NextwordError
 from nextword.files.sources.pulled import cache_directory
+from nextword.machine.memory import machine_memory
+from nextword.machine.processors import default_threads, physical_cores, processor_share, usable_processors
 
 __all__ = ["Disk", "Extra", "Gap", "MachineSpeed", "Native", "Report", "examine"]
 
@@ -54,10 +53,13 @@ class Report:
     """What every installation needs."""
     extras: list[Extra]
     processors: int
+    """That this process may run on."""
     cores: int
+    processor_share: float | None
+    """Processors' worth of time that a container allows; None where there is no limit."""
     threads: int
     memory_total: int | None
-    """Bytes; None where the system does not tell."""
+    """Bytes, of the machine or of what a container allows; None where the system does not tell."""
     memory_free: int | None
     disks: list[Disk]
     gpus: list[dict[str, Any]] | None
@@ -92,7 +94,7 @@ def examine(*, speed: bool = True, watch: Callable[[str], None] = lambda _: None
         threads = physical_cores()
         gaps.append(Gap(error.message, "unset NEXTWORD_THREADS, or set it to a number", broken=True))
     base, extras = installed_parts()
-    total, free = memory()
+    memory = machine_memory()
     report = Report(
         nextword=__version__,
         python=platform.python_version(),
@@ -100,11 +102,12 @@ def examine(*, speed: bool = True, watch: Callable[[str], None] = lambda _: None
         native=native_engine(),
         base=base,
         extras=extras,
-        processors=os.cpu_count() or 1,
+        processors=len(usable_processors()),
         cores=physical_cores(),
+        processor_share=processor_share(),
         threads=threads,
-        memory_total=total,
-        memory_free=free,
+        memory_total=memory.total,
+        memory_free=memory.free,
         disks=[
             disk("pulled models", cache_directory()),
             disk("the current directory", Path.cwd()),
@@ -142,7 +145,12 @@ def _gaps_of_parts(report: Report) -> list[Gap]:
     if report.native.reason:
         built, torch = report.native.built, version("torch")
         compiler = "with a C++ compiler there: " + _reinstall("nextword")
-        todo = _reinstall("nextword") if built else f"torch runs models, slower; {compiler}" if torch else compiler
+        if report.native.usable:
+            todo = f"unset NEXTWORD_KERNELS, or set it to one of {', '.join(report.native.usable)}"
+        elif built:
+            todo = _reinstall("nextword")
+        else:
+            todo = f"torch runs models, slower; {compiler}" if torch else compiler
         gaps.append(Gap(f"the native engine {report.native.reason}", todo, broken=built or not torch))
     gaps += [
         Gap(f"to {extra.purpose}: {extra.lacking}", f"pip install 'nextword[{extra.name}]'")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -37,10 +36,12 @@ class Native:
     """The native engine here."""
 
     built: bool
-    kernels: list[str]
-    """That this processor can run; the first one is used."""
+    kernels: str
+    """The instruction set in use; empty where the engine does not run."""
+    usable: list[str]
+    """Those that this processor can run, best first."""
     reason: str
-    """Why there is none; empty if it runs."""
+    """Why it does not run; empty if it does."""
 
 
 @dataclass(frozen=True)
@@ -70,49 +71,17 @@ class MachineSpeed:
 
 
 def native_engine() -> Native:
-    """Whether the native engine runs here, and with which kernels."""
+    """Whether the native engine runs here, and with which instruction set."""
     if not is_built():
-        return Native(False, [], "was not built: there was no C++ compiler when nextword was installed")
+        return Native(False, "", [], "was not built: there was no C++ compiler when nextword was installed")
     try:
-        from nextword.engine._native import kernels
+        from nextword.engine.kernels import chosen_kernels, usable_kernels
     except ImportError as error:
-        return Native(True, [], f"cannot be loaded: {error}")
-    return Native(True, kernels(), "")
-
-
-def memory() -> tuple[int | None, int | None]:
-    """Bytes of memory, and how many of them are free for a program; None where the system does not tell."""
+        return Native(True, "", [], f"cannot be loaded: {error}")
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
-        return _within_container(1024 * kib["MemTotal"], 1024 * kib["MemAvailable"])
-    except (OSError, KeyError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), None
-    except (AttributeError, OSError, ValueError):
-        return _windows_memory()
-
-
-def _within_container(total: int, free: int, group: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
-    """A container's limit, where there is one (control groups, version 2)."""
-    try:
-        limit = int((group / "memory.max").read_text(encoding="ascii"))  # the word "max" where there is none
-        used = int((group / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return total, free
-    return min(total, limit), max(0, min(free, limit - used))
-
-
-def _windows_memory() -> tuple[int | None, int | None]:
-    import ctypes
-
-    kernel = getattr(ctypes, "windll", None)
-    if kernel is None:
-        return None, None
-    values = (ctypes.c_uint64 * 8)(64)  # MEMORYSTATUSEX: its length and the load share the first, then total, free
-    done = kernel.kernel32.GlobalMemoryStatusEx(ctypes.byref(values))
-    return (values[1], values[2]) if done else (None, None)
+        return Native(True, chosen_kernels(), usable_kernels(), "")
+    except ConfigError as error:
+        return Native(True, "", usable_kernels(), f"does not run: {error.message}")
 
 
 def disk(purpose: str, path: Path) -> Disk:
@@ -161,6 +130,7 @@ def machine_speed(threads: int) -> MachineSpeed:
         ModelFileError: The default model cannot be read.
     """
     from nextword.bench import SHORT_PROMPT, bytes_a_token, seconds
+    from nextword.engine.kernels import chosen_kernels
     from nextword.engine.limits import multiply_speed, read_speed
     from nextword.engine.weights import FORMATS
     from nextword.files import read_model
@@ -173,5 +143,6 @@ def machine_speed(threads: int) -> MachineSpeed:
     engine = Ours(DEFAULT_MODEL, threads)
     engine.write(range(SHORT_PROMPT), 1)
     took = statistics.median(seconds(lambda: engine.write(range(SHORT_PROMPT), WRITTEN)) for _ in range(5))
-    read, multiplied = read_speed(threads, size), multiply_speed(threads)
+    kernels = chosen_kernels()
+    read, multiplied = read_speed(threads, size, kernels), multiply_speed(threads, kernels)
     return MachineSpeed(size, read, multiplied, WRITTEN / took, time.perf_counter() - start)

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from nextword.backend_input import check_chunks
 from nextword.config import GPTConfig
 from nextword.engine._native import Cache, Model
-from nextword.engine.cores import default_threads
+from nextword.engine.kernels import chosen_kernels
 from nextword.engine.weights import ReadableTensor, native_weights
+from nextword.errors import ConfigError
+from nextword.machine.processors import check_threads, default_threads
 from nextword.rotary import inverse_frequencies, rotary_stretch
 
 CacheFormat = Literal["f32", "f16", "int8"]
@@ -32,9 +34,12 @@ class NativeBackend:
         tensors: Its weights as a file holds them (names as `config.parameter_shapes()`, checked against it). Quantised
             ones are computed with as they are: each product is exactly that of its float32 value.
         reason: Why this backend was chosen, in words.
-        threads: How many; None is one a physical core, or NEXTWORD_THREADS.
-        kernels: One of `_native.kernels()`; empty is the best.
+        threads: How many; None is NEXTWORD_THREADS, or one a physical core.
+        kernels: `avx512`, `avx2`, `neon` or `portable`; empty is NEXTWORD_KERNELS, or the best that there is.
         cache_format: How keys and values are kept; `f16` and `int8` take a half and a quarter of the memory.
+
+    Raises:
+        ConfigError: The threads or kernels are not to be had here.
     """
 
     name = "native"
@@ -55,17 +60,22 @@ class NativeBackend:
         self._cache_format = cache_format
         rotary = config.position == "rotary"
         matrices, vectors = native_weights(config, tensors)
-        self._model = Model(
-            config.to_dict(),
-            matrices,
-            vectors,
-            inverse_frequencies(config) if rotary else np.empty(0),
-            rotary_stretch(config),
-            [rotary and layer not in config.no_rope_layers for layer in range(config.num_layers)],
-            [window or 0 for window in config.layer_windows or (None,) * config.num_layers],
-            default_threads() if threads is None else threads,
-            kernels,
-        )
+        count = default_threads() if threads is None else check_threads(threads)
+        instructions = chosen_kernels(kernels)
+        try:
+            self._model = Model(
+                config.to_dict(),
+                matrices,
+                vectors,
+                inverse_frequencies(config) if rotary else np.empty(0),
+                rotary_stretch(config),
+                [rotary and layer not in config.no_rope_layers for layer in range(config.num_layers)],
+                [window or 0 for window in config.layer_windows or (None,) * config.num_layers],
+                count,
+                instructions,
+            )
+        except RuntimeError as error:
+            raise ConfigError(str(error), hint="ask for fewer threads, or set NEXTWORD_THREADS") from None
 
     @property
     def kernels(self) -> str:
@@ -77,9 +87,16 @@ class NativeBackend:
         """Threads in use."""
         return self._model.threads
 
+    def __repr__(self) -> str:
+        return f"<NativeBackend {self.kernels}, {self.threads} threads: {self.reason}>"
+
     def new_cache(self, capacity: int) -> Cache:
         """An empty cache for one sequence of up to `capacity` tokens."""
         return self._model.new_cache(capacity, self._cache_format)
+
+    def owns(self, cache: object) -> bool:
+        """Whether it made this cache: another model's keys and values mean nothing to it."""
+        return isinstance(cache, Cache) and self._model.owns(cache)
 
     def forward(
         self, chunks: Sequence[Sequence[int]], caches: Sequence[Cache], logits: Literal["last", "all"] = "last"
@@ -97,11 +114,10 @@ class NativeBackend:
         Raises:
             ContextOverflowError: A sequence becomes longer than its cache or the context; no cache has grown then.
             TextError: A chunk is empty, or holds an id that is not in the vocabulary.
-            ValueError: Two chunks have the same cache.
+            ConfigError: A cache was not made by this backend, or two chunks have the same one.
+            MemoryError: There is not enough memory; no cache has grown by the part that failed.
         """
-        if len({id(cache) for cache in caches}) < len(caches):
-            raise ValueError("each chunk needs a cache of its own")
-        check_chunks(self.config, chunks, caches)
+        check_chunks(self, chunks, caches)
         arrays = [np.asarray(chunk, np.int32) for chunk in chunks]
         every = logits == "all"
         found: list[list[NDArray[np.float32]]] = [[] for _ in chunks]

@@ -49,6 +49,10 @@ class Backend(Protocol):
         """An empty cache for one sequence of up to `capacity` tokens."""
         ...
 
+    def owns(self, cache: Any) -> bool:
+        """Whether it made this cache; it takes no other."""
+        ...
+
     def forward(
         self, chunks: Sequence[Sequence[int]], caches: Sequence[Any], logits: Literal["last", "all"] = "last"
     ) -> list[Logits]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nextword.backend_input import check_owner
 from nextword.generation.backend import Backend
 
 
@@ -26,7 +27,12 @@ class Memory:
         """Keeps what `ids` share with what was read; those that are still to be read, at least the last one.
 
         With `anew` nothing is kept.
+
+        Raises:
+            ConfigError: It is another backend's memory; it stays as it is.
         """
+        if self.cache is not None:
+            check_owner(backend, self.cache)
         if self.cache is None or capacity > self.capacity:
             if self.cache is not None:  # it will grow further
                 capacity = min(2 * capacity, backend.config.context_length)

@@ -60,10 +60,21 @@ class TorchBackend:
             weight.copy_(_tensor(name, tensors[name]))
         return cls(model.to(place), reason)
 
+    def __repr__(self) -> str:
+        weight = self.model.token_embedding.weight
+        return f"<TorchBackend {str(weight.dtype).removeprefix('torch.')} on {weight.device}: {self.reason}>"
+
     def new_cache(self, capacity: int) -> KVCache:
         """An empty cache for one sequence of up to `capacity` tokens."""
         weight = self.model.token_embedding.weight
-        return KVCache(self.config, capacity, dtype=weight.dtype, device=weight.device)
+        cache = KVCache(self.config, capacity, dtype=weight.dtype, device=weight.device)
+        cache.claim(self.model)
+        cache.edits = self._tap
+        return cache
+
+    def owns(self, cache: object) -> bool:
+        """Whether it made this cache: keys and values of another model, or of other edits, mean nothing to it."""
+        return isinstance(cache, KVCache) and cache.model is self.model and cache.edits is self._tap
 
     def forward(
         self,
@@ -84,8 +95,9 @@ class TorchBackend:
         Raises:
             ContextOverflowError: A sequence becomes longer than its cache or the context; no cache has grown then.
             TextError: A chunk is empty, or holds an id that is not in the vocabulary.
+            ConfigError: A cache was not made by this backend, or two chunks have the same one.
         """
-        check_chunks(self.config, chunks, caches)
+        check_chunks(self, chunks, caches)
         device = self.model.token_embedding.weight.device
         results = []
         with torch.inference_mode():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nextword.config import GPTConfig
-from nextword.errors import ContextOverflowError
+from nextword.errors import ConfigError, ContextOverflowError
 
 
 class KVCache:
     """Keys and values of every layer for one batch of sequences of equal length.
+
+    It belongs to the first model that reads into it; no other one takes it.
 
     Args:
         config: The model's shape.
@@ -18,7 +22,12 @@ class KVCache:
         batch_size: Sequences side by side.
         dtype: Element type, the model's.
         device: Where the model's weights are.
+
+    Attributes:
+        edits: What else than the model decides the values it holds, if anything does.
     """
+
+    edits: object = None
 
     def __init__(
         self,
@@ -33,6 +42,23 @@ class KVCache:
         self._kv = torch.empty(shape, dtype=dtype, device=device)
         self.capacity = capacity
         self.length = 0
+        self._model: weakref.ref[nn.Module] | None = None  # no more than known: a cache keeps no model alive
+
+    @property
+    def model(self) -> nn.Module | None:
+        """Whose keys and values it holds; None before any, and once that model is gone."""
+        return None if self._model is None else self._model()
+
+    def claim(self, model: nn.Module) -> None:
+        """Says whose keys and values it holds from now on.
+
+        Raises:
+            ConfigError: It holds another model's.
+        """
+        if self._model is None:
+            self._model = weakref.ref(model)
+        elif self._model() is not model:
+            raise ConfigError("the cache holds what another model has read", hint="each model needs a cache of its own")
 
     @property
     def nbytes(self) -> int:
@@ -49,7 +75,14 @@ class KVCache:
 
         Raises:
             ContextOverflowError: They do not fit.
+            ConfigError: They are those of another number of sequences, or of another shape of model.
         """
+        _, layers, *held = (*self._kv.shape[:4], self._kv.shape[5])
+        if layer >= layers or [*k_BKTC.shape[:2], k_BKTC.shape[3]] != held:
+            raise ConfigError(
+                f"the cache holds {layers} layers of (sequences, heads, channels) {tuple(held)}, not layer {layer} of "
+                f"{(*k_BKTC.shape[:2], k_BKTC.shape[3])}"
+            )
         end = self.length + k_BKTC.shape[2]
         if end > self.capacity:
             raise ContextOverflowError(end, self.capacity)
@@ -78,4 +111,5 @@ class KVCache:
         copy._kv = self._kv.clone()
         copy.capacity = self.capacity
         copy.length = self.length
+        copy._model, copy.edits = self._model, self.edits
         return copy

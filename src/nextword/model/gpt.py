@@ -170,6 +170,7 @@ class GPTModel(nn.Module):
 
         Raises:
             ContextOverflowError: Cached and new tokens are more than `context_length`.
+            ConfigError: The cache holds what another model has read.
         """
         logits_BTV = self.output_layer(self.hidden(input_ids, mask, cache, tap))
         return touch(tap, "logits", logits_BTV)
@@ -185,6 +186,8 @@ class GPTModel(nn.Module):
         start, T = (cache.length if cache is not None else 0), input_ids.shape[1]
         if start + T > self.config.context_length:
             raise ContextOverflowError(start + T, self.config.context_length)
+        if cache is not None:
+            cache.claim(self)
 
         x_BTD = touch(tap, "hook_embed", self.token_embedding(input_ids))
         if self.position_encoding is not None:

@@ -13,10 +13,10 @@ from nextword.errors import ModelFileError
 from nextword.files.verification import read_verification
 from nextword.generation.prediction import predict_token
 from nextword.language_model import LanguageModel
+from nextword.machine.memory import process_bytes
 from nextword.server.errors import DECLARED
 from nextword.server.jobs import unless_gone
 from nextword.server.looks import Looks
-from nextword.server.metrics import process_bytes
 from nextword.server.models import Models
 from nextword.server.schemas import DrawRequest, LookRequest, QuickRequest
 

@@ -18,8 +18,8 @@ from nextword.errors import ConfigError, ContextOverflowError, TextError
 from nextword.generation.context import fit_to_context
 from nextword.generation.sampling import Sampling, Stages
 from nextword.language_model import LanguageModel
+from nextword.machine.memory import machine_memory
 from nextword.server.errors import ApiError, of_user, overloaded, stopped
-from nextword.server.metrics import machine_bytes
 from nextword.server.schemas import (
     BlockPart,
     DrawRequest,
@@ -254,11 +254,11 @@ def _reference(lm: LanguageModel) -> None:
     Raises:
         ConfigError: torch is not installed, or its copy of the model would take too much memory.
     """
-    size, memory = 4 * lm.config.num_parameters, machine_bytes()
-    if lm.backend.name != "torch" and size > memory / 2 > 0:
+    size, memory = 4 * lm.config.num_parameters, machine_memory().total
+    if lm.backend.name != "torch" and memory is not None and size > memory / 2:
         raise ConfigError(
             f"looking into this model takes {size / 1e9:.1f} GB more for a copy in float32, "
-            f"which is over half of this machine's {memory / 1e9:.1f} GB",
+            f"which is over half of the {memory / 1e9:.1f} GB that may be used here",
             hint="a smaller model shows the same stages",
         )
     lm.reference  # noqa: B018  made when it is first asked for

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from nextword.doctor import Disk, Gap, Report
+from nextword.doctor import Disk, Gap, Native, Report
 
 _GOOD, _ABSENT, _BROKEN = ("✓", "green"), ("·", "dim"), ("✗", "red")
 
@@ -23,8 +23,8 @@ def show_report(console: Console, report: Report) -> None:
     _row(about, _GOOD, "Python", f"{report.python} on {report.system}")
     native = report.native
     mark = _GOOD if not native.reason else _BROKEN if any(native.reason in gap.what for gap in broken) else _ABSENT
-    _row(about, mark, "engine", native.reason or f"native code: {_kernels(native.kernels)}")
-    _row(about, _GOOD, "processors", f"{report.processors}, on {report.cores} cores; {report.threads} threads are used")
+    _row(about, mark, "engine", native.reason or f"native code: {_kernels(native)}")
+    _row(about, _GOOD, "processors", _processors(report))
     if report.memory_total is not None:
         free = "" if report.memory_free is None else f"{_size(report.memory_free)} free of "
         _row(about, _low("memory", report.gaps), "memory", f"{free}{_size(report.memory_total)}")
@@ -86,11 +86,21 @@ def _low(purpose: str, gaps: list[Gap]) -> tuple[str, str]:
     return _ABSENT if any(gap.what.startswith("little") and purpose in gap.what for gap in gaps) else _GOOD
 
 
-def _kernels(kernels: list[str]) -> str:
-    """The kernels in use, and what else there is; or what better ones the processor does not have."""
-    others = f" (also {', '.join(kernels[1:])})" if kernels[1:] else ""
+def _kernels(native: Native) -> str:
+    """The instruction set in use, why it is no better one, and what else there is."""
+    best, *_ = native.usable
     lacking = {"avx2": ", as the processor has no AVX-512", "portable": ", as the processor has no AVX2 or NEON"}
-    return f"{kernels[0]}{lacking.get(kernels[0], '')}{others}"
+    why = lacking.get(best, "") if native.kernels == best else ", as NEXTWORD_KERNELS says"
+    others = [name for name in native.usable if name != native.kernels]
+    also = f" (also {', '.join(others)})" if others else ""
+    return f"{native.kernels}{why}{also}"
+
+
+def _processors(report: Report) -> str:
+    """Processors, cores, what a container allows of them, and threads."""
+    share = "" if report.processor_share is None else f", of which {report.processor_share:g} may be used"
+    threads = "1 thread is" if report.threads == 1 else f"{report.threads} threads are"
+    return f"{report.processors}, on {report.cores} cores{share}; {threads} used"
 
 
 def _disk(place: Disk) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nextword.engine.cores import default_threads, physical_cores
 from nextword.errors import ConfigError
+from nextword.machine.processors import default_threads, physical_cores
 
 
 def make_cpus(root: Path, cores: list[str]) -> Path:

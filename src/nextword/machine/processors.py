@@ -1,0 +1,62 @@
+"""Processors that this process may use, and how many threads pay."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from nextword.errors import ConfigError
+from nextword.machine.control_groups import PROCESS, groups
+
+CPUS = Path("/sys/devices/system/cpu")
+MOST_THREADS = 1024
+
+
+def default_threads() -> int:
+    """NEXTWORD_THREADS, or the physical cores, as far as a container's share of the processors reaches.
+
+    Two threads of one core share what it computes with; and of two threads that have 1.5 processors' time, one is
+    stopped again and again while the other waits for it.
+
+    Raises:
+        ConfigError: NEXTWORD_THREADS is no whole number from 1 on.
+    """
+    asked = os.environ.get("NEXTWORD_THREADS", "")
+    if asked:
+        if not asked.isdecimal():
+            raise ConfigError(f"NEXTWORD_THREADS is {asked!r}, it must be a whole number of at least 1")
+        return check_threads(int(asked), "NEXTWORD_THREADS")
+    share = processor_share()
+    cores = physical_cores()
+    return cores if share is None else min(cores, max(1, int(share)))
+
+
+def check_threads(count: int, name: str = "threads") -> int:
+    """The count itself.
+
+    Raises:
+        ConfigError: It is not from 1 to MOST_THREADS.
+    """
+    if not 1 <= count <= MOST_THREADS:
+        raise ConfigError(f"{name} is {count}, it must be from 1 to {MOST_THREADS}")
+    return count
+
+
+def usable_processors() -> set[int]:
+    """The numbers of the processors that this process may run on."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def physical_cores(cpus: Path = CPUS) -> int:
+    """Cores behind the processors this process may use; as many as processors where the system does not tell."""
+    usable = usable_processors()
+    try:
+        cores = {(cpus / f"cpu{cpu}/topology/core_cpus_list").read_text(encoding="ascii") for cpu in usable}
+    except OSError:
+        return len(usable)
+    return len(cores)
+
+
+def processor_share(process: Path = PROCESS) -> float | None:
+    """Processors' worth of time that a container may take, such as 1.5; None where there is no limit."""
+    return min((cpus for group in groups("cpu", process) if (cpus := group.cpus()) is not None), default=None)
