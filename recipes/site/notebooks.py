@@ -47,12 +47,15 @@ def notebook_page(path: Path, pictures: Path) -> str:
 def executed(path: Path) -> Any:
     """A notebook with its outputs, run in an empty folder unless it has been run with this very package.
 
+    The package, and the instruction set of its engine: with another one the last bits differ.
+
     Raises:
         nbclient.exceptions.CellExecutionError: A cell failed.
         ValueError: It left something behind beside itself.
     """
     text = path.read_text(encoding="utf-8")
     digest = hashlib.sha256(text.encode("utf-8"))
+    digest.update(os.environ.get("NEXTWORD_KERNELS", "").encode("utf-8"))
     for file in sorted(PACKAGE.rglob("*")):
         if file.is_file() and "__pycache__" not in file.parts:
             digest.update(file.read_bytes())
