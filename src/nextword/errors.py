@@ -13,14 +13,17 @@ class NextwordError(Exception):
     """Base of every error that nextword raises on purpose.
 
     Args:
-        message: One line that says what is wrong, naming the file, field or word.
-        hint: One line that says what to do next; empty when there is nothing to add.
+        message: One line that says what is wrong, naming the file, field or word. Settings have Python's names in it
+            (`top_k is 0`), and in hints they are set (`restart=True`): the command line makes flags of them.
+        hint: One line that says what to do next; empty when there is nothing to add. A traceback shows it as a note.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")
 
 
 class ModelFileError(NextwordError):

@@ -53,7 +53,7 @@ def test_a_batch_is_each_text_by_itself(bpe: Tokenizer, texts: list[str]) -> Non
 @pytest.mark.parametrize("text", ["\ud800", "fine \udfff", "\ud83d \ude42", "x\udc80y"])
 def test_lone_surrogates_are_refused_with_their_place(bpe: Tokenizer, text: str) -> None:
     at = next(i for i, character in enumerate(text) if "\ud800" <= character <= "\udfff")
-    place = rf"lone surrogate, U\+{ord(text[at]):04X}, at character {at}$"
+    place = rf"lone surrogate, U\+{ord(text[at]):04X}, at character {at}(?m:$)"
     with pytest.raises(TextError, match=place):
         bpe.encode(text)
     with pytest.raises(TextError, match=place):

@@ -48,7 +48,7 @@ def test_of_many_unknown_words_the_first_five_are_named() -> None:
 
 
 def test_a_batch_names_the_unknown_words_of_all_its_texts() -> None:
-    with pytest.raises(TextError, match=r": 'one', 'two'$"):
+    with pytest.raises(TextError, match=r": 'one', 'two'(?m:$)"):
         Tokenizer.words(VOCABULARY).encode_batch(["hello one", "world", "two"])
 
 
@@ -69,9 +69,9 @@ def test_a_declared_unknown_word_stands_for_all_others() -> None:
 def test_a_word_that_looks_like_unknown_is_an_ordinary_word(spelling: str) -> None:
     tokenizer = Tokenizer.words([spelling, "hello"])
     assert tokenizer.encode(f"hello {spelling}") == [1, 0]
-    with pytest.raises(TextError, match=r": 'there'$"):
+    with pytest.raises(TextError, match=r": 'there'(?m:$)"):
         tokenizer.encode("hello there")
-    with pytest.raises(TextError, match=r": 'there'$"):
+    with pytest.raises(TextError, match=r": 'there'(?m:$)"):
         Tokenizer.from_json(tokenizer.to_json()).encode("hello there")
 
 
@@ -84,7 +84,7 @@ def test_a_word_spelled_like_a_special_token_that_is_no_word_is_unknown() -> Non
     tokenizer = Tokenizer.from_json(raw.replace('"added_tokens": []', f'"added_tokens": [{added}]'), bos="<s>")
     assert tokenizer.bos_id == 1
     assert tokenizer.encode("<s> hello", special=True) == [1, 0]
-    with pytest.raises(TextError, match=r": '<s>'$"):
+    with pytest.raises(TextError, match=r": '<s>'(?m:$)"):
         tokenizer.encode("<s> hello")
 
 

@@ -133,7 +133,7 @@ def test_the_record_of_a_run_is_what_was_asked_and_derived(tmp_path: Path) -> No
     (tmp_path / "run" / "run.json").write_text('{"format_version": 1, "settings": {"plan": {}}}', encoding="utf-8")
     with pytest.raises(ModelFileError, match=r"run\.json is damaged: ") as caught:
         read_beginning(tmp_path / "run")
-    assert caught.value.hint == "begin anew with --restart"
+    assert caught.value.hint == "begin anew with restart=True"
 
 
 def test_what_can_only_be_read_once_has_no_fingerprint(tmp_path: Path) -> None:

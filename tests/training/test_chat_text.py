@@ -150,21 +150,21 @@ def test_a_run_on_conversations_goes_on_bit_for_bit(base: str, tmp_path: Path) -
 def test_conversations_need_a_model_that_knows_how_they_are_written(base: str, tmp_path: Path) -> None:
     chat = write_talks(tmp_path / "chat.jsonl")
     with pytest.raises(
-        ConfigError, match=r"^conversations need a model that knows how they are written, no model$"
+        ConfigError, match=r"^conversations need a model that knows how they are written, no model(?m:$)"
     ) as e:
         train(chat, tmp_path / "out", **FEW_STEPS)
-    assert e.value.hint == "start from one that chats: --from smollm2"
+    assert e.value.hint == 'start from one that chats: from_model="smollm2"'
     lm = nextword.load(base)
     lm.chat_template = None
     lm.save(tmp_path / "plain")
-    with pytest.raises(ConfigError, match=r"plain has no chat template$"):
+    with pytest.raises(ConfigError, match=r"plain has no chat template(?m:$)"):
         train(chat, tmp_path / "out", from_model=tmp_path / "plain", steps=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["chat.jsonl", "plain"]
 
 
 def test_too_few_conversations_are_told(base: str, tmp_path: Path) -> None:
     chat = write_talks(tmp_path / "chat.jsonl", 9)
-    with pytest.raises(TextError, match=r"^9 conversations are too few to hold one of 10 out$"):
+    with pytest.raises(TextError, match=r"^9 conversations are too few to hold one of 10 out(?m:$)"):
         train(chat, tmp_path / "out", from_model=base, steps=1)
     assert train(chat, tmp_path / "out", from_model=base, validation=0.2, **{**SETTINGS, "steps": 1}).steps == 1
 
@@ -173,7 +173,7 @@ def test_a_row_without_an_answer_is_named_by_its_line(base: str, tmp_path: Path)
     chat = write_talks(tmp_path / "chat.jsonl", 12)
     with chat.open("a", encoding="utf-8") as file:
         file.write('{"messages": [{"role": "user", "content": "안녕"}]}\n')
-    with pytest.raises(TextError, match=r"chat\.jsonl:13: there is no answer to learn from$"):
+    with pytest.raises(TextError, match=r"chat\.jsonl:13: there is no answer to learn from(?m:$)"):
         train(chat, tmp_path / "out", from_model=base, steps=1)
 
 

@@ -109,7 +109,7 @@ def test_without_a_step_there_is_nothing_to_go_on_from(tmp_path: Path) -> None:
         assert Checkpoints(place).steps() == []
         with pytest.raises(ModelFileError, match="there is no checkpoint at") as caught:
             Checkpoints(place).load()
-        assert caught.value.hint == "begin anew with --restart"
+        assert caught.value.hint == "begin anew with restart=True"
 
 
 # -- damage ----------------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def test_when_every_step_is_damaged_the_newest_is_named(tmp_path: Path) -> None:
         cut(tmp_path / f"run/step-0000000{step}/best.safetensors")
     with pytest.raises(ModelFileError, match=r"run.step-00000002 is damaged: best\.safetensors is not what") as caught:
         checkpoints.load()
-    assert caught.value.hint == "begin anew with --restart"
+    assert caught.value.hint == "begin anew with restart=True"
 
 
 @dataclasses.dataclass

@@ -144,12 +144,12 @@ def test_a_checkpoint_holds_weights_moments_and_where_the_run_stands(tmp_path: P
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"plan": Plan("tiny", 300, 16, 2, 1e-3, 0.1, steps=12)}, "another plan$"),
-        ({"learned": HELD_OUT}, "another text$"),
-        ({"held_out": LEARNED}, "another held-out text$"),
-        ({"held_out": None}, "another held-out text$"),
-        ({"seed": 5}, "another seed$"),
-        ({"seed": 5, "learned": HELD_OUT}, "another seed and text$"),
+        ({"plan": Plan("tiny", 300, 16, 2, 1e-3, 0.1, steps=12)}, "another plan(?m:$)"),
+        ({"learned": HELD_OUT}, "another text(?m:$)"),
+        ({"held_out": LEARNED}, "another held-out text(?m:$)"),
+        ({"held_out": None}, "another held-out text(?m:$)"),
+        ({"seed": 5}, "another seed(?m:$)"),
+        ({"seed": 5, "learned": HELD_OUT}, "another seed and text(?m:$)"),
     ],
     ids=["plan", "text", "held-out", "no held-out", "seed", "two"],
 )
@@ -157,7 +157,7 @@ def test_a_run_with_something_else_does_not_go_on(tmp_path: Path, changes: dict[
     broken_off(tmp_path / "run", after=1)
     with pytest.raises(NextwordError, match=named) as caught:
         make_trainer(**changes, checkpoint=tmp_path / "run").resume()
-    assert caught.value.hint == "start with --restart instead of --resume"
+    assert caught.value.hint == "start with restart=True instead of resume=True"
 
 
 FILES = ["model.safetensors", "best.safetensors", "optimizer.safetensors", "state.json"]
@@ -183,7 +183,7 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path, file: str, how: str) -> No
     trainer = make_trainer(checkpoint=tmp_path / "run")
     with pytest.raises(ModelFileError, match=r"^the checkpoint .*run.step-00000001 is damaged: ") as caught:
         trainer.resume()
-    assert caught.value.hint == "begin anew with --restart"
+    assert caught.value.hint == "begin anew with restart=True"
     assert trainer.state.step == 0
 
 
@@ -205,7 +205,7 @@ def test_a_run_goes_on_from_the_step_before_one_that_is_damaged(tmp_path: Path) 
 def test_without_a_checkpoint_nothing_goes_on(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="there is no checkpoint at") as caught:
         make_trainer(checkpoint=tmp_path / "none").resume()
-    assert caught.value.hint == "begin anew with --restart"
+    assert caught.value.hint == "begin anew with restart=True"
     with pytest.raises(ModelFileError, match="this run keeps no checkpoints"):
         make_trainer().resume()
 
@@ -382,9 +382,9 @@ def test_dropout_and_bfloat16_learn_too(precision: str) -> None:
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_says_where() -> None:
-    with pytest.raises(NextwordError, match=r"^the loss became nan at step \d+$") as caught:
+    with pytest.raises(NextwordError, match=r"^the loss became nan at step \d+(?m:$)") as caught:
         make_trainer(Plan("tiny", 300, 16, 2, learning_rate=1e9, dropout=0.0, steps=50)).run()
-    assert caught.value.hint == "try a smaller --learning-rate"
+    assert caught.value.hint == "try a smaller learning_rate"
 
 
 def test_a_held_out_loss_that_is_no_number_is_never_the_best() -> None:
@@ -394,7 +394,7 @@ def test_a_held_out_loss_that_is_no_number_is_never_the_best() -> None:
                 trainer.model.token_embedding.weight[0, 0] = math.nan
 
     trainer = make_trainer(watch=poison)
-    with pytest.raises(NextwordError, match=r"^the held-out loss became nan at step 12$"):
+    with pytest.raises(NextwordError, match=r"^the held-out loss became nan at step 12(?m:$)"):
         trainer.run()
     assert trainer.state.best_step < 12
 
@@ -406,7 +406,7 @@ def test_of_a_run_that_ends_in_no_number_the_last_good_step_is_kept(tmp_path: Pa
                 trainer.model.token_embedding.weight[:, 0] = math.nan
 
     trainer = make_trainer(dataclasses.replace(PLAN, evaluate_every=12), poison, tmp_path / "run")
-    with pytest.raises(NextwordError, match=r"^the loss became nan at step 5; the checkpoint of step 4 is kept$"):
+    with pytest.raises(NextwordError, match=r"^the loss became nan at step 5; the checkpoint of step 4 is kept(?m:$)"):
         trainer.run()
     assert Checkpoints(tmp_path / "run").steps() == [4]  # not 5: that one's weights gave the loss
     whole, resumed = make_trainer(trainer.plan), make_trainer(trainer.plan, checkpoint=tmp_path / "run")

@@ -71,7 +71,7 @@ def test_rows_may_be_in_another_encoding(tmp_path: Path) -> None:
     assert [d.text for d in read_documents([path], "cp949")] == ["나는 학교에 갔다"]
     with pytest.raises(TextError, match="is not UTF-8") as caught:
         read_documents([path])
-    assert caught.value.hint == "it looks like cp949: --encoding cp949"
+    assert caught.value.hint == 'it looks like cp949: encoding="cp949"'
 
 
 @pytest.mark.parametrize(
@@ -93,10 +93,10 @@ def test_the_field_is_the_wanted_one_or_text_or_content_or_the_only_string(
 def test_when_the_field_is_not_clear_the_fields_are_named(tmp_path: Path) -> None:
     row = {"title": "a", "body": "b", "n": 3}
     for path in (write(tmp_path, json.dumps(row), "a.jsonl"), parquet(tmp_path / "a.parquet", [row])):
-        with pytest.raises(TextError, match=rf"^{path}:1 does not tell which field is the text$") as caught:
+        with pytest.raises(TextError, match=rf"^{path}:1 does not tell which field is the text(?m:$)") as caught:
             read_documents([path])
-        assert caught.value.hint == "its fields are title, body, n: name one with --text-field"
-        with pytest.raises(TextError, match=r":1 has no field 'text'$") as caught:
+        assert caught.value.hint == "its fields are title, body, n: name one with text_field=..."
+        with pytest.raises(TextError, match=r":1 has no field 'text'(?m:$)") as caught:
             read_documents([path], field="text")
         assert caught.value.hint == "its fields are title, body, n"
 
@@ -106,10 +106,10 @@ def test_when_the_field_is_not_clear_the_fields_are_named(tmp_path: Path) -> Non
     [
         ('{"text": "cut', r":2 is no JSON: Unterminated string"),
         ("[" * 100_000, r":2 is no JSON: "),
-        ('["text"]', r":2 should be a JSON object, found list$"),
-        ('{"other": "x"}', r":2 has no field 'text'$"),
-        ('{"text": 5}', r":2: text should be a string, found int$"),
-        ('{"text": "ab\\ud800"}', r":2 holds a lone surrogate at character 2$"),
+        ('["text"]', r":2 should be a JSON object, found list(?m:$)"),
+        ('{"other": "x"}', r":2 has no field 'text'(?m:$)"),
+        ('{"text": 5}', r":2: text should be a string, found int(?m:$)"),
+        ('{"text": "ab\\ud800"}', r":2 holds a lone surrogate at character 2(?m:$)"),
     ],
 )
 def test_a_bad_line_of_json_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -121,8 +121,8 @@ def test_a_bad_line_of_json_is_named(tmp_path: Path, line: str, message: str) ->
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ('id,text\n1,good\n2,"never closed\nand on', r":3 is no row of cells: unexpected end of data$"),
-        ("id,text\n1,good\n2,a,b\n", r":3 has more cells than the first line names$"),
+        ('id,text\n1,good\n2,"never closed\nand on', r":3 is no row of cells: unexpected end of data(?m:$)"),
+        ("id,text\n1,good\n2,a,b\n", r":3 has more cells than the first line names(?m:$)"),
         ("id\rtext\r", r":1 is no row of cells: "),
     ],
 )
@@ -156,5 +156,5 @@ def test_records_come_as_they_are(tmp_path: Path) -> None:
     row = {"messages": [{"role": "user", "content": "안녕"}], "n": 1}
     paths = write(tmp_path, json.dumps(row), "a.jsonl"), parquet(tmp_path / "b.parquet", [row, row])
     assert list(read_records(paths)) == [(f"{paths[0]}:1", row), (f"{paths[1]}:1", row), (f"{paths[1]}:2", row)]
-    with pytest.raises(TextError, match=r"a\.txt has no records$"):
+    with pytest.raises(TextError, match=r"a\.txt has no records(?m:$)"):
         list(read_records([write(tmp_path, "text", "a.txt")]))

@@ -43,32 +43,32 @@ def test_the_text_is_the_same_wherever_the_blocks_end(encoding: str | None, size
 @pytest.mark.parametrize("size", [1, 4, 10, 1000])
 def test_the_offset_of_a_wrong_byte_counts_from_the_start_of_the_file(size: int) -> None:
     data = "가나다 abc ".encode() + b"\xea\xb0" + b" rest"
-    with pytest.raises(TextError, match=r"^x is not UTF-8: byte 0xEA at offset 14$"):
+    with pytest.raises(TextError, match=r"^x is not UTF-8: byte 0xEA at offset 14(?m:$)"):
         list(decode(in_blocks(data, size), "x", None))
-    with pytest.raises(TextError, match=r"^x is not UTF-8: byte 0xEA at offset 14$"):
+    with pytest.raises(TextError, match=r"^x is not UTF-8: byte 0xEA at offset 14(?m:$)"):
         list(decode(in_blocks(data[:16], size), "x", None))  # the file ends inside a character
-    with pytest.raises(TextError, match=r"^x holds a lone surrogate at character 3$"):
+    with pytest.raises(TextError, match=r"^x holds a lone surrogate at character 3(?m:$)"):
         list(decode(in_blocks(b"abc+2AA-def", size), "x", "utf-7"))
 
 
 @pytest.mark.parametrize(("encoding", "text"), [("cp949", KOREAN), ("cp1252", FRENCH)])
 def test_another_encoding_is_named_when_it_shows_only_in_a_later_block(encoding: str, text: str) -> None:
     data = b"plain English. " * 500 + (text * 400).encode(encoding)
-    with pytest.raises(TextError, match=r"at offset 7,50\d$") as caught:
+    with pytest.raises(TextError, match=r"at offset 7,50\d(?m:$)") as caught:
         list(decode(in_blocks(data, 4096), "x", None))
-    assert caught.value.hint.endswith(f"--encoding {encoding}")
+    assert caught.value.hint.endswith(f'encoding="{encoding}"')
 
 
 def test_damage_in_a_later_block_is_not_taken_for_another_encoding() -> None:
     data = (KOREAN * 100).encode() + b"\xff" + (KOREAN * 100).encode()
-    with pytest.raises(TextError, match=rf"0xFF at offset {100 * len(KOREAN.encode()):,}$") as caught:
+    with pytest.raises(TextError, match=rf"0xFF at offset {100 * len(KOREAN.encode()):,}(?m:$)") as caught:
         list(decode(in_blocks(data, 4096), "x", None))
-    assert caught.value.hint == "name its encoding with --encoding, or repair it"
+    assert caught.value.hint == "name its encoding with encoding=..., or repair it"
 
 
 def test_nuls_that_fill_the_later_half_of_a_file_are_refused() -> None:
     data = b"a text that was cut off\n" * 100 + bytes(2400)
-    with pytest.raises(TextError, match=r"byte 0x00 at offset 2,400$"):
+    with pytest.raises(TextError, match=r"byte 0x00 at offset 2,400(?m:$)"):
         list(decode(in_blocks(data, 512), "x", None))
 
 

@@ -8,6 +8,12 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+    from nextword.errors import NextwordError
 
 STARTED = time.monotonic()
 """When the process began, nearly: `--minutes` counts from here."""
@@ -48,8 +54,9 @@ def run(arguments: list[str]) -> int:
     """Runs one command; the exit code."""
     from nextword.errors import FailedElsewhereError, NextwordError
 
-    debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    debug = "--debug" in options
+    arguments = [word for word in options if word != "--debug"] + arguments[len(options) :]
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -65,7 +72,7 @@ def run(arguments: list[str]) -> int:
     except NextwordError as error:
         if debug:
             raise
-        complain(error.message, error.hint)
+        complain_of(error, _command_of(arguments))
         return 2
     except MemoryError:
         if debug:
@@ -91,7 +98,40 @@ def run(arguments: list[str]) -> int:
 def _dispatch(arguments: list[str]) -> int:
     from difflib import get_close_matches
 
-    from cyclopts import App, CycloptsError
+    from cyclopts import CycloptsError
+
+    command = _command_of(arguments)
+    app = _app(command)
+    if not command:
+        app(arguments, result_action="return_none")
+        return 0
+    from nextword.cli.usage import Typed, UsageError
+
+    named = arguments[0] == command
+    typed = Typed.read(app, command, arguments[1:] if named else arguments, named=named)
+    try:
+        typed.arguments()  # an option that there is not could be taken for the text
+        app([command, *typed.words], exit_on_error=False, print_error=False, result_action="return_none")
+    except (CycloptsError, UsageError) as error:
+        meant = [] if named else get_close_matches(arguments[0], COMMANDS, n=1)
+        if meant and Typed.read(app, meant[0], arguments[1:]).fits():
+            complain(f"there is no command {arguments[0]}", f'did you mean "nextword {meant[0]}"?')
+        else:
+            complain(*typed.explain(error))
+        return 2
+    return 0
+
+
+def _command_of(arguments: Sequence[str]) -> str:
+    """The command that is called; empty where the overview, or the version, is asked for."""
+    if not arguments or arguments[0] in ("--help", "-h", "--version"):
+        return ""
+    return arguments[0] if arguments[0] in (*COMMANDS, "--install-completion") else "predict"
+
+
+def _app(called: str) -> App:
+    """The command line. The called command is explained by its docstring, others by a line, which imports nothing."""
+    from cyclopts import App
 
     from nextword import __version__
     from nextword.cli.completion import install_completion
@@ -105,22 +145,9 @@ def _dispatch(arguments: list[str]) -> int:
         "key complete commands in bash, zsh and fish.",
     )
     for order, (name, summary) in enumerate(COMMANDS.items()):
-        called = arguments[:1] == [
-            name
-        ]  # its own help is its docstring; the overview has one line, and imports nothing
-        app.command(f"nextword.cli.{name}:{name}", name=name, help=None if called else summary, sort_key=order)
+        app.command(f"nextword.cli.{name}:{name}", name=name, help=None if name == called else summary, sort_key=order)
     app.command(install_completion(app), name="--install-completion", show=False)
-    typed = arguments
-    if arguments and arguments[0] not in (*COMMANDS, "--help", "-h", "--version", "--install-completion"):
-        arguments = ["predict", *arguments]
-    try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
-    except CycloptsError as error:
-        meant = get_close_matches(typed[0], COMMANDS, n=1) if typed[0] not in COMMANDS else []
-        hint = f'did you mean "nextword {meant[0]}"?' if meant else f"nextword {arguments[0]} --help"
-        complain(" ".join(str(error).split()), hint)
-        return 2
-    return 0
+    return app
 
 
 @contextlib.contextmanager
@@ -142,6 +169,16 @@ def _forget_output() -> None:
     """What is still to be written goes nowhere, or Python would try again, and fail again, at its end."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain_of(error: NextwordError, command: str) -> None:
+    """An error of the rooms below, in the words of a command."""
+    if not command:
+        complain(error.message, error.hint)
+        return
+    from nextword.cli.usage import spoken
+
+    complain(*spoken(error, _app(command), command))
 
 
 def complain(message: str, hint: str) -> None:

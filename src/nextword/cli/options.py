@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from nextword.errors import ConfigError, TextError
+from nextword.errors import TextError
 
 Text = Annotated[str, Parameter(allow_leading_hyphen=True, help="The text to continue; `-` reads standard input.")]
 _MODEL = "A model directory, a .gguf file, a pulled name or a hub id; the default model if left out."
@@ -58,11 +57,8 @@ def read_text(text: str) -> str:
     """The text argument, or standard input for `-`.
 
     Raises:
-        ConfigError: The text looks like an option that does not exist.
         TextError: Standard input is not UTF-8.
     """
-    if re.fullmatch(r"--?[A-Za-z][\w-]*(=.*)?", text):
-        raise ConfigError(f"unknown option {text}", hint=f"if it is the text: echo '{text}' | nextword ... -")
     if text != "-":
         return text
     try:

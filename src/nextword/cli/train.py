@@ -100,9 +100,6 @@ def train(
         log: tensorboard writes event files to OUT.logs.
         as_json: Print the result as JSON.
     """
-    unknown = [path for path in paths if path.startswith("-") and path != "-"]
-    if unknown:
-        raise ConfigError(f"unknown option {unknown[0]}", hint="nextword train --help")
     if not paths and not resume:
         raise ConfigError("no text was given", hint="nextword train my.txt --out my-model")
     if port is not None and not serve:

@@ -49,7 +49,7 @@ class Address:
         if self.host not in LOOPBACK and not self.key:
             raise ConfigError(
                 f"others can reach {self.host}, so an API key is needed",
-                hint="set NEXTWORD_API_KEY, or leave out --host to serve this machine only",
+                hint="set NEXTWORD_API_KEY, or leave out host=... to serve this machine only",
             )
 
 
@@ -304,7 +304,7 @@ def listen(address: Address) -> socket.socket:
         listening.close()
         raise ConfigError(
             f"cannot listen on {address.host}:{address.port}: {error.strerror or error}",
-            hint="choose another --port; 0 takes any that is free",
+            hint="choose another port; port=0 takes any that is free",
         ) from None
     listening.set_inheritable(True)
     return listening

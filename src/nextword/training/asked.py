@@ -71,11 +71,11 @@ class Asked:
         if self.preset is not None:
             GPTConfig.preset(self.preset, 1, 1)  # refuses one that is not there
         if self.lora_rank is not None and self.base is None:
-            raise ConfigError("LoRA adapts a model that is there", hint="name it with --from")
+            raise ConfigError("LoRA adapts a model that is there", hint="name it with from_model=...")
         for name in ("preset", "vocab_size"):
             if self.base is not None and getattr(self, name) is not None:
                 raise ConfigError(
-                    f"{name} cannot be chosen with --from: the model has its own", hint=f"leave --{name} out"
+                    f"{name} cannot be chosen with from_model: the model has its own", hint=f"leave out {name}=..."
                 )
 
     def of_plan(self) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def prepare(
             name = "no model" if base is None else f"{asked.base} has no chat template"
             raise ConfigError(
                 f"conversations need a model that knows how they are written, {name}",
-                hint="start from one that chats: --from smollm2",
+                hint='start from one that chats: from_model="smollm2"',
             )
         return prepare_conversations(directory, sources, base, validation=asked.validation, encoding=asked.encoding)
     if isinstance(asked.validation, str | Path):
@@ -219,9 +219,7 @@ def check_resumed(asked: Asked, sources: Sequence[str | Path], begun: Beginning)
         if value != getattr(begun.plan, name) and not as_asked:
             raise ConfigError(
                 f"{name} is {value}, the run that goes on has {getattr(begun.plan, name)}",
-                hint="leave it out, or begin anew with --restart",
+                hint=f"leave it out, or {START_ANEW}",
             )
     if sources and begun.text_files not in (None, fingerprint(sources)):
-        raise NextwordError(
-            "the text is not the one the run began with", hint="leave it out, or begin anew with --restart"
-        )
+        raise NextwordError("the text is not the one the run began with", hint=f"leave it out, or {START_ANEW}")

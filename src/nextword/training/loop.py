@@ -124,7 +124,7 @@ class Trainer:
         if changed:
             raise NextwordError(
                 f"the checkpoint in {self._checkpoints.directory} was made with another {' and '.join(changed)}",
-                hint="start with --restart instead of --resume",
+                hint="start with restart=True instead of resume=True",
             )
         try:
             kinds = self._own_parts(loaded)
@@ -135,7 +135,7 @@ class Trainer:
         except (KeyError, ValueError, RuntimeError) as error:
             raise ModelFileError(
                 f"the checkpoint in {self._checkpoints.directory} does not fit: {error}",
-                hint="start with --restart instead of --resume",
+                hint="start with restart=True instead of resume=True",
             ) from None
         self.state = loaded.state
         self.plan = replace(self.plan, seconds=loaded.state.settings["plan"]["seconds"])
@@ -368,7 +368,7 @@ class Trainer:
             kept = [step for step in self._checkpoints.steps() if step < self.state.step]
         there = f"; the checkpoint of step {kept[-1]:,} is kept" if kept else ""
         return NextwordError(
-            f"the {what} became {value} at step {self.state.step}{there}", hint="try a smaller --learning-rate"
+            f"the {what} became {value} at step {self.state.step}{there}", hint="try a smaller learning_rate"
         )
 
     def _trained(self) -> Weights:

@@ -86,7 +86,7 @@ def _require_free(checkpoints: Checkpoints, restart: bool) -> None:
     if steps and not restart:
         raise ConfigError(
             f"{checkpoints.directory} holds a run that was stopped after {steps[-1]:,} steps",
-            hint="--resume goes on with it, --restart throws it away",
+            hint="resume=True goes on with it, restart=True throws it away",
         )
     checkpoints.remove()
 

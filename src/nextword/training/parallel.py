@@ -179,10 +179,10 @@ def _full(tensor: Tensor) -> Tensor:
 
 def _require_compiler(strategy: str, ranks: Ranks) -> None:
     if strategy == "fsdp":
-        raise ConfigError("torch.compile and fsdp are not combined here", hint="leave --compile or --strategy out")
+        raise ConfigError("torch.compile and fsdp are not combined here", hint="leave out compile=True or strategy=...")
     if ranks.device == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
         raise ConfigError(
-            "torch.compile needs a C++ compiler, and there is none", hint="install g++, or leave --compile out"
+            "torch.compile needs a C++ compiler, and there is none", hint="install g++, or leave out compile=True"
         )
 
 

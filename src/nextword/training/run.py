@@ -150,7 +150,7 @@ def train(
     if log not in (None, "tensorboard"):
         raise ConfigError(f"log is {log!r}, it must be tensorboard")
     if resume and restart:
-        raise ConfigError("a run goes on with resume, or begins anew with restart: not both")
+        raise ConfigError("resume=True goes on with a run, restart=True begins anew: not both")
     out = Path(out)
     if not out.name or out.resolve() == Path.cwd():
         raise ConfigError(f"out is {out}: a model needs a directory of its own")

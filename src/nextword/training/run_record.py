@@ -22,7 +22,7 @@ SUFFIX = ".checkpoint"
 STEPS_SUFFIX = ".steps"
 _STEP = re.compile(r"step-(\d{8,})")
 RECORD = "run.json"
-START_ANEW = "begin anew with --restart"
+START_ANEW = "begin anew with restart=True"
 """The hint of every error that says a run cannot go on."""
 
 

@@ -29,6 +29,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from nextword.errors import ModelFileError
 from nextword.training.checkpoint import SHAPES
 from nextword.training.distributed import Ranks
+from nextword.training.run_record import START_ANEW
 
 Kinds = Mapping[str, Mapping[str, Tensor]]
 """Tensors by kind (`model`, `best`, `optimizer`) and name: DTensors, or plain ones that all processes have alike."""
@@ -142,4 +143,4 @@ def _reason(error: BaseException) -> str:
 
 
 def _damaged(directory: Path, reason: str) -> ModelFileError:
-    return ModelFileError(f"the checkpoint {directory} is damaged: {reason}", hint="begin anew with --restart")
+    return ModelFileError(f"the checkpoint {directory} is damaged: {reason}", hint=START_ANEW)

@@ -69,7 +69,7 @@ def _provenance(file: Path) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise ModelFileError(
             f"{file}: format_version is {version!r}, this nextword reads {FORMAT_VERSION}",
-            hint="a newer nextword wrote it: pip install --upgrade nextword",
+            hint="a newer nextword wrote it: install that one",
         )
     provenance = values.get("provenance", {})
     if not isinstance(provenance, dict):

@@ -90,9 +90,11 @@ def _wrong_encoding(
     name: str, sample: bytes, encoding: str | None, offset: int, byte: int, complete: bool
 ) -> TextError:
     guess = guess_encoding(sample, complete=complete)
-    hint = f"it looks like {guess}: --encoding {guess}" if guess else "name its encoding with --encoding, or repair it"
+    hint = (
+        f'it looks like {guess}: encoding="{guess}"' if guess else "name its encoding with encoding=..., or repair it"
+    )
     if encoding is not None and _decodes(sample, "utf-8", complete):
-        hint = "it is UTF-8: leave --encoding out"
+        hint = "it is UTF-8: leave out encoding=..."
     return TextError(f"{name} is not {encoding or 'UTF-8'}: byte 0x{byte:02X} at offset {offset:,}", hint=hint)
 
 

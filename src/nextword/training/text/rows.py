@@ -53,7 +53,7 @@ def text_field(row: Mapping[str, Any], wanted: str | None, name: str) -> str:
     strings = [field for field, value in row.items() if isinstance(value, str)]
     found = [field for field in USUAL_FIELDS if field in row] or (strings if len(strings) == 1 else [])
     if not found:
-        raise TextError(f"{name} does not tell which field is the text", hint=f"{hint}: name one with --text-field")
+        raise TextError(f"{name} does not tell which field is the text", hint=f"{hint}: name one with text_field=...")
     return found[0]
 
 
