@@ -22,6 +22,9 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 
+TOOLED = "{% if tools %}<tools>{{ tools | tojson }}</tools>{% endif %}" + TEMPLATE
+TOOLED += "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking %}<quiet>{% endif %}"
+
 
 @dataclass
 class Served:
@@ -57,10 +60,10 @@ def serving(log: Path, *arguments: str | Path, **environment: str) -> Iterator[S
             process.wait(60)
 
 
-def save_chatty(path: Path) -> Path:
+def save_chatty(path: Path, template: str = TEMPLATE) -> Path:
     """The default model with a chat template."""
     lm = nextword.load()
-    lm.chat_template = TEMPLATE
+    lm.chat_template = template
     return lm.save(path)
 
 
@@ -73,5 +76,7 @@ def chatty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(chatty: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     from nextword.loading import DEFAULT_MODEL
 
-    with serving(tmp_path_factory.mktemp("server") / "log", f"nextword={DEFAULT_MODEL}", f"chatty={chatty}") as served:
+    tooled = save_chatty(tmp_path_factory.mktemp("models") / "tooled", TOOLED)
+    models = [f"nextword={DEFAULT_MODEL}", f"chatty={chatty}", f"tooled={tooled}"]
+    with serving(tmp_path_factory.mktemp("server") / "log", *models) as served:
         yield served

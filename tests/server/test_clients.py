@@ -73,7 +73,7 @@ def test_open_webui(server: Served, chatty: Path) -> None:
                 return names, text, (await answer.json())["choices"][0]["message"]["content"]
 
     wanted = nextword.load(chatty).chat(said, 20, temperature=0).text
-    assert asyncio.run(talk()) == (["nextword", "chatty"], wanted, wanted)
+    assert asyncio.run(talk()) == (["nextword", "chatty", "tooled"], wanted, wanted)
 
 
 @pytest.mark.filterwarnings("ignore")  # of the harness

@@ -31,8 +31,9 @@ from nextword.loading import DEFAULT_MODEL
 from nextword.machine.memory import MachineMemory
 from nextword.server import looks as looks_module
 from nextword.server.errors import ApiError
-from nextword.server.looks import Looks, Worker
+from nextword.server.looks import Looks
 from nextword.server.schemas import LookRequest
+from nextword.server.workers import Asker, Worker
 from tests.inspection.test_frames import read
 from tests.server.conftest import Served, serving
 from tests.server.test_requests import refusal
@@ -271,10 +272,10 @@ def test_the_least_recently_used_trace_goes_first_and_can_be_made_again(page: Se
 
 
 def test_traces_are_let_go_when_they_are_too_large_together(lm: LanguageModel) -> None:
-    one = len(Looks(4, 1 << 30).look("m", lm, "", LookRequest(text=TEXT))) + lm.trace(TEXT).nbytes
+    one = len(Looks(4, 1 << 30).look("m", lm, "", LookRequest(text=TEXT), Asker())) + lm.trace(TEXT).nbytes
     looks = Looks(100, 4 * one)
     names = [
-        read(looks.look("m", lm, "", LookRequest(text=f"{TEXT} {letter}")))[0]["trace"]
+        read(looks.look("m", lm, "", LookRequest(text=f"{TEXT} {letter}"), Asker()))[0]["trace"]
         for letter in string.ascii_lowercase
     ]
     kept = [name for name in names if name in looks._kept]
@@ -290,7 +291,7 @@ def test_a_model_that_would_fill_the_memory_is_not_looked_into(
         pytest.skip("it is there already")
     monkeypatch.setattr(looks_module, "machine_memory", lambda: MachineMemory(4 * lm.config.num_parameters, None))
     with pytest.raises(ConfigError, match=r"takes 0\.0 GB more"):
-        Looks(1, 1).look("m", lm, "", LookRequest(text=TEXT))
+        Looks(1, 1).look("m", lm, "", LookRequest(text=TEXT), Asker())
 
 
 def test_one_thread_works_and_what_would_wait_too_long_is_refused() -> None:
@@ -298,11 +299,11 @@ def test_one_thread_works_and_what_would_wait_too_long_is_refused() -> None:
 
     async def asked() -> None:
         worker = Worker("test", most=3)
-        first = asyncio.ensure_future(worker.run(lambda: go.wait(60)))
-        second, third = (asyncio.ensure_future(worker.run(lambda n=n: done.append(n))) for n in (2, 3))
+        first = asyncio.ensure_future(worker.run(lambda _: go.wait(60)))
+        second, third = (asyncio.ensure_future(worker.run(lambda _, n=n: done.append(n))) for n in (2, 3))
         await asyncio.sleep(0.05)
         with pytest.raises(ApiError) as refused:
-            await worker.run(lambda: done.append(4))
+            await worker.run(lambda _: done.append(4))
         assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "1"})
         second.cancel()  # its client is gone: it never begins
         await asyncio.sleep(0)
@@ -310,12 +311,12 @@ def test_one_thread_works_and_what_would_wait_too_long_is_refused() -> None:
         await asyncio.gather(first, third)
         assert done == [3]
         go.clear()
-        first, second = (asyncio.ensure_future(worker.run(lambda: go.wait(60))) for _ in range(2))
+        first, second = (asyncio.ensure_future(worker.run(lambda _: go.wait(60))) for _ in range(2))
         await asyncio.sleep(0.05)
         worker.close()
         go.set()
         assert await first is True  # it had begun
-        for late in (second, worker.run(lambda: None)):
+        for late in (second, worker.run(lambda _: None)):
             with pytest.raises(ApiError) as refused:
                 await late
             assert refused.value.status == 503

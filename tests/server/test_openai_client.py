@@ -27,7 +27,7 @@ def lm() -> nextword.LanguageModel:
 
 
 def test_it_lists_its_models(client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["nextword", "chatty"]
+    assert [model.id for model in client.models.list()] == ["nextword", "chatty", "tooled"]
     assert client.models.retrieve("chatty").object == "model"
     with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-4'"):
         client.models.retrieve("gpt-4")

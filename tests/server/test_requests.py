@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from tests.server.conftest import Served
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 USER = {"role": "user", "content": "hi"}
+TOOL = {"type": "function", "function": {"name": "f", "description": "날씨", "parameters": {"type": "object"}}}
 
 
 def refusal(answer: httpx.Response, status: int = 400) -> dict:
@@ -30,10 +32,10 @@ def refusal(answer: httpx.Response, status: int = 400) -> dict:
         ({"prompt": [1, "two"]}, "prompt"),
         ({"prompt": [[1], ["two"]]}, "prompt"),
         ({"prompt": [-1]}, "prompt"),
-        ({"prompt": [[]]}, None),
+        ({"prompt": [[]]}, "prompt"),
         ({"prompt": [99_999]}, None),
         ({"prompt": [2**40]}, "prompt"),
-        ({"prompt": "a", "max_tokens": -1}, "max_tokens"),
+        ({"prompt": "a", "max_tokens": -2}, "max_tokens"),
         ({"prompt": "a", "max_tokens": "5"}, "max_tokens"),
         ({"prompt": "a", "max_tokens": True}, "max_tokens"),
         ({"prompt": "a", "temperature": -1}, "temperature"),
@@ -42,15 +44,15 @@ def refusal(answer: httpx.Response, status: int = 400) -> dict:
         ({"prompt": "a", "n": 0}, "n"),
         ({"prompt": "a", "n": 129}, "n"),
         ({"prompt": "a", "logprobs": 50}, "logprobs"),
-        ({"prompt": "a", "stop": ""}, None),
+        ({"prompt": "a", "stop": ""}, "stop"),
         ({"prompt": "a", "stop": ["a", 5]}, "stop"),
         ({"prompt": "a", "logit_bias": {"king": 5}}, "logit_bias"),
         ({"prompt": "a", "logit_bias": {"999999": 5}}, "logit_bias"),
         ({"prompt": "a", "logit_bias": {"5": 500}}, "logit_bias"),
         ({"prompt": "a", "seed": 2**70}, "seed"),
-        ({"prompt": "a", "suffix": "b"}, None),
-        ({"prompt": "a", "best_of": 2}, None),
-        ({"prompt": "a", "stream_options": {"include_usage": True}}, None),
+        ({"prompt": "a", "suffix": "b"}, "suffix"),
+        ({"prompt": "a", "best_of": 2}, "best_of"),
+        ({"prompt": "a", "stream_options": {"include_usage": True}}, "stream_options"),
     ],
 )
 def test_a_wrong_completion_is_a_400(server: Served, body: dict, param: str | None) -> None:
@@ -74,8 +76,11 @@ def test_a_wrong_completion_is_a_400(server: Served, body: dict, param: str | No
         {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
         {"messages": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
         {"messages": [{"role": "tool", "content": "5", "tool_call_id": "1"}]},
-        {"messages": [USER], "tools": [{"type": "function"}]},
-        {"messages": [USER], "functions": [{"name": "f"}]},
+        {"messages": [USER], "tools": [TOOL], "tool_choice": "required"},
+        {"messages": [USER], "tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}},
+        {"messages": [USER], "functions": [{"name": "f"}], "function_call": {"name": "f"}},
+        {"messages": [USER], "continue_final_message": True},
+        {"messages": [USER], "reasoning_effort": "high"},
         {"messages": [USER], "response_format": {"type": "json_object"}},
         {"messages": [USER], "modalities": ["audio"]},
         {"messages": [USER], "top_logprobs": 3},
@@ -109,6 +114,137 @@ def test_a_body_that_is_no_object_is_a_400(server: Served, content: bytes, kind:
     refusal(server.client.post(COMPLETIONS, content=content, headers={"content-type": kind}))
 
 
+KINDS = "must be a text, a list of texts, a list of token ids or a list of such lists"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message", "hint"),
+    [
+        (COMPLETIONS, {"prompt": 5}, f"prompt {KINDS}, found a number", None),
+        (COMPLETIONS, {"prompt": [1, "two"]}, f"prompt {KINDS}, found one that holds a number and a text", None),
+        (COMPLETIONS, {"prompt": [[1], []]}, "prompt[1] must be a list of token ids that is not empty", None),
+        (COMPLETIONS, {"prompt": [-1]}, "prompt holds -1, which is no token id", None),
+        (COMPLETIONS, {"prompt": ["a"] * 2049}, "prompt holds 2,049 prompts, at most 2,048 are possible at once", None),
+        (COMPLETIONS, {"prompt": "a", "stop": ["b"] * 17}, "stop holds 17 texts, at most 16 stops are possible", None),
+        (COMPLETIONS, {"prompt": "a", "stop": ["b", 5]}, "stop must be a text or a list of texts", None),
+        (COMPLETIONS, {"prompt": "a", "stop": ["b", ""]}, "stop holds an empty text", None),
+        (COMPLETIONS, {"prompt": "a", "temperature": "hot"}, "temperature must be a number, found a text", None),
+        (COMPLETIONS, {"prompt": "a", "top_p": 1.5}, "top_p must be at most 1, found 1.5", None),
+        (COMPLETIONS, {"prompt": "a", "n": 0}, "n must be at least 1, found 0", None),
+        (
+            COMPLETIONS,
+            {"prompt": "a", "max_tokens": True},
+            "max_tokens must be a whole number, found true or false",
+            None,
+        ),
+        (COMPLETIONS, {"prompt": "a", "logit_bias": [[5, 1]]}, "logit_bias must be an object, found a list", None),
+        (COMPLETIONS, {"prompt": "a", "logit_bias": {"5": 500}}, "logit_bias.5 must be at most 100, found 500", None),
+        (
+            COMPLETIONS,
+            {"prompt": "a", "suffix": "b"},
+            "suffix is not supported",
+            "the model only goes on behind a text",
+        ),
+        (CHAT, {}, "messages is missing", None),
+        (CHAT, {"messages": []}, "messages must not be empty", None),
+        (CHAT, {"messages": ["hi"]}, "messages[0] must be an object, found a text", None),
+        (CHAT, {"messages": [USER, {"content": "hi"}]}, "messages[1].role is missing", None),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": 5}]},
+            "messages[0].content must be a text or a list of parts, found a number",
+            None,
+        ),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "이건"}, {"type": "image_url"}]}]},
+            "messages[0].content[1]: pictures are not supported, the model reads text only",
+            None,
+        ),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+            "messages[0].content[0]: sounds are not supported, the model reads text only",
+            None,
+        ),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+            'messages[0].content[0] must be {"type": "text", "text": "..."}',
+            None,
+        ),
+        (CHAT, {"messages": [USER], "top_logprobs": 3}, "top_logprobs needs logprobs", None),
+        (
+            "/look",
+            {"text": "a", "edits": [{"kind": "head", "layer": -1, "head": 0}]},
+            "edits[0].layer must be at least 0, found -1",
+            None,
+        ),
+        ("/look", {"text": "a", "edits": [{"layer": 1}]}, "edits[0] lacks 'kind'", None),
+    ],
+)
+def test_messages_name_the_field_and_what_is_wrong(
+    server: Served, path: str, body: dict, message: str, hint: str | None
+) -> None:
+    error = refusal(server.client.post(path, json=body))
+    assert (error["message"], error.get("hint")) == (message, hint)
+
+
+NO_JSON = ("the body is not sent as JSON", "send Content-Type: application/json")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "message", "hint"),
+    [
+        (b"", "application/json", "the body must be a JSON object, found nothing", None),
+        (b"[1, 2]", "application/json", "the body must be a JSON object, found a list", None),
+        (
+            b'{"prompt": }',
+            "application/json",
+            "the body is no valid JSON: Expecting value, at character 11",
+            None,
+        ),
+        (b"[" * 100_000, "application/json", "the body cannot be read as JSON", None),
+        (b'{"prompt": "a"}', "text/plain", "the body is not sent as JSON", "send Content-Type: application/json"),
+        (
+            b"prompt=a",
+            "application/x-www-form-urlencoded",
+            "the body is not sent as JSON",
+            "send Content-Type: application/json",
+        ),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_told_why(
+    server: Served, content: bytes, kind: str, message: str, hint: str | None
+) -> None:
+    error = refusal(server.client.post(COMPLETIONS, content=content, headers={"content-type": kind}))
+    assert (error["message"], error.get("hint")) == (message, hint)
+
+
+def answer_of(answer: httpx.Response) -> Any:
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    return body["choices"] if "choices" in body else body["tokens"]
+
+
+def test_no_limit_is_as_many_tokens_as_the_context_holds(server: Served) -> None:
+    keep_on = {"temperature": 0, "logit_bias": {"0": -100}}
+    for limit in ({"max_tokens": -1}, {"max_tokens": None}):
+        found = server.client.post(COMPLETIONS, json={"prompt": "To be", **limit, **keep_on}).json()
+        assert found["choices"][0]["finish_reason"] == "length"
+        assert found["usage"]["total_tokens"] == 257  # the last one is written, not read
+    chat = {"model": "chatty", "messages": [USER], **keep_on}
+    for limit in ({"max_tokens": -1}, {"max_completion_tokens": -1}, {}):
+        found = server.client.post(CHAT, json={**chat, **limit}).json()
+        assert (found["choices"][0]["finish_reason"], found["usage"]["total_tokens"]) == ("length", 257)
+
+
+def test_a_prompt_of_ids_may_be_as_long_as_the_context(server: Served) -> None:
+    answer_of(server.client.post(COMPLETIONS, json={"prompt": [300] * 256, "max_tokens": 1}))
+    error = refusal(server.client.post(COMPLETIONS, json={"prompt": [300] * 2049}))
+    assert (error["n_prompt_tokens"], error["n_ctx"]) == (2049, 256)
+
+
 def test_unknown_fields_are_ignored_and_null_is_as_good_as_nothing(server: Served) -> None:
     body = {
         "prompt": "To be",
@@ -123,8 +259,11 @@ def test_unknown_fields_are_ignored_and_null_is_as_good_as_nothing(server: Serve
 
 
 def test_what_is_not_there_and_wrong_methods_are_told_in_the_same_shape(server: Served) -> None:
-    refusal(server.client.get("/v1/nothing"), 404)
-    refusal(server.client.get(COMPLETIONS), 405)
+    unknown = refusal(server.client.get("/v1/nothing"), 404)
+    assert (unknown["message"], unknown["code"]) == ("there is no GET /v1/nothing", "unknown_url")
+    answer = server.client.get(COMPLETIONS)
+    assert refusal(answer, 405)["hint"] == "this path answers POST"
+    assert answer.headers["allow"] == "POST"
     refusal(server.client.post(COMPLETIONS, json={"prompt": "a", "model": "gpt-4"}), 404)
     refusal(server.client.get("/v1/../../etc/passwd"), 404)
 

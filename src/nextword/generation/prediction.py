@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, overload
@@ -14,6 +14,9 @@ from nextword.generation.memory import Memory
 from nextword.generation.sampling import Probabilities, Sampling, Stages, best_ids, softmax
 from nextword.tokens import Piece, Tokenizer
 from nextword.tokens.visible import visible
+
+PART_TOKENS = 256
+"""Of a text that is read in parts."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,12 @@ def predict_token(
     top: int,
     overflow: Overflow = "slide",
     memory: Memory | None = None,
+    between: Callable[[], None] | None = None,
 ) -> Prediction:
     """The `top` most probable next tokens after a text, or after token ids; `memory` is what was read before.
+
+    With `between`, a long text is read in parts, if the backend's bits do not depend on it; `between` is called before
+    each, and may end it by raising.
 
     Raises:
         TextError: The prompt is empty, or cannot be encoded.
@@ -144,7 +151,7 @@ def predict_token(
         ConfigError: `top` is below 1.
     """
     ids = encode_prompt(tokenizer, prompt, overflow)
-    return predict_ids(backend, tokenizer, prompt_text(tokenizer, prompt), ids, top, overflow, memory)
+    return predict_ids(backend, tokenizer, prompt_text(tokenizer, prompt), ids, top, overflow, memory, between)
 
 
 def predict_ids(
@@ -155,8 +162,9 @@ def predict_ids(
     top: int,
     overflow: Overflow,
     memory: Memory | None = None,
+    between: Callable[[], None] | None = None,
 ) -> Prediction:
-    """The `top` most probable tokens after `token_ids`, whose text is `text`; `memory` is what was read before.
+    """The `top` most probable tokens after `token_ids`, whose text is `text`; the rest as for `predict_token`.
 
     Raises:
         ContextOverflowError: They are longer than the context and `overflow` is `stop`.
@@ -164,8 +172,13 @@ def predict_ids(
     ids, dropped = cut_to_context(token_ids, backend.config.context_length, overflow)
     memory = Memory() if memory is None else memory
     pending = memory.begin(backend, ids, len(ids))
-    logits = backend.forward([pending], [memory.cache])[0]
-    memory.ids += pending
+    size = PART_TOKENS if between is not None and backend.bitwise_invariant else len(pending)
+    for start in range(0, len(pending), size):
+        if between is not None:
+            between()
+        part = pending[start : start + size]
+        logits = backend.forward([part], [memory.cache])[0]
+        memory.ids += part
     return Prediction(text, ids, dropped, logits, tokenizer, top)
 
 

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from nextword import __version__
 from nextword.errors import NextwordError
 from nextword.language_model import LanguageModel
-from nextword.server.chat import ChatCompletion
+from nextword.server.chat import ChatCompletion, conversation_ids
 from nextword.server.completions import Completion
 from nextword.server.errors import DECLARED, ApiError, of_user
 from nextword.server.jobs import Batch, unless_gone
@@ -33,6 +33,11 @@ from nextword.server.schemas import (
     TokenizeRequest,
 )
 from nextword.server.settings import Settings
+from nextword.server.workers import Asker, Worker
+from nextword.server.wrong import invalid
+
+ENCODING_THREADS = 2
+"""A long text holds up the prompts of one of them."""
 
 
 @dataclass
@@ -43,18 +48,24 @@ class State:
     settings: Settings
     metrics: Metrics = field(default_factory=Metrics)
     scheduler: Scheduler = field(init=False)
+    encoding: Worker = field(init=False)
+    """What turns texts into tokens and back."""
     looks: Looks = field(init=False)
 
     def __post_init__(self) -> None:
         """Starts the scheduler."""
         settings = self.settings
-        self.scheduler = Scheduler(settings.slots, settings.queue, settings.cache_bytes, self.metrics.ended)
+        self.scheduler = Scheduler(
+            settings.slots, settings.queue, settings.cache_bytes, self.metrics.ended, settings.context_of
+        )
+        self.encoding = Worker("encode", ENCODING_THREADS, settings.queue)
         self.metrics.watch(self.scheduler)
         self.looks = Looks(settings.looks, settings.look_bytes)
 
     def close(self, seconds: float) -> None:
         """Refuses new work, and gives texts that are being written so long."""
         self.looks.close()
+        self.encoding.close()
         self.scheduler.close(seconds)
 
 
@@ -130,32 +141,21 @@ def _add_tokenizer(app: FastAPI, state: State) -> None:
     """Text to tokens and back."""
 
     @app.post("/tokenize", responses=DECLARED)
-    async def tokenize(body: TokenizeRequest) -> dict[str, Any]:
+    async def tokenize(body: TokenizeRequest, request: Request) -> Response:
         """A text's tokens."""
         _, lm = await _model(state, body.model)
-        try:
-            if body.messages is not None:
-                ids = lm.template.encode([message.plain() for message in body.messages])
-            else:
-                text = body.prompt if body.prompt is not None else body.content or ""
-                add = body.add_special_tokens is not False and body.prompt is not None
-                ids = lm.tokenizer.encode_start(text) if add else lm.tokenizer.encode(text)
-        except NextwordError as error:
-            raise of_user(error) from None
-        found: dict[str, Any] = {"tokens": ids, "count": len(ids), "max_model_len": lm.config.context_length}
-        if body.return_token_strs:
-            found["token_strs"] = [lm.tokenizer.vocabulary[token] for token in ids]
-        return found
+        return await unless_gone(request, state.encoding.run(lambda _: _tokenized(body, lm, state.settings)))
 
     @app.post("/detokenize", responses=DECLARED)
-    async def detokenize(body: DetokenizeRequest) -> dict[str, Any]:
+    async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
         """The text of tokens."""
         _, lm = await _model(state, body.model)
-        try:
+
+        def work(_: Asker) -> Response:
             text = lm.tokenizer.decode(body.tokens)
-        except NextwordError as error:
-            raise of_user(error) from None
-        return {"prompt": text, "content": text}
+            return JSONResponse({"prompt": text, "content": text})
+
+        return await unless_gone(request, state.encoding.run(work))
 
     @app.get("/tokenizer_info")
     async def tokenizer_info() -> dict[str, Any]:
@@ -170,12 +170,27 @@ def _add_tokenizer(app: FastAPI, state: State) -> None:
         return {
             "tokenizer_class": tokenizer.kind,
             "vocab_size": tokenizer.vocab_size,
-            "model_max_length": lm.config.context_length,
+            "model_max_length": state.settings.context_of(lm),
             "bos_token": mark(tokenizer.bos_id),
             "eos_token": mark(end),
             "pad_token": mark(end),
             "chat_template": lm.chat_template or None,
         }
+
+
+def _tokenized(body: TokenizeRequest, lm: LanguageModel, settings: Settings) -> Response:
+    tokenizer = lm.tokenizer
+    if body.messages is not None:
+        ids = conversation_ids(body, lm, body.tools)
+    else:
+        text = body.prompt if body.prompt is not None else body.content or ""
+        asked = body.add_special_tokens if body.add_special is None else body.add_special
+        starts = body.prompt is not None if asked is None else asked
+        ids = tokenizer.encode_start(text) if starts else tokenizer.encode(text)
+    found: dict[str, Any] = {"tokens": ids, "count": len(ids), "max_model_len": settings.context_of(lm)}
+    if body.return_token_strs:
+        found["token_strs"] = [tokenizer.vocabulary[token] for token in ids]
+    return JSONResponse(found)  # written here: of a million tokens that takes its time
 
 
 def _both_paths(app: FastAPI) -> Callable[[str, str], Callable[[Any], Any]]:
@@ -199,12 +214,11 @@ async def _model(state: State, name: str | None) -> tuple[str, LanguageModel]:
     return name, await asyncio.to_thread(state.models.get, name)
 
 
-async def _answer(
-    state: State, request: Request, body: Any, kind: Callable[..., Completion | ChatCompletion]
-) -> Response:
+async def _answer(state: State, request: Request, body: Any, kind: type[Completion] | type[ChatCompletion]) -> Response:
     name, lm = await _model(state, body.model)
-    batch = Batch(state.scheduler, state.settings.request_seconds)
-    answer = await asyncio.to_thread(kind, body, name, lm, batch)
+    batch = Batch(state.scheduler, state.settings)
+    work = state.encoding.run(lambda asker: kind(body, name, lm, batch, asker))
+    answer = await unless_gone(request, work)
     if body.stream:
         events = _events(batch, answer)
         first = await anext(events)  # what is refused is refused with a status
@@ -257,18 +271,27 @@ async def _failed(_: Request, error: Exception) -> Response:
     return await _refused(_, refused)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     if isinstance(error.__cause__, ApiError):  # raised where the body was read
-        return await _refused(_, error.__cause__)
-    refused = ApiError(str(error.detail), status=error.status_code, headers=dict(error.headers or {}))
-    return await _refused(_, refused)
+        return await _refused(request, error.__cause__)
+    status, headers = error.status_code, dict(error.headers or {})
+    asked = f"{request.method} {request.url.path[:200]}"
+    match status:
+        case 404:
+            refused = ApiError(f"there is no {asked}", hint="GET /openapi.json lists what there is", code="unknown_url")
+        case 405:
+            headers["Allow"] = headers.get("Allow", "").replace("GET", "GET, HEAD")
+            hint = f"this path answers {headers['Allow']}"
+            refused = ApiError(f"there is no {asked}", hint=hint, code="method_not_allowed")
+        case 400:
+            refused = ApiError("the body cannot be read as JSON")
+        case _:
+            refused = ApiError(str(error.detail))
+    refused.status, refused.headers = status, headers
+    return await _refused(request, refused)
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part != "body"]
-    # A union's parts come as long names: what people wrote is the first one.
-    message = f"{'.'.join(place[:1]) or 'the body'}: {first['msg']}"
-    return await _refused(_, ApiError(message, param=place[0] if place else None))
+    return await _refused(request, invalid(error.errors(), error.body, request.headers.get("content-type", "")))

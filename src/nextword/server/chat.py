@@ -11,15 +11,46 @@ from nextword.errors import NextwordError
 from nextword.generation.context import cut_to_context
 from nextword.generation.stream import TokenLogprob
 from nextword.language_model import LanguageModel
-from nextword.server.errors import of_user
-from nextword.server.jobs import Batch, sampling_of, seed_of, stops_of
-from nextword.server.schemas import ChatRequest
+from nextword.server.errors import ApiError, of_user
+from nextword.server.jobs import Batch, sampling_of, seed_of
+from nextword.server.schemas import ChatRequest, Conversation
+from nextword.server.workers import Asker
+
+
+def conversation_ids(asked: Conversation, lm: LanguageModel, tools: list[dict[str, Any]] | None) -> list[int]:
+    """The tokens of a conversation as the model's template writes it, told of tools if it knows what they are.
+
+    Raises:
+        ApiError: `reasoning_effort` means nothing to this model.
+        NextwordError: The model has no template, or the template refuses the conversation.
+    """
+    template, variables = lm.template, dict(asked.chat_template_kwargs or {})
+    if tools and "tools" in template.variables:
+        variables["tools"] = tools
+    effort = asked.reasoning_effort
+    if effort is not None:
+        if "reasoning_effort" in template.variables:
+            variables.setdefault("reasoning_effort", effort)
+        elif "enable_thinking" in template.variables:
+            variables.setdefault("enable_thinking", effort != "none")
+        elif effort != "none":
+            raise ApiError(
+                f"reasoning_effort {effort[:40]!r} is not supported: this model does not think before it answers",
+                param="reasoning_effort",
+                code="unsupported_parameter",
+            )
+    return template.encode(
+        [message.plain() for message in asked.messages or ()],
+        asked.add_generation_prompt,
+        asked.continue_final_message,
+        **variables,
+    )
 
 
 class ChatCompletion:
     """A request on its way to its answer."""
 
-    def __init__(self, request: ChatRequest, name: str, lm: LanguageModel, batch: Batch) -> None:
+    def __init__(self, request: ChatRequest, name: str, lm: LanguageModel, batch: Batch, _: Asker) -> None:
         """Adds the jobs.
 
         Raises:
@@ -29,23 +60,21 @@ class ChatCompletion:
         self._id, self._created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
         self._top = request.top_logprobs or 0
         self._count = request.n or 1
-        context = lm.config.context_length
         try:
-            messages = [message.plain() for message in request.messages]
-            self._ids = lm.template.encode(messages, **(request.chat_template_kwargs or {}))
-            cut_to_context(self._ids, context, "stop")
+            self._ids = conversation_ids(request, lm, request.offered)
+            cut_to_context(self._ids, batch.settings.context_of(lm), "stop")
         except NextwordError as error:
             raise of_user(error) from None
-        limit = request.max_completion_tokens or request.max_tokens or context
-        sampling = sampling_of(request, lm)
+        limits = [limit for limit in (request.max_completion_tokens, request.max_tokens) if limit is not None]
+        sampling = sampling_of(request, lm, batch.settings)
         for index in range(self._count):
             batch.add(
                 lm,
                 self._ids,
-                max_new_tokens=limit,
+                limits[0] if limits else None,
                 sampling=sampling,
                 seed=seed_of(request, index),
-                stop=stops_of(request),
+                stop=request.stop or (),
                 logprobs=max(1, self._top) if request.logprobs else 0,
             )
 

@@ -13,11 +13,10 @@ from nextword.generation.context import Prompt, cut_to_context, encode_prompt
 from nextword.generation.stream import FinishReason, TokenLogprob
 from nextword.language_model import LanguageModel
 from nextword.server.errors import of_user
-from nextword.server.jobs import Batch, sampling_of, seed_of, stops_of
+from nextword.server.jobs import Batch, sampling_of, seed_of
 from nextword.server.schemas import CompletionRequest
+from nextword.server.workers import Asker
 from nextword.tokens import StreamDecoder
-
-DEFAULT_TOKENS = 16  # OpenAI's
 
 
 @dataclass
@@ -69,19 +68,20 @@ class Choice:
 class Completion:
     """A request on its way to its answer."""
 
-    def __init__(self, request: CompletionRequest, name: str, lm: LanguageModel, batch: Batch) -> None:
+    def __init__(self, request: CompletionRequest, name: str, lm: LanguageModel, batch: Batch, asker: Asker) -> None:
         """Adds the jobs.
 
         Raises:
             ApiError: The request is wrong.
+            GoneError: Whoever asked is gone.
         """
         self._request, self._name, self._lm, self._batch = request, name, lm, batch
         self._id, self._created = f"cmpl-{uuid.uuid4().hex}", int(time.time())
         self._choices: list[Choice] = []
         self._prompts: list[list[int]] = []
-        sampling, count = sampling_of(request, lm), request.n or 1
-        tokens = DEFAULT_TOKENS if request.max_tokens is None else request.max_tokens
+        sampling, count = sampling_of(request, lm, batch.settings), request.n or 1
         for prompt in _prompts(request):
+            asker.check()
             text, ids, start = self._read(prompt)
             self._prompts.append(ids)
             for _ in range(count):
@@ -91,10 +91,10 @@ class Completion:
                 batch.add(
                     lm,
                     ids,
-                    max_new_tokens=tokens,
+                    request.max_tokens,
                     sampling=sampling,
                     seed=seed,
-                    stop=stops_of(request),
+                    stop=request.stop or (),
                     logprobs=0 if logprobs is None else max(1, logprobs.top),
                     score_prompt=logprobs is not None and bool(request.echo),
                 )
@@ -103,8 +103,11 @@ class Completion:
         """A prompt's text, tokens, and how many of those are not the text's own."""
         tokenizer = self._lm.tokenizer
         try:
+            context = self._batch.settings.context_of(self._lm)
+            if not isinstance(prompt, str):
+                cut_to_context(prompt, context, "stop")  # before it looks up every id of a million
             ids = encode_prompt(tokenizer, prompt, "stop")
-            cut_to_context(ids, self._lm.config.context_length, "stop")
+            cut_to_context(ids, context, "stop")
             if isinstance(prompt, str):
                 return prompt, ids, len(ids) - len(tokenizer.encode(prompt))
             return tokenizer.decode(ids), ids, 0

@@ -9,10 +9,11 @@ from nextword.errors import ContextOverflowError, NextwordError
 
 
 class ApiError(Exception):
-    """Becomes a response `{"error": {"message", "type", "param", "code"}}`.
+    """Becomes a response `{"error": {"message", "type", "param", "code"}}`, with a `hint` where there is one.
 
     Attributes:
         status: Of the response.
+        hint: What the client can do about it.
         details: More members of the error.
         headers: Of the response.
     """
@@ -25,23 +26,25 @@ class ApiError(Exception):
         kind: str = "invalid_request_error",
         param: str | None = None,
         code: str | None = None,
+        hint: str = "",
         details: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.kind, self.param, self.code = status, kind, param, code
+        self.status, self.kind, self.param, self.code, self.hint = status, kind, param, code, hint
         self.details, self.headers = dict(details or {}), dict(headers or {})
 
     def body(self) -> dict[str, Any]:
         """The response's body."""
         error = {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}
-        return {"error": {**error, **self.details}}
+        return {"error": {**error, **({"hint": self.hint} if self.hint else {}), **self.details}}
 
 
 def overloaded(seconds: int) -> ApiError:
     """The queue is full."""
     return ApiError(
-        "the server has as many requests as it can hold: try again later",
+        "the server has as many requests as it can hold",
+        hint="try again later",
         status=429,
         kind="rate_limit_error",
         code="queue_full",
@@ -69,7 +72,7 @@ def of_user(error: NextwordError) -> ApiError:
     if isinstance(error, ContextOverflowError):
         details = {"n_prompt_tokens": error.n_prompt_tokens, "n_ctx": error.context_length}
         return ApiError(error.message, code="context_length_exceeded", details=details)
-    return ApiError(" ".join(filter(None, (error.message, error.hint))))
+    return ApiError(error.message, hint=error.hint)
 
 
 DECLARED: dict[int | str, dict[str, Any]] = {
@@ -77,6 +80,7 @@ DECLARED: dict[int | str, dict[str, Any]] = {
     for status, text in {
         400: "The request is wrong",
         404: "There is no such model, trace or run",
+        415: "The body is compressed",
         429: "Too many requests",
         503: "The server ends",
         504: "Not done in time",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -15,6 +14,7 @@ from nextword.language_model import LanguageModel
 from nextword.server.errors import ApiError, of_user
 from nextword.server.scheduler import Job, Piece, Scheduler
 from nextword.server.schemas import Sampled
+from nextword.server.settings import SAMPLED, Settings
 
 T = TypeVar("T")
 
@@ -25,15 +25,16 @@ class Batch:
     Used as `async with`: whoever leaves it early, because the client is gone, gives up the jobs.
     """
 
-    def __init__(self, scheduler: Scheduler, seconds: float) -> None:
-        self._scheduler, self._seconds = scheduler, seconds
+    def __init__(self, scheduler: Scheduler, settings: Settings) -> None:
+        self._scheduler, self.settings = scheduler, settings
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[int, Piece | ApiError]] = asyncio.Queue()
         self.jobs: list[Job] = []
 
-    def add(self, lm: LanguageModel, ids: list[int], **settings: Any) -> None:
-        """One more text: the settings are TextStream's."""
+    def add(self, lm: LanguageModel, ids: list[int], most: int | None, **settings: Any) -> None:
+        """One more text of `most` new tokens, or as many as there is room for: the settings are TextStream's."""
         index = len(self.jobs)
+        settings["max_new_tokens"] = self.settings.room(lm, len(ids), most)
 
         def start(memory: Memory) -> TextStream:
             return TextStream(lm.backend, lm.tokenizer, ids, overflow="stop", memory=memory, **settings)
@@ -41,7 +42,7 @@ class Batch:
         def emit(event: Piece | ApiError) -> None:
             self._events.put_nowait((index, event))
 
-        self.jobs.append(Job(lm, start, ids, emit, self._seconds, self._loop.call_soon_threadsafe))
+        self.jobs.append(Job(lm, start, ids, emit, self.settings.request_seconds, self._loop.call_soon_threadsafe))
 
     async def __aenter__(self) -> Batch:
         self._scheduler.submit(self.jobs)
@@ -81,8 +82,8 @@ class Batch:
         }
 
 
-def sampling_of(request: Sampled, lm: LanguageModel) -> Sampling:
-    """How the next token is chosen; what the request leaves open is OpenAI's default.
+def sampling_of(request: Sampled, lm: LanguageModel, settings: Settings) -> Sampling:
+    """How the next token is chosen: what the request leaves open is the server's setting, or else OpenAI's default.
 
     Raises:
         ApiError: A value is out of range.
@@ -91,39 +92,25 @@ def sampling_of(request: Sampled, lm: LanguageModel) -> Sampling:
     for token, value in (request.logit_bias or {}).items():
         if not token.isdecimal() or not token.isascii() or int(token) >= lm.config.vocab_size:
             raise ApiError(
-                f"logit_bias: {token[:40]!r} is no token id below {lm.config.vocab_size}", param="logit_bias"
+                f"logit_bias holds {token[:40]!r}, which is no token id below {lm.config.vocab_size}",
+                param="logit_bias",
             )
         bias[int(token)] = value
-    given = partial(_first_given, request)
-    top_k = request.top_k if request.top_k and request.top_k > 0 else None
+    asked = {name: value for name in SAMPLED if (value := getattr(request, name)) is not None}
+    given = settings.sampling_of(lm.recommended) | asked
+    if "top_k" in given and given["top_k"] <= 0:  # many clients' word for all
+        del given["top_k"]
+    if "top_p" in given:
+        given["top_p"] = max(given["top_p"], 1e-9)  # 0 is the most probable token alone, as OpenAI has it
     try:
-        return Sampling(
-            temperature=given("temperature", 1.0),
-            top_k=top_k,
-            top_p=max(given("top_p", 1.0), 1e-9),  # 0 is the most probable token alone, as OpenAI has it
-            min_p=given("min_p", 0.0),
-            repetition_penalty=given("repetition_penalty", 1.0),
-            presence_penalty=given("presence_penalty", 0.0),
-            frequency_penalty=given("frequency_penalty", 0.0),
-            logit_bias=bias,
-        )
+        return Sampling(**given, logit_bias=bias)
     except NextwordError as error:
         raise of_user(error) from None
-
-
-def _first_given(request: Sampled, name: str, default: float) -> float:
-    value = getattr(request, name)
-    return default if value is None else float(value)
 
 
 def seed_of(request: Sampled, index: int) -> int | None:
     """The seed of the request's text number `index`."""
     return None if request.seed is None else (request.seed + index) % 2**64
-
-
-def stops_of(request: Sampled) -> tuple[str, ...]:
-    """The strings that end a text."""
-    return (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

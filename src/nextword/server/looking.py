@@ -19,6 +19,7 @@ from nextword.server.jobs import unless_gone
 from nextword.server.looks import Looks
 from nextword.server.models import Models
 from nextword.server.schemas import DrawRequest, LookRequest, QuickRequest
+from nextword.server.workers import Asker
 
 Run = Callable[[], dict[str, Any]]
 """Tells of a training run: where it stands, and what it has measured."""
@@ -47,7 +48,7 @@ def look_routes(models: Models, looks: Looks, run: Run | None) -> APIRouter:
         name = models.name_of(name)
         return name, await asyncio.to_thread(models.get, name)
 
-    async def frame(request: Request, work: Callable[[], bytes]) -> Response:
+    async def frame(request: Request, work: Callable[[Asker], bytes]) -> Response:
         body = await unless_gone(request, looks.worker.run(work))
         return Response(body, media_type=FRAME, headers={"Cache-Control": "no-store"})
 
@@ -55,13 +56,13 @@ def look_routes(models: Models, looks: Looks, run: Run | None) -> APIRouter:
     async def predict(body: QuickRequest, request: Request) -> dict[str, Any]:
         """What may come next, by the engine."""
         name, lm = await loaded(body.model)
-        return await unless_gone(request, looks.engine.run(lambda: _predicted(name, lm, body)))
+        return await unless_gone(request, looks.engine.run(lambda asker: _predicted(name, lm, body, asker)))
 
     @router.post("", responses=_FRAMES, response_class=Response)
     async def look(body: LookRequest, request: Request) -> Response:
         """The whole path from a text to what comes next, under changes."""
         name, lm = await loaded(body.model)
-        return await frame(request, lambda: looks.look(name, lm, models.source(name), body))
+        return await frame(request, lambda asker: looks.look(name, lm, models.source(name), body, asker))
 
     @router.get("/about", responses=DECLARED)
     async def about(model: str | None = None) -> dict[str, Any]:
@@ -77,23 +78,23 @@ def look_routes(models: Models, looks: Looks, run: Run | None) -> APIRouter:
     @router.get("/{trace}/block/{layer}", responses=_FRAMES, response_class=Response)
     async def block(trace: str, layer: int, request: Request) -> Response:
         """One layer of a trace."""
-        return await frame(request, lambda: looks.block(trace, layer))
+        return await frame(request, lambda _: looks.block(trace, layer))
 
     @router.get("/{trace}/turns/{layer}/{head}", responses=_FRAMES, response_class=Response)
     async def turns(trace: str, layer: int, head: int, request: Request) -> Response:
         """How queries and keys of one head turn."""
-        return await frame(request, lambda: looks.turns(trace, layer, head))
+        return await frame(request, lambda _: looks.turns(trace, layer, head))
 
     @router.post("/{trace}/draw", responses=DECLARED)
     async def draw(trace: str, body: DrawRequest, request: Request) -> dict[str, Any]:
         """A token drawn from a trace's last logits."""
-        return await unless_gone(request, looks.worker.run(lambda: looks.draw(trace, body)))
+        return await unless_gone(request, looks.worker.run(lambda _: looks.draw(trace, body)))
 
     return router
 
 
-def _predicted(name: str, lm: LanguageModel, body: QuickRequest) -> dict[str, Any]:
-    found = predict_token(lm.backend, lm.tokenizer, body.prompt, body.top)
+def _predicted(name: str, lm: LanguageModel, body: QuickRequest, asker: Asker) -> dict[str, Any]:
+    found = predict_token(lm.backend, lm.tokenizer, body.prompt, body.top, between=asker.check)
     return {
         "model": {"name": name, "backend": lm.backend.name},
         "tokens": [{"id": p.token_id, "text": p.text, "part": p.part, "parts": p.parts} for p in found.pieces],

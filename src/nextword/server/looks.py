@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +17,7 @@ from nextword.generation.context import fit_to_context
 from nextword.generation.sampling import Sampling, Stages
 from nextword.language_model import LanguageModel
 from nextword.machine.memory import machine_memory
-from nextword.server.errors import ApiError, of_user, overloaded, stopped
+from nextword.server.errors import ApiError
 from nextword.server.schemas import (
     BlockPart,
     DrawRequest,
@@ -33,54 +31,16 @@ from nextword.server.schemas import (
     TokenEdit,
     TurnsPart,
 )
+from nextword.server.workers import Asker, Worker
 
 if TYPE_CHECKING:
     from nextword.inspection.edits import Edits
     from nextword.inspection.trace import Trace
 
-T = TypeVar("T")
-
 MOST_TOKENS = 512
 """Of a text that is looked at: attention patterns and the lens grow with it."""
 MOST_MODELS = 4
 """Whose traces are kept: each trace holds its model."""
-WAITING = 32
-"""Requests that may wait for the thread."""
-
-
-class Worker:
-    """One thread that works through what is asked of it, and refuses what would wait too long."""
-
-    def __init__(self, name: str, most: int = WAITING) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._most, self._count, self._closing = most, 0, False
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """What the work gives; nothing is done if whoever asked is gone before it begins.
-
-        Raises:
-            ApiError: Too much is waiting, the server ends, or the request is wrong.
-        """
-        if self._closing:
-            raise stopped()
-        if self._count >= self._most:
-            raise overloaded(1)
-        self._count += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        except (ConfigError, ContextOverflowError, TextError) as error:
-            raise of_user(error) from None
-        except asyncio.CancelledError:
-            if self._closing:  # it had not begun
-                raise stopped() from None
-            raise
-        finally:
-            self._count -= 1
-
-    def close(self) -> None:
-        """Drops what has not begun."""
-        self._closing = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -114,10 +74,11 @@ class Looks:
 
     # -- in the worker's thread ------------------------------------------------------------------------------------
 
-    def look(self, name: str, lm: LanguageModel, file: str, asked: LookRequest) -> bytes:
+    def look(self, name: str, lm: LanguageModel, file: str, asked: LookRequest, asker: Asker) -> bytes:
         """The frame of a text under changes, and behind it the frames of the parts that are asked for.
 
         Raises:
+            GoneError: Whoever asked is gone.
             ConfigError: A change does not fit, torch is not installed, or the model is too large to be looked into.
             TextError: The text is empty, cannot be encoded, or is longer than what is looked at.
         """
@@ -128,7 +89,9 @@ class Looks:
         trace_id = hashlib.sha256(json.dumps(spelling).encode()).hexdigest()[:24]
         if trace_id in self._kept and self._kept[trace_id].trace.model is lm.reference:
             return self.kept(trace_id).frame + self._parts(trace_id, asked.parts)
+        asker.check()
         changes = [self._change(spec, name, lm, len(ids)) for spec in asked.edits]
+        asker.check()
         trace = self._trace(lm.edit(*(edits for edits, _ in changes)) if changes else lm, asked.prompt)
 
         from nextword.inspection.frames import Facts, look_frame  # noqa: PLC0415  it imports torch

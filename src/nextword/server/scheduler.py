@@ -125,6 +125,7 @@ class Scheduler:
         queue: Jobs that may wait.
         cache_bytes: What the slots of one model may hold; fewer slots are made where that is less.
         watch: Is told of every job that ended.
+        context_of: Tokens of a text of a model at most.
     """
 
     def __init__(
@@ -133,8 +134,10 @@ class Scheduler:
         queue: int,
         cache_bytes: int,
         watch: Callable[[Job], None] = lambda _: None,
+        context_of: Callable[[LanguageModel], int] = lambda lm: lm.config.context_length,
     ) -> None:
         self._slots_a_model, self._queue, self._cache_bytes, self._watch = slots, queue, cache_bytes, watch
+        self._context_of = context_of
         self._waiting: deque[Job] = deque()
         self._slots: dict[int, list[Slot]] = {}
         self._changed = threading.Condition()
@@ -258,7 +261,7 @@ class Scheduler:
             idle = [key for key, slots in self._slots.items() if all(slot.job is None for slot in slots)]
             for key in idle[: max(0, len(self._slots) + 1 - MOST_MODELS)]:
                 del self._slots[key]
-            size = lm.backend.new_cache(lm.config.context_length).nbytes
+            size = lm.backend.new_cache(self._context_of(lm)).nbytes
             count = max(1, min(self._slots_a_model, self._cache_bytes // max(1, size)))
             self._slots[id(lm)] = [Slot(lm) for _ in range(count)]
         return self._slots[id(lm)]
@@ -270,7 +273,7 @@ class Scheduler:
         # once: one that grew would forget what it holds.
         try:
             if slot.memory.cache is None or not job.lm.backend.bitwise_invariant:
-                context = job.lm.config.context_length
+                context = self._context_of(job.lm)
                 slot.memory = Memory([], job.lm.backend.new_cache(context), context)
             before = len(slot.memory.ids)
             slot.stream = job.start(slot.memory)

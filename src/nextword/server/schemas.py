@@ -1,19 +1,111 @@
 """What requests may hold.
 
-Fields that nobody knows are ignored; those that would change the answer and are not there are refused.
+Fields that would change the answer and are not there are refused by name (`unsupported.py`); of others, those that
+nobody knows are ignored. What is wrong is said in words of our own (`wrong.py`).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from nextword.server.errors import ApiError
+from nextword.server.unsupported import (
+    UNSUPPORTED,
+    UNSUPPORTED_IN_CHATS,
+    UNSUPPORTED_IN_COMPLETIONS,
+    UNSUPPORTED_IN_TOKENIZE,
+    Refused,
+    refuse_unsupported,
+)
+from nextword.server.wrong import kind_of, wrong
 
 TokenIds = list[Annotated[int, Field(ge=0, le=2**31 - 1)]]
-Stop = str | Annotated[list[str], Field(max_length=16)] | None
 
-_UNSUPPORTED = "is not supported"
 MOST_IDS = 131_072
+MOST_TEXTS = 2048
+"""Prompts of one request."""
+MOST_STOPS = 16
+
+
+def _stop(value: Any) -> Any:
+    stops = [value] if isinstance(value, str) else value
+    if stops is None:
+        return None
+    if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
+        raise wrong("must be a text or a list of texts")
+    if len(stops) > MOST_STOPS:
+        raise wrong(f"holds {len(stops)} texts, at most {MOST_STOPS} stops are possible")
+    if "" in stops:
+        raise wrong("holds an empty text")
+    return stops
+
+
+def _prompt(value: Any) -> Any:
+    """Checked by hand: pydantic would try every branch, complain of each of a million ids, and name the first."""
+    if value is None or isinstance(value, str):
+        return value
+    must = "must be a text, a list of texts, a list of token ids or a list of such lists"
+    if not isinstance(value, list):
+        raise wrong(f"{must}, found {kind_of(value)}")
+    if not value:
+        raise wrong(f"{must}, found an empty one")
+    kinds = {type(item) for item in value}
+    if kinds == {int}:
+        _token_ids(value, "")
+        return value
+    if len(kinds) > 1 or kinds.isdisjoint({str, list}):
+        raise wrong(f"{must}, found one that holds {' and '.join(sorted(kind_of(kind()) for kind in kinds))}")
+    if len(value) > MOST_TEXTS:
+        raise wrong(f"holds {len(value):,} prompts, at most {MOST_TEXTS:,} are possible at once")
+    if kinds == {list}:
+        for index, ids in enumerate(value):
+            if not ids or {type(token) for token in ids} != {int}:
+                raise wrong(f"[{index}] must be a list of token ids that is not empty")
+            _token_ids(ids, f"[{index}] ")
+    return value
+
+
+def _token_ids(ids: list[int], where: str) -> None:
+    if min(ids) < 0 or max(ids) >= 2**31:
+        found = next(token for token in ids if not 0 <= token < 2**31)
+        raise wrong(f"{where}holds {found}, which is no token id".strip())
+
+
+def _content(value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise wrong(f"must be a text or a list of parts, found {kind_of(value)}")
+    for index, part in enumerate(value):
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in _NOT_TEXT:
+            raise wrong(f"[{index}]: {_NOT_TEXT[kind]} are not supported, the model reads text only")
+        if kind != "text" or not isinstance(part.get("text"), str):
+            raise wrong(f'[{index}] must be {{"type": "text", "text": "..."}}')
+    return value
+
+
+_NOT_TEXT = {
+    "image_url": "pictures",
+    "image": "pictures",
+    "input_image": "pictures",
+    "input_audio": "sounds",
+    "audio_url": "sounds",
+    "video_url": "films",
+    "file": "files",
+    "input_file": "files",
+}
+
+
+def _not_limited(value: Any) -> Any:
+    return None if type(value) is int and value == -1 else value
+
+
+Stop = Annotated[list[str] | str | None, BeforeValidator(_stop)]
+Unlimited = BeforeValidator(_not_limited)
+"""-1 is no limit, as many servers have it."""
 
 
 class Body(BaseModel):
@@ -31,6 +123,8 @@ class StreamOptions(Body):
 class Sampled(Body):
     """What both kinds of completions have."""
 
+    unsupported: ClassVar[dict[str, Refused]] = UNSUPPORTED
+
     model: Annotated[str, Field(max_length=256)] | None = None
     temperature: Annotated[float, Field(ge=0, le=1e6)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -47,31 +141,39 @@ class Sampled(Body):
     stream_options: StreamOptions | None = None
     user: str | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unsupported(cls, body: Any) -> Any:
+        if isinstance(body, dict):
+            refuse_unsupported(body, cls.unsupported)
+        return body
+
     @model_validator(mode="after")
-    def _options_need_a_stream(self) -> Sampled:
+    def _options_need_a_stream(self) -> Self:
         if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options is only allowed with stream")
-        if (isinstance(self.stop, str) and not self.stop) or (isinstance(self.stop, list) and "" in self.stop):
-            raise ValueError("a stop string is empty")
+            raise ApiError("stream_options is only allowed with stream", param="stream_options")
         return self
 
 
 class CompletionRequest(Sampled):
     """POST /v1/completions."""
 
-    prompt: str | Annotated[list[str] | TokenIds | list[TokenIds], Field(min_length=1, max_length=2048)] | None = None
-    max_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    unsupported = UNSUPPORTED | UNSUPPORTED_IN_COMPLETIONS
+
+    prompt: Annotated[str | list[str] | list[int] | list[list[int]] | None, BeforeValidator(_prompt)] = None
+    max_tokens: Annotated[Annotated[int, Field(ge=0, le=2**31 - 1)] | None, Unlimited] = 16
+    """OpenAI's default; None: as many as the context holds."""
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
     best_of: int | None = None
     suffix: str | None = None
 
     @model_validator(mode="after")
-    def _supported(self) -> CompletionRequest:
+    def _supported(self) -> Self:
         if self.best_of is not None and self.best_of != (self.n or 1):
-            raise ValueError("best_of other than n is not supported: ask for n texts and choose")
+            raise ApiError("best_of other than n is not supported", param="best_of", hint="ask for n texts and choose")
         if self.suffix:
-            raise ValueError(f"suffix {_UNSUPPORTED}: the model only goes on behind a text")
+            raise ApiError("suffix is not supported", param="suffix", hint="the model only goes on behind a text")
         return self
 
 
@@ -88,65 +190,130 @@ class Message(Body):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
     role: Annotated[str, Field(min_length=1, max_length=64)]
-    content: str | list[TextPart] | None = None
+    content: Annotated[str | list[TextPart] | None, BeforeValidator(_content)] = None
+    name: str | None = None
+    reasoning_content: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """As chat templates read it."""
         parts = self.content
         text = parts if isinstance(parts, str) else "".join(part.text for part in parts or ())
         role = "system" if self.role == "developer" else self.role
-        return {"role": role, "content": text}
+        return {"role": role, "content": text, "name": self.name, "reasoning_content": self.reasoning_content}
 
 
-class ChatRequest(Sampled):
-    """POST /v1/chat/completions."""
+_OWN = ("messages", "tools", "add_generation_prompt", "continue_final_message")
+"""What a conversation has itself, and is no variable of its template."""
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=4096)]
-    max_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+
+class Conversation(Body):
+    """Messages, and how the model's template writes them."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=4096)] | None = None
+    tools: list[dict[str, Any]] | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    """None: where the last message is the assistant's."""
     chat_template_kwargs: dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
-    tools: list[Any] | None = None
-    tool_choice: Any = None
-    functions: list[Any] | None = None
-    modalities: list[str] | None = None
+    reasoning_effort: Annotated[str, Field(max_length=64)] | None = None
 
     @model_validator(mode="after")
-    def _supported(self) -> ChatRequest:
-        if self.tools or self.functions:
-            raise ValueError(f"tools {_UNSUPPORTED}")
-        if self.response_format is not None and self.response_format.get("type") != "text":
-            raise ValueError(f"response_format other than text {_UNSUPPORTED}")
-        if self.modalities is not None and self.modalities != ["text"]:
-            raise ValueError(f"modalities other than text {_UNSUPPORTED}")
-        if self.top_logprobs and not self.logprobs:
-            raise ValueError("top_logprobs needs logprobs")
-        if set(self.chat_template_kwargs or ()) & {"messages", "add_generation_prompt"}:
-            raise ValueError("chat_template_kwargs cannot replace the messages")
-        for message in self.messages:
+    def _conversation(self) -> Self:
+        if not set(_OWN).isdisjoint(self.chat_template_kwargs or ()):
+            raise ApiError(
+                f"chat_template_kwargs cannot replace what the request has itself: {', '.join(_OWN)}",
+                param="chat_template_kwargs",
+            )
+        messages = self.messages or []
+        for index, message in enumerate(messages):
             extra = message.model_extra or {}
             if extra.get("tool_calls") or extra.get("function_call") or message.role in {"tool", "function"}:
-                raise ValueError(f"tool calls {_UNSUPPORTED}")
+                raise ApiError(f"messages[{index}]: tool calls are not supported", param="messages")
+        if self.continue_final_message and (not messages or messages[-1].role != "assistant"):
+            raise ApiError(
+                "continue_final_message needs a last message of the assistant", param="continue_final_message"
+            )
+        if self.continue_final_message and self.add_generation_prompt:
+            raise ApiError(
+                "continue_final_message and add_generation_prompt exclude each other",
+                param="continue_final_message",
+            )
         return self
 
 
-class TokenizeRequest(Body):
+class ChatRequest(Sampled, Conversation):
+    """POST /v1/chat/completions."""
+
+    unsupported = UNSUPPORTED | UNSUPPORTED_IN_CHATS
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=4096)]
+    max_tokens: Annotated[Annotated[int, Field(ge=1, le=2**31 - 1)] | None, Unlimited] = None
+    max_completion_tokens: Annotated[Annotated[int, Field(ge=1, le=2**31 - 1)] | None, Unlimited] = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    response_format: dict[str, Any] | None = None
+    tool_choice: Any = None
+    functions: list[dict[str, Any]] | None = None
+    function_call: Any = None
+    """The old spelling of tools and tool_choice."""
+    modalities: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _supported(self) -> Self:
+        for name in ("tool_choice", "function_call"):
+            if getattr(self, name) not in (None, "none", "auto"):
+                raise ApiError(
+                    f"{name} other than none and auto is not supported: the answer is text",
+                    param=name,
+                    code="unsupported_parameter",
+                )
+        if self.response_format is not None and self.response_format.get("type") != "text":
+            raise ApiError(
+                "response_format other than text is not supported",
+                param="response_format",
+                hint="the model writes freely: check what it wrote, and ask again",
+                code="unsupported_parameter",
+            )
+        if self.modalities is not None and self.modalities != ["text"]:
+            raise ApiError(
+                "modalities other than text are not supported", param="modalities", code="unsupported_parameter"
+            )
+        if self.top_logprobs and not self.logprobs:
+            raise ApiError("top_logprobs needs logprobs", param="top_logprobs")
+        return self
+
+    @property
+    def offered(self) -> list[dict[str, Any]] | None:
+        """The tools that the template is told of."""
+        if "none" in (self.tool_choice, self.function_call):
+            return None
+        old = [{"type": "function", "function": function} for function in self.functions or ()]
+        return [*(self.tools or ()), *old] or None
+
+
+class TokenizeRequest(Conversation):
     """POST /tokenize."""
 
     model: Annotated[str, Field(max_length=256)] | None = None
     prompt: str | None = None
     content: str | None = None
     """llama.cpp's name for the prompt."""
-    messages: Annotated[list[Message], Field(min_length=1, max_length=4096)] | None = None
     add_special_tokens: bool | None = None
+    add_special: bool | None = None
+    """llama.cpp's name for it; of `content` it is off by default."""
     return_token_strs: bool | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unsupported(cls, body: Any) -> Any:
+        if isinstance(body, dict):
+            refuse_unsupported(body, UNSUPPORTED_IN_TOKENIZE)
+        return body
+
     @model_validator(mode="after")
-    def _one_text(self) -> TokenizeRequest:
+    def _one_text(self) -> Self:
         if sum(value is not None for value in (self.prompt, self.content, self.messages)) != 1:
-            raise ValueError("give prompt or messages")
+            raise ApiError("give prompt, content or messages, one of them")
         return self
 
 
@@ -222,7 +389,7 @@ class Subject(Body):
     @model_validator(mode="after")
     def _one_text(self) -> Self:
         if (self.text is None) == (self.ids is None):
-            raise ValueError("give text or ids")
+            raise ApiError("give text or ids")
         return self
 
     @property

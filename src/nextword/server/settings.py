@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nextword.language_model import LanguageModel
+
+SAMPLED = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+)
+"""Settings of sampling that a request, the server or a model's makers may give."""
 
 
 @dataclass(frozen=True)
@@ -23,3 +39,24 @@ class Settings:
     """Traces that are kept for the page."""
     look_bytes: int = 1024**3
     """What they may hold together."""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    """How tokens are chosen where a request does not say: what is not here either is OpenAI's default."""
+    recommended: bool = False
+    """Whether what a model's makers recommend comes before OpenAI's defaults."""
+    context: int | None = None
+    """Tokens of a text at most; None: as many as the model can look at."""
+
+    def sampling_of(self, recommended: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of sampling that hold for a model where a request gives none."""
+        makers = {name: recommended[name] for name in SAMPLED if name in recommended} if self.recommended else {}
+        return {**makers, **self.sampling}
+
+    def context_of(self, lm: LanguageModel) -> int:
+        """Tokens of a text of this model at most."""
+        return min(lm.config.context_length, self.context or lm.config.context_length)
+
+    def room(self, lm: LanguageModel, read: int, asked: int | None) -> int:
+        """Tokens that may be written behind so many; None: as many as there is room for."""
+        context = self.context_of(lm)
+        most = context - read if context < lm.config.context_length else context
+        return most if asked is None else min(asked, most)

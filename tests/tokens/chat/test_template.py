@@ -64,6 +64,29 @@ def test_text_and_ids_are_those_of_transformers(template: str, tokenizer: str, c
         assert render_here(*arguments, add_generation_prompt=prompt) == (text, ids)
 
 
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_last_message_of_the_assistant_is_continued_as_in_transformers(template: str) -> None:
+    talk = [TALK[0], {"role": "assistant", "content": "네, 반갑습니다 👨‍👩‍👧"}]
+    settings = {"continue_final_message": True, "add_generation_prompt": False}
+    theirs = render_there(TEMPLATES[template], BPE, talk, **settings)
+    assert theirs[0].endswith("네, 반갑습니다 👨‍👩‍👧")
+    chat = ChatTemplate(TEMPLATES[template], BPE)
+    assert render_here(TEMPLATES[template], BPE, talk, **settings) == theirs
+    assert (chat.render(talk), chat.encode(talk)) == theirs  # nothing else was asked for
+    assert chat.render(talk[:1]) == chat.render(talk[:1], add_generation_prompt=True)
+
+
+def test_what_is_begun_keeps_its_last_blank_and_a_template_cannot_leave_it_out() -> None:
+    talk = [TALK[0], {"role": "assistant", "content": "물론, "}]
+    trimming = "{% for m in messages %}{{ m.role }}:{{ m.content | trim }};{% endfor %}"
+    assert ChatTemplate(trimming, BPE).render(talk) == "user:안녕하세요 🙂 to be;assistant:물론, "
+    with pytest.raises(ConfigError, match="leaves out the last message"):
+        ChatTemplate("{{ messages[0].content }}", BPE).render(talk)
+    with pytest.raises(ConfigError, match="cannot replace the messages"):
+        ChatTemplate(CHATML, BPE).render(talk, messages=[])
+    assert ChatTemplate("{{ self }} {{ tools }}", BPE).variables == {"tools"}
+
+
 def test_a_chatml_conversation_is_written_as_its_inventors_wrote_it() -> None:
     text, ids = render_here(CHATML, BPE, [{"role": "user", "content": "안녕?"}])
     assert text == (

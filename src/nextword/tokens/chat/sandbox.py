@@ -15,6 +15,7 @@ from typing import Any, cast
 from jinja2 import Undefined, nodes
 from jinja2.exceptions import TemplateError, TemplateSyntaxError
 from jinja2.ext import Extension, loopcontrols
+from jinja2.meta import find_undeclared_variables
 from jinja2.parser import Parser
 from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -56,7 +57,7 @@ _FAULTS = (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, A
 
 
 class Template:
-    """A compiled template.
+    """A compiled template; `variables` are the names that it asks for.
 
     Args:
         source: Jinja.
@@ -73,6 +74,7 @@ class Template:
         environment = _Environment()
         try:
             tree = environment.parse(source)
+            self.variables = frozenset(find_undeclared_variables(tree))
             self._template = environment.from_string(_Guards(environment).visit(tree))
         except TemplateSyntaxError as error:
             raise ModelFileError(f"the chat template, line {error.lineno}: {one_line(error.message or '')}") from None

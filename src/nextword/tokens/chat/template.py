@@ -20,6 +20,7 @@ from nextword.tokens.tokenizer import Tokenizer
 # Unicode noncharacters, reserved for use inside a program.
 _MARK = "\ufdd0"  # behind each character of a special token's spelling in a message
 _ALIAS = "\ufdd1{}\ufdd2"  # the name of a special token by its id
+_END = "\ufdd1\ufdd2"  # the name of no token: behind a message that is to be continued
 _PRIVATE = re.compile("[\ufdd0-\ufdd2]")
 
 
@@ -41,31 +42,51 @@ class ChatTemplate:
         self._template = Template(source)
         self._tokenizer = tokenizer
 
+    @property
+    def variables(self) -> frozenset[str]:
+        """The names that the template asks for: `messages`, and maybe `tools` or `enable_thinking`."""
+        return self._template.variables
+
     def render(
-        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **variables: Any
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        /,
+        add_generation_prompt: bool | None = None,
+        continue_final_message: bool | None = None,
+        **variables: Any,
     ) -> str:
         """The conversation as text.
 
         Args:
             messages: Each with a `role` and a `content`: text, or a list of parts `{"type": "text", "text": ...}`.
-            add_generation_prompt: Whether the beginning of the assistant's answer is written too.
+            add_generation_prompt: Whether the beginning of the assistant's answer is written too; None: unless the
+                last message is continued.
+            continue_final_message: Whether the text ends within the last message, so that the model writes on from
+                there; None: where it is words of the assistant's, and `add_generation_prompt` is not given.
             **variables: What the template asks for besides, such as `enable_thinking=False`.
 
         Raises:
-            ConfigError: A message lacks something, or the template refuses the conversation.
+            ConfigError: A message lacks something, the template refuses the conversation or leaves out the message
+                that is to be continued, or the variables hold `messages`.
             TextError: The messages are too long, or hold characters that are reserved.
             ModelFileError: The template fails or passes a limit.
         """
-        return self._render(messages, add_generation_prompt, variables).replace(_MARK, "")
+        return self._render(messages, add_generation_prompt, variables, continue_final_message).replace(_MARK, "")
 
     def encode(
-        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **variables: Any
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        /,
+        add_generation_prompt: bool | None = None,
+        continue_final_message: bool | None = None,
+        **variables: Any,
     ) -> list[int]:
         """The token ids of the conversation; nothing is added to what the template writes.
 
         Args:
             messages: As for `render`.
             add_generation_prompt: As for `render`.
+            continue_final_message: As for `render`.
             **variables: As for `render`.
 
         Raises:
@@ -73,22 +94,42 @@ class ChatTemplate:
             TextError: As `render`; or the tokenizer cannot encode it.
             ModelFileError: As `render`.
         """
-        text = self._render(messages, add_generation_prompt, variables)
+        text = self._render(messages, add_generation_prompt, variables, continue_final_message)
         return self._special.encode(text)
 
     def _render(
-        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool, variables: Mapping[str, Any]
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool | None,
+        variables: Mapping[str, Any],
+        continue_final_message: bool | None = None,
     ) -> str:
+        if "messages" in variables:
+            raise ConfigError("a template's variables cannot replace the messages")
         try:
             given = {name: self._plain(value, name) for name, value in variables.items()}
             conversation = [self._message(message, f"messages[{i}]") for i, message in enumerate(_listed(messages))]
         except RecursionError:
             raise ConfigError("the messages are nested too deeply") from None
         _check_length(conversation)
+        last = conversation[-1]
+        if continue_final_message is None:
+            begun = last["role"] == "assistant" and "tool_calls" not in last
+            continue_final_message = begun and add_generation_prompt is None
+        if add_generation_prompt is None:
+            add_generation_prompt = not continue_final_message
+        if continue_final_message:
+            last["content"] = last.get("content", "") + _END
         values = {"tools": None, "documents": None, **self._special.names, **given}
-        return self._template.render(
+        text = self._template.render(
             {**values, "messages": conversation, "add_generation_prompt": bool(add_generation_prompt)}
         )
+        if not continue_final_message:
+            return text
+        text, found, _ = text.rpartition(_END)
+        if not found:
+            raise ConfigError("the chat template leaves out the last message, which is to be continued")
+        return text.replace(_END, "")
 
     def _message(self, message: Any, where: str) -> dict[str, Any]:
         """A message as templates expect it: text as one string, and what is None left out."""

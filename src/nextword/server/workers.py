@@ -1,0 +1,80 @@
+"""Threads for what takes long, so that the event loop answers everybody meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from nextword.errors import NextwordError
+from nextword.server.errors import of_user, overloaded, stopped
+
+T = TypeVar("T")
+
+WAITING = 32
+"""Requests that may wait for a thread, or have one."""
+
+
+class GoneError(Exception):
+    """Whoever asked is gone: what is being done is for nobody."""
+
+
+class Asker:
+    """Whoever waits for what a thread does."""
+
+    def __init__(self) -> None:
+        self.gone = False
+
+    def check(self) -> None:
+        """To be called between the parts of something long.
+
+        Raises:
+            GoneError: Nobody waits any more.
+        """
+        if self.gone:
+            raise GoneError
+
+
+class Worker:
+    """Threads that work through what is asked of them, and refuse what would wait too long.
+
+    Args:
+        name: Of the threads.
+        threads: How many.
+        most: Requests that may wait for one, or have one.
+    """
+
+    def __init__(self, name: str, threads: int = 1, most: int = WAITING) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._room = threading.BoundedSemaphore(most)
+        self._closing = False
+
+    async def run(self, work: Callable[[Asker], T]) -> T:
+        """What the work gives; nothing is begun if whoever asked is gone, and what has begun can ask for that.
+
+        Raises:
+            ApiError: Too much is waiting, the server ends, or the request is wrong.
+        """
+        if self._closing:
+            raise stopped()
+        if not self._room.acquire(blocking=False):
+            raise overloaded(1)
+        asker = Asker()
+        future = self._pool.submit(work, asker)
+        future.add_done_callback(lambda _: self._room.release())  # when the thread is free, not when the client goes
+        try:
+            return await asyncio.wrap_future(future)
+        except NextwordError as error:
+            raise of_user(error) from None
+        except asyncio.CancelledError:
+            asker.gone = True
+            if self._closing:  # it had not begun
+                raise stopped() from None
+            raise
+
+    def close(self) -> None:
+        """Drops what has not begun."""
+        self._closing = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
