@@ -8,22 +8,24 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from nextword.readable import readable
+
 
 class NextwordError(Exception):
     """Base of every error that nextword raises on purpose.
 
     Args:
         message: One line that says what is wrong, naming the file, field or word. Settings have Python's names in it
-            (`top_k is 0`), and in hints they are set (`restart=True`): the command line makes flags of them.
+            (`top_k is 0`), and in hints they are set (`restart=True`): the command line makes flags of them. `readable`
+            is applied to both.
         hint: One line that says what to do next; empty when there is nothing to add. A traceback shows it as a note.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = readable(message), readable(hint)
+        super().__init__(self.message)
         if hint:
-            self.add_note(f"hint: {hint}")
+            self.add_note(f"hint: {self.hint}")
 
 
 class ModelFileError(NextwordError):

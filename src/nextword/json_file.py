@@ -1,12 +1,21 @@
-"""JSON objects in files."""
+"""JSON objects in files, and values as JSON."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from nextword.errors import ModelFileError
+
+_LONE = re.compile("[\ud800-\udfff]")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, letters of every script as they are; a lone surrogate, as file names have them, is escaped."""
+    written = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _LONE.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import torch
 
 from nextword.errors import ModelFileError, NextwordError
 from nextword.files import Bundle, RawTensor, read_bundle, write_bundle
-from nextword.files.atomic import replace_directory
+from nextword.files.atomic import replace_directory, replace_file
 from tests.files.making import BPE, content_of, logits_of, minimal_bundle, random_model, raw_tensors, refusal
 from tests.full_disk import files_of_at_most
 
@@ -333,3 +333,34 @@ def test_what_a_killed_run_left_disturbs_neither_reading_nor_writing(model: Path
     write_bundle(model, NEW)
     assert _holds(model, NEW)
     assert stale.exists()  # another process may be writing there
+
+
+# -- on disk -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps the entries of directories by itself")
+@pytest.mark.parametrize("replaced", [True, False])
+def test_the_directories_entry_is_on_disk_when_the_writing_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    synced = list[tuple[int, bool]]()
+    sync, (directory, file) = os.fsync, (tmp_path / "d", tmp_path / "f.json")
+
+    def record(descriptor: int) -> None:
+        sync(descriptor)
+        synced.append((os.fstat(descriptor).st_ino, current.exists() and "new" in read(current)))
+
+    def read(path: Path) -> str:
+        return (path / "a" if path.is_dir() else path).read_text(encoding="utf-8")
+
+    if replaced:
+        directory.mkdir()
+        (directory / "a").write_text("old", encoding="utf-8")
+        file.write_text("old", encoding="utf-8")
+    monkeypatch.setattr(os, "fsync", record)
+    for current in (directory, file):
+        synced.clear()
+        with (replace_directory if current is directory else replace_file)(current) as fresh:
+            (fresh / "a" if current is directory else fresh).write_text("new", encoding="utf-8")
+        assert synced[-1] == (tmp_path.stat().st_ino, True)  # the name, after it was given
+        assert {inode for inode, named in synced if not named} >= {current.stat().st_ino}  # the content, before

@@ -114,7 +114,7 @@ train(sys.argv[1], sys.argv[2], watch=kill, checkpoint_seconds=0, dropout=0.1, *
 def test_a_killed_run_leaves_no_half_written_model_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
     text = write_text(tmp_path)
     assert python(KILLED, str(text), str(tmp_path / "out")).returncode == -signal.SIGKILL
-    assert names(tmp_path) == ["out.checkpoint", "text.txt"]
+    assert names(tmp_path) == [".out.lock", "out.checkpoint", "text.txt"]  # the lock is nobody's now
     assert Checkpoints(tmp_path / "out.checkpoint").steps() == [2, 3]
     resumed = train(text, tmp_path / "out", resume=True)
     whole = train(text, tmp_path / "whole", dropout=0.1, **{**FEW_STEPS, "steps": 6})

@@ -6,8 +6,10 @@ import dataclasses
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,9 @@ import torch
 from nextword import Tokenizer
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.model import GPTModel
-from nextword.training import Event, Plan, Sampled, Stepped, Validated
+from nextword.training import Event, Plan, Sampled, Stepped, Validated, loop
 from nextword.training.checkpoint import Checkpoints
-from nextword.training.data import TokenizedText
+from nextword.training.data import Batches, TokenizedText
 from nextword.training.evaluate import evaluate
 from nextword.training.events import Interrupted, Resumed
 from nextword.training.loop import Trainer
@@ -414,3 +416,65 @@ def test_of_a_run_that_ends_in_no_number_the_last_good_step_is_kept(tmp_path: Pa
     resumed.resume()
     resumed.run()
     assert resumed.hash == whole.hash
+
+
+def test_the_loss_that_is_told_is_smoothed_over_twenty_steps() -> None:
+    plan = dataclasses.replace(PLAN, dropout=0.0, steps=8)
+    batches = Batches(LEARNED.tokens, plan.context_length, plan.batch_size, seed=0)
+    raw, told = list[float](), list[float]()
+
+    def next_loss(step: int) -> float:
+        ids = torch.from_numpy(batches.batch(step))
+        with torch.no_grad():
+            logits = trainer.model(ids[:, :-1]).double()
+        return float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()))
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Stepped):
+            told.append(event.loss)
+            raw.append(next_loss(event.step))
+
+    trainer = make_trainer(plan, watch, held_out=None)
+    raw.append(next_loss(0))
+    trainer.run()
+    expected = [raw[0]]
+    for loss in raw[1:-1]:
+        expected.append(expected[-1] + (loss - expected[-1]) / 20)
+    assert told == pytest.approx(expected, rel=1e-5)
+    assert max(raw) - min(raw) > 0.5  # else nothing could be told apart
+
+
+class Clock:
+    """A second passes with each step, ten with each look at the held-out text."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 500.0
+
+        def look(*arguments: Any) -> Any:
+            self.now += 10
+            return evaluate(*arguments)
+
+        monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: self.now, perf_counter=time.perf_counter))
+        monkeypatch.setattr(loop, "evaluate", look)
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Stepped):
+            self.now += 1
+
+
+def test_seconds_of_looking_are_no_seconds_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(dataclasses.replace(PLAN, steps=6, evaluate_every=2), Clock(monkeypatch))
+    trainer.run()
+    looks = trainer.state.validations
+    assert [look["seconds"] for look in looks] == [1, 13, 25]
+    assert [look["training_seconds"] for look in looks] == [1, 3, 5]
+    assert trainer.state.looking == 30
+
+
+def test_the_last_look_is_within_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = dataclasses.replace(PLAN, steps=None, seconds=40.0, evaluate_every=2)
+    trainer = make_trainer(plan, clock := Clock(monkeypatch))
+    trainer.run()
+    assert trainer.state.step == 7  # at 36 seconds: ten more would be too many
+    assert trainer.state.validations[-1]["step"] == 7
+    assert clock.now == 500 + 7 + 40

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from nextword.errors import TextError
+from nextword.json_file import json_text
 
 Text = Annotated[str, Parameter(allow_leading_hyphen=True, help="The text to continue; `-` reads standard input.")]
 _MODEL = "A model directory, a .gguf file, a pulled name or a hub id; the default model if left out."
@@ -69,4 +69,4 @@ def read_text(text: str) -> str:
 
 def print_json(values: Any) -> None:
     """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(values, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(json_text(values, indent=2) + "\n")

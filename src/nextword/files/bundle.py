@@ -11,7 +11,6 @@ metrics.jsonl, loss.svg   how a model that was trained here was trained: every l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from nextword.files.huggingface.families import family_of
 from nextword.files.huggingface.tensors import tensors_to_family
 from nextword.files.safetensors import write_safetensors
 from nextword.files.tensors import ELEMENT_NAMES, RawTensor, Unpacked, check_tensors
+from nextword.json_file import json_text
 from nextword.tokens import Tokenizer
 
 FORMAT_VERSION = 1
@@ -146,4 +146,4 @@ def _plain_card(bundle: Bundle) -> str:
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json_text(values, indent=2) + "\n", encoding="utf-8")

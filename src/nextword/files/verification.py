@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from nextword.errors import ModelFileError
 from nextword.files.atomic import replace_file
-from nextword.json_file import read_json
+from nextword.json_file import json_text, read_json
 
 TOLERANCE = 5e-5
 """How far float32 logits may lie apart, as a share of the largest one (or of 1, if that is more)."""
@@ -142,7 +141,7 @@ def write_verification(model: Path, measured: Verification) -> Path:
     file = verification_file(model)
     values = {"fingerprint": fingerprint(model), **measured.to_json()}
     with replace_file(file) as fresh:
-        fresh.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        fresh.write_text(json_text(values, indent=2) + "\n", encoding="utf-8")
     return file
 
 

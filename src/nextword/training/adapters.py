@@ -7,7 +7,6 @@ reading gives each of the three the rows of A that its part of B uses. Both are 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -22,7 +21,7 @@ from nextword.files.atomic import replace_directory
 from nextword.files.huggingface.families import FAMILIES, family_of
 from nextword.files.safetensors import read_safetensors, write_safetensors
 from nextword.files.tensors import RawTensor, check_tensors
-from nextword.json_file import read_json
+from nextword.json_file import json_text, read_json
 from nextword.model import GPTModel
 from nextword.model.backend import DTYPES
 from nextword.training.lora import LoRA, attach, lora_layers, matrices
@@ -78,7 +77,7 @@ def save_adapter(model: GPTModel, directory: str | Path, base_name: str) -> None
     }
     with replace_directory(path) as fresh:
         write_safetensors(fresh / WEIGHTS, tensors, {"format": "pt"})
-        (fresh / CONFIG).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (fresh / CONFIG).write_text(json_text(values, indent=2) + "\n", encoding="utf-8")
 
 
 def load_adapter(model: GPTModel, directory: str | Path) -> None:

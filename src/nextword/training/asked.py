@@ -11,6 +11,9 @@ from nextword.config import GPTConfig
 from nextword.errors import ConfigError
 from nextword.training.plan import Plan
 
+_MOST = {"vocab_size": 1 << 20, "batch_size": 1 << 20, "accumulation": 1 << 20, "lora_rank": 1 << 16}
+"""Far beyond what is of use: one digit too many is told at once, and not by the machine that runs out of memory."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -52,6 +55,8 @@ class Asked:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}, it must be at least 1")
+            if value is not None and value > _MOST.get(name, value):
+                raise ConfigError(f"{name} is {value}, it must be at most {_MOST[name]:,}")
         for name in ("minutes", "learning_rate"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

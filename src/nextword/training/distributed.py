@@ -22,6 +22,8 @@ _PATIENCE = datetime.timedelta(hours=6)
 """The others wait while rank 0 prepares the text. A process that died is no reason to wait: torchrun ends them all."""
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
+_TORCHRUN = "start with: torchrun --nproc-per-node 2 -m nextword train ..., or unset what is left of such a run"
+
 Item = TypeVar("Item")
 
 
@@ -120,21 +122,28 @@ def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> I
         environment: Where torchrun's variables are read.
 
     Raises:
-        ConfigError: There is no such device, fewer GPUs than processes, or the others cannot be reached.
+        ConfigError: There is no such device, fewer GPUs than processes, the others cannot be reached, or torchrun's
+            variables make no sense.
         FailedElsewhereError: Another process met an error first.
     """
     place = choose_device(device)
-    if int(environment.get("WORLD_SIZE", "1")) == 1:
+    numbers = {name: _number(environment, name) for name in _VARIABLES if name != "MASTER_ADDR" and name in environment}
+    if numbers.get("WORLD_SIZE", 1) == 1:
+        if numbers.get("RANK", 0) != 0:
+            said = "1" if "WORLD_SIZE" in numbers else "not set"
+            raise ConfigError(f"RANK is {numbers['RANK']}, but WORLD_SIZE is {said}", hint=_TORCHRUN)
         yield Ranks(place, restarted=environment.get("TORCHELASTIC_RESTART_COUNT", "0") != "0")
         return
     missing = [name for name in _VARIABLES if name not in environment]
     if missing:
         raise ConfigError(
             f"WORLD_SIZE is {environment['WORLD_SIZE']}, but {' and '.join(missing)} is not set",
-            hint="start with: torchrun --nproc-per-node 2 -m nextword train ...",
+            hint=_TORCHRUN,
         )
-    rank, world = int(environment["RANK"]), int(environment["WORLD_SIZE"])
-    place = _own_device(place, int(environment["LOCAL_RANK"]))
+    rank, world = numbers["RANK"], numbers["WORLD_SIZE"]
+    if rank >= world:
+        raise ConfigError(f"RANK is {rank}, but WORLD_SIZE is {world}", hint=_TORCHRUN)
+    place = _own_device(place, numbers["LOCAL_RANK"])
     if place != "cpu":
         torch.cuda.set_device(place)
     backend = "gloo" if place == "cpu" else "cpu:gloo,cuda:nccl"
@@ -160,6 +169,13 @@ def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> I
         raise
     finally:
         dist.destroy_process_group()
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    value = environment[name]
+    if not value.isdecimal() or (name == "WORLD_SIZE" and int(value) < 1):
+        raise ConfigError(f"{name} is {value!r}, it must be a whole number", hint=_TORCHRUN)
+    return int(value)
 
 
 def _own_device(place: str, local_rank: int) -> str:

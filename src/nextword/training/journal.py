@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from nextword.errors import ConfigError, ModelFileError, missing_extra
+from nextword.json_file import json_text
 from nextword.training.events import Sampled, Stepped, Validated
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def _row(line: str) -> dict[str, Any] | None:
 
 
 def _line(row: dict[str, Any]) -> str:
-    return json.dumps(_finite(row), ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(_finite(row)) + "\n"
 
 
 def _finite(value: Any) -> Any:

@@ -24,6 +24,7 @@ from nextword.training.data import Batches, TokenizedText
 from nextword.training.distributed import Ranks
 from nextword.training.evaluate import evaluate
 from nextword.training.events import Interrupted, Resumed, Stepped, Validated, Watcher
+from nextword.training.late import LateErrors
 from nextword.training.lora import attach, lora_layers
 from nextword.training.optimizer import make_optimizers
 from nextword.training.parallel import Parallel
@@ -79,6 +80,8 @@ class Trainer:
         """Whether Ctrl-C ended the run."""
         self.hash = ""
         """Of weights, optimizers and step, when the run ended."""
+        self.late = LateErrors()
+        """What went wrong after the last step: to be raised when the model is saved."""
         texts = {"text": train, "held-out text": validation}
         hashes = {name: hashlib.sha256(text.tokens.data).hexdigest() for name, text in texts.items() if text}
         self.state = RunState(
@@ -225,9 +228,12 @@ class Trainer:
                     self.save()
                     last_save = time.monotonic()
                 self.state.seconds = earlier + time.monotonic() - began
+            self._watch, self._sample = self.late.wait()(self._watch), self.late.wait()(self._sample)
             if self.stopped and self.state.step > first_step:
-                self.save()  # before the last look: an undisturbed run has none here
-            self._keep_model()
+                with self.late.wait():
+                    self.save()  # before the last look: an undisturbed run has none here
+            with self.late.wait():
+                self._keep_model()
             self.hash = self.state_hash()
             if self.stopped:
                 self._watch(Interrupted(self.state.step, self.hash))

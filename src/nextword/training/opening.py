@@ -16,6 +16,7 @@ from nextword.loading import load
 from nextword.training.asked import Asked
 from nextword.training.beginning import Beginning, begin, check_resumed, read_beginning
 from nextword.training.checkpoint import Checkpoints
+from nextword.training.claim import claim
 from nextword.training.data import TokenizedText
 from nextword.training.distributed import Ranks
 from nextword.training.events import Watcher
@@ -57,6 +58,7 @@ def open_run(
         ranks.rows(asked.batch_size, asked.accumulation or 1)  # can they be shared out? Before any text is read
     if ranks.is_main:
         _check_place(out)
+        stack.enter_context(claim(out))
         sweep(out.parent, out.name)
         checkpoints.sweep()
         stack.callback(_remove_what_holds_no_step, checkpoints)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 from nextword.errors import ModelFileError
 from nextword.files.atomic import replace_directory
-from nextword.json_file import read_json
+from nextword.json_file import json_text, read_json
+from nextword.readable import readable
 from nextword.tokens import Tokenizer
 from nextword.training.chunks import Chunk, chunks, encode_chunks
 from nextword.training.data import TokenizedText, require_characters, require_share
@@ -141,7 +141,7 @@ def prepare_data(
             tokenizer = train_tokenizer(train, vocab_size)
         report = TextReport(
             documents=len(text),
-            names=tuple(Path(name).name for name in text.names),
+            names=tuple(readable(Path(name).name) for name in text.names),
             characters=0,
             bytes=0,
             sha256="",
@@ -277,7 +277,7 @@ def _write_description(
         "generation_config.json": generation,
         "data.json": {"format_version": FORMAT_VERSION, "parts": parts, "report": asdict(report)},
     }.items():
-        (directory / name).write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        (directory / name).write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _open_part(directory: Path, name: str, part: dict[str, Any], tokenizer: Tokenizer) -> TokenizedText:

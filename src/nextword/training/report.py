@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import logging
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from nextword import __version__
 from nextword.config import GPTConfig
 from nextword.language_model import LanguageModel
+from nextword.readable import readable
 from nextword.training.baselines import Baselines
 from nextword.training.forecast import Forecast
 from nextword.training.journal import METRICS
@@ -20,6 +21,8 @@ from nextword.training.loop import Trainer
 from nextword.training.prepare import Prepared
 from nextword.training.runs import read_run
 from nextword.training.verdict import Verdict
+
+_LOG = logging.getLogger(__name__)
 
 
 def provenance_of(
@@ -79,7 +82,9 @@ def model_card(name: str, provenance: dict[str, Any], config: GPTConfig) -> str:
                 f"{baselines['gzip']:.4f}. {provenance['verdict']['words']}"
             )
     what = (
-        f"A {plan['preset']} GPT (Qwen3 architecture)" if plan["base"] is None else f"{plan['base']}, trained further"
+        f"A {plan['preset']} GPT (Qwen3 architecture)"
+        if plan["base"] is None
+        else f"{readable(plan['base'])}, trained further"
     )
     documents = text["document_count"]
     trained = (
@@ -87,32 +92,43 @@ def model_card(name: str, provenance: dict[str, Any], config: GPTConfig) -> str:
         f"characters of text ({documents:,} document{'' if documents == 1 else 's'}), with {provenance['made_with']}."
     )
     return (
-        f"# {name}\n\n"
+        f"# {readable(name)}\n\n"
         f"{what}: {config.num_parameters:,} parameters, "
         f"{config.num_layers} layers x {config.d_model}, context {config.context_length}, "
         f"{config.vocab_size:,} tokens.\n\n"
         f"{trained}\n\n{judged}\n\n"
-        f'```python\nimport nextword\nlm = nextword.load("{name}")\nprint(lm.predict("..."))\n```\n'
+        f'```python\nimport nextword\nlm = nextword.load("{readable(name)}")\nprint(lm.predict("..."))\n```\n'
     )
 
 
-def run_files(run: Path) -> dict[str, bytes]:
-    """What goes into the bundle about a run: its journal and, where matplotlib is installed, the curve of its losses.
+def journal_of(run: Path) -> dict[str, bytes]:
+    """The journal of a run, by its name in the bundle; nothing, and a note, where it is gone.
 
     Args:
         run: The run directory.
     """
-    files = {METRICS: (run / METRICS).read_bytes()}
-    record = read_run(run)
-    if record is None or find_spec("matplotlib") is None or find_spec("seaborn") is None:
-        return files
-    from nextword.inspection.figures.canvas import save_figure
-    from nextword.inspection.figures.training import Curve, training_figure
+    try:
+        return {METRICS: (run / METRICS).read_bytes()}
+    except OSError as error:
+        _LOG.warning("the record of its losses is lost: %s: %s", readable(run / METRICS), error.strerror or error)
+        return {}
 
-    curve = Curve(record.name, record.points("stepped"), record.points("validated"))
-    figure = training_figure([curve], baselines=record.baselines, bytes_per_character=record.bytes_per_character)
-    with tempfile.TemporaryDirectory() as place:
+
+def draw_curve(out: Path) -> None:
+    """Draws the curve of a run's losses into its bundle, where matplotlib is installed; a note says why if it cannot.
+
+    Args:
+        out: The bundle.
+    """
+    try:
+        if find_spec("matplotlib") is None or find_spec("seaborn") is None or (record := read_run(out)) is None:
+            return
+        from nextword.inspection.figures.canvas import save_figure
+        from nextword.inspection.figures.training import Curve, training_figure
+
+        curve = Curve(record.name, record.points("stepped"), record.points("validated"))
+        figure = training_figure([curve], baselines=record.baselines, bytes_per_character=record.bytes_per_character)
         for name in ("loss.png", "loss.svg"):
-            save_figure(figure, Path(place, name))
-            files[name] = Path(place, name).read_bytes()
-    return files
+            save_figure(figure, out / name)
+    except Exception as error:  # noqa: BLE001  other people's packages, which may be broken in any way: only a picture
+        _LOG.warning("the curve of its losses was not drawn: %s", " ".join(str(error).split()) or type(error).__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from nextword.errors import ConfigError, NextwordError
 from nextword.language_model import LanguageModel
 from nextword.loading import load
 from nextword.model import GPTModel
+from nextword.readable import readable
 from nextword.training.adapters import save_adapter
 from nextword.training.asked import Asked
 from nextword.training.baselines import Baselines, measure_baselines
@@ -30,10 +32,13 @@ from nextword.training.opening import Run, open_run
 from nextword.training.optimizer import draw_first_weights
 from nextword.training.plan import Plan
 from nextword.training.prepare import Prepared
-from nextword.training.report import model_card, provenance_of, run_files
+from nextword.training.report import draw_curve, journal_of, model_card, provenance_of
 from nextword.training.run_record import checkpoint_path, steps_path
 from nextword.training.snapshots import Snapshots, forget_steps
+from nextword.training.surroundings import memory_is_enough, torch_as_it_starts
 from nextword.training.verdict import verdict
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -135,12 +140,14 @@ def train(
         snapshots: Keep the model of steps 0, 1, 2, 4, 8 and so on, and the newest, in `OUT.steps`: model directories,
             which stay, and which the page shows one after the other.
         log: `tensorboard` writes event files to `OUT.logs`.
-        watch: Is told what happens; one callable or several.
+        watch: Is told what happens; one callable or several. What one of them raises ends the run; after the last step,
+            it is raised when the model is saved.
         started: When the time budget began, on `time.monotonic`; None is now.
 
     Raises:
         TextError: Text is missing, empty, too short or wrongly encoded.
-        ConfigError: A setting is out of range, or a run to the same place is unfinished.
+        ConfigError: A setting is out of range, a run to the same place is unfinished or going on, or there is not
+            enough memory.
         ModelFileError: `out` holds something that is no model, or cannot be written.
         NextwordError: The loss is not finite any more, or the run was stopped before its first step.
     """
@@ -183,17 +190,25 @@ def train(
         seed=seed,
     )
     sources = [paths] if isinstance(paths, str | Path) else list(paths)
-    with join(device) as ranks, torch.random.fork_rng(devices=[]), ExitStack() as stack:
+    with (
+        torch_as_it_starts(),
+        memory_is_enough(),
+        join(device) as ranks,
+        torch.random.fork_rng(devices=[]),
+        ExitStack() as stack,
+    ):
         tell = (all_of(watch) if ranks.is_main else None) or _nobody
         run = open_run(out, sources, asked, ranks, tell, stack, resume=resume, restart=restart)
         logs = stack.enter_context(ExitStack())
+        record: Watcher = _nobody
         if ranks.is_main:
             after = run.checkpoints.steps()[-1] if run.goes_on else 0
             forget_steps(steps_path(out), after if run.goes_on else -1)
-            told: list[Watcher] = [tell, logs.enter_context(Journal(run.checkpoints.directory / METRICS, after))]
+            logged: list[Watcher] = [logs.enter_context(Journal(run.checkpoints.directory / METRICS, after))]
             if log == "tensorboard":
-                told.append(logs.enter_context(TensorBoard(out.with_name(f"{out.name}.logs"), after)))
-            tell = all_of(told) or _nobody
+                logged.append(logs.enter_context(TensorBoard(out.with_name(f"{out.name}.logs"), after)))
+            record = all_of(logged) or _nobody
+        tell_all = all_of((record, tell)) or _nobody
         model = _first_model(run).to(ranks.device)
         trainer = Trainer(
             model,
@@ -204,22 +219,23 @@ def train(
             ranks=ranks,
             checkpoints=run.checkpoints,
             checkpoint_seconds=checkpoint_seconds,
-            watch=tell,
-            sample=_sampler(model, run.prepared, tell) if watch is not None and ranks.world == 1 else None,
+            watch=tell_all,
+            sample=_sampler(model, run.prepared, tell_all) if watch is not None and ranks.world == 1 else None,
             snapshots=Snapshots(steps_path(out), run.prepared.tokenizer, run.base) if snapshots else None,
         )
         stack.callback(trainer.close)
         if run.goes_on:
             trainer.resume()
-        about = _foretell(trainer, run, began, tell, saves=2 if snapshots else 1)
+        about = _foretell(trainer, run, began, tell_all, saves=2 if snapshots else 1)
         trainer.run()
         if trainer.state.step == 0:
             raise NextwordError("stopped before the first step: there is nothing to save")
-        lm = _finish(out, trainer, run, about, tell)
+        lm = _finish(out, trainer, run, about, record, tell)
         logs.close()  # before the directory goes: Windows removes no open file
         if ranks.is_main and not trainer.stopped:
             run.checkpoints.remove()
         ranks.barrier()
+        trainer.late.release()
         state = trainer.state
         return TrainingRun(
             lm or load(out, device=ranks.device),
@@ -283,8 +299,11 @@ def _foretell(trainer: Trainer, run: Run, began: float, tell: Watcher, saves: in
     return _Foretold(baselines, expected)
 
 
-def _finish(out: Path, trainer: Trainer, run: Run, about: _Foretold, tell: Watcher) -> LanguageModel | None:
-    """Writes the model, on rank 0; the others get None."""
+def _finish(
+    out: Path, trainer: Trainer, run: Run, about: _Foretold, record: Watcher, tell: Watcher
+) -> LanguageModel | None:
+    """Writes the model, on rank 0; the others get None. Whatever else can fail comes later, or waits."""
+    late = trainer.late
     plan, model, base = trainer.plan, trainer.whole_model(), run.base
     if model is None:
         return None
@@ -295,16 +314,23 @@ def _finish(out: Path, trainer: Trainer, run: Run, about: _Foretold, tell: Watch
         bigram=None if about.baselines is None else about.baselines.bigram,
         expected=None if trainer.stopped else about.expected.expected,
     )
-    tell(words)
+    with late.wait():
+        record(words)
     if plan.lora_rank is not None:
-        save_adapter(model, out.with_name(f"{out.name}.adapter"), str(plan.base))
+        with late.wait():
+            save_adapter(model, out.with_name(f"{out.name}.adapter"), str(plan.base))
         merge_lora(model)
     provenance = provenance_of(trainer, run.begun.seed, run.prepared, base, about.baselines, about.expected, words)
     kept = {} if base is None else {"chat_template": base.chat_template, "recommended": base.recommended}
     card = model_card(out.name, provenance, model.config)
     lm = LanguageModel.from_model(model, run.prepared.tokenizer, provenance=provenance, card=card, **kept)
     with interrupts_wait():  # a second Ctrl-C would leave half of it
-        lm.save(out, files=run_files(checkpoint_path(out)))
+        lm.save(out, files=journal_of(checkpoint_path(out)))
+    draw_curve(out)
+    with late.wait():
+        tell(words)
+    if late:
+        _LOG.warning("the model is saved in %s; what went wrong then:", readable(out))
     return lm
 
 

@@ -7,7 +7,6 @@ OUT.steps       with `snapshots`, the model as it was at some steps: whole model
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from nextword.errors import ModelFileError
 from nextword.files.atomic import replace_file
-from nextword.json_file import read_json
+from nextword.json_file import json_text, read_json
 
 FORMAT_VERSION = 1
 SUFFIX = ".checkpoint"
@@ -64,7 +63,7 @@ def write_run(directory: Path, settings: Mapping[str, Any]) -> None:
     """
     document = {"format_version": FORMAT_VERSION, "settings": dict(settings)}
     with replace_file(directory / RECORD) as fresh:
-        fresh.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        fresh.write_text(json_text(document, indent=1) + "\n", encoding="utf-8")
 
 
 def read_run(directory: Path) -> dict[str, Any]:

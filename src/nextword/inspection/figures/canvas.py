@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import secrets
 import textwrap
 import threading
 import unicodedata
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +64,30 @@ def diverging() -> Colormap:
 
 
 def _require_packages() -> None:
+    backend = os.environ.get("MPLBACKEND", "")
     try:
-        import matplotlib.figure  # noqa: F401
-        import seaborn  # noqa: F401
+        with ExitStack() as stack:
+            if _is_missing_module(backend):
+                # Jupyter sets it for every command that a cell starts; where that package is not installed, matplotlib
+                # refuses to be imported. No figure here needs it.
+                del os.environ["MPLBACKEND"]
+                stack.callback(os.environ.__setitem__, "MPLBACKEND", backend)
+            import matplotlib.figure  # noqa: F401
+            import seaborn  # noqa: F401
     except ImportError as error:
         package = "seaborn" if (error.name or "").startswith("seaborn") else "matplotlib"
         raise missing_extra(package, "figures", "drawing figures") from None
+    except ValueError as error:
+        raise ConfigError(
+            f"matplotlib cannot be used: {' '.join(str(error).split())}",
+            hint="unset MPLBACKEND, or repair matplotlibrc",
+        ) from None
+
+
+def _is_missing_module(backend: str) -> bool:
+    """Whether a backend of matplotlib is a module (`module://package.name`) that is not installed."""
+    name = backend.removeprefix("module://")
+    return name != backend and find_spec(name.partition(".")[0]) is None
 
 
 def fonts_for(texts: Iterable[str]) -> FontChoice:
