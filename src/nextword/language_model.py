@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, require_torch
@@ -28,6 +28,7 @@ from nextword.generation import (
     score_tokens,
 )
 from nextword.generation.context import Overflow, Prompt, fit_to_context, prompt_text
+from nextword.generation.settings import GenerationSettings, completed, takes_settings, token_biases
 from nextword.tokens import Tokenizer
 from nextword.tokens.chat import ChatTemplate
 
@@ -187,68 +188,60 @@ class LanguageModel:
         with self._reading() as memory:
             return predict_token(self.backend, self.tokenizer, text, top, overflow, memory)
 
-    def stream(
-        self,
-        text: Prompt,
-        max_new_tokens: int = 40,
-        temperature: float = 0.8,
-        top_k: int | None = None,
-        top_p: float = 0.95,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        seed: int | None = None,
-        stop: str | Sequence[str] = (),
-        logprobs: int = 0,
-        overflow: Overflow = "slide",
-        memory: Memory | None = None,
-        speculative: bool = True,
-        score_prompt: bool = False,
-    ) -> TextStream:
-        """Writes on from `text`, piece by piece; see `generate` for the settings.
+    @takes_settings
+    def stream(self, text: Prompt, max_new_tokens: int = 40, **settings: Unpack[GenerationSettings]) -> TextStream:
+        """Writes on from `text`, piece by piece; see `generate`.
 
         Returns:
             An iterator of text (never half a character) whose `.generation` holds the whole when it has ended.
         """
-        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+        chosen = completed("stream", settings)
         return TextStream(
             self.backend,
             self.tokenizer,
             text,
             max_new_tokens=max_new_tokens,
-            sampling=sampling,
-            seed=seed,
-            stop=stop,
-            logprobs=logprobs,
-            overflow=overflow,
-            memory=memory,
-            speculative=speculative,
-            score_prompt=score_prompt,
+            sampling=Sampling(
+                chosen["temperature"],
+                chosen["top_k"],
+                chosen["top_p"],
+                chosen["min_p"],
+                chosen["repetition_penalty"],
+                chosen["presence_penalty"],
+                chosen["frequency_penalty"],
+                token_biases(chosen["logit_bias"], self.config.vocab_size),
+            ),
+            seed=chosen["seed"],
+            stop=chosen["stop"],
+            logprobs=chosen["logprobs"],
+            overflow=chosen["overflow"],
+            memory=chosen["memory"],
+            speculative=chosen["speculative"],
+            score_prompt=chosen["score_prompt"],
         )
 
-    def generate(self, text: Prompt, max_new_tokens: int = 40, **settings: Any) -> Generation:
+    @takes_settings
+    def generate(self, text: Prompt, max_new_tokens: int = 40, **settings: Unpack[GenerationSettings]) -> Generation:
         """Writes on from `text`.
 
         Args:
             text: The text to continue, or its token ids.
             max_new_tokens: Tokens to write at most.
-            **settings: Those of `stream`. `temperature` (0.8; 0 always takes the most probable token), `top_k`
-                (None), `top_p` (0.95), `min_p` (0), `repetition_penalty` (1: none), `seed` (None: different every
-                time), `stop` (strings that end the text), `logprobs` (alternatives recorded a token), `overflow`
-                (`slide` or `stop`), `memory` (what an earlier text left in the cache), `speculative` (True: the native
-                backend checks several tokens in one pass where the text repeats itself; the text stays the same),
-                `score_prompt` (False: record the prompt's tokens too, as `logprobs` those that are written).
+            **settings: How; `GenerationSettings` says what each means.
 
         Raises:
             TextError: The text is empty, or has words that the tokenizer does not know.
             ContextOverflowError: It is longer than the context and `overflow` is `stop`.
             ConfigError: A setting is out of range.
+            TypeError: There is no such setting.
         """
+        settings = completed("generate", settings)
         return self._written(partial(self.stream, text, max_new_tokens), settings)
 
-    def _written(self, start: Callable[..., TextStream], settings: dict[str, Any]) -> Generation:
+    def _written(self, start: Callable[..., TextStream], settings: GenerationSettings) -> Generation:
         """A stream read to its end; what the last one left in the cache is read on from, where that changes no bit."""
         with self._reading() as memory:
-            stream = start(**{"memory": memory, **settings})
+            stream = start(**{**settings, "memory": memory if settings["memory"] is None else settings["memory"]})
             for _ in stream:
                 pass
             return stream.generation
@@ -287,25 +280,28 @@ class LanguageModel:
             self._template = ChatTemplate(self.chat_template, self.tokenizer)
         return self._template
 
+    @takes_settings
     def stream_chat(
         self,
         messages: Sequence[Mapping[str, Any]],
         max_new_tokens: int = 512,
         *,
         variables: Mapping[str, Any] | None = None,
-        **settings: Any,
+        **settings: Unpack[GenerationSettings],
     ) -> TextStream:
         """Writes the assistant's answer piece by piece; see `chat`."""
+        settings = completed("stream_chat", settings)
         ids = self.template.encode(messages, **(variables or {}))
         return self.stream(ids, max_new_tokens, **settings)
 
+    @takes_settings
     def chat(
         self,
         messages: Sequence[Mapping[str, Any]],
         max_new_tokens: int = 512,
         *,
         variables: Mapping[str, Any] | None = None,
-        **settings: Any,
+        **settings: Unpack[GenerationSettings],
     ) -> Generation:
         """Answers a conversation; the answer is the generation's `text`.
 
@@ -321,7 +317,9 @@ class LanguageModel:
             ModelFileError: The template is faulty or hostile.
             TextError: The messages cannot be encoded.
             ContextOverflowError: They are longer than the context and `overflow` is `stop`.
+            TypeError: There is no such setting.
         """
+        settings = completed("chat", settings)
         start = partial(self.stream_chat, messages, max_new_tokens, variables=variables)
         return self._written(start, settings)
 

@@ -43,8 +43,9 @@ class Ours:
 
     def write(self, ids: Sequence[int], count: int) -> int:
         """With nothing remembered."""
-        settings = {"temperature": 0.8, "top_p": 0.95, "seed": 0, "speculative": False, "memory": Memory()}
-        generation = self.lm.generate(ids, count, **settings)
+        generation = self.lm.generate(
+            ids, count, temperature=0.8, top_p=0.95, seed=0, speculative=False, memory=Memory()
+        )
         return len(generation.token_ids) + (generation.finish_reason == "stop")  # the end token was drawn as well
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from nextword.cli.generate import shown
 from tests.cli.conftest import Call
 from tests.conftest import Trained
@@ -29,6 +31,22 @@ def test_every_flag_reaches_the_library(call: Call, trained: Trained) -> None:
         without = {key: value for key, value in settings.items() if key != name}
         if name in ("temperature", "repetition_penalty", "seed"):
             assert out != f"{trained.lm.generate('The', 25, **{'seed': 6, **without})}\n"
+
+
+def test_penalties_and_biases_are_the_librarys(call: Call, trained: Trained) -> None:
+    token = trained.lm.tokenizer.encode(" 학교에")[0]
+    flags = f"--presence-penalty 1 --frequency-penalty 0.5 --logit-bias {token}=-100 --logit-bias 5=-0.5"
+    out = call("generate", "나는 오늘", "-m", trained.path, "--temperature", "0", "-n", "12", *flags.split()).out
+    settings = {"presence_penalty": 1.0, "frequency_penalty": 0.5, "logit_bias": {token: -100.0, 5: -0.5}}
+    assert out == f"{trained.lm.generate('나는 오늘', 12, temperature=0, **settings)}\n"
+    assert out != call("generate", "나는 오늘", "-m", trained.path, "--temperature", "0", "-n", "12").out
+
+
+@pytest.mark.parametrize("spelling", ["5", "a=1", "5=", "=1", "5=x", "-1=2", "5=nan", "5=1e400"])
+def test_a_bias_that_is_not_spelled_id_value_is_refused(call: Call, trained: Trained, spelling: str) -> None:
+    result = call("generate", "나는", "-m", trained.path, "--logit-bias", spelling)
+    assert (result.code, result.out) == (2, "")
+    assert result.errors == [f"error: --logit-bias {spelling} is not ID=VALUE", "hint: --logit-bias 262=-5"]
 
 
 def test_temperature_0_always_takes_the_most_probable_token(call: Call, trained: Trained) -> None:

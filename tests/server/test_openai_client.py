@@ -151,6 +151,8 @@ def test_biases_and_penalties_change_what_is_written(client: openai.OpenAI, lm: 
     plain = client.completions.create(**settings, logit_bias={str(token): 30})
     assert plain.choices[0].text.count(" king") == 16
     assert spread.choices[0].text.count(" king") < 16
+    written = lm.generate(PROMPT, 16, temperature=0, logit_bias={token: 30}, frequency_penalty=2, presence_penalty=2)
+    assert spread.choices[0].text == written.text  # as Python writes it
 
 
 def test_errors_are_openais(client: openai.OpenAI) -> None:

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -54,7 +54,7 @@ def chat(
     if as_json and terminal:
         raise ConfigError("--json needs a message", hint="give it with --message, or on standard input")
     lm = load(model, device=device, precision=precision)
-    talk = _Talk(lm, {**asdict(sampling), "max_new_tokens": max_new_tokens, "seed": seed}, system)
+    talk = _Talk(lm, {**sampling.settings(), "max_new_tokens": max_new_tokens, "seed": seed}, system)
     if terminal:
         _converse(talk)
         return

@@ -52,11 +52,7 @@ def generate(
     stream = load(model, device=device, precision=precision).stream(
         prompt,
         max_new_tokens,
-        temperature=sampling.temperature,
-        top_k=sampling.top_k,
-        top_p=sampling.top_p,
-        min_p=sampling.min_p,
-        repetition_penalty=sampling.repetition_penalty,
+        **sampling.settings(),
         seed=seed,
         stop=stop,
         logprobs=logprobs,

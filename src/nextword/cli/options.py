@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
 from nextword.errors import TextError
 from nextword.json_file import json_text
+
+if TYPE_CHECKING:
+    from nextword.generation.settings import SamplingSettings
 
 Text = Annotated[str, Parameter(allow_leading_hyphen=True, help="The text to continue; `-` reads standard input.")]
 _MODEL = "A model directory, a .gguf file, a pulled name or a hub id; the default model if left out."
@@ -39,6 +42,27 @@ class SamplingFlags:
     """Only tokens at least this share as probable as the best one."""
     repetition_penalty: float = 1.0
     """Above 1 makes tokens that are already in the text less probable."""
+    presence_penalty: float = 0.0
+    """Taken from the logits of tokens that were written before."""
+    frequency_penalty: float = 0.0
+    """Taken from the logits of tokens once for each time that they were written before."""
+    logit_bias: Annotated[tuple[str, ...], Parameter(negative="", show_default=False, allow_leading_hyphen=True)] = ()
+    """ID=VALUE adds to the logit of a token; may be given several times. tokenize shows a text's ids."""
+
+    def settings(self) -> SamplingSettings:
+        """As Python's `generate` takes them.
+
+        Raises:
+            ConfigError: A bias is not spelled ID=VALUE.
+        """
+        biases: dict[int, float] = {}
+        for spelling in self.logit_bias:
+            match = re.fullmatch(r"(\d+)=([+-]?(?:\d+\.?\d*|\.\d+))", spelling, re.ASCII)
+            if match is None:
+                raise ConfigError(f"--logit-bias {spelling} is not ID=VALUE", hint="--logit-bias 262=-5")
+            biases[int(match[1])] = float(match[2])
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return cast("SamplingSettings", {**plain, "logit_bias": biases})
 
 
 def model_path(model: str | None) -> Path:

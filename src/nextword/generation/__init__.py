@@ -5,6 +5,7 @@ from nextword.generation.memory import Memory
 from nextword.generation.prediction import Candidate, Prediction, predict_ids, predict_token
 from nextword.generation.sampling import Sampling, Stages
 from nextword.generation.scoring import Score, score_tokens
+from nextword.generation.settings import GenerationSettings
 from nextword.generation.stream import Generation, TextStream, TokenLogprob
 from nextword.generation.words import WordCandidate, WordPrediction, predict_word
 
@@ -13,6 +14,7 @@ __all__ = [
     "Cache",
     "Candidate",
     "Generation",
+    "GenerationSettings",
     "Memory",
     "Prediction",
     "Sampling",

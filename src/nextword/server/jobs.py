@@ -10,6 +10,7 @@ from fastapi import Request
 
 from nextword.errors import NextwordError
 from nextword.generation import Memory, Sampling, TextStream
+from nextword.generation.settings import token_biases
 from nextword.language_model import LanguageModel
 from nextword.server.errors import ApiError, of_user
 from nextword.server.scheduler import Job, Piece, Scheduler
@@ -88,14 +89,10 @@ def sampling_of(request: Sampled, lm: LanguageModel, settings: Settings) -> Samp
     Raises:
         ApiError: A value is out of range.
     """
-    bias = {}
-    for token, value in (request.logit_bias or {}).items():
-        if not token.isdecimal() or not token.isascii() or int(token) >= lm.config.vocab_size:
-            raise ApiError(
-                f"logit_bias holds {token[:40]!r}, which is no token id below {lm.config.vocab_size}",
-                param="logit_bias",
-            )
-        bias[int(token)] = value
+    try:
+        bias = token_biases(request.logit_bias or {}, lm.config.vocab_size)
+    except NextwordError as error:
+        raise ApiError(error.message, param="logit_bias") from None
     asked = {name: value for name in SAMPLED if (value := getattr(request, name)) is not None}
     given = settings.sampling_of(lm.recommended) | asked
     if "top_k" in given and given["top_k"] <= 0:  # many clients' word for all
