@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from nextword.errors import TextError
+from nextword.errors import ConfigError, TextError
 from nextword.json_file import json_text
 
 if TYPE_CHECKING:
