@@ -29,7 +29,9 @@ OPTIONS = {
     "info": "--json",
     "verify": "--keep --no-keep --json",
     "bench": "--rounds --max-new-tokens --prompt --threads --peers --no-peers --json",
-    "serve": "--host --port --allow-origin --slots --queue --request-seconds --drain-seconds --threads --run --open",
+    "serve": "--host --port --allow-origin --allow-host --sampling --temperature --top-k --top-p --min-p "
+    "--repetition-penalty --presence-penalty --frequency-penalty --context --slots --queue --request-seconds "
+    "--drain-seconds --threads --log --run --open",
     "tokenize": "--model --json",
     "pull": "--from --revision --json",
     "convert": "--dtype --json",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 import subprocess
@@ -53,14 +54,22 @@ def test_a_page_that_was_named_may_ask(tmp_path: Path) -> None:
 
 def test_a_key_is_asked_for_where_there_is_one(tmp_path: Path) -> None:
     with serving(tmp_path / "log", DEFAULT_MODEL, "--host", EVERYWHERE, NEXTWORD_API_KEY="열쇠-key") as server:
-        url = server.url.replace(EVERYWHERE, "127.0.0.1")
+        url = server.url
         for headers in (
             {},
             {"authorization": "Bearer wrong"},
             {"authorization": "열쇠".encode()},
             {"authorization": b"\xff"},
+            {"authorization": "열쇠-key".encode()},  # without its scheme
+            {"authorization": "Basic 열쇠-key".encode()},
+            {"authorization": "Bearer열쇠-key".encode()},
         ):
-            refusal(httpx.get(f"{url}/v1/models", headers=headers), 401)
+            answer = httpx.get(f"{url}/v1/models", headers=headers)
+            assert refusal(answer, 401)["hint"] == "send it as Authorization: Bearer KEY"
+            assert answer.headers["www-authenticate"] == "Bearer"
+        for scheme in ("bearer", "BEARER", "Bearer "):
+            key = f"{scheme} 열쇠-key".encode()
+            assert httpx.get(f"{url}/v1/models", headers={"authorization": key}).status_code == 200
         assert httpx.get(f"{url}/health").json() == {"status": "ok"}
         key = "Bearer 열쇠-key".encode()
         assert httpx.get(f"{url}/v1/models", headers={"authorization": key}).status_code == 200
@@ -112,6 +121,93 @@ def test_a_port_that_is_taken_is_told(server: Served) -> None:
     )
     assert ended.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
+
+
+def sent(server: Served, request: bytes) -> tuple[bytes, bytes]:
+    """Head and body of the answer to bytes on a connection, which the server closes."""
+    with connected(server) as raw:
+        raw.sendall(request)
+        answer = b"".join(iter(lambda: raw.recv(100_000), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head.lower(), body
+
+
+def test_what_can_be_got_can_be_asked_for_by_head(server: Served) -> None:
+    for path in (
+        "/",
+        "/health",
+        "/metrics",
+        "/v1/models",
+        "/models",
+        "/v1/models/chatty",
+        "/openapi.json",
+        "/look/about",
+    ):
+        got, asked = server.client.get(path), server.client.head(path)
+        assert (asked.status_code, asked.headers["content-type"]) == (got.status_code, got.headers["content-type"])
+        assert asked.content == b""
+        if path != "/metrics":
+            assert asked.headers["content-length"] == str(len(got.content))
+    assert server.client.head("/v1/nothing").status_code == 404
+    assert server.client.head(COMPLETIONS).status_code == 405
+    assert refusal(server.client.post("/health", json={}), 405)["hint"] == "this path answers GET, HEAD"
+
+
+def test_a_slash_behind_an_address_changes_nothing(server: Served) -> None:
+    for path in ("/v1/models", "/models", "/v1/models/chatty", "/health"):
+        assert server.client.get(f"{path}/").json() == server.client.get(path).json()
+    assert [model["id"] for model in server.client.get("/v1/models/").json()["data"]] == [
+        "nextword",
+        "chatty",
+        "tooled",
+    ]
+    assert server.client.post(f"{COMPLETIONS}/", json=BODY).status_code == 200
+
+
+def test_http_1_0_is_sent_no_chunks(server: Served) -> None:
+    for stream in (False, True):
+        body = json.dumps({**BODY, "seed": 1, "stream": stream}).encode()
+        lines = f"POST {COMPLETIONS} HTTP/1.0\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        head, answer = sent(server, f"{lines}content-length: {len(body)}\r\n\r\n".encode() + body)
+        assert b" 200 " in head
+        assert b"connection: close" in head
+        assert b"transfer-encoding" not in head
+        if stream:
+            lines = answer.decode().split("\n\n")
+            assert lines[-2:] == ["data: [DONE]", ""]
+            text = "".join(json.loads(line[6:])["choices"][0]["text"] for line in lines[:-2])
+        else:
+            text = json.loads(answer)["choices"][0]["text"]
+        assert text == server.client.post(COMPLETIONS, json={**BODY, "seed": 1}).json()["choices"][0]["text"]
+    head, answer = sent(server, b"HEAD /v1/models HTTP/1.0\r\nhost: localhost\r\n\r\n")
+    assert (b" 200 " in head, answer) == (True, b"")
+
+
+def test_a_compressed_body_is_refused_as_such(server: Served) -> None:
+    body = gzip.compress(json.dumps(BODY).encode())
+    for coding in ("gzip", "br", "zstd", "deflate", "gzip, identity"):
+        headers = {"content-type": "application/json", "content-encoding": coding}
+        answer = server.client.post(COMPLETIONS, content=body, headers=headers)
+        assert refusal(answer, 415)["hint"] == "send it as it is"
+    plain = {"content-encoding": "identity"}
+    assert server.client.post(COMPLETIONS, json=BODY, headers=plain).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["Host", "Authorization"])
+def test_one_request_has_one_host_and_one_key(server: Served, name: str) -> None:
+    twice = f"{name}: localhost\r\n{name.upper()}: localhost\r\n"
+    host = "" if name == "Host" else "host: localhost\r\n"
+    head, body = sent(server, f"GET /v1/models HTTP/1.1\r\n{host}{twice}connection: close\r\n\r\n".encode())
+    assert b" 400 " in head
+    assert json.loads(body)["error"]["message"] == f"the request has 2 headers {name}, one is allowed"
+
+
+def test_a_proxy_may_pass_on_its_own_name(tmp_path: Path) -> None:
+    with serving(tmp_path / "log", DEFAULT_MODEL, "--allow-host", "Llm.example.org") as server:
+        for host in ("llm.example.org", "LLM.EXAMPLE.ORG:443", "localhost"):
+            assert server.client.get("/v1/models", headers={"host": host}).status_code == 200
+        error = refusal(server.client.get("/v1/models", headers={"host": "example.org"}), 403)
+        assert error["hint"] == "nextword serve --allow-host NAME lets a proxy's name through"
 
 
 def test_too_much_is_refused(server: Served) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from cyclopts import Parameter
 
@@ -14,6 +15,30 @@ from nextword.errors import ConfigError
 from nextword.server.settings import Settings
 
 _DEFAULTS = Settings()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ServedSampling:
+    """How tokens are chosen where a request does not say; what is left out is OpenAI's default."""
+
+    temperature: float | None = None
+    """Where a request gives none; OpenAI's default is 1."""
+    top_k: int | None = None
+    """Where a request gives none: only the k most probable tokens."""
+    top_p: float | None = None
+    """Where a request gives none: only the most probable tokens that together reach this probability."""
+    min_p: float | None = None
+    """Where a request gives none: only tokens at least this share as probable as the best one."""
+    repetition_penalty: float | None = None
+    """Where a request gives none: above 1 makes tokens that are already in the text less probable."""
+    presence_penalty: float | None = None
+    """Where a request gives none: taken from the logits of tokens that were written before."""
+    frequency_penalty: float | None = None
+    """Where a request gives none: taken from them once for each time that they were written."""
+
+
+_LEFT_OUT = ServedSampling()
 
 
 def serve(
@@ -26,11 +51,16 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     allow_origin: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    allow_host: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    sampling: Literal["openai", "recommended"] = "openai",
+    sampled: ServedSampling = _LEFT_OUT,
+    context: int | None = None,
     slots: int = _DEFAULTS.slots,
     queue: int = _DEFAULTS.queue,
     request_seconds: float = _DEFAULTS.request_seconds,
     drain_seconds: float = _DEFAULTS.drain_seconds,
     threads: int | None = None,
+    log: Literal["lines", "json"] | None = None,
     of_run: Annotated[Path | None, Parameter(name="--run")] = None,
     open_page: Annotated[bool, Parameter(name="--open", negative="")] = False,
 ) -> None:
@@ -45,22 +75,39 @@ def serve(
         host: Where to listen: this machine only, unless told otherwise.
         port: 0 takes any that is free.
         allow_origin: A web page's origin (https://example.org) that may ask from a browser; may be given several times.
+        allow_host: A name besides its own that it answers to, such as a proxy's; may be given several times.
+        sampling: How tokens are chosen where a request does not say: OpenAI's way, or as the model's makers recommend.
+        sampled: What comes before that.
+        context: Tokens of a text at most, with what is written; what the model can look at, if left out.
         slots: Texts of a model that are written at once.
         queue: Texts that may wait; more are told to come back (429).
         request_seconds: How long a request may take.
         drain_seconds: Time for texts that are being written when the server is told to end.
         threads: Of the native engine; the physical cores if left out.
+        log: How requests are told on standard error; lines in a terminal, JSON elsewhere.
         of_run: A directory that `nextword train` writes or has written: the page shows how the run goes.
         open_page: Open the page in the browser.
     """
     need_serving()
     if min(slots, queue) < 1 or min(request_seconds, drain_seconds) < 0 or not 0 <= port <= 65535:
         raise ConfigError("slots and queue must be 1 or more, seconds 0 or more, port between 0 and 65,535")
+    settings = Settings(
+        slots=slots,
+        queue=queue,
+        request_seconds=request_seconds,
+        drain_seconds=drain_seconds,
+        sampling={name: value for name, value in asdict(sampled).items() if value is not None},
+        recommended=sampling == "recommended",
+        context=context,
+    )
+    settings.check({}, None)
     from functools import partial
 
     from nextword.loading import load
+    from nextword.server.addresses import for_others
+    from nextword.server.logs import log_to_stderr
     from nextword.server.models import Models
-    from nextword.server.run import Address, log_to_stderr
+    from nextword.server.run import Address
     from nextword.server.run import serve as run
 
     asked = [named(model) for model in models or ([None] if of_run is None else [])]
@@ -75,19 +122,22 @@ def serve(
 
         followed = FollowedRun(of_run)
         served, progress = RunModels(followed, paths, loading, sources), followed.to_json
-    address = Address(host, port, os.environ.get("NEXTWORD_API_KEY") or None, allow_origin)
+    address = Address(host, port, os.environ.get("NEXTWORD_API_KEY") or None, allow_origin, allow_host)
+    for name in paths:  # what cannot be read is told before anybody asks
+        served.check(name, settings)
     for name in served.names[:1]:  # a run may have none yet
-        served.get(name)  # what cannot be read is told before anybody asks
-    log_to_stderr()
+        served.get(name)
+    log_to_stderr(lines=None if log is None else log == "lines")
 
     def ready(url: str) -> None:
         names = ", ".join(served.names) or "the first model of the run, when it is saved,"
         sys.stderr.write(f"{names} at {url}/v1, the page at {url}/ (Ctrl-C ends)\n")
+        for other in for_others(host, int(url.rpartition(":")[2])):
+            sys.stderr.write(f"for others: {other}/v1, the page at {other}/, with the key in NEXTWORD_API_KEY\n")
         sys.stderr.flush()
         if open_page:
             show_page(f"{url}/")
 
-    settings = Settings(slots=slots, queue=queue, request_seconds=request_seconds, drain_seconds=drain_seconds)
     run(served, address, settings, ready=ready, run=progress)
 
 

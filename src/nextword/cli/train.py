@@ -158,7 +158,8 @@ def train(
 def _page(out: Path, port: int, console: Console) -> RunPage:
     """The page of the run, once it has begun; the port is taken now."""
     need_serving()
-    from nextword.server.run import Address, log_to_stderr
+    from nextword.server.logs import log_to_stderr
+    from nextword.server.run import Address
     from nextword.server.run_page import RunPage
 
     log_to_stderr(logging.WARNING)

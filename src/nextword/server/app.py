@@ -78,7 +78,7 @@ def create_app(models: Models, settings: Settings | None = None, run: Run | None
         run: Tells of a training run, for the page; None where none is served.
     """
     state = State(models, settings or Settings())
-    app = FastAPI(title="nextword", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="nextword", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.nextword = state
     for kind, answer in (
         (ApiError, _refused),
@@ -103,12 +103,12 @@ def create_app(models: Models, settings: Settings | None = None, run: Run | None
     @both("GET", "/models")
     async def list_models() -> dict[str, Any]:
         """The models there are."""
-        return {"object": "list", "data": [models.about(name) for name in models.names]}
+        return {"object": "list", "data": [models.about(name, state.settings) for name in models.names]}
 
     @both("GET", "/models/{name:path}")
     async def one_model(name: str) -> dict[str, Any]:
         """One of them."""
-        return models.about(models.name_of(name))
+        return models.about(models.name_of(name), state.settings)
 
     @app.get("/health")
     async def health() -> dict[str, str]:

@@ -58,10 +58,13 @@ class Guards:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # HEAD is GET without a body, which the protocol leaves out; no route has another address behind a slash.
+        seen: dict[str, Any] = {"method": scope["method"], "path": scope["path"], "status": None}
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        scope = {**scope, "method": method, "path": scope["path"].rstrip("/") or "/"}
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         origin = headers.get("origin")
         allowed = origin is not None and origin in self._origins
-        seen: dict[str, Any] = {"method": scope["method"], "path": scope["path"], "status": None}
         send = _watched(send, _cors(origin) if allowed and origin else [], seen)
         begun = time.monotonic()
         try:
@@ -78,6 +81,10 @@ class Guards:
             log.info("request", extra={"values": {**seen, "seconds": seconds}})
 
     def _check(self, scope: Scope, headers: dict[str, str]) -> None:
+        names = [name.lower() for name, _ in scope["headers"]]
+        for name in (b"host", b"authorization"):
+            if names.count(name) > 1:
+                raise ApiError(f"the request has {names.count(name)} headers {name.decode().title()}, one is allowed")
         if self._hosts is not None:
             try:
                 host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
@@ -85,19 +92,34 @@ class Guards:
                 host = ""
             if host not in self._hosts:
                 raise ApiError(
-                    f"this server does not answer to the host {host[:100]!r}", status=403, kind="permission_error"
+                    f"this server does not answer to the host {host[:100]!r}",
+                    status=403,
+                    kind="permission_error",
+                    hint="nextword serve --allow-host NAME lets a proxy's name through",
                 )
         path = scope["path"]
         is_open = path in OPEN_PATHS or path.startswith(OPEN_FOLDER) or scope["method"] == "OPTIONS"
         if self._key is not None and not is_open:
-            given = headers.get("authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode("latin-1"), self._key.encode()):
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            right = hmac.compare_digest(given.strip().encode("latin-1"), self._key.strip().encode())
+            if scheme.lower() != "bearer" or not right:
                 raise ApiError(
-                    "the API key is missing or wrong: send it as Authorization: Bearer KEY",
+                    "the API key is missing or wrong",
                     status=401,
                     kind="authentication_error",
                     code="invalid_api_key",
+                    hint="send it as Authorization: Bearer KEY",
+                    headers={"WWW-Authenticate": "Bearer"},
                 )
+        coding = headers.get("content-encoding", "identity").strip().lower()
+        if coding not in ("identity", ""):
+            raise ApiError(
+                f"the body is compressed ({coding[:40]})",
+                status=415,
+                param="content-encoding",
+                hint="send it as it is",
+                headers={"Accept-Encoding": "identity"},
+            )
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self._limits.body_bytes:
             raise self._too_large()
@@ -155,7 +177,8 @@ def _cors(origin: str) -> list[tuple[bytes, bytes]]:
 
 async def respond(error: ApiError, send: Send) -> None:
     """Sends an error as a whole response."""
-    headers = [(b"content-type", b"application/json")]
+    body = json.dumps(error.body()).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(error.body()).encode()})
+    await send({"type": "http.response.body", "body": body})

@@ -95,7 +95,7 @@ def sampling_of(request: Sampled, lm: LanguageModel, settings: Settings) -> Samp
         raise ApiError(error.message, param="logit_bias") from None
     asked = {name: value for name in SAMPLED if (value := getattr(request, name)) is not None}
     given = settings.sampling_of(lm.recommended) | asked
-    if "top_k" in given and given["top_k"] <= 0:  # many clients' word for all
+    if given.get("top_k") in (0, -1):  # many clients' word for all
         del given["top_k"]
     if "top_p" in given:
         given["top_p"] = max(given["top_p"], 1e-9)  # 0 is the most probable token alone, as OpenAI has it

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from nextword.files import read_model
 from nextword.language_model import LanguageModel
 from nextword.loading import DEFAULT_MODEL, load
 from nextword.server.errors import ApiError
+from nextword.server.settings import Settings
 
 
 class Models:
@@ -64,6 +66,16 @@ class Models:
                 self._loaded[name] = self._load(self._paths[name])
             return self._loaded[name]
 
+    def check(self, name: str, settings: Settings) -> None:
+        """Refuses a model that could not be loaded or served; its weights are not read yet.
+
+        Raises:
+            ModelFileError: It cannot be read.
+            ConfigError: The settings do not fit it.
+        """
+        bundle = read_model(self.path(name))
+        settings.check(bundle.generation, bundle.config.context_length)
+
     def loaded(self, name: str) -> LanguageModel | None:
         """The model of a name, if it is loaded."""
         return self._loaded.get(name)
@@ -81,11 +93,11 @@ class Models:
         path = self._paths[name]
         return path.name if path == DEFAULT_MODEL else self._sources[name]
 
-    def about(self, name: str) -> dict[str, object]:
+    def about(self, name: str, settings: Settings) -> dict[str, object]:
         """A model as `/v1/models` lists it."""
         lm = self.loaded(name)
         about: dict[str, object] = {"id": name, "object": "model", "created": self.since, "owned_by": "nextword"}
         if lm is not None:
-            about["max_model_len"] = lm.config.context_length
+            about["max_model_len"] = settings.context_of(lm)
             about["meta"] = {"n_params": lm.config.num_parameters, "backend": lm.backend.name}
         return about

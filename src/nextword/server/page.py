@@ -36,7 +36,7 @@ class Page:
         """Answers, or lets the other application answer.
 
         Raises:
-            ApiError: There is no such file, or it is not asked for by GET or HEAD.
+            ApiError: There is no such file, or it is not asked for by GET.
         """
         path = scope["path"]
         if path != "/" and not path.startswith(OPEN_FOLDER):
@@ -45,14 +45,14 @@ class Page:
         item = _answers().get(path)  # a path that is not listed leads nowhere
         if item is None:
             raise ApiError("there is no such page", status=404, code="not_found")
-        if scope["method"] not in ("GET", "HEAD"):
+        if scope["method"] != "GET":  # of HEAD the guards make one
             raise ApiError("the page can only be read", status=405, headers={"Allow": "GET, HEAD"})
         if item.tag in dict(scope["headers"]).get(b"if-none-match", b""):
             status, headers, body = 304, list(item.headers), b""
         else:
             status, headers, body = 200, [*item.headers, (b"content-length", str(len(item.data)).encode())], item.data
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        await send({"type": "http.response.body", "body": body})
 
 
 @dataclass(frozen=True)

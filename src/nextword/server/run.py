@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import os
 import signal
 import socket
-import sys
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from nextword.errors import ConfigError
+from nextword.server.addresses import here, url_of
 from nextword.server.guards import Guards, Limits, Receive, Scope, Send
 from nextword.server.models import Models
 from nextword.server.page import Page
@@ -43,6 +40,8 @@ class Address:
     port: int = 8000
     key: str | None = None
     origins: Sequence[str] = ()
+    hosts: Sequence[str] = ()
+    """Names besides its own that it answers to, such as a proxy's."""
 
     def __post_init__(self) -> None:
         """Refuses to be open to a network without a key."""
@@ -51,6 +50,13 @@ class Address:
                 f"others can reach {self.host}, so an API key is needed",
                 hint="set NEXTWORD_API_KEY, or leave out host=... to serve this machine only",
             )
+
+    @property
+    def answered(self) -> Sequence[str] | None:
+        """Names that requests may ask for; None is any: others, behind a key, know it by names that it does not."""
+        if self.host in LOOPBACK:
+            return (*LOOPBACK, *map(str.lower, self.hosts))
+        return (*LOOPBACK, self.host.lower(), *map(str.lower, self.hosts)) if self.hosts else None
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -82,6 +88,8 @@ class PatientProtocol(HttpToolsProtocol):
             raise ValueError("the request's head is too large")  # the parser makes a 400 of it
         self._end_head()
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0" and self.cycle is not None and self.cycle.scope is self.scope:
+            self.cycle.send = _to_the_close(self.cycle)  # type: ignore[assignment,method-assign]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
@@ -103,6 +111,23 @@ class PatientProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
+def _to_the_close(cycle: RequestResponseCycle) -> Send:
+    """Sends a body whose length is not told until the connection is closed: HTTP/1.0 knows no chunks."""
+    send, measured = cycle.send, False
+
+    async def closing(message: MutableMapping[str, Any]) -> None:
+        nonlocal measured
+        if message["type"] == "http.response.start":
+            measured = any(name.lower() == b"content-length" for name, _ in message.get("headers", []))
+            if not measured:
+                cycle.chunked_encoding = False
+        elif not measured:
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)  # type: ignore[arg-type]
+
+    return closing
+
+
 class Server(uvicorn.Server):
     """A server that lets texts be finished when it is told to end."""
 
@@ -121,32 +146,6 @@ class Server(uvicorn.Server):
         closing = asyncio.create_task(asyncio.to_thread(self._close))
         await super().shutdown(sockets)
         await closing
-
-
-class JsonLines(logging.Formatter):
-    """A record as one line of JSON: what a client sends cannot look like a line of its own."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Time, level, message, and what came with it."""
-        line: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(record.created)),
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            **getattr(record, "values", {}),
-        }
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line)  # ASCII: some readers take U+0085 or U+2028 for the end of a line
-
-
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """Logs of this package and of uvicorn, as lines of JSON."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    for name in ("nextword", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level if name == "nextword" else max(level, logging.WARNING))
 
 
 def serve(
@@ -237,8 +236,7 @@ class Serving:
     @property
     def url(self) -> str:
         """Where it is reached."""
-        host = self._address.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._listening.getsockname()[1]}"
+        return url_of(here(self._address.host), self._listening.getsockname()[1])
 
     def run(self, ready: Callable[[str], None]) -> None:
         """Serves until it is told to end; in the main thread, by a signal.
@@ -249,9 +247,10 @@ class Serving:
         address, drain, url = self._address, self._settings.drain_seconds, self.url
         api = _Api(self._models, self._settings, self._run)
         try:
-            hosts = LOOPBACK if address.host in LOOPBACK else None  # behind --host is a key, and names we do not know
             config = uvicorn.Config(
-                Guards(Page(api), hosts=hosts, origins=address.origins, key=address.key, limits=self._limits),
+                Guards(
+                    Page(api), hosts=address.answered, origins=address.origins, key=address.key, limits=self._limits
+                ),
                 http=PatientProtocol,
                 log_config=None,
                 access_log=False,

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nextword.errors import ConfigError
+from nextword.generation.sampling import Sampling
+
 if TYPE_CHECKING:
     from nextword.language_model import LanguageModel
 
@@ -46,10 +49,29 @@ class Settings:
     context: int | None = None
     """Tokens of a text at most; None: as many as the model can look at."""
 
+    def check(self, recommended: Mapping[str, Any], context_length: int | None) -> None:
+        """Refuses settings that no text of a model could be written with.
+
+        Args:
+            recommended: What the model's makers recommend.
+            context_length: What the model can look at; None where that is not known yet.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        Sampling(**self.sampling_of(recommended))
+        if self.context is not None and self.context < 2:
+            raise ConfigError(f"context is {self.context}, it must be 2 or more: a token to read and one to write")
+        if self.context is not None and context_length is not None and self.context > context_length:
+            raise ConfigError(f"context is {self.context:,}, the model can look at {context_length:,} tokens")
+
     def sampling_of(self, recommended: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of sampling that hold for a model where a request gives none."""
         makers = {name: recommended[name] for name in SAMPLED if name in recommended} if self.recommended else {}
-        return {**makers, **self.sampling}
+        given = {**makers, **self.sampling}
+        if given.get("top_k") in (0, -1):  # many files' and clients' word for all
+            del given["top_k"]
+        return given
 
     def context_of(self, lm: LanguageModel) -> int:
         """Tokens of a text of this model at most."""
