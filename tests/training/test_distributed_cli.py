@@ -29,7 +29,7 @@ STEPS, LOOK = 24, 4
 SETTINGS: dict[str, Any] = {"context_length": 16, "batch_size": 8, "dropout": 0.0, "evaluate_every": LOOK}
 NEW: dict[str, Any] = {**SETTINGS, "steps": STEPS, "preset": "tiny", "vocab_size": 300}
 ADAPTED: dict[str, Any] = {**SETTINGS, "steps": 8, "learning_rate": 0.01}
-LOSSES = ("nats_per_token", "bits_per_byte", "train_nats_per_character")
+LOSSES = ("nats_per_token", "bits_per_byte", "train_bits_per_byte")
 
 
 def command(text: Path, out: Path, **settings: Any) -> list[str]:

@@ -123,7 +123,7 @@ def test_a_run_that_was_broken_off_goes_on_bit_for_bit(tmp_path: Path, changes: 
     assert steps_and_losses(told) == steps_and_losses(log)[7:]
     assert_same(weights_of(resumed), weights_of(whole))
     assert looks(resumed) == looks(whole)
-    learned = [[look["train_nats_per_character"] for look in run.state.validations] for run in (resumed, whole)]
+    learned = [[look["train_bits_per_byte"] for look in run.state.validations] for run in (resumed, whole)]
     assert learned[0] == learned[1]
     assert resumed.state.best_step == whole.state.best_step
     assert resumed.hash == whole.hash

@@ -17,10 +17,10 @@ import pytest
 from nextword import Tokenizer
 from nextword.errors import ConfigError, ModelFileError, TextError
 from nextword.training import prepare
-from nextword.training.data import TokenizedText, split_documents
+from nextword.training.data import TokenizedText
 from nextword.training.prepare import EncodedText, Prepared, TextReport, open_data, prepare_data, write_data
 from nextword.training.repeats import repeated_share
-from nextword.training.text import read_documents
+from nextword.training.text import Document, read_documents
 from tests.training.corpus import SENTENCES, TEXT, write_text
 
 
@@ -44,7 +44,11 @@ def same(a: Prepared, b: Prepared) -> bool:
 def test_tokens_tokenizer_and_digest_are_those_of_the_text_in_memory(tmp_path: Path) -> None:
     paths = [write_text(tmp_path, TEXT, "a.txt"), write_text(tmp_path, TEXT[::-1], "b.txt")]
     data = prepare_data(tmp_path / "data", paths, validation=0.1, vocab_size=400)
-    learned, held_out = split_documents(read_documents(paths), 0.1)
+    cut = int(len(TEXT) * 0.9)
+    cuts = [text.index("\n", cut - 1) + 1 for text in (TEXT, TEXT[::-1])]
+    documents = read_documents(paths)
+    learned = [Document(d.name, d.text[:end]) for d, end in zip(documents, cuts, strict=True)]
+    held_out = [Document(d.name, d.text[end:]) for d, end in zip(documents, cuts, strict=True)]
     tokenizer = Tokenizer.train_bpe([document.text for document in learned], 400)
     assert data.tokenizer.to_json() == tokenizer.to_json()
     assert (data.tokenizer.bos_id, data.tokenizer.end_ids) == (0, {0})
@@ -92,12 +96,52 @@ def test_rows_are_held_out_whole_every_tenth(tmp_path: Path) -> None:
     assert decoded(data.train, data.tokenizer) == [row for i, row in enumerate(rows) if i % 10 != 9]
 
 
-def test_too_few_rows_for_one_to_hold_out_give_their_tails(tmp_path: Path) -> None:
+def test_the_split_does_not_depend_on_how_texts_are_packed(tmp_path: Path) -> None:
+    notes = [f"메모 {i}: " + "오늘은 비가 왔다. It rained again. " * (1 + i % 7) for i in range(176)]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(json.dumps({"text": note}) for note in notes), encoding="utf-8")
+    (tmp_path / "files").mkdir()
+    for i, note in enumerate(notes):
+        (tmp_path / "files" / f"{i:03}.txt").write_text(note, encoding="utf-8")
+    as_rows = prepare_data(tmp_path / "a", rows, validation=0.1)
+    as_files = prepare_data(tmp_path / "b", tmp_path / "files", validation=0.1)
+    assert decoded(as_files.validation, as_files.tokenizer) == notes[9::10]
+    assert np.array_equal(as_files.validation.tokens, as_rows.validation.tokens)  # type: ignore[union-attr]
+    assert np.array_equal(as_files.train.tokens, as_rows.train.tokens)
+
+
+def test_few_documents_give_their_tails_from_the_start_of_a_line_or_word(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text("\n".join(json.dumps({"text": "가나다라 " * 20 + str(i)}) for i in range(3)), encoding="utf-8")
-    data = prepare_data(tmp_path / "data", path, validation=0.2)
-    assert [len(text) for text in decoded(data.validation, data.tokenizer)] == [21, 21, 21]
-    assert decoded(data.validation, data.tokenizer)[1].endswith("라 1")
+    texts = ["가나다라 " * 20 + str(i) for i in range(2)] + ["가나다라\n" * 20 + "2"]
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    data = prepare_data(tmp_path / "data", path, validation=0.22)  # 78 characters of 101 are learned, or a few more
+    assert decoded(data.validation, data.tokenizer) == [
+        " " + "가나다라 " * 4 + "0",
+        " " + "가나다라 " * 4 + "1",
+        "가나다라\n" * 4 + "2",
+    ]
+    assert decoded(data.train, data.tokenizer)[2] == "가나다라\n" * 16
+
+
+def test_a_long_document_gives_its_tail_and_short_ones_beside_it_are_whole(tmp_path: Path) -> None:
+    book, notes = "긴 이야기가 이어진다.\n" * 1000, [f"note {i}, 짧은 글" for i in range(12)]
+    for name, text in {"a-book.txt": book, **{f"note-{i:02}.txt": note for i, note in enumerate(notes)}}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    data = prepare_data(tmp_path / "data", tmp_path, validation=0.1)
+    assert decoded(data.validation, data.tokenizer) == [book[: len(book) // 10], notes[9]]
+    for note in notes[5:]:
+        (tmp_path / f"note-{notes.index(note):02}.txt").unlink()
+    data = prepare_data(tmp_path / "data", tmp_path, validation=0.1)
+    assert decoded(data.validation, data.tokenizer) == [book[: len(book) // 10]]
+
+
+@pytest.mark.parametrize("count", [3, 7, 10, 49, 98, 103])
+def test_equal_documents_give_one_to_hold_out_whatever_rounding_does(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [f"{i:03} " + "가나다라 " * 20 for i in range(count)]
+    path.write_text("\n".join(json.dumps({"text": row}) for row in rows), encoding="utf-8")
+    data = prepare_data(tmp_path / "data", path, validation=1 / count)
+    assert decoded(data.validation, data.tokenizer) == [rows[-1]]
 
 
 def test_the_held_out_part_has_a_limit_in_bytes(tmp_path: Path) -> None:

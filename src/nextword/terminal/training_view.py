@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -24,7 +25,7 @@ from nextword.training.events import (
     Validated,
 )
 from nextword.training.forecast import Forecast
-from nextword.training.verdict import Verdict
+from nextword.training.verdict import Verdict, yardsticks
 
 _CURVE = 40  # cells
 _NOTABLE = 0.01  # of the held-out text
@@ -133,11 +134,11 @@ class TrainingView:
         self._task = self._progress.add_task("", total=1.0, step=0, loss="-", rate=0.0, left="")
 
     def _baselines(self, event: Baselines) -> None:
-        self._bigrams = event.bigram
-        self._progress.console.print(
-            f"[dim]to beat, in bits/byte: unigrams {event.unigram:.3f}, bigrams {event.bigram:.3f}, "
-            f"gzip {event.gzip:.3f}[/dim]"
-        )
+        beaten = yardsticks(asdict(event))
+        self._bigrams = beaten.get("bigrams")
+        if beaten:
+            scores = ", ".join(f"{name} {score:.3f}" for name, score in beaten.items())
+            self._progress.console.print(f"[dim]to beat, in bits/byte: {scores}[/dim]")
 
     def _forecast(self, event: Forecast) -> None:
         epochs = f"{event.epochs:.2g}" if event.epochs < 10 else f"{event.epochs:,.0f}"

@@ -85,7 +85,7 @@ class Validated:
     bits_per_byte: float
     best: bool
     """Better than every time before."""
-    train_nats_per_character: float = float("nan")
+    train_bits_per_byte: float = float("nan")
     """Of the training text, smoothed over recent steps."""
     training_seconds: float = 0.0
     """In the loop so far, looks at the held-out text not counted."""

@@ -91,6 +91,7 @@ class Trainer:
         self._validation = validation
         learned = len(train.tokens) if train.weights is None else int(train.weights.sum(dtype=np.int64))
         self._tokens_per_character = learned / max(1, train.characters)
+        self._tokens_per_byte = learned / max(1, train.bytes)
         self._seed = seed
         self._device = model.token_embedding.weight.device
         self.ranks = ranks or Ranks(str(self._device))
@@ -356,12 +357,12 @@ class Trainer:
             loss.nats_per_character,
             loss.bits_per_byte,
             best,
-            train_nats_per_character=self._nats_per_character,
+            train_bits_per_byte=self._loss * self._tokens_per_byte / math.log(2),
             training_seconds=self.state.seconds - self.state.looking + self._evaluation_seconds,
         )
         row = asdict(event)
         if self.state.loss is None:
-            row["train_nats_per_character"] = None  # JSON has no NaN
+            row["train_bits_per_byte"] = None  # JSON has no NaN
         self.state.validations.append(row)
         self._watch(event)
         self._sample(self.state.step)

@@ -20,7 +20,7 @@ from nextword.training.journal import METRICS
 from nextword.training.loop import Trainer
 from nextword.training.prepare import Prepared
 from nextword.training.runs import read_run
-from nextword.training.verdict import Verdict
+from nextword.training.verdict import Verdict, yardsticks
 
 _LOG = logging.getLogger(__name__)
 
@@ -76,11 +76,10 @@ def model_card(name: str, provenance: dict[str, Any], config: GPTConfig) -> str:
             f"{looks[-1]['nats_per_character']:.4f} nats per character, "
             f"{looks[-1]['bits_per_byte']:.4f} bits per byte (step {provenance['best_step']:,})."
         )
-        if baselines is not None:
-            judged += (
-                f" A table of its token pairs reaches {baselines['bigram']:.4f} bits per byte, gzip "
-                f"{baselines['gzip']:.4f}. {provenance['verdict']['words']}"
-            )
+        if beaten := yardsticks(baselines or {}):
+            reached = ", ".join(f"{name} {score:.4f}" for name, score in beaten.items())
+            judged += f" To beat, in bits per byte: {reached}."
+        judged += f" {provenance['verdict']['words']}"
     what = (
         f"A {plan['preset']} GPT (Qwen3 architecture)"
         if plan["base"] is None

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from nextword.training.report import draw_curve, journal_of, model_card, provena
 from nextword.training.run_record import checkpoint_path, steps_path
 from nextword.training.snapshots import Snapshots, forget_steps
 from nextword.training.surroundings import memory_is_enough, torch_as_it_starts
-from nextword.training.verdict import verdict
+from nextword.training.verdict import verdict, yardsticks
 
 _LOG = logging.getLogger(__name__)
 
@@ -276,7 +276,7 @@ def _foretell(trainer: Trainer, run: Run, began: float, tell: Watcher, saves: in
         train_tokens=len(prepared.train.tokens),
         seconds=plan.seconds,
         steps=plan.steps,
-        bigram=None if baselines is None or run.base is not None else baselines.bigram,
+        bigram=None if run.base is not None else _bigrams(baselines),
     )
     tell(
         Started(
@@ -299,6 +299,10 @@ def _foretell(trainer: Trainer, run: Run, began: float, tell: Watcher, saves: in
     return _Foretold(baselines, expected)
 
 
+def _bigrams(baselines: Baselines | None) -> float | None:
+    return None if baselines is None else yardsticks(asdict(baselines)).get("bigrams")
+
+
 def _finish(
     out: Path, trainer: Trainer, run: Run, about: _Foretold, record: Watcher, tell: Watcher
 ) -> LanguageModel | None:
@@ -311,7 +315,8 @@ def _finish(
         trainer.state.validations,
         parameters=model.config.num_parameters,
         text_bytes=run.prepared.report.bytes,
-        bigram=None if about.baselines is None else about.baselines.bigram,
+        held_out_characters=None if run.prepared.validation is None else run.prepared.validation.characters,
+        bigram=_bigrams(about.baselines),
         expected=None if trainer.stopped else about.expected.expected,
     )
     with late.wait():

@@ -13,7 +13,7 @@ from nextword.errors import ModelFileError, NextwordError
 from nextword.json_file import read_json
 from nextword.training import run_record
 from nextword.training.journal import METRICS, read_metrics
-from nextword.training.verdict import Kind, Verdict, verdict
+from nextword.training.verdict import Kind, Verdict, verdict, yardsticks
 
 _MODEL_RECORD = "nextword.json"
 _DEEPEST = 8  # directories below the one that is searched
@@ -84,12 +84,15 @@ class Run:
     @property
     def baselines(self) -> dict[str, float]:
         """Nats per character that counting and compressing reach, by name; empty if they were not measured."""
+        if self.bytes_per_character is None:
+            return {}
+        factor = math.log(2) * self.bytes_per_character
+        return {name: factor * score for name, score in self._yardsticks.items()}
+
+    @property
+    def _yardsticks(self) -> dict[str, float]:
         told = next((row for row in self.metrics if row.get("event") == "baselines"), {})
-        scores = self._part("baselines") or told
-        names = {"unigrams": "unigram", "bigrams": "bigram", "gzip": "gzip"}
-        factor = math.log(2) * (self.bytes_per_character or math.nan)
-        found = {name: factor * _number(scores.get(field)) for name, field in names.items()}
-        return {name: value for name, value in found.items() if math.isfinite(value)}
+        return yardsticks(self._part("baselines") or told)
 
     @property
     def verdict(self) -> Verdict:
@@ -98,12 +101,13 @@ class Run:
         if isinstance(said.get("kind"), str) and isinstance(said.get("words"), str):
             kind: Kind = said["kind"]  # free JSON: shown, not acted upon
             return Verdict(kind, said["words"])
-        bigram = self._part("baselines").get("bigram")
+        held_out = self.record.get("validation_characters")
         return verdict(
             self.looks,
             parameters=self.parameters or 0,
             text_bytes=int(_largest([self._part("text").get("bytes")])),
-            bigram=bigram if isinstance(bigram, float) else None,
+            held_out_characters=held_out if isinstance(held_out, int) else None,
+            bigram=self._yardsticks.get("bigrams"),
             finished=self.finished,
         )
 

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nextword.training.text import Hangul, Piece
 
 _BLOCK_BYTES = 1 << 20
 _NAMES = 20
+_NEAR_BYTES = 1024  # that a cut is moved at most
+_ROUNDING = 1e-6  # of 49 documents of equal length each is 1/49, and one of them is held out
 
 Range = tuple[int, int]
 """A document, or the part of one, in a spool: its first byte and the one after its last."""
@@ -36,7 +39,6 @@ class Spool:
         self._path = path
         self._ends = array("Q")
         self._characters = array("Q")
-        self._rows = bytearray()
         self.names: list[str] = []
         """The first twenty documents."""
         self.decomposed = 0
@@ -47,7 +49,6 @@ class Spool:
                 if piece.begins:
                     self._ends.append(size)
                     self._characters.append(0)
-                    self._rows.append(piece.row)
                     if len(self.names) < _NAMES:
                         self.names.append(piece.name)
                 text = hangul.feed(piece.text, last=last)
@@ -71,21 +72,16 @@ class Spool:
         """Of all documents."""
         return self._ends[-1] if self._ends else 0
 
-    @property
-    def rows(self) -> int:
-        """Documents that are rows of tables."""
-        return sum(self._rows)
-
-    def is_row(self, document: int) -> bool:
-        """Whether a document is the row of a table."""
-        return bool(self._rows[document])
+    def longer_than(self, characters: float) -> NDArray[np.bool_]:
+        """Whether each document has more than so many characters, [documents]."""
+        return np.asarray(self._characters) > characters
 
     def range(self, document: int) -> Range:
         """Where a document lies."""
         return (self._ends[document - 1] if document else 0), self._ends[document]
 
     def cut(self, document: int, share: float) -> int:
-        """The byte at which the first `1 - share` of a document's characters end."""
+        """The byte at which the first `1 - share` of a document's characters end, or the line or word they end in."""
         first, end = self.range(document)
         left = int(self._characters[document] * (1 - share))
         with self._path.open("rb") as file:
@@ -94,11 +90,21 @@ class Spool:
                 block = np.frombuffer(file.read(min(_BLOCK_BYTES, end - first)), np.uint8)
                 starts = np.flatnonzero((block & 0xC0) != 0x80)  # all but the later bytes of a character
                 if len(starts) > left:
-                    return first + int(starts[left])
+                    return self._next_line(first + int(starts[left]), end)
                 left -= len(starts)
                 first += len(block)
         # What is left of the last character's bytes belongs to the first part.
         return self._next_character(first, end)
+
+    def _next_line(self, place: int, end: int) -> int:
+        """The first start of a line or, if none is near, the first end of a word from `place` on."""
+        if not place:
+            return place
+        with self._path.open("rb") as file:
+            file.seek(place - 1)
+            near = file.read(min(_NEAR_BYTES, (end - place) // 2) + 1)
+        line, blank = near.find(b"\n"), near.find(b" ", 1)
+        return place + line if line >= 0 else place - 1 + blank if blank >= 0 else place
 
     def _next_character(self, place: int, end: int) -> int:
         with self._path.open("rb") as file:
@@ -136,31 +142,27 @@ def whole(spool: Spool) -> Part:
 
 
 def split(spool: Spool, share: float) -> tuple[Part, Part]:
-    """The part to learn and the part to hold out.
+    """The part to learn and the part to hold out; the same whether texts come as files or as rows of a table.
 
-    Of plain files the last `share` of the characters is held out. Of rows, which are short and many, whole ones are,
-    spread evenly: at a share of 0.1 every tenth. If there are too few rows for one, they are split as files are.
+    Whole documents are held out, spread evenly: at a share of 0.1 every tenth. Of a document that is longer than what
+    is to be held out in all, its last `share` is, from the start of a line. Short documents beside such long ones, if
+    they are too few for one to be held out, are learned.
     """
-    by_rows = int(spool.rows * share) > 0
+    longer = spool.longer_than(share * spool.characters + _ROUNDING)
+    cuts = {int(document): spool.cut(int(document), share) for document in np.flatnonzero(longer)}
 
     def ranges(held_out: bool) -> Iterator[Range]:
-        row = 0
+        short = 0
         for document in range(len(spool)):
             first, end = spool.range(document)
-            if by_rows and spool.is_row(document):
-                is_held_out = int((row + 1) * share) > int(row * share)
-                row += 1
-                if is_held_out == held_out:
-                    yield first, end
-            else:
-                cut = cuts[document]
-                yield (cut, end) if held_out else (first, cut)
+            if document in cuts:
+                yield (cuts[document], end) if held_out else (first, cuts[document])
+                continue
+            is_held_out = int((short + 1) * share + _ROUNDING) > int(short * share + _ROUNDING)
+            short += 1
+            if is_held_out == held_out:
+                yield first, end
 
-    cuts = {
-        document: spool.cut(document, share)
-        for document in range(len(spool))
-        if not (by_rows and spool.is_row(document))
-    }
     return Part(spool, lambda: ranges(False)), Part(spool, lambda: ranges(True))
 
 

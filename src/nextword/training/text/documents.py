@@ -30,8 +30,6 @@ class Piece:
     text: str
     begins: bool
     """Whether a document begins here."""
-    row: bool
-    """Whether it is a row of a table."""
 
 
 def read_documents(
@@ -117,7 +115,7 @@ def read_records(sources: Iterable[str | Path], encoding: str | None = None) -> 
 def _plain(source: Source, encoding: str | None) -> Iterator[Piece]:
     begins = True
     for text in decode(read_blocks(source), source.name, encoding):
-        yield Piece(source.name, text, begins, row=False)
+        yield Piece(source.name, text, begins)
         begins = False
 
 
@@ -142,4 +140,4 @@ def _texts(source: Source, encoding: str | None, wanted: str | None) -> Iterator
             raise TextError(f"{name} holds a lone surrogate at character {error.start:,}") from None
         text = text.replace("\r\n", "\n")
         if text and not text.isspace():
-            yield Piece(name, text, begins=True, row=True)
+            yield Piece(name, text, begins=True)
