@@ -89,7 +89,7 @@ def test_blocks_are_listed_once_and_counted_as_often_as_there_are(console: Conso
     show_settings(console, config, {"weights": "[x]"})
     out = printed(console)
     assert re.search(r"^blocks\.\*\.attn\.q_proj\.weight +128 x 128 +4 +65,536 *$", out, re.M)
-    assert re.search(r"^output_layer\.weight +350 x 128 +1 +44,800 *$", out, re.M)
+    assert re.search(r"^output_layer\.weight +354 x 128 +1 +45,312 *$", out, re.M)
     show_architecture(console, config.replace(tie_embeddings=True))
     assert re.search(r"^output_layer\.weight +the token embedding's +0 *$", printed(console), re.M)
     assert re.search(rf"^all +{config.num_parameters:,} *$", out, re.M)
@@ -110,7 +110,7 @@ def test_a_run_is_told_in_lines_that_fit(console: Console, trained: Trained) -> 
         view.watch(Validated(7, 61.0, 1.0, 1.0, 2.0, best=True))
         view.watch(Sampled(7, "한국의 수도는 " * 12 + "\nend"))
     lines = printed(console).splitlines()
-    assert lines[0] == "tiny: 877,440 parameters, 4 layers x 128, context 32, 350 tokens"
+    assert lines[0] == "tiny: 878,464 parameters, 4 layers x 128, context 32, 354 tokens"
     assert lines[1].startswith("text: 312,345,678 characters (98,765,432 tokens), 618 held out")
     assert lines[2] == "batch 4, learning rate 0.004; Ctrl-C stops and keeps the best"
     assert lines[3] == "9:59:59  step 123,456  held-out 2.3457 bits/byte, 1.2346 nats/character  worse"

@@ -11,7 +11,14 @@ from tokenizers import Tokenizer as RawTokenizer
 from nextword import Tokenizer
 from nextword.errors import ConfigError, TextError
 from nextword.tokens import END_OF_TEXT
-from nextword.tokens.byte_level import BYTE_OF_STAND_IN, QWEN2_PATTERN, token_bytes
+from nextword.tokens.byte_level import (
+    BYTE_OF_STAND_IN,
+    LONGEST_WORD,
+    QWEN2_PATTERN,
+    character_merges,
+    has_long_words,
+    token_bytes,
+)
 from tests.tokens.conftest import CORPUS, TEXTS
 
 # Qwen2's published pattern, typed in once more so that a slip in the source shows.
@@ -223,3 +230,52 @@ def test_fragments_in_the_vocabulary_are_spelled_and_never_replaced(bpe: Tokeniz
     assert "⟨ED⟩" in bpe.vocabulary
     assert not any("\ufffd" in token for token in bpe.vocabulary)
     assert " fox" in bpe.vocabulary
+
+
+def parts_of_characters(tokenizer: Tokenizer) -> list[bytes]:
+    """Tokens of several bytes that are no whole characters."""
+    return [data for data in tokenizer._bytes[257:] if data.decode(errors="ignore").encode() != data]
+
+
+def test_pairs_join_whole_characters_only() -> None:
+    sentences = (
+        "데비안은 자유로운 운영체제입니다. 설치하려면 시디나 유에스비가 필요합니다. Debian is free. 삶은 달걀 🙂🙂 é\n"
+    )
+    text = sentences * 3
+    tokenizer = Tokenizer.train_bpe([text], 700)
+    assert all(text.count(character) == 3 for character in "데설삶")
+    assert {"데", "설", "삶", "🙂", "é", " 설치하려면"} <= set(tokenizer.vocabulary)
+    spelled = {character.encode() for character in text}
+    for data in parts_of_characters(tokenizer):  # the way from bytes to a character, and nothing else
+        assert len(data) in (2, 3)
+        assert any(character.startswith(data) for character in spelled)
+    assert b" \xec" not in tokenizer._bytes
+    for other in (text, "쀍 뷁 한 자도 배우지 않은 글 🦊", "\ufdd0 \x00"):
+        assert tokenizer.decode(tokenizer.encode(other)) == other
+
+
+def test_characters_take_three_quarters_of_the_room_at_most_and_the_rarest_stay_bytes() -> None:
+    often, seldom = [chr(0xAC00 + 64 * i) for i in range(60)], [chr(0xC000 + 64 * i) for i in range(60)]
+    text = " ".join(often) * 90 + " ".join(seldom) * 2
+    tokenizer = Tokenizer.train_bpe([text], 257 + 100)
+    assert sum(len(data) == 3 for data in tokenizer._bytes[257:]) == 37  # two merges each, of 75
+    assert set(often[:37]) <= set(tokenizer.vocabulary)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert Tokenizer.train_bpe([text], 257 + 100).to_json() == tokenizer.to_json()
+    roomy = Tokenizer.train_bpe([text], 257 + 400)
+    assert set(often) <= set(roomy.vocabulary)  # 98 % of the text
+    assert not set(seldom) & set(roomy.vocabulary)
+    assert character_merges([text]) == 2 * 60
+    assert character_merges(["plain ASCII"]) == 0
+
+
+ENDLESS = ["ACGT" * 5000, "=" * 20_000, " " * 20_000 + "a", "\n" * 20_000, "日本語" * 5000, "😀🎉" * 5000]
+
+
+@pytest.mark.parametrize("text", ENDLESS)
+def test_endless_words_are_learned_from_in_parts(text: str) -> None:
+    tokenizer = Tokenizer.train_bpe([text], 1024)
+    assert 2 < max(len(token) for token in tokenizer.vocabulary if "\\x" not in token) <= LONGEST_WORD
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert has_long_words([text])
+    assert not has_long_words(["an ordinary sentence, 보통 문장이다. " * 100])

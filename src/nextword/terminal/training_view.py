@@ -12,6 +12,7 @@ from rich.status import Status
 from rich.text import Text
 
 from nextword.terminal.sparkline import sparkline
+from nextword.tokens.byte_level import LONGEST_WORD
 from nextword.tokens.visible import visible
 from nextword.training.baselines import Baselines
 from nextword.training.events import (
@@ -180,6 +181,10 @@ def _notes(event: Started) -> list[str]:
     notes = []
     if event.only_beginning:
         notes.append("only the beginning of the text was read: more than the time can teach")
+    if event.long_words:
+        notes.append(
+            f"some words have more than {LONGEST_WORD} characters: the vocabulary is learned from parts of them"
+        )
     if event.repeated >= _NOTABLE:
         notes.append(
             f"{event.repeated:.0%} of the held-out text stands word for word in the training text too: "

@@ -6,8 +6,12 @@ no text is ever unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
+import regex
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as RawTokenizer
 
@@ -15,6 +19,14 @@ from tokenizers import Tokenizer as RawTokenizer
 QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+LONGEST_WORD = 64
+"""Characters of a piece of text that pairs are counted in at most."""
+COVERED = 0.97
+"""Share of a text's characters beyond ASCII that are to be tokens; the rarer ones stay bytes."""
+CHARACTERS_SHARE = 0.75
+"""Of all merges, those that may make characters of bytes."""
+_UNSPELLED = "\ufdd0"  # a noncharacter: stands for those that stay bytes
 
 
 def _byte_of_stand_in() -> dict[str, int]:
@@ -25,6 +37,7 @@ def _byte_of_stand_in() -> dict[str, int]:
 
 
 BYTE_OF_STAND_IN = _byte_of_stand_in()
+_STAND_IN_OF_BYTE = {byte: stand_in for stand_in, byte in BYTE_OF_STAND_IN.items()}
 
 
 def token_bytes(token: str) -> bytes | None:
@@ -49,16 +62,91 @@ def is_one_piece(token: str) -> bool:
     return len(_pre_tokenizer().pre_tokenize_str(token)) <= 1
 
 
+def has_long_words(texts: Iterable[str]) -> bool:
+    """Whether a text holds pieces longer than those that a vocabulary is learned from (see `train`)."""
+    kinds = (r"\p{L}", r"[^\s\p{L}\p{N}]", r"\s")
+    long = regex.compile("|".join(rf"{kind}{{{LONGEST_WORD + 1}}}" for kind in kinds))
+    return any(long.search(text) for text in texts)
+
+
+def character_merges(texts: Iterable[str]) -> int:
+    """Merges that make the most frequent characters of texts of their bytes, as many as `train` would have."""
+    return sum(map(len, _spellings(_count(texts)).values()))
+
+
 def train(texts: Iterable[str], vocab_size: int, special_tokens: list[str], *, show_progress: bool) -> RawTokenizer:
-    """Merges the most frequent pairs until the vocabulary has `vocab_size` entries (fewer if the text runs out)."""
-    raw = RawTokenizer(models.BPE())
+    """Merges the most frequent pairs until the vocabulary has `vocab_size` entries (fewer if the text runs out).
+
+    Bytes are merged to the characters that occur most, before any two characters are: a pair of frequent bytes, such
+    as a blank and the first byte of every Hangul syllable, is no token. Pairs of characters are counted in pieces of
+    at most 64 of them, so that a text of one endless word takes no longer than another one.
+
+    Args:
+        texts: Are held in memory.
+        vocab_size: Entries.
+        special_tokens: The first of these.
+        show_progress: Draw the library's progress bar.
+    """
+    documents = list(texts)
+    counts = _count(documents)
+    room = vocab_size - len(BYTE_OF_STAND_IN) - len(special_tokens)
+    spelled = _spellings(counts, round(room * CHARACTERS_SHARE))
+    merges = [merge for spelling in spelled.values() for merge in spelling]
+    alphabet = {character for character in counts if character.isascii()} | spelled.keys()
+    unspelled = {ord(character): _UNSPELLED for character in counts.keys() - alphabet}
+    learner = RawTokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(f"{_UNSPELLED}+"), behavior="removed"),
+            pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated"),
+            pre_tokenizers.Split(Regex(rf"[\s\S]{{{LONGEST_WORD}}}"), behavior="isolated"),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=len(alphabet) + room - len(merges), initial_alphabet=sorted(alphabet), show_progress=show_progress
+    )
+    learner.train_from_iterator((text.translate(unspelled) for text in documents), trainer)
+    learned = json.loads(learner.to_str())["model"]["merges"]
+    merges += [(_stand_ins(first), _stand_ins(second)) for first, second in learned]
+    vocabulary = {token: i for i, token in enumerate([*special_tokens, *sorted(BYTE_OF_STAND_IN)])}
+    for first, second in merges:
+        vocabulary.setdefault(first + second, len(vocabulary))
+    raw = RawTokenizer(models.BPE(vocab=vocabulary, merges=merges))
     raw.pre_tokenizer = _pre_tokenizer()
     raw.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=special_tokens,
-        initial_alphabet=sorted(BYTE_OF_STAND_IN),
-        show_progress=show_progress,
-    )
-    raw.train_from_iterator(texts, trainer)
+    raw.add_special_tokens(special_tokens)
     return raw
+
+
+def _count(texts: Iterable[str]) -> Counter[str]:
+    counts = Counter[str]()
+    for text in texts:
+        counts.update(text)
+    return counts
+
+
+def _spellings(counts: Mapping[str, int], room: float = math.inf) -> dict[str, list[tuple[str, str]]]:
+    """The merges that make each of the most frequent characters of its bytes, as many as there is room for."""
+    spelled: dict[str, list[tuple[str, str]]] = {}
+    made: set[str] = set()
+    beyond = {character: count for character, count in counts.items() if not character.isascii()}
+    uncovered = COVERED * sum(beyond.values())
+    for character, count in sorted(beyond.items(), key=lambda item: (-item[1], item[0])):
+        if character == _UNSPELLED:
+            continue
+        token, *others = _stand_ins(character)
+        merges = []
+        for other in others:
+            if token + other not in made:
+                merges.append((token, other))
+            token += other
+        if uncovered <= 0 or count < 2 or len(made) + len(merges) > room:
+            break
+        made.update(first + second for first, second in merges)
+        spelled[character] = merges
+        uncovered -= count
+    return spelled
+
+
+def _stand_ins(text: str) -> str:
+    return "".join(_STAND_IN_OF_BYTE[byte] for byte in text.encode())

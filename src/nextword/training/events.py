@@ -36,6 +36,8 @@ class Started:
     step: int = 0
     """Steps taken before."""
     documents: int = 1
+    long_words: bool = False
+    """Whether the vocabulary was learned from parts of words that are too long to be counted whole."""
     only_beginning: bool = False
     """Whether the text goes on, and was not read further: the time is too short for all of it."""
     repeated: float = 0.0

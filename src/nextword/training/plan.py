@@ -71,7 +71,10 @@ class Plan:
 
 
 def choose_vocab_size(text_bytes: int) -> int:
-    """About the square root of the text's length, as a power of two from 512 to 32,768."""
+    """About the square root of the text's length, as a power of two from 512 to 32,768.
+
+    To it come the characters beyond ASCII (`byte_level.character_merges`).
+    """
     return min(32768, max(512, 1 << round(math.log2(max(1, text_bytes)) / 2)))
 
 

@@ -13,6 +13,7 @@ from nextword.files.atomic import replace_directory
 from nextword.json_file import json_text, read_json
 from nextword.readable import readable
 from nextword.tokens import Tokenizer
+from nextword.tokens.byte_level import character_merges, has_long_words
 from nextword.training.chunks import Chunk, chunks, encode_chunks
 from nextword.training.data import TokenizedText, require_characters, require_share
 from nextword.training.plan import choose_vocab_size
@@ -46,6 +47,8 @@ class TextReport:
     """Syllables of Hangul that came spelled as letters (NFD)."""
     composed: bool = False
     """Whether these were composed."""
+    long_words: bool = False
+    """Whether the vocabulary was learned from parts of words that are too long to be counted whole."""
     repeated: float = 0.0
     """Share of the held-out characters in lines that the training part has too (see `repeated_share`)."""
     only_beginning: bool = False
@@ -103,7 +106,7 @@ def prepare_data(
         text_field: The field of a row that holds its text; None is `text`, `content` or the only string.
         compose: Whether decomposed Hangul is composed.
         tokenizer: None is byte-level BPE, trained on the part to learn, or on 32 MB spread evenly over it.
-        vocab_size: Of a tokenizer to train; None goes by the length of the text.
+        vocab_size: Of a tokenizer to train; None goes by the length of the text and the characters in it.
         progress: Is told how far it is.
 
     Raises:
@@ -137,8 +140,13 @@ def prepare_data(
         elif validation is not None:
             most = 1.0 if validation_limit is None else validation_limit / text.bytes
             train, held_out = split(text, min(validation, most))
+        long_words = False
         if tokenizer is None:
-            tokenizer = train_tokenizer(train, vocab_size)
+            sample = _sample(train)
+            long_words = has_long_words(sample)
+            if vocab_size is None:
+                vocab_size = choose_vocab_size(train.bytes()) + character_merges(sample)
+            tokenizer = Tokenizer.train_bpe(sample, vocab_size)
         report = TextReport(
             documents=len(text),
             names=tuple(readable(Path(name).name) for name in text.names),
@@ -147,6 +155,7 @@ def prepare_data(
             sha256="",
             decomposed=decomposed,
             composed=compose,
+            long_words=long_words,
             only_beginning=beginning is not None and beginning.cut,
             repeated=0.0 if held_out is None else repeated_share(held_out.texts(), train.texts()),
             opening=_opening([train] if held_out is None else [held_out, train]),
@@ -231,18 +240,11 @@ def open_data(directory: Path) -> Prepared:
         raise ModelFileError(f"{directory}/data.json is damaged: {error}") from None
 
 
-def train_tokenizer(part: Part, vocab_size: int | None) -> Tokenizer:
-    """Byte-level BPE from a text, or of a long one from 32 MB spread evenly over it.
-
-    Raises:
-        ConfigError: `vocab_size` is too small.
-    """
-    size = part.bytes()
-    share = min(1.0, TOKENIZER_BYTES / max(1, size))
-    chosen = (
-        chunk.text for i, chunk in enumerate(_chunks(part, None)) if share == 1 or int((i + 1) * share) > int(i * share)
-    )
-    return Tokenizer.train_bpe(chosen, vocab_size or choose_vocab_size(size))
+def _sample(part: Part) -> list[str]:
+    """A text in chunks or, of a long one, 32 MB of it that are spread evenly over it."""
+    share = min(1.0, TOKENIZER_BYTES / max(1, part.bytes()))
+    numbered = enumerate(_chunks(part, None))
+    return [chunk.text for i, chunk in numbered if share == 1 or int((i + 1) * share) > int(i * share)]
 
 
 def _chunks(part: Part, tokenizer: Tokenizer | None) -> Iterator[Chunk]:

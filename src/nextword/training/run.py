@@ -113,8 +113,8 @@ def train(
         from_model: Start from this model (as `load` takes it), with its tokenizer, instead of from random weights.
         lora_rank: Learn adapters of this rank beside the model's matrices, which stand still; they are also saved to
             `OUT.adapter` as peft reads them. None learns all weights.
-        validation: The share of every document, at its end, that is held out (500 kB in all at most); of many short
-            rows some whole ones. Or a file or directory; or None.
+        validation: The share of the text that is held out (500 kB at most): whole documents, of long ones their end. Or
+            a file or directory; or None.
         encoding: Of the files; None is UTF-8.
         text_field: The field of a row that holds the text; None is `text`, `content` or the only string.
         compose: Compose decomposed Hangul, as macOS writes it.
@@ -289,6 +289,7 @@ def _foretell(trainer: Trainer, run: Run, began: float, tell: Watcher, saves: in
             documents=report.documents,
             repeated=report.repeated,
             decomposed=0 if report.composed else report.decomposed,
+            long_words=report.long_words,
             only_beginning=report.only_beginning,
             processes=ranks.world,
         )
