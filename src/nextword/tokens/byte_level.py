@@ -134,7 +134,7 @@ def _spellings(counts: Mapping[str, int], room: float = math.inf) -> dict[str, l
     for character, count in sorted(beyond.items(), key=lambda item: (-item[1], item[0])):
         if character == _UNSPELLED:
             continue
-        token, *others = _stand_ins(character)
+        token, *others = list(_stand_ins(character))
         merges = []
         for other in others:
             if token + other not in made:
