@@ -1,12 +1,14 @@
 """nextword: the way from token input to the next word.
 
 The public names are imported when they are first used, so that `import nextword` costs milliseconds and never
-imports torch.
+imports torch. Where torch is not installed, what takes it is missing from `dir(nextword)`; asking for it says what to
+install.
 """
 
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -40,6 +42,14 @@ _HOMES = {
     "swap_embedding": "nextword.inspection.edits",
     "train": "nextword.training",
 }
+
+_EXTRAS = {
+    "nextword.inspection.edits": "torch",
+    "nextword.inspection.trace": "torch",
+    "nextword.model": "torch",
+    "nextword.training": "train",
+}
+"""What brings torch to those that take it."""
 
 __all__ = [
     "ConfigError",
@@ -98,10 +108,16 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'nextword' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    home = _HOMES[name]
+    if home in _EXTRAS:
+        from nextword.errors import require_packages
+
+        require_packages(f"nextword.{name}", _EXTRAS[home], "torch")
+    value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    torch = find_spec("torch") is not None
+    return sorted(name for name in __all__ if torch or _HOMES.get(name) not in _EXTRAS)

@@ -6,7 +6,11 @@ The command line prints `error: <message>` and `hint: <hint>` and exits with cod
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 from nextword.readable import readable
 
@@ -61,16 +65,38 @@ class ContextOverflowError(NextwordError):
         self.context_length = context_length
 
 
-def missing_extra(package: str, extra: str, purpose: str) -> ConfigError:
-    """The error for an optional package that is not installed."""
-    return ConfigError(f"{purpose} needs the package {package}", hint=f"pip install 'nextword[{extra}]'")
+class MissingPackageError(ConfigError, ImportError):
+    """Something was asked for that takes packages of an extra which is not installed."""
 
 
-def require_torch(purpose: str) -> None:
-    """Raises what says how to get torch, where it is not installed.
+def missing_extra(package: str, extra: str, purpose: str) -> MissingPackageError:
+    """The error for an optional package, or several, that are not installed."""
+    return MissingPackageError(f"{purpose} needs {package}", hint=install_command(f"'nextword[{extra}]'"))
+
+
+def require_packages(purpose: str, extra: str, *packages: str) -> None:
+    """Raises what says how to get packages, where one is not installed.
+
+    Args:
+        purpose: What needs them.
+        extra: The extra that has them, or several with commas.
+        packages: What is imported.
 
     Raises:
-        ConfigError: It is not.
+        MissingPackageError: One is not installed.
     """
-    if find_spec("torch") is None:
-        raise missing_extra("torch", "torch", purpose)
+    if missing := [package for package in packages if find_spec(package) is None]:
+        *most, last = missing
+        raise missing_extra(f"{', '.join(most)} and {last}" if most else last, extra, purpose)
+
+
+def install_command(what: str) -> str:
+    """What is typed to install something beside this nextword: pip, where it is this Python's, or this Python's pip.
+
+    An extra of nextword is found wherever nextword came from, its source included: pip asks the one that is installed.
+    """
+    python = Path(sys.executable)
+    if (pip := shutil.which("pip")) is not None and Path(pip).parent == python.parent:
+        return f"pip install {what}"
+    here = python.relative_to(Path.cwd()) if Path.cwd() in python.parents[1:] else python
+    return f"{shlex.quote(str(here))} -m pip install {what}"

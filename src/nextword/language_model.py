@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from nextword.config import GPTConfig
-from nextword.errors import ConfigError, require_torch
+from nextword.errors import ConfigError, require_packages
 from nextword.files import Bundle, RawTensor, write_bundle
 from nextword.files.export import Format, export_model, in_dtype
 from nextword.files.tensors import ELEMENT_NAMES, Unpacked
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nextword.model import GPTModel, TorchBackend
 
 
+_LOOKING = "looking into a model"
 _ROOM = 2048
 """Tokens that the cache has room for which a model keeps from one text to the next."""
 
@@ -144,7 +145,7 @@ class LanguageModel:
             ConfigError: torch is not installed.
         """
         if self._reference is None:
-            require_torch("looking into a model")
+            require_packages(_LOOKING, "torch", "torch")
             from nextword.model import TorchBackend
 
             if isinstance(self.backend, TorchBackend):
@@ -361,6 +362,7 @@ class LanguageModel:
             ContextOverflowError: It is too long and `overflow` is `stop`.
             ConfigError: A name or layer does not exist, or the trace would be too large.
         """
+        require_packages(_LOOKING, "torch", "torch")
         from nextword.inspection.capture import MAX_BYTES, capture
 
         ids, _ = fit_to_context(self.tokenizer, text, self.config.context_length, overflow)
@@ -383,6 +385,7 @@ class LanguageModel:
         Raises:
             ConfigError: An edit does not fit the architecture, or the backend cannot be looked into.
         """
+        require_packages(_LOOKING, "torch", "torch")
         from nextword.inspection.edit_tap import EditTap
         from nextword.inspection.edits import flatten
         from nextword.model import TorchBackend
@@ -414,6 +417,7 @@ class LanguageModel:
             ContextOverflowError: It is longer than the context.
             ConfigError: `target` is no single token.
         """
+        require_packages(_LOOKING, "torch", "torch")
         from nextword.inspection.gradient import gradient_x_input
 
         ids, _ = fit_to_context(self.tokenizer, text, self.config.context_length, "stop")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from nextword.config import Precision
 from nextword.engine import is_built
-from nextword.errors import ConfigError, require_torch
+from nextword.errors import ConfigError, require_packages
 from nextword.files import read_model, resolve_model
 from nextword.files.precision import computable, in_precision
 from nextword.files.tensors import Unpacked
@@ -60,7 +60,7 @@ def load(
 
         run = NativeBackend(bundle.config, computable(tensors, FORMATS), choice.reason, threads=threads)
     else:
-        require_torch("running a model without the native backend")
+        require_packages("running a model without the native backend", "torch", "torch")
         from nextword.model import TorchBackend
 
         run = TorchBackend.from_stored(

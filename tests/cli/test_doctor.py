@@ -17,9 +17,9 @@ from packaging.requirements import Requirement
 from nextword import __version__, doctor
 from nextword.doctor import examine
 from nextword.doctor.machine import disk
-from nextword.doctor.parts import installed_parts
+from nextword.doctor.parts import installed_parts, origin
 from nextword.engine import is_built
-from nextword.errors import ModelFileError
+from nextword.errors import ModelFileError, install_command
 from nextword.files import read_model
 from nextword.files.sources.pulled import cache_directory
 from nextword.loading import DEFAULT_MODEL
@@ -133,7 +133,7 @@ def test_a_missing_extra_is_named_with_what_to_do(call: Call, monkeypatch: pytes
     assert result.code == 0
     assert "serve        missing: fastapi, uvicorn" in result.out
     assert "to serve a model over HTTP: missing: fastapi, uvicorn" in result.out
-    assert "pip install 'nextword[serve]'" in result.out
+    assert "pip install 'nextword[serve]'" in " ".join(result.out.split())
     assert "nextword[all]" not in result.out
     assert all(len(line) <= 80 for line in result.out.splitlines())
 
@@ -143,8 +143,18 @@ def test_a_package_that_is_too_old_is_named_with_what_is_needed(monkeypatch: pyt
     report = examine(speed=False)
     figures = next(extra for extra in report.extras if extra.name == "figures")
     assert figures.too_old == ["seaborn 0.12.1 (needs >=0.13)"]
-    assert [gap.todo for gap in report.gaps] == ["pip install 'nextword[figures]'"]
+    assert [gap.todo for gap in report.gaps] == [install_command("'nextword[figures]'")]
     assert report.healthy
+
+
+def test_nextword_is_installed_again_from_where_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"": "nextword", '{"url": "https://example.org/nextword.whl"}': "nextword"}
+    told['{"url": "file:///a%20house/nextword", "dir_info": {}}'] = "'/a house/nextword'"
+    told['{"url": "file:///nextword", "dir_info": {"editable": true}}'] = "-e /nextword"
+    for text, expected in told.items():
+        monkeypatch.setattr(metadata.Distribution, "read_text", lambda _, name, text=text: text)
+        monkeypatch.setattr(metadata.PathDistribution, "read_text", lambda _, name, text=text: text)
+        assert origin() == expected
 
 
 def test_a_base_package_that_is_missing_is_an_error(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +164,7 @@ def test_a_base_package_that_is_missing_is_an_error(call: Call, monkeypatch: pyt
     assert "✗ nextword" in result.out
     assert result.errors == [
         "error: nextword itself: missing: safetensors",
-        "hint: pip install --force-reinstall --no-cache-dir nextword",
+        f"hint: {install_command(f'--force-reinstall --no-cache-dir {origin()}')}",
     ]
 
 

@@ -18,7 +18,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from nextword.config import GPTConfig
-from nextword.errors import ConfigError, ContextOverflowError, TextError
+from nextword.errors import ConfigError, ContextOverflowError, TextError, install_command
 from nextword.inspection import fonts
 from nextword.inspection.figures import DPI, embedding_figure, save_figure
 from nextword.inspection.figures.canvas import diverging
@@ -288,9 +288,9 @@ def test_a_missing_package_is_named_with_its_extra(lesson, words, monkeypatch, p
     for name in ("matplotlib", "matplotlib.figure", "seaborn"):
         if name.startswith(package):
             monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConfigError, match=f"drawing figures needs the package {package}") as caught:
+    with pytest.raises(ConfigError, match=f"drawing figures needs {package}") as caught:
         embedding_figure(lesson, words, "hello")
-    assert caught.value.hint == "pip install 'nextword[figures]'"
+    assert caught.value.hint == install_command("'nextword[figures]'")
 
 
 # -- fonts ---------------------------------------------------------------------------------------------------------

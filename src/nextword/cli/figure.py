@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from nextword.cli.options import Device, Model, Text, read_text
-from nextword.errors import ConfigError
+from nextword.errors import ConfigError, require_packages
 from nextword.generation import Sampling
 from nextword.language_model import LanguageModel
 from nextword.loading import load
@@ -58,8 +58,6 @@ def figure(
         min_p: For next: only tokens at least this share as probable as the best.
         device: Where to run.
     """
-    from nextword.inspection.figures import save_figure
-
     if kind not in KINDS:
         raise ConfigError(f"there is no figure {kind!r}", hint=f"kinds: {', '.join(KINDS)}")
     if top is not None and top < 1:
@@ -77,6 +75,12 @@ def figure(
     if target is not None and kind not in ("attribution", "logits"):
         raise ConfigError(f"--target is for --kind attribution or logits, not for {kind}")
     sampling = Sampling(**sampled) if sampled else None  # type: ignore[arg-type]
+    if kind == "next":  # the one that takes nothing from inside
+        require_packages("drawing figures", "figures", "matplotlib", "seaborn")
+    else:
+        require_packages("drawing a model's inside", "torch,figures", "torch", "matplotlib", "seaborn")
+    from nextword.inspection.figures import save_figure
+
     prompt = read_text(text)
     lm = load(model, device=device)
     if kind == "next":

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from cyclopts import Parameter
 
 from nextword.cli.options import Device, Json, Model, Overflow, Text, print_json, read_text
-from nextword.cli.serve import named, need_serving, show_page
-from nextword.errors import ConfigError, TextError
+from nextword.cli.serve import SERVING, named, show_page
+from nextword.errors import ConfigError, TextError, require_packages
 from nextword.language_model import LanguageModel
 from nextword.loading import load
 
@@ -73,10 +73,12 @@ def look(
     if open_page:
         if ablate or patch_from is not None or html is not None or as_json:
             raise ConfigError("--open shows the page, which has switches of its own", hint="leave out the other flags")
+        require_packages("the page", "torch,serve", "torch", *SERVING)
         _open_page(prompt, model, device)
         return
     if html is not None and as_json:
         raise ConfigError("--html writes the page, --json prints values", hint="ask for one after the other")
+    require_packages("looking into a model", "torch", "torch")
     from nextword.terminal.console import make_console
 
     with make_console(stderr=True).status("looking inside"):  # PyTorch alone takes a second to load
@@ -125,7 +127,6 @@ def _write_page(
 
 def _open_page(text: str, model: str | None, device: str) -> None:
     """Serves the page with this text, until Ctrl-C."""
-    need_serving()
     import logging
     from functools import partial
     from urllib.parse import quote

@@ -11,10 +11,12 @@ from typing import Annotated, Literal, NamedTuple
 from cyclopts import Parameter
 
 from nextword.cli.options import model_path
-from nextword.errors import ConfigError
+from nextword.errors import ConfigError, require_packages
 from nextword.server.settings import Settings
 
 _DEFAULTS = Settings()
+SERVING = ("fastapi", "httptools", "prometheus_client", "uvicorn")
+"""What serving imports of its extra."""
 
 
 @Parameter(name="*")
@@ -88,7 +90,7 @@ def serve(
         of_run: A directory that `nextword train` writes or has written: the page shows how the run goes.
         open_page: Open the page in the browser.
     """
-    need_serving()
+    require_packages("serving", "serve", *SERVING)
     if min(slots, queue) < 1 or min(request_seconds, drain_seconds) < 0 or not 0 <= port <= 65535:
         raise ConfigError("slots and queue must be 1 or more, seconds 0 or more, port between 0 and 65,535")
     settings = Settings(
@@ -139,21 +141,6 @@ def serve(
             show_page(f"{url}/")
 
     run(served, address, settings, ready=ready, run=progress)
-
-
-def need_serving() -> None:
-    """Raises what says how to get the packages that serve, where they are not installed.
-
-    Raises:
-        ConfigError: They are not.
-    """
-    from importlib.util import find_spec
-
-    from nextword.errors import missing_extra
-
-    for package in ("fastapi", "uvicorn", "prometheus_client"):
-        if find_spec(package) is None:
-            raise missing_extra(package, "serve", "serving")
 
 
 def show_page(url: str) -> None:

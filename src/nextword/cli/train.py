@@ -13,8 +13,8 @@ from cyclopts import Parameter
 
 from nextword.cli import STARTED
 from nextword.cli.options import Device, Flag, Json, print_json
-from nextword.cli.serve import need_serving
-from nextword.errors import ConfigError
+from nextword.cli.serve import SERVING
+from nextword.errors import ConfigError, require_packages
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,6 +104,10 @@ def train(
         raise ConfigError("no text was given", hint="nextword train my.txt --out my-model")
     if port is not None and not serve:
         raise ConfigError("--port is where --serve shows the run", hint="add --serve")
+    if serve:
+        require_packages("training with a page", "train,serve", "torch", *SERVING)
+    else:
+        require_packages("training", "train", "torch")
     speaks = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one
     from nextword.terminal.console import make_console
 
@@ -157,7 +161,6 @@ def train(
 
 def _page(out: Path, port: int, console: Console) -> RunPage:
     """The page of the run, once it has begun; the port is taken now."""
-    need_serving()
     from nextword.server.logs import log_to_stderr
     from nextword.server.run import Address
     from nextword.server.run_page import RunPage

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from nextword.cli.options import Json, ModelArgument, model_path, print_json
-from nextword.errors import ModelFileError, NextwordError
+from nextword.errors import ModelFileError, NextwordError, require_packages
 
 
 def verify(
@@ -26,6 +26,7 @@ def verify(
         keep: Keep the measurement beside the model.
         as_json: Print JSON.
     """
+    require_packages("verifying a model", "verify", "torch", "transformers")
     from nextword.files.verification import TOLERANCE, write_verification
     from nextword.inspection.verification import verify as run
     from nextword.terminal.console import make_console

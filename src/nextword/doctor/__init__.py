@@ -19,8 +19,8 @@ from nextword.doctor.machine import (
     machine_speed,
     native_engine,
 )
-from nextword.doctor.parts import Extra, installed_parts, version
-from nextword.errors import ConfigError, NextwordError
+from nextword.doctor.parts import Extra, installed_parts, origin, version
+from nextword.errors import ConfigError, NextwordError, install_command
 from nextword.files.sources.pulled import cache_directory
 from nextword.machine.memory import machine_memory
 from nextword.machine.processors import default_threads, physical_cores, processor_share, usable_processors
@@ -122,7 +122,7 @@ def examine(*, speed: bool = True, watch: Callable[[str], None] = lambda _: None
         try:
             report.gpus = gpus()
         except ConfigError as error:
-            gaps.append(Gap(error.message, "pip install --force-reinstall torch", broken=True))
+            gaps.append(Gap(error.message, install_command("--force-reinstall torch"), broken=True))
     if version("matplotlib"):
         watch("looking for a Korean font")
         report.korean_font = korean_font()
@@ -134,26 +134,26 @@ def examine(*, speed: bool = True, watch: Callable[[str], None] = lambda _: None
         try:
             report.speed = machine_speed(threads)
         except NextwordError as error:
-            gaps.append(Gap(f"the default model: {error.message}", _reinstall("nextword"), broken=True))
+            gaps.append(Gap(f"the default model: {error.message}", _reinstall(), broken=True))
     return report
 
 
 def _gaps_of_parts(report: Report) -> list[Gap]:
     gaps = []
     if not report.base.complete:
-        gaps.append(Gap(f"nextword itself: {report.base.lacking}", _reinstall("nextword"), broken=True))
+        gaps.append(Gap(f"nextword itself: {report.base.lacking}", _reinstall(), broken=True))
     if report.native.reason:
         built, torch = report.native.built, version("torch")
-        compiler = "with a C++ compiler there: " + _reinstall("nextword")
+        compiler = "with a C++ compiler there: " + _reinstall()
         if report.native.usable:
             todo = f"unset NEXTWORD_KERNELS, or set it to one of {', '.join(report.native.usable)}"
         elif built:
-            todo = _reinstall("nextword")
+            todo = _reinstall()
         else:
             todo = f"torch runs models, slower; {compiler}" if torch else compiler
         gaps.append(Gap(f"the native engine {report.native.reason}", todo, broken=built or not torch))
     gaps += [
-        Gap(f"to {extra.purpose}: {extra.lacking}", f"pip install 'nextword[{extra.name}]'")
+        Gap(f"to {extra.purpose}: {extra.lacking}", install_command(f"'nextword[{extra.name}]'"))
         for extra in report.extras
         if extra.purpose and not extra.complete
     ]
@@ -166,5 +166,5 @@ def _gaps_of_parts(report: Report) -> list[Gap]:
     return gaps
 
 
-def _reinstall(package: str) -> str:
-    return f"pip install --force-reinstall --no-cache-dir {package}"
+def _reinstall() -> str:
+    return install_command(f"--force-reinstall --no-cache-dir {origin()}")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from packaging.requirements import Requirement
 
@@ -88,6 +92,20 @@ def _needs(package: str, extra: str, seen: frozenset[tuple[str, str]] = frozense
 
 def _unique(requirements: Iterator[Requirement]) -> list[Requirement]:
     return list({str(requirement): requirement for requirement in requirements}.values())
+
+
+def origin() -> str:
+    """What pip installs nextword from: the folder of its source, if that is where it came from, or its name."""
+    try:
+        told = metadata.distribution("nextword").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        told = None
+    came_from = json.loads(told or "{}")
+    address = urlsplit(came_from.get("url", ""))
+    if address.scheme != "file":
+        return "nextword"
+    folder = shlex.quote(url2pathname(address.path))
+    return f"-e {folder}" if came_from.get("dir_info", {}).get("editable") else folder
 
 
 def version(package: str) -> str:

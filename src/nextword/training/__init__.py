@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from nextword.errors import require_packages
+
 if TYPE_CHECKING:
     from nextword.training.events import Event, Sampled, Started, Stepped, Validated, Watcher
     from nextword.training.plan import Plan
@@ -25,4 +27,6 @@ __all__ = ["Event", "Plan", "Sampled", "Started", "Stepped", "TrainingRun", "Val
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'nextword.training' has no attribute {name!r}")
+    if _HOMES[name] == "nextword.training.run":
+        require_packages("training", "train", "torch")
     return getattr(importlib.import_module(_HOMES[name]), name)

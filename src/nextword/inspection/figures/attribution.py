@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nextword.colours import NEGATIVE, POSITIVE
-from nextword.inspection.attribution import LogitAttribution
 from nextword.inspection.figures.canvas import (
     broken,
     colour_bar,
@@ -20,12 +19,14 @@ from nextword.inspection.figures.canvas import (
     signed,
     token_label,
 )
-from nextword.inspection.gradient import Attribution
 from nextword.tokens.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from nextword.inspection.attribution import LogitAttribution
+    from nextword.inspection.gradient import Attribution
 
 
 def attribution_figure(attribution: Attribution, *, title: str | None = None) -> Figure:
