@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ def talks(count: int) -> list[list[dict[str, str]]]:
 
 
 def write_talks(path: Path, count: int = 40) -> Path:
+    path.parent.mkdir(exist_ok=True)
     lines = [
         json.dumps({"messages": talk, "id": number}, ensure_ascii=False) for number, talk in enumerate(talks(count))
     ]
@@ -180,5 +183,24 @@ def test_a_row_without_an_answer_is_named_by_its_line(base: str, tmp_path: Path)
 def test_rows_of_text_and_plain_files_are_no_conversations(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"text": "messages"}\n', encoding="utf-8")
     assert not holds_conversations([tmp_path / "rows.jsonl"], None)
-    assert not holds_conversations([write_text(tmp_path, '{"messages": []}')], None)
+    assert not holds_conversations([write_text(tmp_path, 'He wrote {"messages": []}.')], None)
+    assert holds_conversations([write_text(tmp_path, '{"messages": []}')], None)  # whatever its name
+
+
+def test_conversations_may_come_from_standard_input_and_from_a_directory(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talks = write_talks(tmp_path / "talks" / "chat.json", 12)
+    settings: dict[str, Any] = {"from_model": base, "steps": 2, "context_length": 16, "batch_size": 2}
+    named = train(talks, tmp_path / "named", **settings)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(talks.read_bytes())))
+    assert train("-", tmp_path / "piped", **settings).state == named.state
+    (tmp_path / "talks" / "about.md").write_text("What these are.", encoding="utf-8")
+    (tmp_path / "talks" / "a.txt").write_bytes(b"")
+    run = train(tmp_path / "talks", tmp_path / "found", exclude="about.md", **settings)
+    assert run.state == named.state
+    assert dict(run.model.provenance["text"]["skipped"]) == {
+        str(tmp_path / "talks" / "about.md"): "excluded",
+        str(tmp_path / "talks" / "a.txt"): "is empty",
+    }
     assert holds_conversations([write_talks(tmp_path / "chat.jsonl.gz", 1)], None)

@@ -96,8 +96,8 @@ def test_a_few_damaged_bytes_in_utf8_are_not_taken_for_another_encoding(tmp_path
 
 
 def test_a_binary_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TextError, match="is not UTF-8: byte 0x89 at offset 0"):
-        read_documents([write(tmp_path, b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20)])
+    with pytest.raises(TextError, match="is not UTF-8: byte 0x80 at offset 128"):
+        read_documents([write(tmp_path, bytes(range(256)) * 20)])
 
 
 def test_without_the_guessing_package_the_error_is_the_same_without_a_name(
@@ -137,11 +137,11 @@ def test_an_empty_file_is_refused(tmp_path: Path, data: bytes) -> None:
         read_documents([write(tmp_path, data)])
 
 
-def test_one_empty_file_among_others_is_refused_by_name(tmp_path: Path) -> None:
-    write(tmp_path, b"text", "a.txt")
-    write(tmp_path, b"", "b.txt")
+def test_one_empty_file_is_refused_where_it_is_named_and_passed_over_in_a_directory(tmp_path: Path) -> None:
+    named = [write(tmp_path, b"text", "a.txt"), write(tmp_path, b"", "b.txt")]
     with pytest.raises(TextError, match=r"b\.txt is empty$"):
-        read_documents([tmp_path])
+        read_documents(named)
+    assert [document.text for document in read_documents([tmp_path])] == ["text"]
 
 
 def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
         with pytest.raises(TextError) as caught:
             read_documents([path])
         assert caught.value.message == f"{path} does not exist"
-    with pytest.raises(TextError, match=r"File name too long|does not exist"):
+    with pytest.raises(TextError, match=r"^a text was given where the name of a file is expected: 'a text "):
         read_documents(["a text instead of a path " * 20])
 
 
@@ -166,7 +166,8 @@ def test_a_directory_without_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TextError, match="holds no text files") as caught:
         read_documents([tmp_path])
     assert caught.value.hint == (
-        "files ending in .txt, .md, .jsonl, .ndjson, .csv, .tsv or .parquet (or these with .gz or .zst) are read"
+        "files ending in .txt, .md, .json, .jsonl, .ndjson, .ipynb, .csv, .tsv or .parquet "
+        "(or these with .gz, .zst, .bz2 or .xz) are read"
     )
 
 

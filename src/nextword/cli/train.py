@@ -15,6 +15,7 @@ from nextword.cli import STARTED
 from nextword.cli.options import Device, Flag, Json, print_json
 from nextword.cli.serve import SERVING
 from nextword.errors import ConfigError, require_packages
+from nextword.readable import readable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +35,7 @@ def train(
     validation: str = "0.1",
     encoding: str | None = None,
     text_field: str | None = None,
+    exclude: Annotated[tuple[str, ...], Parameter(negative="", allow_leading_hyphen=True)] = (),
     compose: Flag = False,
     vocab_size: int | None = None,
     context_length: int | None = None,
@@ -64,8 +66,9 @@ def train(
     Several processes share the work: torchrun --nproc-per-node 2 -m nextword train my.txt --out my-model
 
     Args:
-        paths: Files, directories, patterns, - (standard input), URLs, hf:owner/name; .txt, .md, .jsonl, .csv, .tsv,
-            .parquet, each also .gz or .zst. Rows with messages are conversations, of which the answers are learned.
+        paths: Files, directories, patterns, - (standard input), URLs, hf:owner/name; .txt, .md, .json, .jsonl,
+            .csv, .tsv, .parquet, .ipynb, each also .gz, .zst, .bz2 or .xz. Rows with messages are conversations, of
+            which the answers are learned.
         out: The directory to write the model to.
         minutes: Time for everything, from the start of the command to the model on disk (2 if --steps is not given).
         steps: Optimizer steps, where the clock should not decide.
@@ -75,6 +78,7 @@ def train(
         validation: What to judge by: a share of the text (0.1; 500 kB at most), a file or directory, or none.
         encoding: Of the files, if it is not UTF-8; for example cp949.
         text_field: The field of .jsonl, .csv and .parquet rows that holds the text.
+        exclude: A file, directory or pattern (drafts, "*.csv") that is not read; can be given more than once.
         compose: Compose Hangul that is spelled as letters, as macOS writes it.
         vocab_size: Tokens in the vocabulary.
         context_length: Tokens the model can look at.
@@ -128,6 +132,7 @@ def train(
                 validation=_validation(validation),
                 encoding=encoding,
                 text_field=text_field,
+                exclude=exclude,
                 compose=compose,
                 vocab_size=vocab_size,
                 context_length=context_length,
@@ -173,7 +178,7 @@ def _page(out: Path, port: int, console: Console) -> RunPage:
 def _tell(run: TrainingRun, console: Console, *, as_json: bool) -> None:
     """What came of the run."""
     if as_json:
-        print_json({"out": str(run.out), **run.model.provenance})
+        print_json({"out": readable(run.out), **run.model.provenance})
         return
     if run.stopped:
         console.print("[yellow]stopped early; what was learned is kept, and --resume goes on[/yellow]")
@@ -184,7 +189,7 @@ def _tell(run: TrainingRun, console: Console, *, as_json: bool) -> None:
             f"{best[-1]['bits_per_byte']:.4f} bits/byte (step {best[-1]['step']:,} of {run.steps:,})"
         )
     console.print(f"[dim]state {run.state} after step {run.steps:,}[/dim]")
-    sys.stdout.write(f'{run.out}\ntry: nextword "..." --model {run.out}\n')
+    sys.stdout.write(f'{readable(run.out)}\ntry: nextword "..." --model {readable(run.out)}\n')
 
 
 def _validation(value: str) -> float | str | None:

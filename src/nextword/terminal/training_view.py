@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from rich.console import Console, RenderableType
@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.status import Status
 from rich.text import Text
 
+from nextword.readable import readable
 from nextword.terminal.sparkline import sparkline
 from nextword.tokens.byte_level import LONGEST_WORD
 from nextword.tokens.visible import visible
@@ -30,6 +31,7 @@ from nextword.training.verdict import Verdict, yardsticks
 
 _CURVE = 40  # cells
 _NOTABLE = 0.01  # of the held-out text
+_NAMES = 5  # of files for one reason
 
 
 class _Bar(Progress):
@@ -115,11 +117,13 @@ class TrainingView:
             self._preparing.stop()
             self._preparing = None
         config, plan = event.config, event.plan
-        self._console.print(
-            f"[bold]{plan.base or plan.preset}[/bold]: {config.num_parameters:,} parameters, "
-            f"{config.num_layers} layers x {config.d_model}, context {plan.context_length}, "
-            f"{config.vocab_size:,} tokens"
+        about = (
+            f": {config.num_parameters:,} parameters, {config.num_layers} layers x {config.d_model}, "
+            f"context {plan.context_length}, {config.vocab_size:,} tokens"
         )
+        self._console.print(Text.assemble((_name(plan.base or plan.preset), "bold"), about))
+        for line in _sources(event):
+            self._console.print(Text(line, style="dim"))
         held_out = f"{event.validation_characters:,} held out" if event.validation_characters else "none held out"
         documents = f" in {event.documents:,} documents" if event.documents > 1 else ""
         processes = f" on {event.processes} processes" if event.processes > 1 else ""
@@ -174,6 +178,31 @@ class TrainingView:
         self._progress.below = Text.assemble(
             ("held-out ", "dim"), (curve, "cyan"), (f" {min(self._held_out):.2f} bits/byte{against}", "dim")
         )
+
+
+def _sources(event: Started) -> list[str]:
+    """Which files were read and which were not, where there was a choice."""
+    lines = []
+    if event.file_count > 1 or event.skipped:
+        lines.append(f"read: {_some(event.files, event.file_count)}")
+    if event.skipped:
+        reasons: dict[str, list[str]] = {}
+        for name, why in event.skipped:
+            reasons.setdefault(why, []).append(name)
+        parts = [f"{_some(names, len(names))} ({_name(why)})" for why, names in reasons.items()]
+        more = event.skipped_count - len(event.skipped)
+        lines.append("not read: " + "; ".join([*parts, *([f"and {more:,} more"] if more else [])]))
+    return lines
+
+
+def _some(names: Sequence[str], count: int) -> str:
+    shown = ", ".join(map(_name, names[:_NAMES]))
+    return shown + (f" and {count - _NAMES:,} more" if count > _NAMES else "")
+
+
+def _name(name: str) -> str:
+    """A name as it can be printed, with nothing in it that moves the cursor."""
+    return visible(readable(name)).replace("␣", " ")
 
 
 def _notes(event: Started) -> list[str]:

@@ -28,6 +28,7 @@ class Asked:
     validation: float | str | Path | None = 0.1
     encoding: str | None = None
     text_field: str | None = None
+    exclude: tuple[str, ...] = ()
     compose: bool = False
     vocab_size: int | None = None
     context_length: int | None = None

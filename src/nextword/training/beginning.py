@@ -17,7 +17,7 @@ from nextword.training.plan import Plan, choose_preset, fine_tuning, recipe, tok
 from nextword.training.prepare import Prepared, Progress, prepare_data, write_data
 from nextword.training.run_record import RECORD, START_ANEW, read_run, write_run
 from nextword.training.speed import measure_flops
-from nextword.training.text.sources import find_sources
+from nextword.training.text import Place, Reading, find_sources
 from nextword.training.variants import vary
 
 HELD_OUT_BYTES = 500_000
@@ -60,15 +60,16 @@ def begin(
         ConfigError: A setting is out of range.
         ModelFileError: The directory cannot be written.
     """
-    flops = measure_flops()
-    prepared = prepare(run / "data", sources, asked, base, flops, lambda *told: tell(Preparing(*told)))
+    flops, reading = measure_flops(), Reading()
+    found = list(find_sources(sources, asked.exclude, reading.skipped))
+    prepared = prepare(run / "data", found, asked, base, flops, lambda *told: tell(Preparing(*told)), reading)
     plan = derive_plan(asked, prepared, base, flops)
     report = prepared.report
     settings = {
         "plan": asdict(plan),
         "seed": asked.seed,
         "minutes": asked.minutes,
-        "text_files": fingerprint(sources),
+        "text_files": fingerprint(found),
         "vocab_size": asked.vocab_size,
         "parameters": (plan.config() if base is None else base.config).num_parameters,
         "text": {"documents": list(report.names), "bytes": report.bytes, "sha256": report.sha256},
@@ -145,11 +146,12 @@ def _epochs(asked: Asked, preset: str, prepared: Prepared, flops: float) -> floa
 
 def prepare(
     directory: Path,
-    sources: Sequence[str | Path],
+    sources: Sequence[Place],
     asked: Asked,
     base: LanguageModel | None,
     flops: float,
     progress: Progress,
+    reading: Reading,
 ) -> Prepared:
     """Text or conversations -> tokens in `directory`.
 
@@ -165,7 +167,9 @@ def prepare(
                 f"conversations need a model that knows how they are written, {name}",
                 hint='start from one that chats: from_model="smollm2"',
             )
-        return prepare_conversations(directory, sources, base, validation=asked.validation, encoding=asked.encoding)
+        return prepare_conversations(
+            directory, sources, base, validation=asked.validation, encoding=asked.encoding, reading=reading
+        )
     if isinstance(asked.validation, str | Path):
         next(find_sources([asked.validation]))  # missing: it is told before all the text is read
     return prepare_data(
@@ -180,6 +184,7 @@ def prepare(
         tokenizer=None if base is None else base.tokenizer,
         vocab_size=asked.vocab_size,
         progress=progress,
+        reading=reading,
     )
 
 
@@ -191,12 +196,12 @@ def _held_out_at_most(asked: Asked, base: LanguageModel | None, flops: float) ->
     return round(min(HELD_OUT_BYTES, max(_HELD_OUT_AT_LEAST, 3 * tokens)))
 
 
-def fingerprint(sources: Sequence[str | Path]) -> str | None:
+def fingerprint(sources: Sequence[Place], exclude: Sequence[str] = ()) -> str | None:
     """SHA-256 of each file's length and first 64 MB; None if a source is no file that can be read again."""
     digest = hashlib.sha256()
-    for source in find_sources(sources):
-        path = Path(source.name)
-        if not path.is_file():
+    for source in find_sources(sources, exclude):
+        path = source.path
+        if path is None or not path.is_file():
             return None
         digest.update(f"{path.stat().st_size}\n".encode())
         with path.open("rb") as file:
@@ -221,5 +226,5 @@ def check_resumed(asked: Asked, sources: Sequence[str | Path], begun: Beginning)
                 f"{name} is {value}, the run that goes on has {getattr(begun.plan, name)}",
                 hint=f"leave it out, or {START_ANEW}",
             )
-    if sources and begun.text_files not in (None, fingerprint(sources)):
+    if sources and begun.text_files not in (None, fingerprint(sources, asked.exclude)):
         raise NextwordError("the text is not the one the run began with", hint=f"leave it out, or {START_ANEW}")

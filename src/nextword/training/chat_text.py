@@ -12,28 +12,37 @@ from nextword.tokens import Tokenizer
 from nextword.training.conversations import Conversation, TrainingTemplate, read_conversations
 from nextword.training.data import require_share
 from nextword.training.prepare import EncodedText, Prepared, TextReport, write_data
-from nextword.training.text import read_records
-from nextword.training.text.sources import find_sources
+from nextword.training.text import Place, Reading, find_sources, read_records
+from nextword.training.text.kinds import settled
+from nextword.training.text.no_text import NoTextError
 
 _FIELDS = {"messages", "conversations"}
 
 
-def holds_conversations(sources: Sequence[str | Path], encoding: str | None) -> bool:
-    """Whether the first source is a table whose first row is a conversation."""
-    first = next(find_sources(sources))
-    if first.format == "text":
-        return False
-    row = next(read_records(sources, encoding), None)
-    return row is not None and not _FIELDS.isdisjoint(row[1])
+def holds_conversations(sources: Sequence[Place], encoding: str | None) -> bool:
+    """Whether the first source that holds anything is a table whose first row is a conversation."""
+    for source in find_sources(sources):
+        try:
+            if settled(source, encoding).format in ("text", "notebook"):
+                return False
+            row = next(read_records([source], encoding), None)
+        except NoTextError:
+            if not source.found:
+                raise
+            continue
+        if row is not None:
+            return not _FIELDS.isdisjoint(row[1])
+    return False
 
 
 def prepare_conversations(
     directory: Path,
-    sources: Sequence[str | Path],
+    sources: Sequence[Place],
     base: LanguageModel,
     *,
     validation: float | str | Path | None,
     encoding: str | None,
+    reading: Reading | None = None,
 ) -> Prepared:
     """Writes the tokens of conversations and which of them are answers; only those are learned and judged.
 
@@ -43,25 +52,29 @@ def prepare_conversations(
         base: The model whose tokenizer and chat template write them.
         validation: A share: of every so many conversations one is held out; or a file of them; or None.
         encoding: Of the files.
+        reading: What has been passed over before; the report says it.
 
     Raises:
         TextError: A row is no conversation, there are too few to hold one out, or the template refuses one.
         ConfigError: The share is out of range.
         ModelFileError: The template is faulty, or the directory cannot be written.
     """
+    reading = Reading() if reading is None else reading
     template = TrainingTemplate(base.chat_template, base.tokenizer)
     every = None
     if isinstance(validation, int | float):
         require_share(validation)
         every = max(2, round(1 / validation))
 
-    def conversations(places: Sequence[str | Path], held_out: bool | None = None) -> Iterator[Conversation]:
-        for number, conversation in enumerate(read_conversations(read_records(places, encoding))):
+    def conversations(
+        places: Sequence[Place], held_out: bool | None = None, told: Reading | None = None
+    ) -> Iterator[Conversation]:
+        for number, conversation in enumerate(read_conversations(read_records(places, encoding, reading=told))):
             if held_out is None or every is None or (number % every == every - 1) is held_out:
                 yield conversation
 
     count, digest = 0, hashlib.sha256()
-    for conversation in conversations(sources):
+    for conversation in conversations(sources, told=reading):
         if every is None or count % every != every - 1:
             digest.update(repr(conversation.messages).encode())
         count += 1
@@ -75,9 +88,9 @@ def prepare_conversations(
         judged = _encoded(conversations([validation]), template, base.tokenizer)
     elif every is not None:
         judged = _encoded(conversations(sources, held_out=True), template, base.tokenizer)
-    names = tuple(dict.fromkeys(Path(source.name).name for source in find_sources(sources)))
+    names = tuple(dict.fromkeys(Path(name).name for name in reading.read))
     learned = _encoded(conversations(sources, held_out=None if every is None else False), template, base.tokenizer)
-    report = TextReport(count, names[:20], characters=0, bytes=0, sha256=digest.hexdigest())
+    report = TextReport(count, names[:20], characters=0, bytes=0, sha256=digest.hexdigest(), **reading.to_report())
     return write_data(directory, learned, judged, base.tokenizer, report, weighted=True)
 
 

@@ -45,6 +45,12 @@ class Started:
     decomposed: int = 0
     """Syllables of Hangul spelled as letters, as macOS writes them, that were left so."""
     processes: int = 1
+    files: tuple[str, ...] = ()
+    """The first twenty sources that were read."""
+    file_count: int = 0
+    skipped: tuple[tuple[str, str], ...] = ()
+    """What was found and not read, each with the reason: the first fifty."""
+    skipped_count: int = 0
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from nextword.training.data import TokenizedText, require_characters, require_sh
 from nextword.training.plan import choose_vocab_size
 from nextword.training.repeats import repeated_share
 from nextword.training.spool import Part, Spool, split, whole
-from nextword.training.text import Piece, UpTo, read_pieces
+from nextword.training.text import Piece, Place, Reading, UpTo, read_pieces
 from nextword.training.token_files import Loose, TokenWriter, open_tokens, open_weights
 
 FORMAT_VERSION = 1
@@ -55,6 +55,18 @@ class TextReport:
     """Whether the text goes on, and was not read further."""
     opening: str = ""
     """The first characters of the held-out text, or of the text, if nothing is held out."""
+    files: tuple[str, ...] = ()
+    """The first twenty sources that were read."""
+    file_count: int = 0
+    skipped: tuple[tuple[str, str], ...] = ()
+    """What was found and not read, each with the reason: the first fifty."""
+    skipped_count: int = 0
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TextReport:
+        """What `asdict` made of it, as JSON gives it back."""
+        lists = {"names": tuple(values["names"]), "files": tuple(values.get("files", ()))}
+        return cls(**{**values, **lists, "skipped": tuple((name, why) for name, why in values.get("skipped", ()))})
 
 
 @dataclass(frozen=True)
@@ -80,11 +92,12 @@ class EncodedText:
 
 def prepare_data(
     directory: Path,
-    sources: str | Path | Sequence[str | Path],
+    sources: Place | Sequence[Place],
     *,
     validation: float | str | Path | None,
     validation_limit: int | None = None,
     limit: int | None = None,
+    reading: Reading | None = None,
     encoding: str | None = None,
     text_field: str | None = None,
     compose: bool = False,
@@ -102,6 +115,7 @@ def prepare_data(
         validation: The share of the text to hold out (see `spool.split`), or a source to be judged by, or None.
         validation_limit: Bytes that are held out at most, if a share is; None is no limit.
         limit: Bytes of text after which no more is read; the report then says that it is only the beginning.
+        reading: What has been passed over before; the report says it.
         encoding: Of the files; None is UTF-8.
         text_field: The field of a row that holds its text; None is `text`, `content` or the only string.
         compose: Whether decomposed Hangul is composed.
@@ -119,22 +133,23 @@ def prepare_data(
     with replace_directory(directory) as fresh:
         beginning: UpTo | None = None
 
-        def spooled(name: str, places: str | Path | Sequence[str | Path]) -> Spool:
+        def spooled(name: str, places: Place | Sequence[Place], reading: Reading) -> Spool:
             nonlocal beginning
             pieces: Iterable[Piece] = read_pieces(
-                [places] if isinstance(places, str | Path) else places, encoding, text_field
+                [places] if isinstance(places, Place) else places, encoding, text_field, reading=reading
             )
             if limit is not None and name == _TEXT:
                 pieces = beginning = UpTo(pieces, limit)
             told = None if progress is None else lambda done: progress("read", done, 0)
             return Spool(fresh / name, pieces, compose=compose, progress=told)
 
-        text = spooled(_TEXT, sources)
+        reading = Reading() if reading is None else reading
+        text = spooled(_TEXT, sources, reading)
         require_characters(text.characters)
         train, held_out = whole(text), None
         decomposed = text.decomposed
         if isinstance(validation, str | Path):
-            other = spooled("validation.utf8", validation)
+            other = spooled("validation.utf8", validation, Reading([], reading.skipped))
             held_out = whole(other)
             decomposed += other.decomposed
         elif validation is not None:
@@ -149,6 +164,7 @@ def prepare_data(
             tokenizer = Tokenizer.train_bpe(sample, vocab_size)
         report = TextReport(
             documents=len(text),
+            **reading.to_report(),
             names=tuple(readable(Path(name).name) for name in text.names),
             characters=0,
             bytes=0,
@@ -233,10 +249,10 @@ def open_data(directory: Path) -> Prepared:
         raise ModelFileError(f"{directory}/data.json has format {found}, this nextword reads {FORMAT_VERSION}")
     tokenizer = Tokenizer.load(directory)
     try:
-        report = TextReport(**{**description["report"], "names": tuple(description["report"]["names"])})
+        report = TextReport.from_json(description["report"])
         parts = {name: _open_part(directory, name, part, tokenizer) for name, part in description["parts"].items()}
         return Prepared(parts["train"], parts.get("validation"), tokenizer, report)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{directory}/data.json is damaged: {error}") from None
 
 

@@ -73,6 +73,7 @@ def train(
     validation: float | str | Path | None = 0.1,
     encoding: str | None = None,
     text_field: str | None = None,
+    exclude: str | Sequence[str] = (),
     compose: bool = False,
     vocab_size: int | None = None,
     context_length: int | None = None,
@@ -103,9 +104,10 @@ def train(
     kept in `OUT.checkpoint`: a run that is killed goes on with `resume=True`, and comes to the same weights.
 
     Args:
-        paths: Files, directories, patterns, `-` (standard input), URLs, `hf:owner/name`; .txt, .md, .jsonl, .csv, .tsv
-            and .parquet, each also .gz or .zst. Rows with `messages` are conversations, of which the answers are
-            learned. May be empty with `resume`.
+        paths: Files, directories, patterns, `-` (standard input), URLs, `hf:owner/name`; .txt, .md, .json, .jsonl,
+            .csv, .tsv, .parquet and .ipynb, each also .gz, .zst, .bz2 or .xz. Rows with `messages` are conversations,
+            of which the answers are learned. Of a directory, what is hidden, what holds no text, and what nextword
+            wrote itself is passed over. May be empty with `resume`.
         out: Where the model goes.
         minutes: From the call to the model on disk; None is 2, or no bound if `steps` is given.
         steps: Optimizer steps; with it, and without `minutes`, the run does not depend on the machine's speed.
@@ -116,7 +118,8 @@ def train(
         validation: The share of the text that is held out (500 kB at most): whole documents, of long ones their end. Or
             a file or directory; or None.
         encoding: Of the files; None is UTF-8.
-        text_field: The field of a row that holds the text; None is `text`, `content` or the only string.
+        text_field: The field of a row that holds the text; None is `text`, `content` or the only one with words.
+        exclude: Patterns of files and directories that are left out, such as `drafts` or `*.csv`.
         compose: Compose decomposed Hangul, as macOS writes it.
         vocab_size: Tokens wanted.
         context_length: Tokens the model can look at.
@@ -173,6 +176,7 @@ def train(
         validation=validation,
         encoding=encoding,
         text_field=text_field,
+        exclude=(exclude,) if isinstance(exclude, str) else tuple(exclude),
         compose=compose,
         vocab_size=vocab_size,
         context_length=context_length,
@@ -189,7 +193,7 @@ def train(
         evaluate_every=evaluate_every,
         seed=seed,
     )
-    sources = [paths] if isinstance(paths, str | Path) else list(paths)
+    sources = _sources(paths)
     with (
         torch_as_it_starts(),
         memory_is_enough(),
@@ -249,6 +253,22 @@ def train(
         )
 
 
+def _sources(paths: object) -> list[str | Path]:
+    """What was named, as a list.
+
+    Raises:
+        ConfigError: It is no name, such as an open file.
+    """
+    listed = [paths] if isinstance(paths, str | Path) else list(paths) if isinstance(paths, list | tuple) else None
+    sources = [] if listed is None else [path for path in listed if isinstance(path, str | Path)]
+    if listed is None or len(sources) < len(listed):
+        raise ConfigError(
+            f"paths should be a name or a list of names, found {type(paths).__name__}",
+            hint='for example train("my.txt", "my-model")',
+        )
+    return sources
+
+
 @dataclass(frozen=True)
 class _Foretold:
     """What was measured and said before the first step."""
@@ -292,6 +312,10 @@ def _foretell(trainer: Trainer, run: Run, began: float, tell: Watcher, saves: in
             long_words=report.long_words,
             only_beginning=report.only_beginning,
             processes=ranks.world,
+            files=report.files,
+            file_count=report.file_count,
+            skipped=report.skipped,
+            skipped_count=report.skipped_count,
         )
     )
     if baselines is not None:

@@ -1,11 +1,14 @@
-"""A source's bytes, unpacked, a block at a time."""
+"""A source's bytes, unpacked, a block at a time; whether they are packed is told by how they begin, or by the name."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import lzma
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
 from nextword.errors import TextError, missing_extra
@@ -13,6 +16,12 @@ from nextword.training.text.sources import Source
 
 BLOCK_BYTES = 1 << 20
 _PACKED_BYTES = 4096  # read at once of a .zst file: a hostile one can grow 30,000-fold
+_BEGINNINGS = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2", b"\xfd7zXZ\0": ".xz"}
+_UNPACKERS: dict[str, Callable[[BinaryIO], BinaryIO]] = {
+    ".gz": lambda packed: cast("BinaryIO", gzip.GzipFile(fileobj=packed)),
+    ".bz2": lambda packed: cast("BinaryIO", bz2.BZ2File(packed)),
+    ".xz": lambda packed: cast("BinaryIO", lzma.LZMAFile(packed)),  # noqa: SIM115  it is closed with what it reads
+}
 
 
 def read_blocks(source: Source) -> Iterator[bytes]:
@@ -24,13 +33,16 @@ def read_blocks(source: Source) -> Iterator[bytes]:
     """
     try:
         with source.open() as raw:
-            if source.compression == ".zst":
-                yield from _zstandard(raw, source.name)
-            elif source.compression == ".gz":
-                yield from _blocks(cast("BinaryIO", gzip.GzipFile(fileobj=raw)))
+            peeking = io.BufferedReader(cast("io.RawIOBase", raw))
+            begin, packed = peeking.peek(6), cast("BinaryIO", peeking)
+            compression = next((one for mark, one in _BEGINNINGS.items() if begin.startswith(mark)), source.compression)
+            if compression == ".zst":
+                yield from _zstandard(packed, source.name)
+            elif compression:
+                yield from _blocks(_UNPACKERS[compression](packed))
             else:
-                yield from _blocks(raw)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                yield from _blocks(packed)
+    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
         raise TextError(f"{source.name} is damaged: {error}") from None
     except OSError as error:
         raise TextError(f"{source.name} cannot be read: {error.strerror or error}") from None

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain, islice
 from typing import Any
 
 from nextword.errors import TextError
 from nextword.training.text.blocks import read_blocks
 from nextword.training.text.encodings import decode
+from nextword.training.text.found import Reading
+from nextword.training.text.json_rows import notebook_text
+from nextword.training.text.kinds import settled
+from nextword.training.text.no_text import NoTextError
 from nextword.training.text.rows import read_rows, text_field
-from nextword.training.text.sources import Source, find_sources
+from nextword.training.text.sources import Place, Source, find_sources
+
+_LOG = logging.getLogger(__name__)
+_SAMPLE_ROWS = 50
+_MARKUP = ("<!doctype", "<html", "<?xml")
+_TABLES = ".json, .jsonl, .csv, .tsv and .parquet"
+_BLANK_PIECES = 16  # that are held back until something else comes
 
 
 @dataclass(frozen=True)
@@ -32,9 +43,7 @@ class Piece:
     """Whether a document begins here."""
 
 
-def read_documents(
-    sources: Iterable[str | Path], encoding: str | None = None, field: str | None = None
-) -> list[Document]:
+def read_documents(sources: Iterable[Place], encoding: str | None = None, field: str | None = None) -> list[Document]:
     """`read_pieces`, put together to whole documents.
 
     Raises:
@@ -50,31 +59,68 @@ def read_documents(
 
 
 def read_pieces(
-    sources: Iterable[str | Path], encoding: str | None = None, field: str | None = None
+    sources: Iterable[Place],
+    encoding: str | None = None,
+    field: str | None = None,
+    *,
+    exclude: Sequence[str] = (),
+    reading: Reading | None = None,
 ) -> Iterator[Piece]:
     r"""The text of files and other sources, never more than a piece of it at a time.
 
-    A plain file is a document. So is every row of a .jsonl, .csv, .tsv or .parquet file that holds text; it is called
-    `file.jsonl:12`. Each may be compressed (.gz, .zst). A byte order mark is dropped, and \r\n becomes \n.
+    A plain file is a document. So is every row of a .json, .jsonl, .csv, .tsv or .parquet file that holds text; it is
+    called `file.jsonl:12`; and so are the cells of a notebook. Each may be compressed (.gz, .zst, .bz2, .xz). A byte
+    order mark is dropped, and \r\n becomes \n. What a file is, is told by its content where its name says only `text`.
 
     Args:
         sources: Files, directories (the files with known suffixes in them, at any depth, in order of their names),
             patterns such as `texts/*.txt`, `-` for standard input, URLs, and data sets as `hf:owner/name[:split]`. One
             named twice is read twice.
         encoding: How the files are encoded; None is UTF-8.
-        field: The field of a row that holds the text; None is `text`, else `content`, else the only string.
+        field: The field of a row that holds the text; None is `text`, else `content`, else the only one with words.
+        exclude: Patterns of files and directories that are left out.
+        reading: Is told what was read, and what was found and passed over: what holds no text, in directories.
 
     Raises:
         TextError: A source does not exist, holds no text, is damaged, or is not in this encoding.
         ConfigError: There is no such encoding, or an optional package is missing.
     """
-    for source in find_sources(sources):
-        blank = True
-        for piece in _plain(source, encoding) if source.format == "text" else _texts(source, encoding, field):
-            blank = blank and piece.text.isspace()
-            yield piece
-        if blank:
-            raise TextError(f"{source.name} is empty")
+    reading = Reading() if reading is None else reading
+    for source in find_sources(sources, exclude, reading.skipped):
+        begun = False
+        try:
+            for piece in _unless_blank(_pieces(settled(source, encoding), encoding, field), source.name):
+                begun = True
+                yield piece
+        except NoTextError as error:
+            if not source.found or begun:
+                raise
+            reading.skipped.append((source.name, error.why))
+        else:
+            reading.read.append(source.name)
+    if not reading.read:
+        some = "; ".join(f"{name} {why}" for name, why in reading.skipped[:3])
+        raise TextError("nothing that was found holds text", hint=some)
+
+
+def _unless_blank(pieces: Iterator[Piece], name: str) -> Iterator[Piece]:
+    """The pieces; blank ones wait for one that is not."""
+    blank = list[Piece]()
+    for piece in pieces:
+        blank.append(piece)
+        if not piece.text.isspace() or len(blank) == _BLANK_PIECES:
+            yield from blank
+            yield from pieces
+            return
+    raise NoTextError(name, "is empty")
+
+
+def _pieces(source: Source, encoding: str | None, field: str | None) -> Iterator[Piece]:
+    if source.format == "text":
+        return _plain(source, encoding)
+    if source.format == "notebook":
+        return _notebook(source, encoding)
+    return _texts(source, encoding, field)
 
 
 class UpTo:
@@ -98,40 +144,72 @@ class UpTo:
             done += len(piece.text.encode())
 
 
-def read_records(sources: Iterable[str | Path], encoding: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of .jsonl, .csv, .tsv and .parquet files and of data sets, each with its name, `file.jsonl:12`.
+def read_records(
+    sources: Iterable[Place],
+    encoding: str | None = None,
+    *,
+    exclude: Sequence[str] = (),
+    reading: Reading | None = None,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of .json, .jsonl, .csv, .tsv and .parquet files and of data sets, each with its name, `file.jsonl:12`.
 
     Raises:
         TextError: As `read_pieces`, or a source is plain text.
         ConfigError: As `read_pieces`.
     """
-    for source in find_sources(sources):
-        if source.format == "text":
-            raise TextError(f"{source.name} has no records", hint=".jsonl, .csv, .tsv and .parquet files have")
-        for number, row in read_rows(source, encoding):
+    reading = Reading() if reading is None else reading
+    for source in find_sources(sources, exclude, reading.skipped):
+        try:
+            known = settled(source, encoding)
+            if known.format in ("text", "notebook"):
+                raise NoTextError(source.name, "has no records", hint=f"{_TABLES} files have")
+        except NoTextError as error:
+            if not source.found:
+                raise
+            reading.skipped.append((source.name, error.why))
+            continue
+        for number, row in read_rows(known, encoding):
             yield f"{source.name}:{number}", row
+        reading.read.append(source.name)
 
 
 def _plain(source: Source, encoding: str | None) -> Iterator[Piece]:
     begins = True
     for text in decode(read_blocks(source), source.name, encoding):
+        if begins and text.lstrip()[:9].lower().startswith(_MARKUP):
+            _LOG.warning("%s is HTML or XML: its tags are learned with the rest", source.name)
         yield Piece(source.name, text, begins)
         begins = False
 
 
+def _notebook(source: Source, encoding: str | None) -> Iterator[Piece]:
+    text = notebook_text(decode(read_blocks(source), source.name, encoding), source.name)
+    yield Piece(source.name, text, begins=True)
+
+
 def _texts(source: Source, encoding: str | None, wanted: str | None) -> Iterator[Piece]:
     """The rows that hold text; those whose field is null or blank have none to give."""
-    first = next(read_rows(source, encoding), None) if source.format == "parquet" else None
-    # A parquet file gives single columns for less than all of them.
-    field = None if first is None else text_field(first[1], wanted, f"{source.name}:1")
-    for number, row in read_rows(source, encoding, field):
+    rows = read_rows(source, encoding, None if source.format == "parquet" else wanted)
+    sample = list(islice(rows, 1 if wanted is not None else _SAMPLE_ROWS))
+    if not sample:
+        return
+    first = f"{source.name}:{sample[0][0]}"
+    if source.found and source.format == "json" and len(sample) == 1 and not _has_text(sample[0][1], wanted):
+        raise NoTextError(source.name, "is a single object, no rows")  # settings of a program, most likely
+    field = text_field([row for _, row in sample], wanted, first)
+    if source.format in ("csv", "tsv") and next(iter(sample[0][1])) == "1":
+        _LOG.warning("%s names no columns: they are called 1, 2, ..., and the text is %s", source.name, field)
+    if source.format == "parquet":  # which gives single columns for less than all of them
+        rows, sample = read_rows(source, encoding, field), []
+    for number, row in chain(sample, rows):
         name = f"{source.name}:{number}"
-        field = text_field(row, wanted, name) if field is None else field
         if field not in row:
             raise TextError(f"{name} has no field {field!r}", hint=f"its fields are {', '.join(row)}")
         text = row[field]
         if text is None:
             continue
+        if isinstance(text, list) and wanted is not None and all(isinstance(part, str) for part in text):
+            text = "\n\n".join(text)  # paragraphs
         if not isinstance(text, str):
             raise TextError(f"{name}: {field} should be a string, found {type(text).__name__}")
         try:
@@ -141,3 +219,7 @@ def _texts(source: Source, encoding: str | None, wanted: str | None) -> Iterator
         text = text.replace("\r\n", "\n")
         if text and not text.isspace():
             yield Piece(name, text, begins=True)
+
+
+def _has_text(row: dict[str, Any], wanted: str | None) -> bool:
+    return not {"text", "content", "messages", "conversations", wanted}.isdisjoint(row)

@@ -6,6 +6,7 @@ import codecs
 from collections.abc import Iterable, Iterator
 
 from nextword.errors import ConfigError, TextError
+from nextword.training.text.no_text import NoTextError
 
 GUESSES = ("utf_16_le", "utf_16_be", "cp949", "shift_jis", "gb18030", "big5", "cp1252", "cp1251")
 _SAMPLE_BYTES = 100_000
@@ -95,7 +96,10 @@ def _wrong_encoding(
     )
     if encoding is not None and _decodes(sample, "utf-8", complete):
         hint = "it is UTF-8: leave out encoding=..."
-    return TextError(f"{name} is not {encoding or 'UTF-8'}: byte 0x{byte:02X} at offset {offset:,}", hint=hint)
+    why = f"is not {encoding or 'UTF-8'}: byte 0x{byte:02X} at offset {offset:,}"
+    if not guess and b"\0" in sample:  # no text in any encoding
+        return NoTextError(name, why, hint=hint)
+    return TextError(f"{name} {why}", hint=hint)
 
 
 def guess_encoding(data: bytes, *, complete: bool = True) -> str | None:

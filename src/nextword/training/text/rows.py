@@ -1,30 +1,31 @@
-"""Tables and records: .jsonl, .csv, .tsv, .parquet and data sets, a row at a time."""
+"""Tables and records: .json, .jsonl, .csv, .tsv, .parquet and data sets, a row at a time."""
 
 from __future__ import annotations
 
-import csv
-import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, cast
 
 from nextword.errors import TextError, missing_extra
 from nextword.training.text.blocks import read_blocks
+from nextword.training.text.cells import cell_rows, is_number
 from nextword.training.text.encodings import decode
+from nextword.training.text.json_rows import json_rows, lines_of
+from nextword.training.text.no_text import NoTextError
 from nextword.training.text.sources import DATASET, Source
 
 Rows = Iterator[tuple[int, dict[str, Any]]]
 USUAL_FIELDS = ("text", "content")
-_FIELD_CHARACTERS = 2**31 - 1
 _ROWS_AT_ONCE = 256
+_ADDRESSES = ("http://", "https://", "www.", "/", "data:")
 
 
 def read_rows(source: Source, encoding: str | None, column: str | None = None) -> Rows:
     """The rows of a source, each with its number: the line it begins in, or its place, counted from 1.
 
     Args:
-        source: Any but plain text.
-        encoding: Of .jsonl, .csv and .tsv files; None is UTF-8.
+        source: Any but plain text and notebooks.
+        encoding: Of .json, .jsonl, .csv and .tsv files; None is UTF-8.
         column: The one that is needed, if only one is; others may be there still.
 
     Raises:
@@ -35,70 +36,60 @@ def read_rows(source: Source, encoding: str | None, column: str | None = None) -
         return _parquet(source, column)
     if source.format == "dataset":
         return _dataset(source)
-    lines = _lines(decode(read_blocks(source), source.name, encoding))
-    return _json(lines, source.name) if source.format == "jsonl" else _csv(lines, source)
+    pieces = decode(read_blocks(source), source.name, encoding)
+    if source.format == "json":
+        return json_rows(pieces, source.name)
+    return cell_rows(lines_of(pieces), source.name, tabs=source.format == "tsv", wanted=column)
 
 
-def text_field(row: Mapping[str, Any], wanted: str | None, name: str) -> str:
-    """The field of a row that holds the text: the wanted one, `text`, `content`, or the only string.
+def text_field(rows: Sequence[Mapping[str, Any]], wanted: str | None, name: str) -> str:
+    """The field of rows that holds the text: the wanted one, `text`, `content`, or the only one with words in it.
+
+    Args:
+        rows: The first ones: one row alone may lack a value.
+        wanted: What was asked for.
+        name: Of the first row, for errors.
 
     Raises:
-        TextError: There is no such field, or it is not clear which one is meant.
+        NoTextError: No field holds words, or there is none that is called so.
+        TextError: It is not clear which one is meant.
     """
-    hint = f"its fields are {', '.join(row)}"
+    fields = dict.fromkeys(field for row in rows for field in row)
+    hint = f"its fields are {', '.join(fields)}"
     if wanted is not None:
-        if wanted not in row:
-            raise TextError(f"{name} has no field {wanted!r}", hint=hint)
+        if wanted not in fields:
+            raise NoTextError(name, f"has no field {wanted!r}", hint=hint)
         return wanted
-    strings = [field for field, value in row.items() if isinstance(value, str)]
-    found = [field for field in USUAL_FIELDS if field in row] or (strings if len(strings) == 1 else [])
-    if not found:
-        raise TextError(f"{name} does not tell which field is the text", hint=f"{hint}: name one with text_field=...")
-    return found[0]
+    if not {"messages", "conversations"}.isdisjoint(fields):
+        raise TextError(f"{name} is a conversation, among texts", hint="learn conversations by themselves")
+    usual = [field for field in USUAL_FIELDS if field in fields]
+    if usual:
+        return usual[0]
+    words = {field: sum(_letters(row.get(field)) for row in rows) for field in fields}
+    strings = [field for field in fields if any(_is_words(row.get(field)) for row in rows)]
+    if not any(words.values()):
+        raise NoTextError(name, "holds no text", hint=hint)
+    if len(strings) == 1 and words[strings[0]] == max(words.values()) and not _are_addresses(rows, strings[0]):
+        return strings[0]
+    raise TextError(f"{name} does not tell which field is the text", hint=f"{hint}: name one with text_field=...")
 
 
-def _lines(pieces: Iterator[str]) -> Iterator[str]:
-    r"""Lines that end in \n, and nowhere else."""
-    begun: list[str] = []
-    for piece in pieces:
-        first, *others = piece.split("\n")
-        begun.append(first)
-        for other in others:
-            yield "".join(begun) + "\n"
-            begun = [other]
-    if any(begun):
-        yield "".join(begun) + "\n"
+def _is_words(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and not is_number(value)
 
 
-def _json(lines: Iterator[str], name: str) -> Rows:
-    for number, line in enumerate(lines, 1):
-        if line.isspace():
-            continue
-        try:
-            row = json.loads(line.removesuffix("\n"))
-        except json.JSONDecodeError as error:
-            raise TextError(f"{name}:{number} is no JSON: {error.msg} (character {error.pos:,})") from None
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists in lists
-            raise TextError(f"{name}:{number} is no JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise TextError(f"{name}:{number} should be a JSON object, found {type(row).__name__}")
-        yield number, row
+def _letters(value: Any) -> int:
+    """Characters of text in a value, also deep inside it."""
+    if isinstance(value, dict):
+        return sum(map(_letters, value.values()))
+    if isinstance(value, list):
+        return sum(map(_letters, value))
+    return len(value) if _is_words(value) else 0
 
 
-def _csv(lines: Iterator[str], source: Source) -> Rows:
-    csv.field_size_limit(_FIELD_CHARACTERS)  # the module has one limit for all; it guards against nothing here
-    reader = csv.DictReader(lines, delimiter="\t" if source.format == "tsv" else ",", strict=True)
-    number = 1
-    try:
-        _ = reader.fieldnames
-        number = reader.line_num + 1
-        for row in reader:
-            if None in row:
-                raise TextError(f"{source.name}:{number} has more cells than the first line names")
-            yield number, row
-            number = reader.line_num + 1
-    except csv.Error as error:
-        raise TextError(f"{source.name}:{number} is no row of cells: {error}") from None
+def _are_addresses(rows: Sequence[Mapping[str, Any]], field: str) -> bool:
+    values = [str(row[field]) for row in rows if _is_words(row.get(field))]
+    return all(value.strip().startswith(_ADDRESSES) and len(value.split()) == 1 for value in values)
 
 
 def _parquet(source: Source, column: str | None) -> Rows:

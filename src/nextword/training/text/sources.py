@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import glob
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 from nextword.errors import TextError, missing_extra
+from nextword.readable import readable
+from nextword.training.text.found import Exclusion, files_below, kind_of_directory
+from nextword.training.text.replay import Replay
 
 FORMATS = {
     ".txt": "text",
     ".md": "text",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".ipynb": "notebook",
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
 }
-COMPRESSIONS = (".gz", ".zst")
+COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 SUFFIXES = tuple(FORMATS)
 DATASET = "hf:"
 """What a data set of the Hugging Face hub begins with: `hf:owner/name`, then perhaps `:split` or `:config:split`."""
+_URL = re.compile(r"[A-Za-z][\w+.:-]*://")
+_LONGEST_NAME = 80  # that is told
+_LONGEST_PART, _LONGEST_PATH = 255, 4096  # of a name on disk, and of the way to it
 
 
 @dataclass(frozen=True)
@@ -35,35 +44,62 @@ class Source:
 
     name: str
     format: str
-    """`text`, `jsonl`, `csv`, `tsv`, `parquet` or `dataset`."""
+    """`text`, `json`, `notebook`, `csv`, `tsv`, `parquet` or `dataset`."""
     compression: str
-    """`.gz`, `.zst` or nothing."""
+    """`.gz`, `.zst`, `.bz2`, `.xz` or nothing."""
     open: Callable[[], AbstractContextManager[BinaryIO]]
-    """Its bytes from the start; standard input gives them once."""
+    """Its bytes from the start."""
+    path: Path | None = None
+    """Where it lies, if it is a file."""
+    found: bool = False
+    """Whether nobody named it: it lay in a directory, or fitted a pattern."""
 
 
-def find_sources(places: Iterable[str | Path]) -> Iterator[Source]:
+Place = str | Path | Source
+"""What names sources: a path, directory or pattern, `-`, a URL, a data set; or one that has been found already."""
+
+
+def find_sources(
+    places: Iterable[Place], exclude: Sequence[str] = (), skipped: list[tuple[str, str]] | None = None
+) -> Iterator[Source]:
     """The sources that are named by paths, directories, patterns, `-` (standard input), URLs and data set ids.
+
+    Args:
+        places: What was named.
+        exclude: Patterns of files and directories that are left out.
+        skipped: Takes the names of what is left out, each with the reason.
 
     Raises:
         TextError: There is nothing at a place, or no place was given.
         ConfigError: A package that it takes is not installed.
     """
     empty = True
+    exclusion, left = Exclusion(exclude), [] if skipped is None else skipped
     for place in places:
         empty = False
+        if isinstance(place, Source):
+            yield place
+            continue
         text = str(place)
         if text == "-":
-            yield Source("standard input", "text", "", lambda: nullcontext(sys.stdin.buffer))
+            yield Source("standard input", "text", "", Replay(_standard_input, keep_open=True).open)
         elif text.startswith(DATASET):
             yield Source(text, "dataset", "", partial(_no_bytes, text))
-        elif "://" in text:
+        elif _URL.match(text) and "\n" not in text:
             yield from _remote(text)
         else:
-            for file in _files(Path(place)):
-                yield Source(str(file), *_format(file.name), partial(_open, file))
+            for file, found in _files(Path(place), exclusion, left):
+                # A pipe gives its bytes once.
+                opened = partial(_open, file) if file.is_file() else Replay(partial(_open, file)).open
+                yield Source(readable(file), *_format(file.name), opened, file, found)
     if empty:
         raise TextError("no text was given", hint="name at least one file or directory")
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise TextError("standard input is closed")
+    return sys.stdin.buffer
 
 
 def _format(name: str) -> tuple[str, str]:
@@ -73,31 +109,79 @@ def _format(name: str) -> tuple[str, str]:
     return FORMATS.get(PurePosixPath(path.stem).suffix if compression else path.suffix, "text"), compression
 
 
-def _is_known(path: Path) -> bool:
-    lowered = PurePosixPath(path.name.lower())
+def _is_known(name: str) -> bool:
+    lowered = PurePosixPath(name.lower())
     return (PurePosixPath(lowered.stem) if lowered.suffix in COMPRESSIONS else lowered).suffix in FORMATS
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, exclusion: Exclusion, skipped: list[tuple[str, str]]) -> Iterator[tuple[Path, bool]]:
+    """The files that a path means, and whether they were found rather than named."""
     try:
         exists, directory = path.exists(), path.is_dir()
-    except OSError as error:  # a name that is too long, a directory that may not be entered
-        raise TextError(f"{path} cannot be read: {error.strerror}") from None
-    if not exists and glob.has_magic(str(path)):
-        found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  Path.glob takes no absolute pattern
-        files = [file for file in map(Path, found) if not file.is_dir()]
+    except (OSError, ValueError) as error:  # a name that is too long or holds a NUL, a directory that is closed
+        if _is_prose(path):
+            raise _prose(path) from None
+        raise TextError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from None
+    if directory:
+        files = files_below(path, _is_known, exclusion, skipped)
         if not files:
-            raise TextError(f"no file is called {path}")
-        return files
-    if not exists:
-        raise TextError(f"{path} does not exist")
-    if not directory:
-        return [path]
-    files = sorted(file for file in path.rglob("*") if _is_known(file) and file.is_file())
+            known = f"{_listed(SUFFIXES)} (or these with {_listed(COMPRESSIONS)}) are read"
+            raise TextError(f"{path} holds no text files", hint=f"files ending in {known}")
+        yield from ((file, True) for file in files)
+    elif exists:
+        if exclusion.covers(path):
+            skipped.append((readable(path), "excluded"))
+        else:
+            yield path, False
+    elif glob.has_magic(str(path)) and not _is_prose(path):
+        yield from ((file, True) for file in _fitting(path, exclusion, skipped))
+    else:
+        raise _prose(path) if _is_prose(path) else TextError(f"{path} does not exist")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _fitting(pattern: Path, exclusion: Exclusion, skipped: list[tuple[str, str]]) -> list[Path]:
+    """The files that a pattern means; of what lies in directories that hold no text, none."""
+    kind_of = lru_cache(kind_of_directory)
+    fixed = 0  # parts of the pattern that are no pattern: whoever names a model's directory means it
+    while fixed < len(pattern.parts) - 1 and not glob.has_magic(pattern.parts[fixed]):
+        fixed += 1
+    root, files = Path(*pattern.parts[:fixed]), []
+
+    def within(path: Path) -> str:
+        return path.relative_to(root).as_posix()
+
+    found = map(Path, sorted(glob.glob(str(pattern), recursive=True)))  # noqa: PTH207  Path's takes no absolute one
+    for file in (one for one in found if not one.is_dir()):
+        above = list(file.parents)[: max(0, len(file.parts) - 1 - fixed)]
+        kinds = [kind for directory in above if (kind := kind_of(directory))]
+        if kinds:
+            skipped.append((readable(file), f"in {kinds[-1]}"))
+        elif not file.exists():
+            skipped.append((readable(file), "no file"))
+        elif exclusion.covers(file, within(file)) or any(exclusion.covers(one, within(one)) for one in above):
+            skipped.append((readable(file), "excluded"))
+        else:
+            files.append(file)
     if not files:
-        known = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} (or these with {' or '.join(COMPRESSIONS)}) are read"
-        raise TextError(f"{path} holds no text files", hint=f"files ending in {known}")
+        raise TextError(f"no file is called {pattern}")
     return files
+
+
+def _is_prose(path: Path) -> bool:
+    """Whether somebody gave a text where the name of one is expected."""
+    long = any(len(part.encode(errors="surrogatepass")) > _LONGEST_PART for part in path.parts)
+    return long or len(str(path)) > _LONGEST_PATH or "\n" in str(path) or "\0" in str(path)
+
+
+def _prose(path: Path) -> TextError:
+    begin = " ".join(str(path)[:_LONGEST_NAME].split())
+    return TextError(
+        f"a text was given where the name of a file is expected: {begin!r}...", hint="write it to a file, and name that"
+    )
 
 
 def _open(path: Path) -> BinaryIO:
@@ -124,7 +208,8 @@ def _remote(url: str) -> Iterator[Source]:
         raise TextError(f"no file is called {url}")
     for file in files:
         name = url if len(files) == 1 else file.full_name
-        yield Source(name, *_format(urlsplit(url if len(files) == 1 else file.path).path), partial(_open_remote, file))
+        kind = _format(urlsplit(url if len(files) == 1 else file.path).path)
+        yield Source(name, *kind, partial(_open_remote, file), found="*" in url)
 
 
 def _open_remote(file: object) -> AbstractContextManager[BinaryIO]:
