@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +15,16 @@ import pytest
 
 import nextword
 from nextword import ConfigError
+from nextword.cli import run
 from nextword.engine.backend import NativeBackend
 from nextword.files import read_model
-from nextword.files.gguf import write_gguf
 from nextword.files.precision import computable
-from nextword.files.quantization import quantize
+from nextword.files.quantization import BLOCKS, quantize
 from nextword.files.tensors import RawTensor
 from nextword.inspection.hooks import run_with_cache
 from nextword.loading import DEFAULT_MODEL
+from tests.files.gguf.building import File, byte_level_values, llama_tensors, llama_values
+from tests.files.gguf.test_quantization import random_blocks
 
 PROMPTS = ("To be, or not to", "대한민국의 주권은 국민에게 있고,", "I ❤️ 🐈")
 
@@ -166,12 +171,55 @@ def test_a_rounded_model_predicts_nearly_the_same(precision: str, tolerance: flo
     assert np.abs(logits(other, PROMPTS[0]) - logits(rounded, PROMPTS[0])).max() < 1e-4
 
 
-def test_blocks_that_are_not_computed_with_become_q8_0(tmp_path: Path) -> None:
-    bundle = read_model(DEFAULT_MODEL)
-    file = tmp_path / "model.gguf"
-    write_gguf(file, bundle, "f32")
-    lm = nextword.load(file)
-    assert isinstance(lm.backend, NativeBackend)
+K_QUANTS = {12: "Q4_K", 14: "Q6_K", 10: "Q2_K", 6: "Q5_0"}
+
+
+@pytest.fixture
+def quantised(tmp_path: Path) -> Path:
+    """A layer whose matrices have blocks that are not computed with, of several kinds."""
+    file = File((*llama_values(width=256), *byte_level_values()), llama_tensors(259, width=256))
+    kinds = iter([12, 14, 10, 6] * 3)
+    changed = []
+    for item in file.tensors:
+        if len(item.dims) > 1 and item.dims[0] % 256 == 0:
+            kind = next(kinds)
+            block = BLOCKS[K_QUANTS[kind]]
+            count = math.prod(item.dims) // block.elements
+            changed.append(replace(item, kind=kind, data=random_blocks(K_QUANTS[kind], count).tobytes()))
+    path = tmp_path / "model.gguf"
+    path.write_bytes(file.but_tensor(*changed).written())
+    return path
+
+
+def test_what_is_rounded_again_is_said(quantised: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lm = nextword.load(quantised)
+    assert lm.backend.reason == "the fastest on a CPU; blocks of Q2_K, Q4_K, Q5_0, Q6_K are rounded again, to Q8_0"
+    assert nextword.load(quantised, precision="f32").backend.reason == "the fastest on a CPU"
+    assert nextword.load(quantised, backend="torch").backend.reason == "asked for; blocks are unpacked"
+    assert nextword.load().backend.reason == "the fastest on a CPU"
+    assert run(["info", str(quantised), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["backend"] == {"name": "native", "reason": lm.backend.reason}
+
+
+def test_nbytes_is_what_is_held_not_what_the_file_has(quantised: Path) -> None:
+    shapes = read_model(quantised).config.parameter_shapes().values()
+    vectors = sum(4 * shape[0] for shape in shapes if len(shape) == 1)
+    matrices = [shape for shape in shapes if len(shape) > 1]
+    blocks = [shape for shape in matrices if shape[-1] % 32 == 0]
+    padded = sum(4 * rows * (-(-columns // 32) * 32) for rows, columns in matrices if columns % 32)
+    lm = nextword.load(quantised)
+    assert lm.nbytes == vectors + padded + sum(math.prod(shape) // 32 * 34 for shape in blocks)
+    assert lm.dtype == "Q8_0"
+    lm = nextword.load(quantised, precision="f32")
+    assert lm.nbytes == vectors + padded + sum(4 * math.prod(shape) for shape in blocks)
+    assert lm.dtype == "float32"
+    lm = nextword.load(quantised, backend="torch")
+    assert (lm.nbytes, lm.dtype) == (4 * lm.config.num_parameters, "float32")
+    lm = nextword.load(quantised, dtype="bfloat16")
+    assert (lm.nbytes, lm.dtype) == (2 * lm.config.num_parameters, "bfloat16")
+
+
+def test_blocks_that_are_not_computed_with_become_q8_0() -> None:
     values = np.random.default_rng(0).standard_normal((4, 512)).astype(np.float32)
     tensor = RawTensor("w", "Q5_0", values.shape, np.ascontiguousarray(quantize("Q5_0", values)).reshape(-1).data)
     found = computable({"w": tensor}, ("F32", "Q8_0"))["w"]

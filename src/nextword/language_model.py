@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +12,7 @@ from nextword.config import GPTConfig
 from nextword.errors import ConfigError, require_packages
 from nextword.files import Bundle, RawTensor, write_bundle
 from nextword.files.export import Format, export_model, in_dtype
-from nextword.files.tensors import ELEMENT_NAMES, Unpacked
+from nextword.files.tensors import Unpacked
 from nextword.generation import (
     Backend,
     Generation,
@@ -57,6 +56,7 @@ class LanguageModel:
         card: The model card, Markdown.
         chat_template: How a conversation is written as one text, Jinja; empty if the model has none.
         recommended: Sampling settings that the model's makers recommend; nothing applies them by itself.
+        notes: What was passed over or assumed when the model's files were read, a sentence each.
         edits: Changes that every pass of this model makes; `edit` gives a model that has some.
     """
 
@@ -69,6 +69,7 @@ class LanguageModel:
         card: str = "",
         chat_template: str = "",
         recommended: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
         tensors: Mapping[str, RawTensor] | None = None,
     ) -> None:
         if tokenizer.vocab_size > backend.config.vocab_size:
@@ -82,6 +83,7 @@ class LanguageModel:
         self.card = card
         self.chat_template = chat_template
         self.recommended = dict(recommended or {})
+        self.notes = tuple(notes)
         self.edits: tuple[Edit, ...] = ()
         self._tensors = tensors  # of a backend that holds no GPTModel: what one is made of when it is needed
         self._reference: TorchBackend | None = None
@@ -116,18 +118,12 @@ class LanguageModel:
     @property
     def dtype(self) -> str:
         """The element type of most weights, as they are held: float32, bfloat16, or a quantised one such as Q4_1."""
-        if self._tensors is None:
-            return str(self.reference.token_embedding.weight.dtype).removeprefix("torch.")
-        kinds = Counter(tensor.dtype for tensor in self._tensors.values())
-        [(kind, _)] = kinds.most_common(1)
-        return ELEMENT_NAMES.get(kind, kind)
+        return self.backend.dtype
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the weights, as they are held."""
-        if self._tensors is None:
-            return sum(weight.nbytes for weight in self.reference.weights().values())
-        return sum(len(tensor.data) for tensor in self._tensors.values())
+        """Bytes of memory that the weights take, as they are held."""
+        return self.backend.nbytes
 
     @property
     def reference(self) -> GPTModel:
@@ -401,6 +397,7 @@ class LanguageModel:
             card=self.card,
             chat_template=self.chat_template,
             recommended=self.recommended,
+            notes=self.notes,
         )
         edited.edits = together
         return edited

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from nextword.config import Precision
 from nextword.engine import is_built
+from nextword.engine.weights import FORMATS
 from nextword.errors import ConfigError, require_packages
 from nextword.files import read_model, resolve_model
-from nextword.files.precision import computable, in_precision
-from nextword.files.tensors import Unpacked
+from nextword.files.precision import computable, in_precision, rounded_again
+from nextword.files.tensors import RawTensor, Unpacked
 from nextword.generation import Backend
 from nextword.language_model import LanguageModel
 
@@ -40,8 +42,9 @@ def load(
         device: `auto`, `cpu`, `cuda` or `mps`; the latter two with torch.
         dtype: Precision that torch computes in (float32 by default, bfloat16, float16, float64).
         precision: What the weights are rounded to: `f32`, `bf16`, `q8` (8-bit blocks, Q8_0) or `q4` (4-bit blocks,
-            Q4_1; rows that are no whole blocks of 32 stay); `auto` leaves them as the file has them. Activations are
-            float32 in any case.
+            Q4_1; rows that are no whole blocks of 32 stay); `auto` leaves them as the file has them, except that the
+            native backend rounds blocks of other kinds than Q8_0, Q4_0 and Q4_1 (such as the K-quants of GGUF files)
+            again, to Q8_0, and torch unpacks all blocks: `backend.reason` says so. Activations are float32 in any case.
         threads: Of the native backend; None is one for each physical core, or NEXTWORD_THREADS.
         revision: A branch, tag or commit of the hub.
 
@@ -56,15 +59,16 @@ def load(
     run: Backend
     if choice.name == "native":
         from nextword.engine.backend import NativeBackend
-        from nextword.engine.weights import FORMATS
 
-        run = NativeBackend(bundle.config, computable(tensors, FORMATS), choice.reason, threads=threads)
+        run = NativeBackend(
+            bundle.config, computable(tensors, FORMATS), choice.with_weights(tensors).reason, threads=threads
+        )
     else:
         require_packages("running a model without the native backend", "torch", "torch")
         from nextword.model import TorchBackend
 
         run = TorchBackend.from_stored(
-            bundle.config, Unpacked(tensors), device=device, dtype=dtype, reason=choice.reason
+            bundle.config, Unpacked(tensors), device=device, dtype=dtype, reason=choice.with_weights(tensors).reason
         )
     return LanguageModel(
         run,
@@ -73,6 +77,7 @@ def load(
         card=bundle.card,
         chat_template=bundle.chat_template,
         recommended=bundle.generation,
+        notes=bundle.notes,
         tensors=tensors if choice.name == "native" else None,
     )
 
@@ -83,6 +88,14 @@ class Choice:
 
     name: Literal["native", "torch"]
     reason: str
+
+    def with_weights(self, tensors: Mapping[str, RawTensor]) -> Choice:
+        """The same choice; its reason also says how weights are computed with that are not taken as they lie."""
+        if self.name == "native":
+            change = rounded_again(tensors, FORMATS)
+        else:
+            change = "blocks are unpacked" if any(tensor.is_quantized for tensor in tensors.values()) else ""
+        return replace(self, reason=f"{self.reason}; {change}") if change else self
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"

@@ -57,6 +57,7 @@ class TableBackend:
     """Its logits are a function of the tokens that the model sees."""
 
     name, reason, bitwise_invariant = "table", "a test", True
+    nbytes, dtype = 0, "float32"
 
     def __init__(
         self, vocab_size: int, rule: Callable[[Sequence[int]], Sequence[float]], context_length: int = 1000

@@ -47,7 +47,8 @@ def chat(
         sampling: How the next token is chosen.
         seed: The same seed gives the same answers; different every time if left out.
         device: Where to run.
-        precision: What weights are rounded to; auto leaves them as the file has them.
+        precision: What weights are rounded to; auto leaves them as the file has them, but rounds to q8 what is not
+            computed with as it lies (the K-quants of GGUF files).
         as_json: Print JSON when the answer is written: the conversation, and the answer's tokens.
     """
     terminal = message is None and sys.stdin.isatty()

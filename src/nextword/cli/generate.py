@@ -43,7 +43,8 @@ def generate(
         logprobs: With --json: alternatives to record a token.
         overflow: What to do when the context is full: slide goes on with its newest half, stop ends.
         device: Where to run.
-        precision: What weights are rounded to; auto leaves them as the file has them.
+        precision: What weights are rounded to; auto leaves them as the file has them, but rounds to q8 what is not
+            computed with as it lies (the K-quants of GGUF files).
         as_json: Print JSON when all is written.
     """
     if logprobs and not as_json:

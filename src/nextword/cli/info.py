@@ -22,7 +22,7 @@ def info(model: ModelArgument = None, *, as_json: Json = False) -> None:
 
     path = model_path(model)
     bundle = read_model(path)
-    backend = choose_backend()
+    backend = choose_backend().with_weights(bundle.tensors)
     config = bundle.config
     verification = read_verification(path)
     if as_json:
@@ -37,6 +37,7 @@ def info(model: ModelArgument = None, *, as_json: Json = False) -> None:
                 "provenance": dict(bundle.provenance),
                 "chat_template": bundle.chat_template,
                 "recommended": dict(bundle.generation),
+                "notes": list(bundle.notes),
                 "verification": None if verification is None else verification.to_json(),
             }
         )
@@ -53,6 +54,10 @@ def info(model: ModelArgument = None, *, as_json: Json = False) -> None:
     show_settings(console, config, {**_facts(bundle, verification is not None), "runs on": str(backend)})
     console.print()
     show_architecture(console, config)
+    if bundle.notes:
+        console.print()
+        for note in bundle.notes:
+            console.print(Text(f"note: {note}"))
     if verification is not None:
         console.print()
         show_verification(console, verification)

@@ -46,7 +46,8 @@ def predict(
         min_p: Also show what keeping tokens at least this share as probable as the best leaves.
         overflow: What to do with a text longer than the context.
         device: Where to run.
-        precision: What weights are rounded to; auto leaves them as the file has them.
+        precision: What weights are rounded to; auto leaves them as the file has them, but rounds to q8 what is not
+            computed with as it lies (the K-quants of GGUF files).
         as_json: Print JSON.
     """
     if steps < 0:

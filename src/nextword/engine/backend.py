@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -12,7 +13,7 @@ from nextword.backend_input import check_chunks
 from nextword.config import GPTConfig
 from nextword.engine._native import Cache, Model
 from nextword.engine.kernels import chosen_kernels
-from nextword.engine.weights import ReadableTensor, native_weights
+from nextword.engine.weights import FLOAT_NAMES, ReadableTensor, native_weights
 from nextword.errors import ConfigError
 from nextword.machine.processors import check_threads, default_threads
 from nextword.rotary import inverse_frequencies, rotary_stretch
@@ -60,6 +61,9 @@ class NativeBackend:
         self._cache_format = cache_format
         rotary = config.position == "rotary"
         matrices, vectors = native_weights(config, tensors)
+        self.nbytes = sum(data.nbytes for _, data in matrices.values()) + sum(data.nbytes for data in vectors.values())
+        [(kind, _)] = Counter(kind for kind, _ in matrices.values()).most_common(1)
+        self.dtype = FLOAT_NAMES.get(kind, kind)
         count = default_threads() if threads is None else check_threads(threads)
         instructions = chosen_kernels(kernels)
         try:

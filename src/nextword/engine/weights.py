@@ -13,6 +13,8 @@ from nextword.config import GPTConfig
 
 FORMATS = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1")
 """Element types that are computed with as they are."""
+FLOAT_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""What Python calls those that are no blocks."""
 _BLOCK = 32  # rows are whole blocks of so many numbers
 
 Bytes = NDArray[np.uint8]

@@ -11,7 +11,7 @@ metrics.jsonl, loss.svg   how a model that was trained here was trained: every l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class Bundle:
     """How a conversation is written as one text, Jinja; empty if the model was not trained for conversations."""
     generation: Mapping[str, Any] = field(default_factory=dict)
     """What the makers recommend for sampling, as generation_config.json has it; shown, never applied silently."""
+    notes: Sequence[str] = ()
+    """What was passed over or assumed when the files were read, a sentence each."""
 
     def floats(self) -> Mapping[str, RawTensor]:
         """Every weight in an element type that computes; blocks are unpacked to float32 whenever they are asked for."""

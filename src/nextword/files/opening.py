@@ -7,6 +7,7 @@ from pathlib import Path
 from nextword.errors import ModelFileError
 from nextword.files.bundle import Bundle
 from nextword.files.huggingface.directory import PICKLE_WAY_OUT, read_bundle
+from nextword.files.parts import part_names
 from nextword.tokens import Tokenizer
 
 
@@ -39,7 +40,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 
 def _gguf_at(path: Path) -> Path | None:
-    """The GGUF file that `path` is, or the only one in it; None for a directory of another kind.
+    """The GGUF file that `path` is, or the only model of such files in it; None for a directory of another kind.
 
     Raises:
         ModelFileError: There is nothing, or nothing that is a model.
@@ -49,10 +50,11 @@ def _gguf_at(path: Path) -> Path | None:
             files = sorted(path.glob("*.gguf"))
             if (path / "config.json").exists() or not files:
                 return None
-            if len(files) > 1:
+            whole = {part_names(file.name)[0] for file in files}
+            if len(whole) > 1:
                 names = ", ".join(file.name for file in files)
                 raise ModelFileError(f"{path} holds {len(files)} GGUF files", hint=f"name one of them: {names}")
-            return files[0]
+            return path / whole.pop()
         with path.open("rb") as file:
             if file.read(4) == b"GGUF" or path.suffix == ".gguf":
                 return path

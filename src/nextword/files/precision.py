@@ -16,7 +16,7 @@ _BLOCK = 32
 
 
 def in_precision(tensors: Mapping[str, RawTensor], precision: Precision) -> dict[str, RawTensor]:
-    """Every matrix rounded to an element type; vectors, which take no room, become float32. `auto` changes nothing.
+    """Every matrix rounded to an element type; vectors, which take no room, become float32; `auto` changes nothing.
 
     Matrices whose rows are no whole blocks of 32 stay as they are where blocks are asked for.
 
@@ -37,6 +37,12 @@ def computable(tensors: Mapping[str, RawTensor], kinds: Collection[str]) -> dict
         name: tensor if tensor.dtype in kinds else _as(tensor, "Q8_0" if tensor.is_quantized else "F32")
         for name, tensor in tensors.items()
     }
+
+
+def rounded_again(tensors: Mapping[str, RawTensor], kinds: Collection[str]) -> str:
+    """What `computable` does to blocks of other kinds than these, in words; empty if it leaves all as they are."""
+    others = sorted({tensor.dtype for tensor in tensors.values() if tensor.is_quantized and tensor.dtype not in kinds})
+    return f"blocks of {', '.join(others)} are rounded again, to Q8_0" if others else ""
 
 
 def _as(tensor: RawTensor, kind: str) -> RawTensor:

@@ -45,6 +45,16 @@ class Backend(Protocol):
     bitwise_invariant: bool
     """Whether logits are the same to the last bit whatever the batch, the chunking and the cache."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that its weights take."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """The element type of most weights, as they are held: float32, bfloat16, or a quantised one such as Q4_1."""
+        ...
+
     def new_cache(self, capacity: int) -> Any:
         """An empty cache for one sequence of up to `capacity` tokens."""
         ...

@@ -60,9 +60,18 @@ class TorchBackend:
             weight.copy_(_tensor(name, tensors[name]))
         return cls(model.to(place), reason)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the weights take."""
+        return sum(weight.nbytes for weight in self.model.weights().values())
+
+    @property
+    def dtype(self) -> str:
+        """The element type of the weights."""
+        return str(self.model.token_embedding.weight.dtype).removeprefix("torch.")
+
     def __repr__(self) -> str:
-        weight = self.model.token_embedding.weight
-        return f"<TorchBackend {str(weight.dtype).removeprefix('torch.')} on {weight.device}: {self.reason}>"
+        return f"<TorchBackend {self.dtype} on {self.model.token_embedding.weight.device}: {self.reason}>"
 
     def new_cache(self, capacity: int) -> KVCache:
         """An empty cache for one sequence of up to `capacity` tokens."""

@@ -30,6 +30,14 @@ _GPT4O_PATTERN = (
     rf"|\p{{N}}{{1,3}}{_REST}"
 )
 _DIGIT = r"\p{N}"
+_QWEN35_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
+    r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_DEEPSEEK3_PATTERN = (
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 @dataclass(frozen=True)
@@ -50,14 +58,19 @@ _DIGITS = Cutting((_DIGIT, GPT2_PATTERN))
 _LLAMA3 = Cutting((_LLAMA3_PATTERN,), ignores_merges=True, adds_bos=True)
 
 # Of names with one meaning, the first is the one that is written.
+_NAMES: dict[str, Cutting] = {
+    "gpt-2 phi-2 olmo mpt exaone4 trillion a.x-4.0 mellum gigachat jais granite-docling": _GPT2,
+    "qwen2 deepseek-r1-qwen kormo megrez stablelm2 hunyuan solar-open grok-2 f2llmv2": _QWEN2,
+    "smollm starcoder refact command-r codeshell exaone minerva-7b mellum2": _DIGITS,
+    "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2": _LLAMA3,
+    "dbrx smaug-bpe glm4 chatglm-bpe": Cutting((_LLAMA3_PATTERN,)),
+    "gpt-4o llama4 kanana2 talkie minimax-m2": Cutting((_GPT4O_PATTERN,)),
+    "deepseek-v3 hunyuan-dense joyai-llm": Cutting((r"\p{N}{1,3}", r"[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK3_PATTERN)),
+    "qwen35": Cutting((_QWEN35_PATTERN,)),
+}
 CUTTINGS: dict[str, Cutting] = {
-    **dict.fromkeys(("gpt-2", "phi-2", "olmo", "mpt", "exaone4", "trillion", "a.x-4.0", "mellum", "gigachat"), _GPT2),
-    **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "kormo", "megrez", "stablelm2"), _QWEN2),
-    **dict.fromkeys(("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"), _DIGITS),
-    **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0"), _LLAMA3),
-    **dict.fromkeys(("dbrx", "smaug-bpe", "glm4", "chatglm-bpe"), Cutting((_LLAMA3_PATTERN,))),
+    **{name: cutting for names, cutting in _NAMES.items() for name in names.split()},
     "tekken": Cutting((_TEKKEN_PATTERN,), ignores_merges=True, adds_bos=True),
-    "gpt-4o": Cutting((_GPT4O_PATTERN,)),
     "deepseek-coder": Cutting((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥ࠀ-一가-퟿]+", _DIGIT)),
     "default": Cutting((r"[\p{P}\$\+<=>\^~\|]+", GPT2_PATTERN, r"\p{N}+", r"[0-9][0-9][0-9]")),
 }

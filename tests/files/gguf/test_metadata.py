@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,14 @@ import pytest
 
 from nextword.config import yarn_attention_factor
 from nextword.files.gguf import read_gguf
-from nextword.files.gguf.rope import llama3_factors
+from nextword.files.gguf.metadata import Metadata
+from nextword.files.gguf.rope import llama3_factors, read_rope_scaling
 from tests.files.gguf.building import (
+    ARRAY,
+    BOOL,
     INT32,
     LLAMA,
+    UINT8,
     UINT64,
     WIDTH,
     File,
@@ -21,6 +27,7 @@ from tests.files.gguf.building import (
     Value,
     byte_level_values,
     f32,
+    f32s,
     flag,
     i32s,
     llama_tensors,
@@ -64,6 +71,55 @@ NEUTRAL = [
     u32("llama.rope.scaling.original_context_length", 8),
     flag("llama.attention.causal", True),
     text("llama.tensor_data_layout", "Meta AI original pth"),
+    # What converters and mirrors write for other architectures, with the value that switches it off.
+    i32s("llama.attention.head_count", [2]),
+    i32s("llama.attention.head_count_kv", [1]),
+    i32s("llama.feed_forward_length", [12]),
+    i32s("llama.attention.key_length", [4]),
+    f32s("llama.rope.freq_base", [10000.0]),
+    u32("llama.attention.sliding_window", 4096),
+    Value("llama.attention.sliding_window_pattern", ARRAY, struct.pack("<IQ?", BOOL, 1, True)),
+    f32("llama.rope.freq_base_swa", 1e6),
+    u32("llama.nextn_predict_layers", 0),
+    u32("llama.n_deepstack_layers", 0),
+    u32("llama.leading_dense_block_count", 3),
+    u32("llama.expert_feed_forward_length", 768),
+    f32("llama.expert_weights_scale", 2.5),
+    u32("llama.pooling_type", 3),
+    u32("llama.vocab_size", 300),
+    f32("llama.logit_scale", 1.0),
+    f32("llama.residual_scale", 1.0),
+    f32("llama.embedding_scale", 0.0),
+    f32("llama.attn_logit_softcapping", 0.0),
+    f32("llama.attention.scale", 0.5),
+    f32("llama.attention.max_alibi_bias", 0.0),
+    f32("llama.attention.clamp_kqv", 0.0),
+    f32("llama.attention.temperature_scale", 0.0),
+    f32("llama.attention.layer_norm_epsilon", 1e-3),
+    flag("llama.use_parallel_residual", False),
+    text("llama.hidden_activation", "silu"),
+    i32s("llama.rope.dimension_sections", [0]),
+    f32("llama.rope.scaling.yarn_beta_fast", 8.0),
+    f32("llama.rope.scaling.yarn_log_multiplier", 0.1),
+    texts("llama.classifier.output_labels", ["yes", "no"]),
+    i32s("tokenizer.ggml.suppress_tokens", []),
+    Value("tokenizer.ggml.precompiled_charsmap", ARRAY, struct.pack("<IQ", UINT8, 0)),
+    flag("tokenizer.ggml.normalizer.lowercase", False),
+    texts("tokenizer.ggml.added_tokens", ["a"]),
+    u32("tokenizer.ggml.seperator_token_id", 3),
+    u32("tokenizer.ggml.bos_token_id", 0xFFFFFFFF),
+    texts("tokenizer.chat_templates", ["tool_use"]),
+    text("tokenizer.chat_template.tool_use", "{{ messages }}"),
+    text("tokenizer.huggingface.json", "{}"),
+    texts("general.license", ["mit", "apache-2.0"]),
+    u32("general.name", 7),
+    text("general.quantized_by", "누군가"),
+    text("general.base_model.0.repo_url", "x"),
+    text("general.sampling.sequence", "kt"),
+    f32("general.sampling.xtc_probability", 0.1),
+    text("quantize.imatrix.file", "imatrix.dat"),
+    texts("imatrix.datasets", ["wiki.test.raw"]),
+    u32("mradermacher.quantize_version", 2),
     text("general.description", "anything"),
     u32("general.file_type", 17),
     texts("general.tags", ["a", "b"]),
@@ -88,16 +144,38 @@ REFUSED = {
     "another architecture": (text("general.architecture", "mamba"), "general.architecture 'mamba' is not supported"),
     "an adapter": (text("general.type", "adapter"), "general.type is 'adapter'"),
     "an architecture that is a number": (u32("general.architecture", 7), "should be a string, found 7"),
-    "a part of a split file": (Value("split.count", 2, struct.pack("<H", 3)), "is one of 3 parts of a model"),
+    "a part of a split file": (Value("split.count", 2, struct.pack("<H", 3)), "is one of 3 parts of a model, but not"),
     "experts": (u32("llama.expert_count", 8), "llama.expert_count is 8; nextword computes only 0"),
     "a window": (u32("llama.attention.sliding_window", 5), "llama.attention.sliding_window is 5"),
     "partly rotated heads": (u32("llama.rope.dimension_count", 2), "llama.rope.dimension_count is 2"),
     "narrower values": (u32("llama.attention.value_length", 2), "llama.attention.value_length is 2"),
-    "another vocabulary": (u32("llama.vocab_size", 300), "llama.vocab_size is 300; nextword computes only 259"),
+    "a layer that guesses ahead": (
+        u32("llama.nextn_predict_layers", 1),
+        "nextn_predict_layers is 1; nextword computes",
+    ),
+    "a scaled stream": (f32("llama.residual_scale", 0.22), "llama.residual_scale is 0.22; nextword computes only 1.0"),
+    "a scaled embedding": (f32("llama.embedding_scale", 12.0), "llama.embedding_scale is 12.0"),
+    "capped logits": (f32("llama.final_logit_softcapping", 30.0), "llama.final_logit_softcapping is 30.0"),
+    "capped attention": (f32("llama.attn_logit_softcapping", 50.0), "llama.attn_logit_softcapping is 50.0"),
+    "another scale of attention": (f32("llama.attention.scale", 0.25), "llama.attention.scale is 0.25"),
+    "a slope by distance": (f32("llama.attention.max_alibi_bias", 8.0), "llama.attention.max_alibi_bias is 8.0"),
+    "clamped queries": (f32("llama.attention.clamp_kqv", 6.0), "llama.attention.clamp_kqv is 6.0"),
+    "parallel blocks": (flag("llama.use_parallel_residual", True), "llama.use_parallel_residual is True"),
+    "another activation": (text("llama.hidden_activation", "gelu"), "llama.hidden_activation is 'gelu'"),
+    "positions of pictures": (i32s("llama.rope.dimension_sections", [16]), "llama.rope.dimension_sections is 16"),
+    "a stretch by alpha": (f32("llama.rope.scaling.alpha", 1000.0), "llama.rope.scaling.alpha is 1000.0"),
+    "an attention of low rank": (u32("llama.attention.kv_lora_rank", 512), "llama.attention.kv_lora_rank is 512"),
+    "values that differ by layer": (i32s("llama.feed_forward_length", [12, 8]), "a whole number, found a list of 2"),
+    "lowercase": (flag("tokenizer.ggml.normalizer.lowercase", True), "tokenizer.ggml.normalizer.lowercase is True"),
+    "tokens never to be drawn": (i32s("tokenizer.ggml.suppress_tokens", [3]), "suppress_tokens is a list of 1, which"),
     "attention both ways": (flag("llama.attention.causal", False), "llama.attention.causal is False"),
-    "a scale nobody knows": (f32("llama.logit_scale", 0.5), "the key 'llama.logit_scale' is not understood"),
+    "a scale nobody knows": (f32("llama.logit_scale", 0.5), "llama.logit_scale is 0.5; nextword computes only 1.0"),
+    "a key nobody knows": (f32("llama.klingon_scale", 1.0), "the key 'llama.klingon_scale' is not understood"),
     "another scaling": (text("llama.rope.scaling.type", "longrope"), "scaling.type 'longrope' is not supported"),
-    "heads that differ by layer": (i32s("llama.attention.head_count", [2]), "a whole number, found a list of 1"),
+    "heads of more layers than there are": (
+        i32s("llama.attention.head_count", [2, 2]),
+        "llama.attention.head_count should be a whole number, found a list of 2",
+    ),
     "a text for a number": (text("llama.block_count", "1"), "llama.block_count should be a whole number, found '1'"),
     "a fraction for a number": (f32("llama.block_count", 1.0), "llama.block_count should be a whole number, found 1.0"),
     "true for a number": (flag("llama.block_count", True), "llama.block_count should be a whole number, found True"),
@@ -117,7 +195,6 @@ REFUSED = {
         f32("llama.rope.freq_base", float("inf")),
         "rope.freq_base should be a finite number, found inf",
     ),
-    "yarn's other betas": (f32("llama.rope.scaling.yarn_beta_fast", 8.0), "yarn_beta_fast' is not understood"),
     "a recommended temperature that is no number": (f32("general.sampling.temp", float("nan")), "a finite number"),
     "a negative factor": (f32("llama.rope.scaling.factor", -2.0), "GPTConfig.rope_scaling"),
 }
@@ -129,9 +206,27 @@ def test_what_could_change_the_numbers_is_refused_by_name(name: str, tmp_path: P
     assert says in refusal(tmp_path / "model.gguf", LLAMA.but(value).written()).message
 
 
-def test_a_split_file_comes_with_the_way_out(tmp_path: Path) -> None:
-    error = refusal(tmp_path / "model.gguf", LLAMA.but(u32("split.count", 2)).written())
-    assert "llama-gguf-split --merge" in error.hint
+def test_a_list_that_says_the_same_for_every_layer_is_one_number(tmp_path: Path) -> None:
+    two = tuple(
+        replace(item, name=item.name.replace("blk.0", "blk.1")) for item in LLAMA.tensors if "blk.0" in str(item.name)
+    )
+    file = LLAMA.but(u32("llama.block_count", 2), i32s("llama.attention.head_count_kv", [1, 1])).but_tensor(*two)
+    assert _read(tmp_path, file).config.num_kv_heads == 1
+    content = file.but(i32s("llama.attention.head_count_kv", [1, 2])).written()
+    message = refusal(tmp_path / "model.gguf", content).message
+    assert "llama.attention.head_count_kv should be a whole number, found a list of 2" in message
+
+
+def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
+    file = LLAMA.but(
+        u32("llama.pooling_type", 3), u32("llama.vocab_size", 300), u32("llama.expert_feed_forward_length", 7)
+    )
+    assert _read(tmp_path, LLAMA).notes == []
+    assert _read(tmp_path, file).notes == [
+        "llama.vocab_size is 300; the embedding has 259 rows, which count",
+        "passed over, because the model has no experts: llama.expert_feed_forward_length",
+        "passed over, because it says nothing about the next token: llama.pooling_type",
+    ]
 
 
 NEEDED = [
@@ -143,7 +238,6 @@ NEEDED = [
     "llama.attention.head_count",
     "llama.attention.layer_norm_rms_epsilon",
     "tokenizer.ggml.model",
-    "tokenizer.ggml.pre",
     "tokenizer.ggml.tokens",
     "tokenizer.ggml.merges",
 ]
@@ -222,9 +316,12 @@ def _with_factors(factors: np.ndarray, *values: Value) -> File:
 
 
 @pytest.mark.parametrize("factor", [8.0, 32.0, 2.5])
-@pytest.mark.parametrize("original", [8192, 64])
-def test_llama3_scaling_is_recovered_from_its_factors(factor: float, original: int, tmp_path: Path) -> None:
-    """8192 is what the published models have; another original context must be in the metadata."""
+@pytest.mark.parametrize("stated", [None, 8192, 4096])
+@pytest.mark.parametrize("original", [8192, 64, 2048, 4096, 10_000])
+def test_llama3_scaling_is_recovered_from_its_factors(
+    factor: float, original: int, stated: int | None, tmp_path: Path
+) -> None:
+    """llama.cpp's converter writes the factors alone: whatever else the metadata says, they count."""
     scaling = {
         "rope_type": "llama3",
         "factor": factor,
@@ -235,8 +332,8 @@ def test_llama3_scaling_is_recovered_from_its_factors(factor: float, original: i
     factors = llama3_factors(32, 500_000.0, scaling)
     assert sorted({float(round(value, 3)) for value in factors})[-1] == factor
     values = [f32("llama.rope.freq_base", 500_000.0)]
-    if original != 8192:
-        values.append(u32("llama.rope.scaling.original_context_length", original))
+    if stated is not None:
+        values.append(u32("llama.rope.scaling.original_context_length", stated))
     assert _read(tmp_path, _with_factors(factors, *values)).config.rope_scaling == scaling
 
 
@@ -259,7 +356,30 @@ def test_factors_of_one_scale_nothing(tmp_path: Path) -> None:
     assert _read(tmp_path, _with_factors(np.ones(16))).config.rope_scaling is None
 
 
-@pytest.mark.parametrize("factors", [np.arange(1, 17), np.full(16, 0.5), np.full(16, -8.0), np.full(16, 8.0)])
+@pytest.mark.parametrize("head_dim", [8, 16, 64, 80, 128])
+@pytest.mark.parametrize("theta", [1e4, 5e5, 8e6])
+def test_factors_are_recovered_to_the_last_bits_whatever_made_them(head_dim: int, theta: float) -> None:
+    for factor, original in product((2.0, 8.0, 40.0), (16, 256, 1000, 8192, 32_768, 131_072)):
+        scaling = {"factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+        scaling["original_max_position_embeddings"] = original
+        factors = llama3_factors(head_dim, theta, scaling).astype("<f4")
+        found = read_rope_scaling(Metadata("file", {}), "llama", head_dim, theta, factors)
+        match found:
+            case None:
+                again = np.ones(head_dim // 2)
+            case {"rope_type": "linear", "factor": every}:
+                again = np.full(head_dim // 2, every)
+            case _:
+                again = llama3_factors(head_dim, theta, found)
+        np.testing.assert_allclose(again, factors, rtol=1e-5)
+
+
+def test_factors_that_are_all_alike_stretch_every_wave(tmp_path: Path) -> None:
+    found = _read(tmp_path, _with_factors(np.full(16, 8.0))).config.rope_scaling
+    assert found == {"rope_type": "linear", "factor": 8.0}
+
+
+@pytest.mark.parametrize("factors", [np.arange(1, 17), np.linspace(0.5, 1, 16), np.linspace(-8.0, 8, 16)])
 def test_other_factors_are_refused(factors: np.ndarray, tmp_path: Path) -> None:
     message = refusal(tmp_path / "model.gguf", _with_factors(factors).written()).message
     assert "rope_freqs.weight does not hold the llama3 scaling" in message

@@ -86,10 +86,14 @@ def test_several_end_tokens_are_written(tmp_path: Path) -> None:
         _round_trip(tokenizer, tmp_path)
 
 
-def test_a_turn_end_that_ends_no_text_stays_so(tmp_path: Path) -> None:
-    """It would be taken for one by its spelling if the file did not say which token ends a turn."""
-    tokenizer = _changed(added=[AddedToken("<|im_end|>", special=True)])
-    assert _round_trip(tokenizer, tmp_path).end_ids == tokenizer.end_ids == {0}
+def test_ends_that_their_spelling_tells_need_no_key(tmp_path: Path) -> None:
+    spelled = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>"]
+    added = [AddedToken(token, special=True) for token in [*spelled, "<|end0|>", "<|end1|>"]]
+    ends = range(V, V + 5)
+    tokenizer = Tokenizer.from_json(_changed(added=added).to_json(), eos="<|endoftext|>", ends=ends)
+    assert _round_trip(tokenizer, tmp_path).end_ids == {0, *ends}
+    contents = _contents(tmp_path / "model.gguf")
+    assert (contents["tokenizer.ggml.eot_token_id"], contents["tokenizer.ggml.eom_token_id"]) == (V + 3, V + 4)
 
 
 def test_more_tokens_than_the_embedding_has_rows_are_refused(tmp_path: Path) -> None:

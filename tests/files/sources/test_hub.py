@@ -105,6 +105,18 @@ def test_one_gguf_of_a_repository_is_fetched_alone(hub: Hub, home: Path) -> None
     assert "is not, or not whole, in the" in resolve(hub, home, "org/name/q8.gguf", HF_HUB_OFFLINE="1")["error"]
 
 
+def test_all_parts_of_a_gguf_model_are_fetched(hub: Hub, home: Path) -> None:
+    parts = [f"q8/m-0000{number}-of-00002.gguf" for number in (1, 2)]
+    publish(hub, "org/name", {**MODEL, **{part: part.encode() for part in parts}})
+    path = Path(resolve(hub, home, f"org/name/{parts[0]}")["path"])
+    assert sorted(file.name for file in path.parent.iterdir()) == ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]
+    assert sorted(hub.downloads()) == parts
+    assert resolve(hub, home, f"org/name/{parts[0]}", HF_HUB_OFFLINE="1")["path"] == str(path)
+    publish(hub, "org/half", {**MODEL, parts[0]: b"GGUF part"})
+    error = resolve(hub, home, f"org/half/{parts[0]}")["error"]
+    assert f"org/half has no file {parts[1]}, a part of the model" in error
+
+
 def test_a_broken_connection_goes_on_where_it_broke(hub: Hub, home: Path) -> None:
     weights = bytes(range(250)) * 44_000
     publish(hub, "org/name", {**MODEL, "model.safetensors": weights})

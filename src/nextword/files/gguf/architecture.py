@@ -8,9 +8,10 @@ from typing import Any
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
-from nextword.files.gguf.header import TensorInfo, quoted
+from nextword.files.gguf.header import quoted
 from nextword.files.gguf.metadata import Metadata
 from nextword.files.gguf.rope import is_expressible, rope_metadata
+from nextword.files.tensors import RawTensor
 
 _LONGEST_CONTEXT = 1 << 24  # as in config.json: tables with an entry per position must fit in memory
 
@@ -124,14 +125,14 @@ def read_architecture(metadata: Metadata) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def read_config(metadata: Metadata, architecture: Architecture, tensors: Mapping[str, TensorInfo]) -> GPTConfig:
+def read_config(metadata: Metadata, architecture: Architecture, tensors: Mapping[str, RawTensor]) -> GPTConfig:
     """The config that a file describes, without its rope scaling.
 
     Raises:
         ModelFileError: A key is missing, wrong, or could change the numbers and is not understood.
     """
     arch = architecture.name
-    layers = metadata.integer(f"{arch}.block_count")
+    layers = metadata.layers = metadata.integer(f"{arch}.block_count")
     if layers > len(tensors):  # before anything is made per layer
         raise ModelFileError(f"{metadata.source}: {arch}.block_count is {layers}, there are {len(tensors)} tensors")
     if "token_embd.weight" not in tensors:
@@ -168,13 +169,6 @@ def read_config(metadata: Metadata, architecture: Architecture, tensors: Mapping
     if fields["position"] == "rotary":
         fields["rope_theta"] = metadata.number(f"{arch}.rope.freq_base", 10000.0)
         metadata.expect(f"{arch}.rope.dimension_count", fields["head_dim"])
-    metadata.expect(f"{arch}.attention.value_length", fields["head_dim"])
-    metadata.expect(f"{arch}.vocab_size", fields["vocab_size"])
-    metadata.expect(f"{arch}.expert_count", 0)
-    metadata.expect(f"{arch}.expert_used_count", 0)
-    metadata.expect(f"{arch}.attention.causal", True)
-    metadata.expect(f"{arch}.attention.sliding_window", 0, context_length)
-    metadata.ignore(f"{arch}.tensor_data_layout")
     try:
         return GPTConfig(**fields)
     except ConfigError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import NoReturn
 
 import numpy as np
@@ -23,10 +24,18 @@ SAMPLING = {
 
 
 class Metadata:
-    """The values of a file. It remembers what was asked for, so that what nobody understood can be refused."""
+    """The values of a file. It remembers what was asked for, so that what nobody understood can be refused.
+
+    Attributes:
+        source: What errors call the file.
+        layers: Blocks of the model, where they are known: a list of so many equal numbers is that number.
+        notes: What was passed over or assumed, a sentence each.
+    """
 
     def __init__(self, source: str, values: Mapping[str, Value]) -> None:
         self.source = source
+        self.layers = 0
+        self.notes: list[str] = []
         self._values = values
         self._asked: set[str] = set()
 
@@ -35,14 +44,14 @@ class Metadata:
 
     def integer(self, key: str, default: int | None = None) -> int:
         """A whole number; without a default it must be there."""
-        value = self._get(key, default)
+        value = self._single(key, default)
         if isinstance(value, bool) or not isinstance(value, int):
             self._refuse(key, "a whole number", value)
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
         """A finite number; without a default it must be there."""
-        value = self._get(key, default)
+        value = self._single(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             self._refuse(key, "a finite number", value)
         return value
@@ -79,11 +88,17 @@ class Metadata:
 
     def expect(self, key: str, *neutral: Value) -> None:
         """Refuses a value that would change what the model computes; none, or a neutral one, passes."""
-        value = self._get(key, neutral[0])
+        value = self._single(key, neutral[0])
         if isinstance(value, list | np.ndarray) or value not in neutral:
             raise ModelFileError(
                 f"{self.source}: {key} is {_shown(value)}; nextword computes only {' or '.join(map(str, neutral))}"
             )
+
+    def expect_empty(self, key: str) -> None:
+        """Refuses a list or text that holds anything."""
+        value = self._get(key, "")
+        if not isinstance(value, str | list | np.ndarray) or len(value):
+            raise ModelFileError(f"{self.source}: {key} is {_shown(value)}, which is not supported")
 
     def refuse_rest(self, prefix: str, *, but: str | None = None) -> None:
         """Refuses keys with this beginning (`but` this ending) that nothing has asked for: they could mean anything."""
@@ -94,6 +109,26 @@ class Metadata:
     def ignore(self, *keys: str) -> None:
         """Marks keys that say nothing about the numbers as understood."""
         self._asked.update(keys)
+
+    def pass_over(self, why: str, *patterns: str) -> None:
+        """Marks the keys that fit these shell patterns as understood, and notes those that are there."""
+        found = [key for key in self._values if any(fnmatchcase(key, pattern) for pattern in patterns)]
+        self.ignore(*found)
+        if found:
+            self.notes.append(f"passed over, because {why}: {', '.join(found)}")
+
+    def label(self, key: str) -> str:
+        """A string that only describes the model; empty where there is none, or something else."""
+        value = self._values.get(key, "")
+        return value if isinstance(value, str) else ""
+
+    def _single(self, key: str, default: Value | None) -> Value:
+        """The value; of a list that says the same for every layer, what it says."""
+        value = self._get(key, default)
+        if isinstance(value, np.ndarray) and 0 < len(value) == self.layers and bool((value == value[0]).all()):
+            number: Value = value[0].item()
+            return number
+        return value
 
     def _get(self, key: str, default: Value | None) -> Value:
         self._asked.add(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,13 @@ from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
 from nextword.files.bundle import Bundle, check_vocabulary
 from nextword.files.gguf.architecture import Architecture, name_pairs, read_architecture, read_config
-from nextword.files.gguf.header import TensorInfo, read_header
+from nextword.files.gguf.header import quoted, read_header
 from nextword.files.gguf.metadata import SAMPLING, Metadata
+from nextword.files.gguf.neutral import check_rest
 from nextword.files.gguf.rope import FACTORS, read_rope_scaling
 from nextword.files.gguf.vocabulary import read_tokenizer
 from nextword.files.mapped import map_file
+from nextword.files.parts import part_names
 from nextword.files.quantization import BLOCKS, block_rows
 from nextword.files.tensors import RawTensor, check_tensors
 from nextword.tokens import Tokenizer
@@ -26,13 +28,13 @@ _ABOUT = ("name", "organization", "license", "size_label", "finetune", "basename
 
 @dataclass(frozen=True)
 class _File:
-    data: memoryview
     metadata: Metadata
-    infos: Mapping[str, TensorInfo]
+    tensors: Mapping[str, RawTensor]
+    """Under the file's own names."""
 
 
 def read_gguf(path: Path) -> Bundle:
-    """Reads and checks a GGUF file.
+    """Reads and checks a GGUF file; of a model in several, each names them all.
 
     The tensors are views of the mapped file, blocks and all; queries and keys of llama-type files are copied, their
     rows put into the order of Hugging Face.
@@ -44,15 +46,23 @@ def read_gguf(path: Path) -> Bundle:
     metadata = file.metadata
     architecture = read_architecture(metadata)
     config = _read_config(file, architecture)
-    metadata.refuse_rest(f"{architecture.name}.")
+    check_rest(metadata, architecture.name, config)
     tensors = _read_tensors(config, architecture, file)
     check_tensors(str(path), tensors, config.parameter_shapes())
     tokenizer = read_tokenizer(metadata)
     check_vocabulary(path, tokenizer, config)
-    about = {key: metadata.text(f"general.{key}", "") for key in _ABOUT}
+    about = {key: metadata.label(f"general.{key}") for key in _ABOUT}
     provenance = {"format": "gguf", **{key: value for key, value in about.items() if value}}
     template = metadata.text("tokenizer.chat_template", "")
-    return Bundle(config, tensors, tokenizer, provenance, chat_template=template, generation=_read_sampling(metadata))
+    return Bundle(
+        config,
+        tensors,
+        tokenizer,
+        provenance,
+        chat_template=template,
+        generation=_read_sampling(metadata),
+        notes=metadata.notes,
+    )
 
 
 def read_gguf_tokenizer(path: Path) -> Tokenizer:
@@ -71,25 +81,53 @@ def _read_sampling(metadata: Metadata) -> dict[str, float]:
 
 
 def _open(path: Path) -> _File:
+    """A whole file, or all parts of a model; the first part holds the metadata."""
+    names = part_names(path.name)
+    metadata, tensors = _open_part(path.with_name(names[0]) if len(names) > 1 else path)
+    count = metadata.integer("split.count", 1)
+    if count <= 1:
+        return _File(metadata, tensors)
+    if len(names) != count:
+        raise ModelFileError(
+            f"{path} is one of {count} parts of a model, but not named like one",
+            hint=f"name them NAME-00001-of-{count:05}.gguf and so on, in one directory",
+        )
+    for number, name in enumerate(names):
+        part, more = (metadata, {}) if number == 0 else _open_part(path.with_name(name))
+        found = part.integer("split.no", -1), part.integer("split.count", 1)
+        if found != (number, count):
+            raise ModelFileError(
+                f"{part.source} should be part {number + 1} of {count}, but says it is {found[0] + 1} of {found[1]}"
+            )
+        if twice := tensors.keys() & more.keys():
+            raise ModelFileError(f"{part.source}: the tensor {quoted(min(twice))} is in another part too")
+        tensors |= more
+    if (stated := metadata.integer("split.tensors.count", len(tensors))) != len(tensors):
+        raise ModelFileError(f"{metadata.source}: {stated} tensors should lie in {count} parts, found {len(tensors)}")
+    return _File(metadata, tensors)
+
+
+def _open_part(path: Path) -> tuple[Metadata, dict[str, RawTensor]]:
+    if len(part_names(path.name)) > 1 and not path.exists():
+        raise ModelFileError(f"{path} is missing: a part of the model", hint="put all its parts into one directory")
     data = map_file(path)
     header = read_header(str(path), data)
-    metadata = Metadata(str(path), header.values)
-    if (parts := metadata.integer("split.count", 1)) > 1:
-        raise ModelFileError(
-            f"{path} is one of {parts} parts of a model", hint="join them: llama-gguf-split --merge FIRST_PART OUT"
-        )
-    return _File(data, metadata, header.tensors)
+    tensors = {
+        info.name: RawTensor(info.name, info.dtype, info.shape, data[info.start : info.start + info.nbytes])
+        for info in header.tensors.values()
+    }
+    return Metadata(str(path), header.values), tensors
 
 
 def _read_config(file: _File, architecture: Architecture) -> GPTConfig:
     """The config, scaled rotary positions too."""
     source, arch = file.metadata.source, architecture.name
-    config = read_config(file.metadata, architecture, file.infos)
+    config = read_config(file.metadata, architecture, file.tensors)
     if config.position != "rotary":
         return config
     factors = None
-    if architecture.takes_factors and FACTORS in file.infos:
-        tensor = _raw(file.infos[FACTORS], FACTORS, file.data)
+    if architecture.takes_factors and FACTORS in file.tensors:
+        tensor = file.tensors[FACTORS]
         check_tensors(source, {FACTORS: tensor}, {FACTORS: (config.head_dim // 2,)})
         factors = tensor.values()
     scaling = read_rope_scaling(file.metadata, arch, config.head_dim, config.rope_theta, factors)
@@ -105,30 +143,25 @@ def _read_tensors(config: GPTConfig, architecture: Architecture, file: _File) ->
     for name, theirs in name_pairs(config):
         ours.setdefault(theirs, []).append(name)
     tensors: dict[str, RawTensor] = {}
-    for theirs, info in file.infos.items():
+    for theirs, tensor in file.tensors.items():
         if theirs == FACTORS and architecture.takes_factors:
             continue
         names = ours.get(theirs, [theirs])
-        parts = [_raw(info, names[0], file.data)] if len(names) == 1 else _split(info, names, file.data)
+        parts = [replace(tensor, name=names[0])] if len(names) == 1 else _split(tensor, names)
         for part in parts:
             tensors[part.name] = _ordered(part, config) if architecture.interleaved else part
     return tensors
 
 
-def _raw(info: TensorInfo, name: str, data: memoryview) -> RawTensor:
-    return RawTensor(name, info.dtype, info.shape, data[info.start : info.start + info.nbytes])
-
-
-def _split(info: TensorInfo, names: list[str], data: memoryview) -> Iterator[RawTensor]:
+def _split(tensor: RawTensor, names: list[str]) -> Iterator[RawTensor]:
     """Rows of queries, keys and values that lie in one matrix."""
-    rows, rest = divmod(info.shape[0], len(names))
+    rows, rest = divmod(tensor.shape[0], len(names))
     if rest:
-        yield _raw(info, info.name, data)  # check_tensors says what is missing
+        yield tensor  # check_tensors says what is missing
         return
-    size = info.nbytes // len(names)
+    size = len(tensor.data) // len(names)
     for i, name in enumerate(names):
-        start = info.start + i * size
-        yield RawTensor(name, info.dtype, (rows, *info.shape[1:]), data[start : start + size])
+        yield RawTensor(name, tensor.dtype, (rows, *tensor.shape[1:]), tensor.data[i * size : (i + 1) * size])
 
 
 def _ordered(tensor: RawTensor, config: GPTConfig) -> RawTensor:

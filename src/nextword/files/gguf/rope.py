@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from nextword.files.gguf.metadata import Metadata
 FACTORS = "rope_freqs.weight"
 """The tensor that each rotary frequency is divided by."""
 
-# What the published Llama 3 models are scaled by, where a file does not say it; `factor` is in the data.
-_LOW, _HIGH, _ORIGINAL = 1.0, 4.0, 8192
+# What all published models with llama3's scaling have; a file does not say it, and only holds the factors.
+_LOW, _HIGH = 1.0, 4.0
+_ORIGINAL = 8192  # Llama 3's own
+_USUAL = (8.0, 32.0, 16.0, 4.0, 2.0, 64.0)
 # llama.cpp reads yarn's betas for other architectures than these, so that they must be the published ones.
 _YARN_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}
 
@@ -51,6 +53,7 @@ def read_rope_scaling(
     else:
         result = {"rope_type": "linear", "factor": factor} if stretched else None
         metadata.expect(f"{scaling}.attn_factor", 1.0)
+        metadata.pass_over("positions are not stretched by yarn", f"{scaling}.yarn_*")
     if factors is None:
         return result
     if result is not None:
@@ -81,23 +84,23 @@ def _read_yarn(metadata: Metadata, scaling: str, factor: float, original: int) -
 def _read_llama3(
     source: str, head_dim: int, theta: float, original: int, factors: NDArray[np.float32]
 ) -> dict[str, Any] | None:
-    """The published parameters that give these factors."""
-    if bool((factors == 1).all()):
-        return None
-    with np.errstate(all="ignore"):  # numbers out of all proportion give no factor that fits
-        factor = _factor_of(head_dim, theta, original, factors)
-        for candidate in (round(factor, 2), factor):  # a factor that was found from a blend is not quite round
+    """Parameters that give these factors: the published ones if they do, or else what follows from the numbers."""
+    if bool((factors == factors[0]).all()):  # every wave alike
+        return None if factors[0] == 1 else {"rope_type": "linear", "factor": float(str(factors[0]))}
+    with np.errstate(all="ignore"):  # numbers out of all proportion give no parameters that fit
+        for factor, context in _candidates(head_dim, theta, original, factors.astype(np.float64)):
             parameters = {
                 "rope_type": "llama3",
-                "factor": candidate,
+                "factor": factor,
                 "low_freq_factor": _LOW,
                 "high_freq_factor": _HIGH,
-                "original_max_position_embeddings": original,
+                "original_max_position_embeddings": context,
             }
-            if candidate > 0 and _fits(llama3_factors(head_dim, theta, parameters), factors):
+            possible = 1 <= factor < math.inf and context >= 1
+            if possible and _fits(llama3_factors(head_dim, theta, parameters), factors):
                 return parameters
     raise ModelFileError(
-        f"{source}: {FACTORS} does not hold the llama3 scaling (low {_LOW}, high {_HIGH}, original context {original})"
+        f"{source}: {FACTORS} does not hold the llama3 scaling (low {_LOW}, high {_HIGH}) of any original context"
     )
 
 
@@ -105,10 +108,44 @@ def _fits(expected: NDArray[np.float64], found: NDArray[np.float32]) -> bool:
     return float(np.abs(expected / found - 1).max()) <= 1e-5
 
 
-def _factor_of(head_dim: int, theta: float, original: int, factors: NDArray[np.float32]) -> float:
-    """How far the longest waves are stretched: fully, or as far as the blend with 1 allows. 0: no number does that."""
+def _candidates(
+    head_dim: int, theta: float, original: int, factors: NDArray[np.float64]
+) -> Iterator[tuple[float, int]]:
+    """(factor, original context) that may have made these factors, the likeliest first."""
     if not bool((factors > 0).all()):
-        return 0.0
+        return
+    for context in (original, _ORIGINAL):
+        factor = _factor_of(head_dim, theta, context, factors)
+        yield from ((round(factor, 2), context), (factor, context))  # found from a blend, it is not quite round
+    # 1/factors is a straight line in the frequency where a wave is partly stretched: slope and height tell both.
+    frequencies = theta ** (-np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
+    inverse = 1 / factors
+    partly = (inverse < 1) & (inverse > inverse.min())
+    per_turn = 2 * math.pi * (_HIGH - _LOW)
+    for line in (partly, inverse < 1):  # no wave need be stretched fully
+        if line.sum() >= 2:
+            slope, height = np.polyfit(frequencies[line], inverse[line], 1)
+            kept = (1 - height) * (_HIGH - _LOW) / _HIGH  # 1 - 1/factor
+            yield from _rounded(1 / (1 - kept), slope * per_turn / kept)
+    largest = float(factors.max())
+    waves = [(largest, int(at)) for at in np.flatnonzero(partly)]  # one is enough where another is stretched fully
+    # None is: any original context does that has its borders between the same two waves. Or the last wave alone is, in
+    # part: then several pairs do.
+    waves += [(factor, int(np.argmax(factors))) for factor in (largest, *_USUAL)]
+    for factor, at in waves:
+        smooth = (inverse[at] - 1 / factor) / (1 - 1 / factor)
+        yield from _rounded(factor, (smooth * (_HIGH - _LOW) + _LOW) * 2 * math.pi / float(frequencies[at]))
+
+
+def _rounded(factor: float, original: float) -> Iterator[tuple[float, int]]:
+    if math.isfinite(factor) and math.isfinite(original) and 0 < original < 1 << 40:
+        exact = float(str(np.float32(factor)))
+        for context in dict.fromkeys((round(original), math.floor(original))):
+            yield from ((round(factor, 2), context), (exact, context))
+
+
+def _factor_of(head_dim: int, theta: float, original: int, factors: NDArray[np.float64]) -> float:
+    """How far the longest waves are stretched: fully, or as far as the blend with 1 allows. 0: no number does that."""
     slowest = int(np.argmax(factors))
     blend = float(_blend(head_dim, theta, original, _LOW, _HIGH)[slowest])
     rest = 1 / float(factors[slowest]) - blend  # 1/largest = blend + (1 - blend) / factor

@@ -7,14 +7,16 @@ pre-tokeniser, its tokens with a type each, and merges or scores. It applies no 
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
 from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ConfigError, ModelFileError
+from nextword.files.gguf.ends import MARKS, end_tokens, spells_end
 from nextword.files.gguf.header import quoted
 from nextword.files.gguf.metadata import Metadata
 from nextword.tokens import Tokenizer
@@ -29,15 +31,18 @@ from nextword.tokens.published import (
 )
 from nextword.tokens.sentencepiece import BLANK
 
+_LOG = logging.getLogger(__name__)
 _PREFIX = "tokenizer.ggml."
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 _LONGEST_TOKEN = 256  # characters; every way to cut a SentencePiece token in two is tried
 
-# What ends a turn, where a file does not say it: llama.cpp goes by the spelling too.
-_TURN_ENDS = ("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>")
-
 # Keys that say nothing about how text becomes ids, or nothing for one of the two kinds.
-_OTHER_KEYS = ("add_eos_token", "add_sep_token", "token_type_count", "scores", "merges", "pre")
+_OTHER_KEYS = ("add_eos_token", "add_sep_token", "token_type_count", "scores", "merges", "pre", "added_tokens")
+# What would change how text becomes ids, or which of them may be drawn.
+_MUST_BE_EMPTY = ("suppress_tokens", "precompiled_charsmap")
+_MUST_BE_FALSE = ("normalizer.lowercase", "normalizer.strip_accents", "remove_extra_whitespaces")
+# What a file without `pre` is read as. The tokenizer is then seldom cut as the model learned it.
+_DEFAULT_PRE = "default"
 
 
 class TokenType(IntEnum):
@@ -79,39 +84,57 @@ def _read_tokenizer(metadata: Metadata) -> Tokenizer:
     types = [TokenType.NORMAL] * len(tokens)
     if f"{_PREFIX}token_type" in metadata:
         types = metadata.numbers(f"{_PREFIX}token_type", len(tokens)).tolist()
-    vocabulary = _vocabulary_of(tokens, types)
     sentencepiece = kind == "llama"
-    bos, eos, unknown = (
-        _marked(metadata, name, vocabulary, tokens, default if sentencepiece else None)
-        for name, default in (("bos", 1), ("eos", 2), ("unknown", 0))
-    )
+    defaults = {"bos": 1, "eos": 2, "unknown": 0} if sentencepiece else {}
+    marks = {name: _marked(metadata, name, len(tokens), defaults) for name in ("bos", "unknown", *MARKS)}
+    vocabulary = _vocabulary_of(tokens, types, {i for i in marks.values() if i is not None})
+    named = {name: tokens[i] if i is not None and tokens[i] in vocabulary else None for name, i in marks.items()}
+    bos, eos, unknown = named["bos"], named["eos"], named["unknown"]
+    ends = end_tokens(vocabulary, {name: named[name] for name in MARKS})
+    special = [
+        token for token, i in vocabulary.items() if types[i] in (TokenType.CONTROL, TokenType.UNKNOWN) or token in ends
+    ]
     if sentencepiece:
-        raw, adds_bos = _read_sentencepiece(metadata, vocabulary, types, unknown), True
+        raw, adds_bos = _read_sentencepiece(metadata, vocabulary, types, unknown, ends), True
     else:
-        cutting = cutting_named(metadata.text(f"{_PREFIX}pre"))
-        metadata.expect(f"{_PREFIX}add_space_prefix", False)
+        cutting = cutting_named(_pre(metadata))
+        metadata.pass_over("llama.cpp puts no blank before a text of byte-level BPE", f"{_PREFIX}add_space_prefix")
         raw, adds_bos = byte_level_tokenizer(vocabulary, _read_merges(metadata), cutting), cutting.adds_bos
-    special = [token for token, i in vocabulary.items() if types[i] in (TokenType.CONTROL, TokenType.UNKNOWN)]
     add_tokens(raw, special, special=True)
-    add_tokens(raw, [token for token, i in vocabulary.items() if types[i] == TokenType.USER_DEFINED], special=False)
+    user_defined = [token for token, i in vocabulary.items() if types[i] == TokenType.USER_DEFINED]
+    add_tokens(raw, [token for token in user_defined if token not in ends], special=False)
     if metadata.flag(f"{_PREFIX}add_bos_token", adds_bos):
         if bos is None:
             raise ModelFileError(f"{_PREFIX}add_bos_token is true, but {_PREFIX}bos_token_id is missing")
         begin_with(raw, bos)
-    ends = [_marked(metadata, name, vocabulary, tokens, None) for name in ("eot", "eom")]
-    if ends[0] is None:
-        ends += [token for token in special if token in _TURN_ENDS]
-    metadata.expect(f"{_PREFIX}remove_extra_whitespaces", False)
+    for key in _MUST_BE_EMPTY:
+        metadata.expect_empty(_PREFIX + key)
+    for key in _MUST_BE_FALSE:
+        metadata.expect(_PREFIX + key, False)
     metadata.ignore(*(_PREFIX + key for key in _OTHER_KEYS))
     metadata.refuse_rest(_PREFIX, but="_token_id")  # the others name tokens that other programs ask for
-    return Tokenizer(raw, bos=bos, eos=eos, ends=[vocabulary[end] for end in ends if end is not None])
+    return Tokenizer(raw, bos=bos, eos=eos, ends=[vocabulary[end] for end in ends])
 
 
-def _vocabulary_of(tokens: Sequence[str], types: Sequence[int]) -> dict[str, int]:
-    """Token -> id, without those that fill up the list."""
+def _pre(metadata: Metadata) -> str:
+    """The name of the pre-tokeniser. Files older than the key (May 2024) have none: llama.cpp's default stands in."""
+    name = metadata.text(f"{_PREFIX}pre", "")
+    if name:
+        return name
+    note = (
+        f"{_PREFIX}pre is missing, so text is cut as llama.cpp's {_DEFAULT_PRE!r} cuts it; the model may have learned "
+        "other tokens: take a newer conversion of it"
+    )
+    metadata.notes.append(note)
+    _LOG.warning("%s: %s", metadata.source, note)
+    return _DEFAULT_PRE
+
+
+def _vocabulary_of(tokens: Sequence[str], types: Sequence[int], marked: Collection[int]) -> dict[str, int]:
+    """Token -> id, without those that fill up the list; what is `marked`, or ends a text by its spelling, does not."""
     vocabulary: dict[str, int] = {}
     for i, (token, kind) in enumerate(zip(tokens, types, strict=True)):
-        if kind == TokenType.UNUSED or not token:
+        if not token or (kind == TokenType.UNUSED and i not in marked and not spells_end(token)):
             continue
         if token in vocabulary:
             raise ModelFileError(f"the token {quoted(token)} has the ids {vocabulary[token]} and {i}")
@@ -119,20 +142,15 @@ def _vocabulary_of(tokens: Sequence[str], types: Sequence[int]) -> dict[str, int
     return vocabulary
 
 
-def _marked(
-    metadata: Metadata, name: str, vocabulary: Mapping[str, int], tokens: Sequence[str], default: int | None
-) -> str | None:
-    """The token that a key names by its id."""
+def _marked(metadata: Metadata, name: str, num_tokens: int, defaults: Mapping[str, int]) -> int | None:
+    """The id that a key names. An id that no token has (often -1 as an unsigned number) is none, as in llama.cpp."""
     key = f"{_PREFIX}{name}_token_id"
-    if key not in metadata:
-        token = tokens[default] if default is not None and default < len(tokens) else None
-        return token if token in vocabulary else None
-    token_id = metadata.integer(key)
-    if not 0 <= token_id < len(tokens):
-        raise ModelFileError(f"{key} is {token_id}, but there are {len(tokens)} tokens")
-    if vocabulary.get(tokens[token_id]) != token_id:
-        raise ModelFileError(f"{key} is {token_id}, which is an unused token")
-    return tokens[token_id]
+    token_id, default = metadata.integer(key, -1), defaults.get(name)
+    if 0 <= token_id < num_tokens:
+        return token_id
+    if key in metadata:
+        metadata.notes.append(f"{key} is {token_id}, which no token has: passed over")
+    return default if default is not None and default < num_tokens else None
 
 
 def _read_merges(metadata: Metadata) -> list[tuple[str, str]]:
@@ -146,10 +164,15 @@ def _read_merges(metadata: Metadata) -> list[tuple[str, str]]:
 
 
 def _read_sentencepiece(
-    metadata: Metadata, vocabulary: Mapping[str, int], types: Sequence[int], unknown: str | None
+    metadata: Metadata,
+    vocabulary: Mapping[str, int],
+    types: Sequence[int],
+    unknown: str | None,
+    ends: Collection[str],
 ) -> RawTokenizer:
     scores = metadata.numbers(f"{_PREFIX}scores", len(types)).tolist()
-    merged = {token: scores[i] for token, i in vocabulary.items() if types[i] == TokenType.NORMAL}
+    normal = [token for token, i in vocabulary.items() if types[i] == TokenType.NORMAL and token not in ends]
+    merged = {token: scores[vocabulary[token]] for token in normal}
     for token, score in merged.items():
         if not math.isfinite(score):
             raise ModelFileError(f"{_PREFIX}scores: the score of {quoted(token)} is {score}")
@@ -204,13 +227,12 @@ def tokenizer_metadata(tokenizer: Tokenizer, num_tokens: int) -> dict[str, Any]:
         "add_bos_token": _adds_only_bos(tokenizer),
         "add_eos_token": False,
     }
-    others = sorted(tokenizer.end_ids - {tokenizer.eos_id})
-    if len(others) > 2:
+    # Ends that their spelling does not tell come first: two keys are all there are.
+    others = sorted(tokenizer.end_ids - {tokenizer.eos_id}, key=lambda i: (spells_end(texts[i]), i))
+    if len([i for i in others if not spells_end(texts[i])]) > 2:
         raise _inexpressible(f"a tokenizer with {len(others) + 1} end tokens")
     unknown = model["vocab"].get(model["unk_token"])
-    # The end of a turn is always named, so that reading does not look for it by its spelling.
-    turn_ends: list[int | None] = [*others] or [tokenizer.eos_id]
-    ends = dict(zip(("eot", "eom"), turn_ends, strict=False))
+    ends = dict(zip(("eot", "eom"), others, strict=False))
     marks = {"bos": tokenizer.bos_id, "eos": tokenizer.eos_id, "unknown": unknown, **ends}
     values |= {f"{name}_token_id": i for name, i in marks.items() if i is not None}
     return {_PREFIX + name: value for name, value in values.items()}

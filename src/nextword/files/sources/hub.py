@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nextword.errors import ModelFileError
+from nextword.files.parts import part_names
 from nextword.files.sources.pulled import Origin, Pulled, find_pulled, keep, one_pull_at_a_time
 from nextword.json_file import read_json
 
@@ -167,7 +168,10 @@ def _needed(wanted: HubId, names: Sequence[str]) -> list[str]:
     if wanted.file is not None:
         if wanted.file not in names:
             raise ModelFileError(f"{wanted.repository} has no file {wanted.file}", hint=_some("it has", ggufs))
-        return [wanted.file]
+        parts = part_names(wanted.file)
+        if missing := [part for part in parts if part not in names]:
+            raise ModelFileError(f"{wanted.repository} has no file {missing[0]}, a part of the model")
+        return parts
     top = [name for name in names if "/" not in name]
     if _WEIGHTS in top:
         weights = [_WEIGHTS]
@@ -215,12 +219,14 @@ def _cached(wanted: HubId, reason: str) -> HubModel:
         f"{wanted} is not, or not whole, in the hub's cache, and the hub cannot be reached: {reason}",
         hint="go online once; or, if a path was meant, check its spelling",
     )
+    patterns = [glob.escape(part) for part in part_names(wanted.file)] if wanted.file else _BESIDE
     try:
-        snapshot = _snapshot(wanted, [glob.escape(wanted.file)] if wanted.file else _BESIDE, offline=True)
+        snapshot = _snapshot(wanted, patterns, offline=True)
     except LocalEntryNotFoundError:
         raise missing from None
     names = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
-    if wanted.file not in (None, *names) or (wanted.file is None and not _has_weights(snapshot)):
+    needed = part_names(wanted.file) if wanted.file else []
+    if not set(needed) <= set(names) or (wanted.file is None and not _has_weights(snapshot)):
         raise missing
     model = _located(wanted, snapshot, _needed(wanted, names))
     _LOG.warning("the hub cannot be reached (%s); taking %s from its cache, commit %s", reason, wanted, model.commit)
