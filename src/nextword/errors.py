@@ -54,11 +54,13 @@ class ContextOverflowError(NextwordError):
     Args:
         n_prompt_tokens: Tokens in the prompt.
         context_length: Tokens that the model can look at.
+        at_least: Whether the prompt was not encoded, because so many is what it has in any case.
     """
 
-    def __init__(self, n_prompt_tokens: int, context_length: int) -> None:
+    def __init__(self, n_prompt_tokens: int, context_length: int, *, at_least: bool = False) -> None:
+        count = f"at least {n_prompt_tokens}" if at_least else n_prompt_tokens
         super().__init__(
-            f"the prompt has {n_prompt_tokens} tokens, the model's context holds {context_length}",
+            f"the prompt has {count} tokens, the model's context holds {context_length}",
             hint='shorten the prompt, or use overflow="slide", which goes on with the newest half of the context',
         )
         self.n_prompt_tokens = n_prompt_tokens

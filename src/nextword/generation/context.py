@@ -31,18 +31,21 @@ def fit_to_context(
         ContextOverflowError: It is too long and `overflow` is `stop`.
         ConfigError: There is no such policy.
     """
-    return cut_to_context(encode_prompt(tokenizer, prompt, overflow), context_length, overflow)
+    return cut_to_context(encode_prompt(tokenizer, prompt, context_length, overflow), context_length, overflow)
 
 
-def encode_prompt(tokenizer: Tokenizer, prompt: Prompt, overflow: Overflow) -> list[int]:
+def encode_prompt(tokenizer: Tokenizer, prompt: Prompt, context_length: int, overflow: Overflow) -> list[int]:
     """All of the prompt's tokens; for a text, with the token before it that the model was trained with.
 
     Raises:
         TextError: The prompt is empty, cannot be encoded, or holds ids that are not in the vocabulary.
+        ContextOverflowError: `overflow` is `stop`, and the text is so long that it cannot fit, however it is encoded.
         ConfigError: There is no such policy.
     """
     if overflow not in get_args(Overflow):
         raise ConfigError(f"overflow is {overflow!r}, it must be slide or stop")
+    if isinstance(prompt, str) and overflow == "stop":
+        tokenizer.refuse_longer(prompt, context_length)
     ids = tokenizer.encode_start(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
     if not ids:
         raise TextError("the prompt is empty", hint="give the model at least one word to continue")

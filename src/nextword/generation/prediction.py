@@ -150,7 +150,7 @@ def predict_token(
         ContextOverflowError: It is longer than the context and `overflow` is `stop`.
         ConfigError: `top` is below 1.
     """
-    ids = encode_prompt(tokenizer, prompt, overflow)
+    ids = encode_prompt(tokenizer, prompt, backend.config.context_length, overflow)
     return predict_ids(backend, tokenizer, prompt_text(tokenizer, prompt), ids, top, overflow, memory, between)
 
 

@@ -106,7 +106,7 @@ class Completion:
             context = self._batch.settings.context_of(self._lm)
             if not isinstance(prompt, str):
                 cut_to_context(prompt, context, "stop")  # before it looks up every id of a million
-            ids = encode_prompt(tokenizer, prompt, "stop")
+            ids = encode_prompt(tokenizer, prompt, context, "stop")
             cut_to_context(ids, context, "stop")
             if isinstance(prompt, str):
                 return prompt, ids, len(ids) - len(tokenizer.encode(prompt))

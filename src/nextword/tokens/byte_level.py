@@ -15,6 +15,9 @@ import regex
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as RawTokenizer
 
+from nextword.errors import TextError
+from nextword.tokens.library import explained
+
 # How text is cut before pairs are merged: the published pattern of Qwen2, which llama.cpp knows as "qwen2".
 QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -105,7 +108,8 @@ def train(texts: Iterable[str], vocab_size: int, special_tokens: list[str], *, s
     trainer = trainers.BpeTrainer(
         vocab_size=len(alphabet) + room - len(merges), initial_alphabet=sorted(alphabet), show_progress=show_progress
     )
-    learner.train_from_iterator((text.translate(unspelled) for text in documents), trainer)
+    with explained(lambda said: TextError(f"the library cannot learn a tokenizer from the text: {said}")):
+        learner.train_from_iterator((text.translate(unspelled) for text in documents), trainer)
     learned = json.loads(learner.to_str())["model"]["merges"]
     merges += [(_stand_ins(first), _stand_ins(second)) for first, second in learned]
     vocabulary = {token: i for i, token in enumerate([*special_tokens, *sorted(BYTE_OF_STAND_IN)])}

@@ -54,6 +54,9 @@ def check_changes(description: dict[str, Any], kind: Kind) -> None:
         blanks = kind == "sentencepiece" and step in (_PREPEND_BLANK, _REPLACE_BLANKS)
         if not blanks and step["type"] not in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase"):
             raise ModelFileError(f"a tokenizer with the normaliser {step['type']} is not supported")
+    for step in _steps(description["pre_tokenizer"], "pretokenizers"):
+        if step.get("behavior") == "Removed":
+            raise ModelFileError(f"a tokenizer whose pre-tokeniser {step['type']} leaves out text is not supported")
     for name in ("continuing_subword_prefix", "end_of_word_suffix"):
         if mark := description["model"].get(name):
             raise ModelFileError(f"a tokenizer with the {name} {mark!r} is not supported")
@@ -62,6 +65,24 @@ def check_changes(description: dict[str, Any], kind: Kind) -> None:
 def drops_first_blank(description: dict[str, Any]) -> bool:
     """Whether encoding puts a blank before a text, which decoding takes away again."""
     return any(step["type"] == "Strip" and step["start"] == 1 for step in _steps(description["decoder"], "decoders"))
+
+
+def swallows(description: dict[str, Any]) -> bool:
+    """Whether a token may stand for any number of bytes: added ones may eat the blanks around them."""
+    if any(token["lstrip"] or token["rstrip"] for token in description.get("added_tokens") or ()):
+        return True
+    return any(
+        step["type"] not in ("ByteLevel", "Digits", "Metaspace", "Split", "Punctuation")
+        for step in _steps(description["pre_tokenizer"], "pretokenizers")
+    )
+
+
+def shrinking(description: dict[str, Any], kind: Kind) -> int:
+    """How many bytes of a text may be one byte of what the tokens are made of."""
+    normalised = _steps(description["normalizer"], "normalizers")
+    composed = any(step["type"] in ("NFC", "NFKC", "NFD", "NFKD", "Lowercase") for step in normalised)
+    # U+1D400 becomes A; and the sign for a blank has three bytes itself.
+    return (4 if composed else 1) * (3 if kind == "sentencepiece" else 1)
 
 
 def beginning(description: dict[str, Any]) -> int | None:
@@ -74,7 +95,10 @@ def beginning(description: dict[str, Any]) -> int | None:
     for step in _steps(description.get("post_processor"), "processors"):
         if step["type"] == "TemplateProcessing":
             before = itertools.takewhile(lambda part: "SpecialToken" in part, step["single"])
-            ids += [i for part in before for i in step["special_tokens"][part["SpecialToken"]["id"]]["ids"]]
+            marks = [part["SpecialToken"]["id"] for part in before]
+            if absent := [mark for mark in marks if mark not in step["special_tokens"]]:
+                raise ModelFileError(f"the post-processor puts {absent[0]!r} before a text, but gives no id for it")
+            ids += [i for mark in marks for i in step["special_tokens"][mark]["ids"]]
         elif step["type"] != "ByteLevel":  # which only moves offsets
             raise ModelFileError(f"a tokenizer with the post-processor {step['type']} is not supported")
     if len(ids) > 1:

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ModelFileError
 from nextword.tokens.byte_level import QWEN2_PATTERN
+from nextword.tokens.library import explained
 from nextword.tokens.sentencepiece import BLANK
 
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -175,7 +176,5 @@ def merges_of(vocabulary: Mapping[str, int], scores: Mapping[str, float]) -> lis
 
 
 def _bpe(vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], **options: Any) -> models.BPE:
-    try:
+    with explained(lambda said: ModelFileError(f"the merges do not fit the vocabulary: {said}")):
         return models.BPE(dict(vocabulary), list(merges), **options)
-    except Exception as error:  # noqa: BLE001  the library raises bare Exception
-        raise ModelFileError(f"the merges do not fit the vocabulary: {' '.join(str(error).split())}") from None

@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenizers import Tokenizer as RawTokenizer
 
-from nextword.errors import ConfigError, ModelFileError, TextError
+from nextword.errors import ConfigError, ContextOverflowError, ModelFileError, TextError
 from nextword.tokens import byte_level, sentencepiece, word_level
 from nextword.tokens.description import (
     Kind,
@@ -20,7 +20,10 @@ from nextword.tokens.description import (
     count_ids,
     drops_first_blank,
     kind_of,
+    shrinking,
+    swallows,
 )
+from nextword.tokens.library import explained, not_encodable
 from nextword.tokens.marks import Marks, read_marks
 from nextword.tokens.pieces import Piece, group_pieces
 from nextword.tokens.surrogates import refuse_surrogates, without_surrogates
@@ -164,11 +167,8 @@ class Tokenizer:
         Raises:
             ModelFileError: The text is no tokenizer that nextword can run.
         """
-        try:
+        with explained(lambda said: ModelFileError(f"{source} is no valid tokenizer: {said}")):
             raw = RawTokenizer.from_str(text)
-        except Exception as error:  # noqa: BLE001  the library raises bare Exception
-            reason = " ".join(str(error).split())
-            raise ModelFileError(f"{source} is no valid tokenizer: {reason}") from None
         try:
             check_added_tokens(raw, json.loads(text))
         except ModelFileError as error:
@@ -178,7 +178,8 @@ class Tokenizer:
     @classmethod
     def _checked(cls, raw: RawTokenizer, source: str, marks: Marks) -> Tokenizer:
         try:
-            return cls(raw, **marks)
+            with explained(lambda said: ModelFileError(f"it is no valid tokenizer: {said}")):
+                return cls(raw, **marks)
         except ModelFileError as error:
             raise ModelFileError(f"{source}: {error.message}", hint=error.hint) from None
 
@@ -216,12 +217,23 @@ class Tokenizer:
         """
         self._refuse_absent_bytes(text)
         raw = self._raw_with_special if special else self._raw
-        try:
+        with explained(lambda said: self._refusal([text], said)):
             # Unlike `encode`, this lets other threads of Python run.
             ids: list[int] = raw.encode_batch_fast([text], add_special_tokens=False)[0].ids
-        except Exception as error:  # noqa: BLE001  the library raises bare Exception
-            raise self._refusal([text], error) from None
         return ids
+
+    def refuse_longer(self, text: str, num_tokens: int) -> None:
+        """Refuses a text that is more than so many tokens however it is encoded: encoding megabytes takes seconds.
+
+        Raises:
+            ContextOverflowError: It has more bytes than so many tokens can stand for; names the fewest it can be.
+        """
+        most = self.most_bytes
+        if most is None or 4 * len(text) <= most * num_tokens:  # a character has at most four bytes
+            return
+        fewest = -(-len(text.encode("utf-8", errors="replace")) // most)
+        if fewest > num_tokens:
+            raise ContextOverflowError(fewest, num_tokens, at_least=True)
 
     def encode_start(self, text: str) -> list[int]:
         """Token ids of a text that begins a document: `bos_id`, where the model was trained with it, then the text's.
@@ -240,10 +252,8 @@ class Tokenizer:
         """
         for text in texts:
             self._refuse_absent_bytes(text)
-        try:
+        with explained(lambda said: self._refusal(texts, said)):
             return [encoding.ids for encoding in self._raw.encode_batch_fast(list(texts), add_special_tokens=False)]
-        except Exception as error:  # noqa: BLE001  the library raises bare Exception
-            raise self._refusal(texts, error) from None
 
     def decode(self, token_ids: Iterable[int]) -> str:
         """The text of token ids; bytes that are no UTF-8 become U+FFFD.
@@ -252,6 +262,17 @@ class Tokenizer:
             TextError: An id is not in the vocabulary.
         """
         return b"".join(self.bytes_of(token_ids)).decode("utf-8", errors="replace")
+
+    @cached_property
+    def most_bytes(self) -> int | None:
+        """Bytes of a text that one token can stand for, at most; None where a token can swallow any number of them.
+
+        A text of more bytes than so many times the context cannot fit into it.
+        """
+        description = json.loads(self._raw.to_str())
+        if self.kind == "words" or not self._spells_every_byte or swallows(description):
+            return None
+        return max(4, *map(len, self._bytes)) * shrinking(description, self.kind)
 
     def pieces(self, token_ids: Sequence[int]) -> list[Piece]:
         """The text of each token, grouped to whole graphemes, fragments marked."""
@@ -311,11 +332,19 @@ class Tokenizer:
         if token is None:
             return None
         if isinstance(token, int):
-            return token if token < self._vocab_size else None  # a default of config.json that means no token here
+            return token if 0 <= token < self._vocab_size else None  # a default of config.json that means no token here
         found: int | None = self._raw.token_to_id(token)
         if found is None:
             raise ModelFileError(f"the special token {token!r} is not in the vocabulary")
         return found
+
+    @cached_property
+    def _spells_every_byte(self) -> bool:
+        """Whether no text has a part that the vocabulary cannot spell; characters refuse such a text."""
+        known = self._raw.model.token_to_id
+        if self.kind == "sentencepiece":
+            return all(known(f"<0x{byte:02X}>") is not None for byte in range(256))
+        return self.kind != "bytes" or all(known(token) is not None for token in byte_level.BYTE_OF_STAND_IN)
 
     @cached_property
     def _absent_bytes(self) -> frozenset[int]:
@@ -331,14 +360,16 @@ class Tokenizer:
         if self._absent_bytes and (unknown := self._absent_bytes.intersection(text.encode())):
             raise self._unknown([bytes([byte]) for byte in sorted(unknown)])
 
-    def _refusal(self, texts: Sequence[str], error: Exception) -> TextError:
-        """Why the library would not encode: the words that the vocabulary does not have, or its own message."""
+    def _refusal(self, texts: Sequence[str], said: str) -> TextError:
+        """Why the library would not encode: the words that the vocabulary does not have, or its own words."""
         unknown: dict[str, None] = {}
-        for text in texts:
-            plain = text if self._raw.normalizer is None else self._raw.normalizer.normalize_str(text)
-            parts = [part for part, _ in self._raw.pre_tokenizer.pre_tokenize_str(plain)]
-            unknown |= {part: None for part in parts if self._raw.model.token_to_id(part) is None}
-        return self._unknown(list(unknown)) if unknown else TextError(f"the text cannot be encoded: {error}")
+        if self.kind in ("words", "characters"):
+            with explained(not_encodable):
+                for text in texts:
+                    plain = text if self._raw.normalizer is None else self._raw.normalizer.normalize_str(text)
+                    parts = [part for part, _ in self._raw.pre_tokenizer.pre_tokenize_str(plain)]
+                    unknown |= {part: None for part in parts if self._raw.model.token_to_id(part) is None}
+        return self._unknown(list(unknown)) if unknown else not_encodable(said)
 
     def _unknown(self, parts: Sequence[str | bytes]) -> TextError:
         shown = ", ".join(map(repr, parts[:5])) + (", ..." if len(parts) > 5 else "")

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer as RawTokenizer
 from tokenizers.models import BPE
 
 from nextword.tokens import Tokenizer
+from nextword.tokens.library import explained, not_encodable
 from nextword.training.data import document_start
 from nextword.training.prepare import EncodedText
 
@@ -62,9 +63,10 @@ class _Words:
         self._ways: dict[str, list[list[int]]] = {}
 
     def cut(self, text: str, rng: np.random.Generator) -> list[int]:
-        if self._raw.normalizer is not None:
-            text = self._raw.normalizer.normalize_str(text)
-        words = [word for word, _ in self._raw.pre_tokenizer.pre_tokenize_str(text)]
+        with explained(not_encodable):
+            if self._raw.normalizer is not None:
+                text = self._raw.normalizer.normalize_str(text)
+            words = [word for word, _ in self._raw.pre_tokenizer.pre_tokenize_str(text)]
         chosen = rng.integers(TABLES, size=len(words)).tolist()
         return [i for word, way in zip(words, chosen, strict=True) for i in self._ways_of(word)[way]]
 

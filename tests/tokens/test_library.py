@@ -1,0 +1,250 @@
+"""Faults of the tokenizers library, public ones among them: each is one clear error, and none passes by `except`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer as RawTokenizer
+
+import nextword
+from nextword import ContextOverflowError, ModelFileError, TextError, Tokenizer
+from nextword.loading import DEFAULT_MODEL
+from nextword.tokens.byte_level import BYTE_OF_STAND_IN
+from nextword.tokens.chat import ChatTemplate
+from nextword.tokens.library import explained
+from tests.cli.conftest import Call, call  # noqa: F401
+from tests.tokens.conftest import CORPUS, TEXTS
+
+PATHOLOGICAL = r"(\s+)+$"
+BLANKS = " " * 40 + "x"
+GAVE_UP = "the tokenizer cannot encode the text: Onig: Regex search error: retry-limit-in-match over"
+
+
+def _changed(**parts: Any) -> str:
+    description = json.loads(Tokenizer.train_bpe(CORPUS, 300).to_json())
+    description["model"] |= parts.pop("model", {})
+    return json.dumps(description | parts)
+
+
+def _cut_by(pattern: str) -> dict[str, Any]:
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    bytes_ = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    return {"type": "Sequence", "pretokenizers": [split, bytes_]}
+
+
+@pytest.fixture(scope="module")
+def gives_up() -> Tokenizer:
+    """Its pattern takes for ever on a run of blanks."""
+    return Tokenizer.from_json(_changed(pre_tokenizer=_cut_by(PATHOLOGICAL)), eos="<|endoftext|>")
+
+
+def test_a_pattern_that_gives_up_is_an_error_of_the_text(gives_up: Tokenizer) -> None:
+    assert gives_up.decode(gives_up.encode("안녕 hello")) == "안녕 hello"
+    uses: list[Callable[[], Any]] = [
+        lambda: gives_up.encode(BLANKS),
+        lambda: gives_up.encode(BLANKS, special=True),
+        lambda: gives_up.encode_start(BLANKS),
+        lambda: gives_up.encode_batch(["a", BLANKS]),
+        lambda: ChatTemplate("{{ messages[0].content }}", gives_up).encode([{"role": "user", "content": BLANKS}]),
+    ]
+    for use in uses:
+        with pytest.raises(TextError) as caught:
+            use()
+        assert caught.value.message == GAVE_UP
+        assert "shorten" in caught.value.hint
+    assert gives_up.decode(gives_up.encode("still works 여전히")) == "still works 여전히"
+
+
+def test_so_it_is_where_the_words_that_are_unknown_are_looked_for() -> None:
+    raw = RawTokenizer(models.WordLevel({"a": 0}, unk_token=""))
+    raw.pre_tokenizer = pre_tokenizers.Split(Regex(PATHOLOGICAL), "isolated")
+    with pytest.raises(TextError, match="Regex search error"):
+        Tokenizer(raw).encode(BLANKS)
+
+
+@pytest.fixture(scope="module")
+def model_that_gives_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "gives-up"
+    shutil.copytree(DEFAULT_MODEL, path)
+    description = json.loads((path / "tokenizer.json").read_text(encoding="utf-8"))
+    description["pre_tokenizer"] = _cut_by(PATHOLOGICAL)
+    (path / "tokenizer.json").write_text(json.dumps(description), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("command", ["predict", "generate", "tokenize", "look"])
+def test_the_command_line_ends_with_it(command: str, model_that_gives_up: Path, call: Call) -> None:  # noqa: F811
+    result = call(command, BLANKS, "--model", model_that_gives_up)
+    assert result.code == 2
+    assert result.errors[0] == f"error: {GAVE_UP}"
+    assert "Traceback" not in result.err
+
+
+def test_what_python_means_by_itself_passes() -> None:
+    """Ctrl-C is no fault of the library, and our own errors are not wrapped."""
+    for error in (KeyboardInterrupt(), SystemExit(3), MemoryError(), TextError("ours")):
+        with pytest.raises(type(error)) as caught, explained(ModelFileError):
+            raise error
+        assert caught.value is error
+    with pytest.raises(ModelFileError, match=r"^two words$"), explained(ModelFileError):
+        raise ValueError("two\n  words")
+    with pytest.raises(ModelFileError, match=r"^ValueError$"), explained(ModelFileError):
+        raise ValueError
+
+
+def _template(**special: Any) -> dict[str, Any]:
+    single = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    return {"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": special}
+
+
+# Reported as huggingface/tokenizers 1645, 2094, 2151, 2156, 2198; and neighbours.
+LONG = {token: i for i, token in enumerate([*BYTE_OF_STAND_IN, "aaaa", "bbbb"])}
+HOSTILE = {
+    "merges longer than any token": _changed(model={"vocab": LONG, "merges": [["aaaa", "bbbb"]]}, added_tokens=[]),
+    "a prefix longer than tokens": _changed(model={"continuing_subword_prefix": "##"}),
+    "a charsmap that is none": _changed(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
+    "a charsmap that is null": _changed(normalizer={"type": "Precompiled", "precompiled_charsmap": None}),
+    "a template without its token": _changed(post_processor=_template()),
+    "parentheses without end": _changed(pre_tokenizer=_cut_by("(" * 5000 + "a" + ")" * 5000)),
+    "a pattern that calls itself": _changed(pre_tokenizer=_cut_by(r"(?<x>a\g<x>?b|\g<x>)")),
+    "an id of minus one": _changed(added_tokens=[{**json.loads(_changed())["added_tokens"][0], "id": -1}]),
+    "an id beyond all bounds": _changed(model={"vocab": {**LONG, "z": 2**32 - 1}, "merges": []}, added_tokens=[]),
+    "a dropout of two": _changed(model={"dropout": 2.0}),
+    "text that is left out": _changed(pre_tokenizer=_cut_by("a")).replace("Isolated", "Removed"),
+    "another version": _changed(version="9.0"),
+    "half a file": _changed()[:-100],
+    "no object": "null",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_file_that_breaks_the_library_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(ModelFileError) as caught:
+        Tokenizer.from_json(HOSTILE[name], source="the/tokenizer.json")
+    assert caught.value.message.startswith("the/tokenizer.json")
+    assert len(caught.value.message.splitlines()) == 1
+
+
+HARMLESS = {
+    "cut to nothing": {"truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 9}},
+    "random merges": {"model": {"dropout": 0.5}},
+    "an unknown token that is not there": {"model": {"unk_token": "<unk>"}},
+    "a template with an id that no token has": {
+        "post_processor": _template(**{"<s>": {"id": "<s>", "ids": [2**32 - 1], "tokens": ["<s>"]}})
+    },
+    "zero-width tokens": {
+        "added_tokens": [
+            {"id": 300 + i, "content": text, "single_word": False, "lstrip": False, "rstrip": False}
+            | {"normalized": i % 2 == 0, "special": False}
+            for i, text in enumerate(["\u200c", "aaaa", "\u0301", "½½"])
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_a_file_that_only_looks_hostile_runs(name: str) -> None:
+    parts = dict(HARMLESS[name])
+    if "added_tokens" in parts:
+        parts["model"] = {"vocab": {token: i for i, token in enumerate(BYTE_OF_STAND_IN)}, "merges": []}
+        parts["added_tokens"] = [{**token, "id": 256 + i} for i, token in enumerate(parts["added_tokens"])]
+    tokenizer = Tokenizer.from_json(_changed(**parts))
+    for text in [*TEXTS.values(), "¯\x8fব £ ﬁ① İ\u200c", "ï¼¿ï¼\x8fâ\x94"]:
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_ids_that_no_token_has_are_refused(bpe: Tokenizer) -> None:
+    for token_id in (-1, bpe.vocab_size, 2**31, 2**40, -(2**70)):
+        with pytest.raises(TextError, match=f"token id {token_id} is not in the vocabulary of 440 tokens"):
+            bpe.decode([token_id])
+        with pytest.raises(TextError, match="not in the vocabulary"):
+            bpe.pieces([1, token_id])
+    assert Tokenizer.from_json(bpe.to_json(), bos=-1, eos=10**6).eos_id is None
+
+
+# -- how many bytes a token can stand for ----------------------------------------------------------------------------
+
+
+def _bytes(**parts: Any) -> Tokenizer:
+    return Tokenizer.from_json(_changed(**parts))
+
+
+def _sentencepiece(**parts: Any) -> Tokenizer:
+    tokens = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁abc한", "▁▁", "▁▁▁▁", "ab"]
+    merges = [("▁", "▁"), ("▁▁", "▁▁"), ("a", "b")]
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    raw = RawTokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    raw.normalizer = normalizers.Replace(" ", "▁")
+    raw.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return Tokenizer.from_json(json.dumps(json.loads(raw.to_str()) | parts))
+
+
+BOUNDED = {
+    "bytes": _bytes(),
+    "bytes, composed": _bytes(normalizer={"type": "NFC"}),
+    "bytes, folded": _bytes(
+        normalizer={"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}, {"type": "NFC"}]}
+    ),
+    "sentencepiece": _sentencepiece(),
+    "characters": Tokenizer.characters("".join(map(chr, range(32, 0x3000))) + "한국\u1112\u1161\u11ab𝐀𝐚🙂"),
+}
+ALPHABET = st.text(st.sampled_from(" \t\nab한국\u1112\u1161\u11ab\u1100é\u0301\u0323ﷺⅧ①ｶﾞKÅİ𝐀𝐚▁  🙂<|endoftext|>"))
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+@settings(max_examples=60, deadline=None)
+@given(text=ALPHABET)
+def test_no_token_stands_for_more_bytes_than_is_claimed(name: str, text: str) -> None:
+    tokenizer = BOUNDED[name]
+    if name == "characters":
+        text = "".join(character for character in text if character in set("".join(tokenizer.vocabulary)))
+    assert tokenizer.most_bytes is not None
+    for sample in (text, text * 7):
+        assert len(sample.encode()) <= tokenizer.most_bytes * len(tokenizer.encode(sample))
+
+
+def test_where_a_token_can_swallow_anything_there_is_no_bound() -> None:
+    raw = RawTokenizer.from_str(_changed())
+    raw.add_tokens([AddedToken("<x>", lstrip=True, normalized=False)])
+    swallowing = Tokenizer(raw)
+    assert swallowing.most_bytes is None
+    assert len(swallowing.encode(" " * 1000 + "<x>")) == 1
+    assert Tokenizer.words(["a", "b"]).most_bytes is None  # "a" and any number of blanks
+    fused = json.loads(_sentencepiece().to_json())["model"]
+    del fused["vocab"]["<0x00>"]
+    assert _sentencepiece(model=fused).most_bytes is None
+
+
+def test_a_text_that_cannot_fit_is_refused_before_it_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = nextword.load()
+    tokenizer, context = lm.tokenizer, lm.config.context_length
+    most = tokenizer.most_bytes
+    assert most is not None
+    encoded: list[str] = []
+    monkeypatch.setattr(Tokenizer, "encode", lambda self, text, special=False: encoded.append(text) or [0])  # type: ignore[func-returns-value]
+    for text in (" " * 11_000_000, "한" * (most * context)):
+        fewest = -(-len(text.encode()) // most)
+        uses: list[Callable[[], Any]] = [
+            lambda text=text: lm.predict(text, overflow="stop"),
+            lambda text=text: lm.predict(text, unit="word", overflow="stop"),
+            lambda text=text: lm.generate(text, overflow="stop"),
+            lambda text=text: lm.trace(text),
+            lambda text=text: lm.attribute(text),
+        ]
+        for use in uses:
+            with pytest.raises(ContextOverflowError) as caught:
+                use()
+            assert caught.value.message.startswith(f"the prompt has at least {fewest} tokens, the model's context")
+            assert (caught.value.n_prompt_tokens, caught.value.context_length) == (fewest, context)
+    assert encoded == []
+    lm.predict(" " * (most * context), overflow="stop")  # it might just fit
+    assert len(encoded) == 1
