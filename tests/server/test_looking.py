@@ -244,7 +244,9 @@ def test_about_says_what_was_measured(page: Served, lm: LanguageModel) -> None:
     assert about.pop("memory") > 5e7
     if lm.backend.name == "native":
         assert about["reference_error"] == {"value": wanted, "against": "transformers"}
-        assert (about["dtype"], about["bytes"]) == ("float16", 2 * lm.config.num_parameters)
+        vectors = sum(shape[0] for shape in lm.config.parameter_shapes().values() if len(shape) == 1)
+        held = 2 * lm.config.num_parameters + 2 * vectors  # vectors are computed with as float32
+        assert (about["dtype"], about["bytes"]) == ("float16", held)
     assert (about["name"], about["file"], about["chat"]) == ("nextword", "default_model", False)
     assert (about["backend"], about["reason"]) == (lm.backend.name, lm.backend.reason)
     assert about["parameters"] == lm.config.num_parameters
