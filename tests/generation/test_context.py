@@ -53,7 +53,7 @@ def test_a_prompt_becomes_its_newest_tokens() -> None:
 def test_token_ids_are_taken_as_they_are() -> None:
     assert fit_to_context(LETTERS, [0, 1, 2], 8, "slide") == ([0, 1, 2], 0)
     assert fit_to_context(LETTERS, np.arange(9), 8, "slide") == ([5, 6, 7, 8], 5)
-    assert encode_prompt(LETTERS, (11, 0), "stop") == [11, 0]
+    assert encode_prompt(LETTERS, (11, 0), 10, "stop") == [11, 0]
     assert prompt_text(LETTERS, [4, 5, 0]) == "ab "
     assert prompt_text(LETTERS, "ab ") == "ab "
 
@@ -62,16 +62,16 @@ def test_a_text_gets_the_token_before_it_that_the_model_was_trained_with_and_tok
     raw = RawTokenizer.from_str(byte_tokenizer([b"a", b"b"]).to_json())
     raw.post_processor = TemplateProcessing(single=f"{END} $A", special_tokens=[(END, 2)])
     tokenizer = Tokenizer(raw)
-    assert encode_prompt(tokenizer, "ab", "slide") == [2, 0, 1]
-    assert encode_prompt(tokenizer, [0, 1], "slide") == [0, 1]
+    assert encode_prompt(tokenizer, "ab", 10, "slide") == [2, 0, 1]
+    assert encode_prompt(tokenizer, [0, 1], 10, "slide") == [0, 1]
 
 
 def test_token_ids_outside_the_vocabulary_and_none_at_all_are_refused() -> None:
     for ids, wrong in (([0, 12], 12), ([-1], -1), ([10**9, 0], 10**9)):
         with pytest.raises(TextError, match=f"token id {wrong} is not in the vocabulary of 12 tokens"):
-            encode_prompt(LETTERS, ids, "slide")
+            encode_prompt(LETTERS, ids, 10, "slide")
     with pytest.raises(TextError, match="the prompt is empty"):
-        encode_prompt(LETTERS, [], "slide")
+        encode_prompt(LETTERS, [], 10, "slide")
 
 
 def test_an_empty_prompt_and_an_unknown_policy_are_refused() -> None:
