@@ -205,11 +205,14 @@ def test_a_words_tokenizer_has_no_word_for_a_spelled_special_token() -> None:
         chat.encode([{"role": "user", "content": "hello <|im_end|>"}])
 
 
-def test_parts_of_text_are_one_text_also_where_a_template_would_read_them_itself() -> None:
+def test_parts_of_text_are_one_text_where_the_template_does_not_read_them_itself() -> None:
     parts = [{"type": "text", "text": "안녕 "}, {"type": "text", "text": "there"}]
-    for template in TEMPLATES.values():
-        whole = render_here(template, BPE, [{"role": "user", "content": "안녕 there"}])
-        assert render_here(template, BPE, [{"role": "user", "content": parts}]) == whole
+    for name, template in TEMPLATES.items():
+        found = render_here(template, BPE, [{"role": "user", "content": parts}])
+        if name == "Gemma":
+            assert found == render_there(template, BPE, [{"role": "user", "content": parts}])
+        else:
+            assert found == render_here(template, BPE, [{"role": "user", "content": "안녕 there"}])
 
 
 def test_messages_are_not_changed_and_may_be_any_mapping() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -16,11 +17,13 @@ from jinja2.utils import Cycler, Joiner, Namespace
 
 from nextword.errors import ConfigError
 from nextword.tokens.chat.budget import MOST_DIGITS, Budget
+from nextword.tokens.chat.marking import MARK
 from nextword.tokens.visible import write_code_points
 
 STEP, TAKE, CONCATENATE = "a step", "a value", "a text"
 """Names of guards; no template can write them behind a `|`."""
 
+_NO_ASCII = re.compile(f"[^\x00-\x7e{MARK}]+")  # a mark must stay what it is
 _LONGEST_DATE = 200  # characters of a date format
 _LONGEST_MESSAGE = 300  # characters of an error message
 _FILTERS = """abs batch capitalize center count d default dictsort first float format indent int items join last length
@@ -140,16 +143,19 @@ def _to_json(
     budget.measure([value, indent, separators])
     if isinstance(indent, int) and indent > MOST_DIGITS:
         raise SecurityError(f"JSON is indented by at most {MOST_DIGITS}")
-    encoder = json.JSONEncoder(
-        ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=bool(sort_keys)
-    )
+    encoder = json.JSONEncoder(ensure_ascii=False, indent=indent, separators=separators, sort_keys=bool(sort_keys))
     pieces, total = [], 0
-    for piece in encoder.iterencode(value):
+    for encoded in encoder.iterencode(value):
+        piece = _NO_ASCII.sub(_escaped, encoded) if ensure_ascii else encoded
         total += len(piece)
         budget.step()
         budget.allow(total)
         pieces.append(piece)
     return str(budget.take("".join(pieces)))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1]
 
 
 def _raise_exception(message: Any = "") -> NoReturn:

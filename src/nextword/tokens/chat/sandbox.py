@@ -36,6 +36,7 @@ from nextword.tokens.chat.filters import (
     tests,
     write,
 )
+from nextword.tokens.chat.reading import reads_parts, searched_texts
 
 LONGEST_SOURCE = 100_000  # characters; the longest published templates have some 30,000
 
@@ -57,10 +58,15 @@ _FAULTS = (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, A
 
 
 class Template:
-    """A compiled template; `variables` are the names that it asks for.
+    """A compiled template.
 
     Args:
         source: Jinja.
+
+    Attributes:
+        variables: The names that it asks for.
+        searched: The texts that it cuts messages at, or asks whether they hold them.
+        reads_parts: Whether it reads messages whose content is a list of parts.
 
     Raises:
         ModelFileError: It is no Jinja, or uses something that is not available.
@@ -75,6 +81,7 @@ class Template:
         try:
             tree = environment.parse(source)
             self.variables = frozenset(find_undeclared_variables(tree))
+            self.searched, self.reads_parts = searched_texts(tree), reads_parts(tree)
             self._template = environment.from_string(_Guards(environment).visit(tree))
         except TemplateSyntaxError as error:
             raise ModelFileError(f"the chat template, line {error.lineno}: {one_line(error.message or '')}") from None

@@ -2,23 +2,26 @@
 
 A template is a small program in Jinja that comes with the model; transformers defines what it may use. It is run in
 `sandbox`. The spelling of a special token inside a message stays text: it is marked before rendering. What the
-template itself writes becomes the token, by a tokenizer whose special tokens have names that no text can hold.
+template itself writes becomes the token, by a tokenizer whose special tokens have names that no text can hold. Where
+the template looks for a special token in what the assistant has said (`</think>`, to leave the thinking out of what was
+said before), it finds it there.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from nextword.errors import ConfigError, TextError
+from nextword.tokens.chat.marking import MARK
 from nextword.tokens.tokenizer import Tokenizer
 
 # Unicode noncharacters, reserved for use inside a program.
-_MARK = "\ufdd0"  # behind each character of a special token's spelling in a message
+_MARK = MARK  # behind each character of a special token's spelling in a message
 _ALIAS = "\ufdd1{}\ufdd2"  # the name of a special token by its id
 _END = "\ufdd1\ufdd2"  # the name of no token: behind a message that is to be continued
 _PRIVATE = re.compile("[\ufdd0-\ufdd2]")
@@ -142,8 +145,12 @@ class ChatTemplate:
         if not isinstance(values["role"], str):
             raise ConfigError(f"{where}.role should be a string, found {type(values['role']).__name__}")
         if "content" in values:
-            values["content"] = _joined(values["content"], f"{where}.content")
-        return {_checked(key, where): self._plain(value, f"{where}.{key}") for key, value in values.items()}
+            parts = self._template.reads_parts and values["role"] != "assistant"
+            values["content"] = _text_of(values["content"], f"{where}.content", parts)
+        plain = {_checked(key, where): self._plain(value, f"{where}.{key}") for key, value in values.items()}
+        if values["role"] == "assistant" and "content" in values:
+            plain["content"] = self._special.mark(_checked(values["content"], f"{where}.content"), but=self._looked_for)
+        return plain
 
     def _plain(self, value: Any, where: str) -> Any:
         """A copy of plain values: a template sees nothing else. The spellings of special tokens are marked."""
@@ -156,6 +163,14 @@ class ChatTemplate:
         if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
             return [self._plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
         raise ConfigError(f"{where} should be text, a number, a list or a mapping, found {type(value).__name__}")
+
+    @cached_property
+    def _looked_for(self) -> frozenset[str]:
+        """The special tokens that the template looks for in messages; none that ends or begins a text."""
+        tokenizer, searched = self._tokenizer, self._template.searched
+        ends = {tokenizer.vocabulary[i] for i in {*tokenizer.end_ids, tokenizer.bos_id} if i is not None}
+        found = (token for token in self._special.aliases if any(token in text for text in searched))
+        return frozenset(token for token in found if token not in ends)
 
     @cached_property
     def _special(self) -> _SpecialTokens:
@@ -195,8 +210,13 @@ class _SpecialTokens:
         renamed = Tokenizer.from_json(json.dumps(description), source="the tokenizer with renamed special tokens")
         return cls(names, aliases, re.compile(spellings), re.compile(written), renamed)
 
-    def mark(self, text: str) -> str:
-        return self.spellings.sub(lambda found: "".join(character + _MARK for character in found[0]), text)
+    def mark(self, text: str, but: Collection[str] = ()) -> str:
+        """Marks every spelling of a special token, but some."""
+
+        def marked(found: re.Match[str]) -> str:
+            return found[0] if found[0] in but else "".join(character + _MARK for character in found[0])
+
+        return self.spellings.sub(marked, text)
 
     def encode(self, text: str) -> list[int]:
         named = self.written.sub(lambda found: self.aliases.get(found[0], found[0]), text)
@@ -223,8 +243,8 @@ def _listed(messages: Any) -> Sequence[Any]:
     return messages
 
 
-def _joined(content: Any, where: str) -> str:
-    """The content as one string, as most templates expect it."""
+def _text_of(content: Any, where: str, parts: bool) -> str | list[dict[str, str]]:
+    """The content as one string, as most templates expect it; or its parts, for a template that reads parts."""
     if isinstance(content, str):
         return content
     if not isinstance(content, Sequence):
@@ -236,7 +256,7 @@ def _joined(content: Any, where: str) -> str:
             found = repr(part.get("type")) if isinstance(part, Mapping) else type(part).__name__
             raise ConfigError(f"{where}[{i}] should be a part of the type text with its text, found {found}")
         texts.append(text)
-    return "".join(texts)
+    return [{"type": "text", "text": text} for text in texts] if parts else "".join(texts)
 
 
 def _checked(text: Any, where: str) -> str:
@@ -250,6 +270,7 @@ def _checked(text: Any, where: str) -> str:
 def _check_length(conversation: Sequence[Mapping[str, Any]]) -> None:
     from nextword.tokens.chat.budget import LONGEST_VALUE
 
-    length = sum(len(message.get("content", "")) for message in conversation)
+    texts = (message.get("content", "") for message in conversation)
+    length = sum(len(text) if isinstance(text, str) else sum(len(part["text"]) for part in text) for text in texts)
     if length > LONGEST_VALUE:
         raise TextError(f"the messages have {length:,} characters, at most {LONGEST_VALUE:,} are supported")
