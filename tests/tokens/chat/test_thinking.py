@@ -172,6 +172,12 @@ def test_one_that_does_not_gets_one_text(source: str) -> None:
     assert render_here(source, BPE, [{"role": "user", "content": PARTS}]) == render_here(source, BPE, one)
 
 
+def test_parts_can_be_continued_too() -> None:
+    chat = ChatTemplate(GLM, BPE)
+    assert chat.render([{"role": "user", "content": PARTS}], continue_final_message=True).endswith("hello</think> ")
+    assert chat.render([{"role": "user", "content": []}], False) == "<|user|>\n"
+
+
 def test_the_parts_of_the_assistant_are_one_text() -> None:
     said = [{"type": "text", "text": "<think>hm"}, {"type": "text", "text": "m</think>네"}]
     text, _ = render_here(GLM, BPE, [ASKED, {"role": "assistant", "content": said}, ASKED])
@@ -193,5 +199,5 @@ def test_json_escapes_letters_but_no_mark(escaped: bool) -> None:
 
 def test_what_a_template_looks_for_is_read_from_its_parsed_form() -> None:
     source = """{% set a = 'one' %}{{ a in messages }}{{ 'two' not in messages[0] }}{{ x.split('three', 1) }}
-    {{ x | replace('four', 'no') }}{{ x.startswith('fi' ~ 've') }}{{ 'no'.upper() }}{{ 'six' == x }}{{ x.get('no') }}"""
-    assert ChatTemplate(source, BPE)._template.searched == {"one", "two", "three", "four", "fi", "ve"}
+    {{ x | replace('four', 'no') }}{{ x.startswith('fi' ~ y) }}{{ 'no'.upper() }}{{ 'six' == x }}{{ x.get('no') }}"""
+    assert ChatTemplate(source, BPE)._template.searched == {"one", "two", "three", "four", "fi"}

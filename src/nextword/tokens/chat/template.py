@@ -20,8 +20,7 @@ from nextword.errors import ConfigError, TextError
 from nextword.tokens.chat.marking import MARK
 from nextword.tokens.tokenizer import Tokenizer
 
-# Unicode noncharacters, reserved for use inside a program.
-_MARK = MARK  # behind each character of a special token's spelling in a message
+# Unicode noncharacters, reserved for use inside a program, as MARK is.
 _ALIAS = "\ufdd1{}\ufdd2"  # the name of a special token by its id
 _END = "\ufdd1\ufdd2"  # the name of no token: behind a message that is to be continued
 _PRIVATE = re.compile("[\ufdd0-\ufdd2]")
@@ -74,7 +73,7 @@ class ChatTemplate:
             TextError: The messages are too long, or hold characters that are reserved.
             ModelFileError: The template fails or passes a limit.
         """
-        return self._render(messages, add_generation_prompt, variables, continue_final_message).replace(_MARK, "")
+        return self._render(messages, add_generation_prompt, variables, continue_final_message).replace(MARK, "")
 
     def encode(
         self,
@@ -122,7 +121,10 @@ class ChatTemplate:
         if add_generation_prompt is None:
             add_generation_prompt = not continue_final_message
         if continue_final_message:
-            last["content"] = last.get("content", "") + _END
+            if isinstance(content := last.get("content", ""), list):
+                content[-1]["text"] += _END
+            else:
+                last["content"] = content + _END
         values = {"tools": None, "documents": None, **self._special.names, **given}
         text = self._template.render(
             {**values, "messages": conversation, "add_generation_prompt": bool(add_generation_prompt)}
@@ -202,7 +204,7 @@ class _SpecialTokens:
         if model.get("unk_token"):
             names["unk_token"] = model["unk_token"]
             model["unk_token"] = aliases.get(model["unk_token"], model["unk_token"])
-        spellings, written = _any_of(special), f"(?:{_any_of(added)})(?!{_MARK})"
+        spellings, written = _any_of(special), f"(?:{_any_of(added)})(?!{MARK})"
         for token in special:
             token["content"] = aliases[token["content"]]
         model["vocab"] = {aliases.get(token, token): i for token, i in model["vocab"].items()}
@@ -214,13 +216,13 @@ class _SpecialTokens:
         """Marks every spelling of a special token, but some."""
 
         def marked(found: re.Match[str]) -> str:
-            return found[0] if found[0] in but else "".join(character + _MARK for character in found[0])
+            return found[0] if found[0] in but else "".join(character + MARK for character in found[0])
 
         return self.spellings.sub(marked, text)
 
     def encode(self, text: str) -> list[int]:
         named = self.written.sub(lambda found: self.aliases.get(found[0], found[0]), text)
-        return self.renamed.encode(named.replace(_MARK, ""), special=True)
+        return self.renamed.encode(named.replace(MARK, ""), special=True)
 
 
 def _any_of(tokens: Sequence[Mapping[str, Any]]) -> str:
@@ -256,7 +258,7 @@ def _text_of(content: Any, where: str, parts: bool) -> str | list[dict[str, str]
             found = repr(part.get("type")) if isinstance(part, Mapping) else type(part).__name__
             raise ConfigError(f"{where}[{i}] should be a part of the type text with its text, found {found}")
         texts.append(text)
-    return [{"type": "text", "text": text} for text in texts] if parts else "".join(texts)
+    return [{"type": "text", "text": text} for text in texts] if parts and texts else "".join(texts)
 
 
 def _checked(text: Any, where: str) -> str:
