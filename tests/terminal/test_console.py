@@ -6,8 +6,8 @@ import pytest
 from rich.cells import cell_len
 
 from nextword.terminal.console import BAR_WIDTH, bar, make_console, percent, token_line
-from nextword.terminal.training_view import clock
 from nextword.tokens import Piece
+from nextword.training.events import clock
 
 
 @pytest.mark.parametrize(

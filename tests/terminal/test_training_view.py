@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -10,10 +11,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from nextword.config import GPTConfig
+from nextword.terminal.console import size
 from nextword.terminal.sparkline import sparkline
-from nextword.terminal.training_view import TrainingView
+from nextword.terminal.training_view import TrainingView, prepared_text
 from nextword.training.baselines import Baselines
-from nextword.training.events import Sampled, Started, Stepped, Validated
+from nextword.training.events import Preparing, Sampled, Started, Stepped, Validated
 from nextword.training.forecast import Forecast
 from nextword.training.plan import Plan
 from nextword.training.verdict import Verdict
@@ -93,3 +95,99 @@ def test_a_forecast_outside_of_what_was_measured_says_so() -> None:
 )
 def test_a_sparkline_spans_lowest_to_highest_in_its_width(values: list[float], width: int, line: str) -> None:
     assert sparkline(values, width) == line
+
+
+# -- time ---------------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def lines_of(console: Console) -> list[str]:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_without_a_terminal_a_line_comes_now_and_then_seldomer_the_longer_it_takes() -> None:
+    console, clock = Console(file=io.StringIO(), width=80, highlight=False, emoji=False), Clock()
+    with TrainingView(console, clock) as view:
+        view.watch(STARTED)
+        before = len(lines_of(console))
+        for step in range(1, 36_001):  # ten hours, a step a second
+            clock.seconds += 1
+            view.watch(Stepped(step, step / 36_000, 1.5, 1234.0, 36_000 - step, seconds=step))
+    told = lines_of(console)[before:]
+    assert told[0] == "   0:30  step 30  loss 1.500, 1,234 tokens/s, 9:59:30 left"
+    assert told[1].startswith("   1:00  step 60 ")
+    steps = [int(line.split()[2].replace(",", "")) for line in told]
+    assert max(after - before for before, after in itertools.pairwise(steps)) <= 36_000 / 40
+    assert 40 + 100 < len(told) < 40 + 150  # 40 in the first 20 minutes, then 40 each time that the time grows by e
+    assert all(cell_len(line) <= 80 for line in told)
+
+
+def test_reading_a_large_text_is_told_without_a_terminal_too() -> None:
+    console, clock = Console(file=io.StringIO(), width=80, highlight=False, emoji=False), Clock()
+    with TrainingView(console, clock) as view:
+        for second in range(100):
+            clock.seconds += 1
+            view.watch(
+                Preparing(
+                    "read" if second < 50 else "tokenize", 12_000_000 * (second + 1), 0 if second < 50 else 2 * 10**9
+                )
+            )
+    assert lines_of(console) == [
+        "reading text: 360 MB",
+        "turning text into tokens: 720 MB of 2.0 GB",
+        "turning text into tokens: 1.1 GB of 2.0 GB",
+    ]
+
+
+def test_the_time_left_runs_on_between_two_steps_and_ends_when_ctrl_c_was_seen() -> None:
+    screen, clock = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None), Clock()
+
+    def said() -> str:
+        assert isinstance(screen.file, io.StringIO)
+        screen.file.truncate(0)
+        view._progress.refresh()
+        return screen.file.getvalue()
+
+    with TrainingView(screen, clock) as view:
+        view.watch(STARTED)
+        view.watch(Stepped(10, 0.5, 1.0, 1000.0, 65.0))
+        assert "1:05 left" in said()
+        clock.seconds += 20  # a slow step, or a look at the held-out text
+        assert "0:45 left" in said()
+        view.watch(Stepped(11, 0.6, 1.0, 1000.0, 0.0))
+        assert "ending" in said()
+        assert "left" not in said()
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (Preparing("read", 0, 0), "reading text"),
+        (Preparing("read", 812, 0), "reading text: 812 bytes"),
+        (Preparing("tokenize", 0, 34_000), "turning text into tokens"),
+        (Preparing("tokenize", 34_000, 0), "turning text into tokens: 34 kB"),
+        (Preparing("tokenize", 3_400, 34_000), "turning text into tokens: 3.4 kB of 34 kB"),
+        (Preparing("tokenize", 5_100_000, 1_200_000_000), "turning text into tokens: 5.1 MB of 1.2 GB"),
+    ],
+)
+def test_sizes_are_said_in_a_unit_that_fits(event: Preparing, text: str) -> None:
+    assert prepared_text(event) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1.0 kB"), (9_949, "9.9 kB"), (9_950, "10 kB"),
+     (999_499, "999 kB"), (999_500, "1.0 MB"), (98_765_432, "99 MB"), (999_500_000, "1.0 GB"), (8e12, "8,000 GB")],
+)  # fmt: skip
+def test_bytes_are_read_in_three_digits_at_most(count: float, text: str) -> None:
+    assert size(count) == text

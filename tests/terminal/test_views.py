@@ -127,7 +127,7 @@ def test_without_held_out_text_this_is_said(console: Console, trained: Trained) 
 
 def test_the_bar_shows_step_loss_speed_and_time_left(trained: Trained) -> None:
     screen = Console(file=io.StringIO(), width=80, force_terminal=True, force_interactive=True, color_system=None)
-    with TrainingView(screen) as view:
+    with TrainingView(screen, now=lambda: 7.0) as view:
         view.watch(started(trained))
         view.watch(Stepped(1234, 0.5, 1.2345, 54_321.0, 65.0))
         view._progress.refresh()

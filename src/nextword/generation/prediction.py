@@ -13,7 +13,7 @@ from nextword.generation.context import Overflow, Prompt, cut_to_context, encode
 from nextword.generation.memory import Memory
 from nextword.generation.sampling import Probabilities, Sampling, Stages, best_ids, softmax
 from nextword.tokens import Piece, Tokenizer
-from nextword.tokens.visible import visible
+from nextword.tokens.visible import part_note, visible
 
 PART_TOKENS = 256
 """Of a text that is read in parts."""
@@ -95,8 +95,12 @@ class Prediction(Sequence[Candidate]):
         return f"<Prediction after {self.prompt!r}>\n{self}"
 
     def _repr_html_(self) -> str:
-        rows = [[str(i), visible(c.text), f"{c.probability:.2%}", f"{c.logit:.3f}"] for i, c in enumerate(self, 1)]
-        return html.table(["", "next token", "probability", "logit"], rows, f"after {self.prompt}")
+        rows = [
+            [str(i), visible(c.text), f"{c.probability:.2%}", html.bar(c.probability), f"{c.logit:.3f}"]
+            for i, c in enumerate(self, 1)
+        ]
+        table = html.table(["", "next token", "probability", "", "logit"], rows, f"after {self.prompt}")
+        return html.box([table, html.note(part_note(c.text for c in self))])
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `nextword predict --json` prints them."""

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nextword.errors import ConfigError, TextError
+from nextword.generation import html
 from nextword.generation.backend import Backend
 from nextword.generation.sampling import log_softmax
-from nextword.tokens import Tokenizer
+from nextword.tokens import Piece, Tokenizer
+from nextword.tokens.visible import visible
+
+MOST_ROWS = 400
+"""Pieces of text that a notebook shows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Score:
     """The log-probability of every token of a text, and what follows from it. Natural logarithms."""
 
@@ -24,6 +30,8 @@ class Score:
     """One a token; None for the first if the model has no document start to condition it on."""
     characters: int
     bytes: int
+    pieces: tuple[Piece, ...] = ()
+    """The tokens as a reader sees them, where they are known."""
 
     @property
     def nats(self) -> float:
@@ -49,6 +57,34 @@ class Score:
     def perplexity(self) -> float:
         """`exp` of the mean negative log-likelihood per token; comparable only with the same tokenizer."""
         return math.exp(self.nats / max(1, self.scored_tokens))
+
+    def __repr__(self) -> str:
+        return f"<Score {self._facts()}>"
+
+    def _repr_html_(self) -> str:
+        shown = [
+            html.shaded(visible(pieces[0].text), math.exp(sum(values)))
+            for pieces, values in itertools.islice(self._groups(), MOST_ROWS)
+        ]
+        hidden = sum(piece.part == 1 for piece in self.pieces) - len(shown)
+        more = f"; {hidden:,} more are not shown" if hidden else ""
+        meaning = f"the stronger the blue, the more probable the model found it{more}" if shown else ""
+        text = html.element("div", html.Markup(" ".join(shown)), "line-height: 1.8")
+        return html.box([text, html.note(meaning), html.note(self._facts())])
+
+    def _groups(self) -> Iterator[tuple[list[Piece], list[float]]]:
+        """The tokens of each grapheme or more, and their log-probabilities; unscored ones count as certain."""
+        start = 0
+        while start < len(self.pieces):
+            end = start + self.pieces[start].parts
+            yield list(self.pieces[start:end]), [value or 0.0 for value in self.token_logprobs[start:end]]
+            start = end
+
+    def _facts(self) -> str:
+        return (
+            f"{self.scored_tokens:,} tokens: {self.bits_per_byte:.3f} bits/byte, "
+            f"{self.nats_per_character:.3f} nats/character, perplexity {self.perplexity:,.1f}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -89,7 +125,8 @@ def score_tokens(backend: Backend, tokenizer: Tokenizer, text: str, stride: int 
         end = min(start + stride, len(row) - 1)
         logprobs += _score_window(backend, row, max(0, start + stride - context), start, end)
     unscored: list[float | None] = [None] if tokenizer.bos_id is None else []
-    return Score(tuple(ids), (*unscored, *logprobs), len(text), len(text.encode()))
+    pieces = tuple(tokenizer.pieces(ids))
+    return Score(tuple(ids), (*unscored, *logprobs), len(text), len(text.encode()), pieces)
 
 
 def _score_window(backend: Backend, row: Sequence[int], begin: int, start: int, end: int) -> list[float]:

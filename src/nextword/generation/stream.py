@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nextword.errors import ConfigError
+from nextword.generation import html
 from nextword.generation.backend import Backend, Logits
 from nextword.generation.context import Overflow, Prompt, fit_to_context, prompt_text, window_start
 from nextword.generation.lookup import PromptLookup
@@ -18,8 +20,12 @@ from nextword.generation.memory import Memory
 from nextword.generation.sampling import Sampling, best_ids, log_softmax
 from nextword.generation.stopping import StopStrings
 from nextword.tokens import StreamDecoder, Tokenizer
+from nextword.tokens.visible import shortened, visible
 
 FinishReason = Literal["stop", "length"]
+MOST_ROWS = 100
+"""Tokens that a notebook lists one by one."""
+_WRITTEN = "white-space: pre-wrap"
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class TokenLogprob:
     """The most probable tokens at this place: id, text, log-probability."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Generation:
     """What was written."""
 
@@ -54,6 +60,30 @@ class Generation:
 
     def __str__(self) -> str:
         return self.prompt + self.text
+
+    def __repr__(self) -> str:
+        return f"<Generation {shortened(self.prompt)!r} -> {shortened(self.text)!r}, {self._facts()}>"
+
+    def _repr_html_(self) -> str:
+        written = html.element("div", [html.element("span", self.prompt, "opacity: 0.7"), self.text], _WRITTEN)
+        parts = [written, html.note(self._facts())]
+        if self.logprobs is not None:
+            chances = [math.exp(item.logprob) for item in self.logprobs[:MOST_ROWS]]
+            rows = [
+                [visible(item.text), f"{chance:.2%}", html.bar(chance), *(visible(text) for _, text, _ in item.top[:3])]
+                for item, chance in zip(self.logprobs, chances, strict=False)
+            ]
+            best = max((len(item.top[:3]) for item in self.logprobs), default=0)
+            parts.append(html.table(["token", "probability", "", *["best", "2nd", "3rd"][:best]], rows))
+            if (hidden := len(self.logprobs) - len(rows)) > 0:
+                parts.append(html.note(f"{hidden:,} more"))
+        return html.box(parts)
+
+    def _facts(self) -> str:
+        count = len(self.token_ids)
+        dropped = f", {self.dropped_tokens:,} of the prompt not seen" if self.dropped_tokens else ""
+        ended = "broken off" if self.finish_reason is None else f"ended by {self.finish_reason}"
+        return f"{count:,} token{'s' * (count != 1)}{dropped}, {ended}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `nextword generate --json` prints them."""

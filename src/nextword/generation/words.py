@@ -19,11 +19,13 @@ from typing import Any, overload
 import numpy as np
 
 from nextword.errors import ConfigError, ContextOverflowError
+from nextword.generation import html
 from nextword.generation.backend import Backend
 from nextword.generation.context import Overflow, Prompt, fit_to_context, prompt_text, window_start
 from nextword.generation.prediction import text_table
 from nextword.generation.sampling import softmax
 from nextword.tokens import Tokenizer
+from nextword.tokens.visible import visible
 
 MAX_PATH = 24  # tokens of one word; longer ones stay among the unexplored
 
@@ -85,6 +87,16 @@ class WordPrediction(Sequence[WordCandidate]):
 
     def __repr__(self) -> str:
         return f"<WordPrediction after {self.prompt!r}>\n{self}"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [str(i), visible(c.text) or "(end of the text)", f"{c.probability:.2%}", html.bar(c.probability)]
+            for i, c in enumerate(self, 1)
+        ]
+        table = html.table(["", "next word", "probability", ""], rows, f"after {self.prompt}")
+        left = f"lower bounds: {self.unexplored:.2%} lies in token paths not followed to a word's end"
+        broken = f"; {self.broken:.2%} goes to bytes that are no character" if self.broken else ""
+        return html.box([table, html.note(left + broken)])
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `nextword predict --words --json` prints them."""

@@ -100,6 +100,10 @@ class Trace(Mapping[Key, Array]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def _ipython_key_completions_(self) -> list[str]:
+        """What a notebook offers behind `trace["`."""
+        return [str(name) for name in self]
+
     def _name(self, key: Key) -> str:
         name = full_name(key)
         return name if name in self._shapes else resolve(name, self.config)

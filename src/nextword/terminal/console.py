@@ -35,6 +35,14 @@ def bar(probability: float, width: int = BAR_WIDTH) -> Text:
     return Text(("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip(), style="green")
 
 
+def size(count: float) -> str:
+    """Bytes to read: `812 bytes`, `34 kB`, `5.1 MB`, `1.2 GB`."""
+    if count < 1000:
+        return f"{count:,.0f} byte{'s' * (count != 1)}"
+    unit, one = ("kB", 1e3) if count < 999_500 else ("MB", 1e6) if count < 999.5e6 else ("GB", 1e9)
+    return f"{count / one:.1f} {unit}" if count < 9.95 * one else f"{count / one:,.0f} {unit}"
+
+
 def percent(probability: float) -> str:
     """A probability for a table: `12.34 %`, small ones as `< 0.01 %`."""
     return "< 0.01 %" if 0 < probability < 0.0001 else f"{probability:.2%}".replace("%", " %")

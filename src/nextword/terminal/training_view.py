@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.status import Status
 from rich.text import Text
 
 from nextword.readable import readable
+from nextword.terminal.console import size
 from nextword.terminal.sparkline import sparkline
 from nextword.tokens.byte_level import LONGEST_WORD
 from nextword.tokens.visible import visible
@@ -25,6 +27,7 @@ from nextword.training.events import (
     Started,
     Stepped,
     Validated,
+    clock,
 )
 from nextword.training.forecast import Forecast
 from nextword.training.verdict import Verdict, yardsticks
@@ -32,6 +35,8 @@ from nextword.training.verdict import Verdict, yardsticks
 _CURVE = 40  # cells
 _NOTABLE = 0.01  # of the held-out text
 _NAMES = 5  # of files for one reason
+_SECONDS_BETWEEN_LINES = 30.0
+_LINES = 40  # a line for each 40th of the time that has passed, once that is longer
 
 
 class _Bar(Progress):
@@ -45,17 +50,30 @@ class _Bar(Progress):
             yield self.below
 
 
+class _Left(ProgressColumn):
+    """A text that is asked for whenever the bar is drawn."""
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        super().__init__()
+        self._text = text
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002  what rich calls
+        return Text(self._text())
+
+
 class TrainingView:
     """Draws the events of a run; use it as a context and hand `watch` to `train`."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._now = console, now
+        self._began = self._said = now()
+        self._ends: float | None = None
         self._progress = _Bar(
             TextColumn("[dim]step[/dim] {task.fields[step]:,}"),
             BarColumn(bar_width=24),
             TextColumn("[dim]loss[/dim] {task.fields[loss]}"),
             TextColumn("{task.fields[rate]:,.0f} [dim]tokens/s[/dim]"),
-            TextColumn("{task.fields[left]} [dim]left[/dim]"),
+            _Left(self._left),
             console=console,
             transient=True,
         )
@@ -63,6 +81,13 @@ class TrainingView:
         self._preparing: Status | None = None
         self._held_out: list[float] = []
         self._bigrams: float | None = None
+
+    def _left(self) -> str:
+        """The time left, which goes on while a step, a look or the end of the run takes its time."""
+        if self._ends is None:
+            return ""
+        left = self._ends - self._now()
+        return f"{clock(left)} left" if left >= 1 else "ending"
 
     def __enter__(self) -> TrainingView:
         return self
@@ -102,15 +127,13 @@ class TrainingView:
 
     def _prepare(self, event: Preparing) -> None:
         if not self._console.is_interactive:
+            if self._line_is_due():
+                self._console.print(prepared_text(event), style="dim")
             return
         if self._preparing is None:
             self._preparing = self._console.status("reading text")
             self._preparing.start()
-        megabytes = f"{event.bytes_done / 1e6:,.0f}"
-        if event.stage == "read":
-            self._preparing.update(f"reading text: {megabytes} MB")
-        else:
-            self._preparing.update(f"turning text into tokens: {megabytes} of {event.bytes_in_all / 1e6:,.0f} MB")
+        self._preparing.update(prepared_text(event))
 
     def _start(self, event: Started) -> None:
         if self._preparing is not None:
@@ -136,7 +159,7 @@ class TrainingView:
             self._console.print(f"[yellow]note:[/yellow] {note}")
         if self._console.is_interactive:
             self._progress.start()
-        self._task = self._progress.add_task("", total=1.0, step=0, loss="-", rate=0.0, left="")
+        self._task = self._progress.add_task("", total=1.0, step=0, loss="-", rate=0.0)
 
     def _baselines(self, event: Baselines) -> None:
         beaten = yardsticks(asdict(event))
@@ -154,15 +177,30 @@ class TrainingView:
             lines.append(f"held-out {event.bits_per_byte:.2f} bits/byte, {event.low:.2f} to {event.high:.2f}{guess}")
         self._progress.console.print("\n          ".join(lines), style="cyan")
 
+    def _line_is_due(self) -> bool:
+        """Whether it is time for a line again, where no bar is drawn: seldomer, the longer it goes on."""
+        now = self._now()
+        due = now - self._said >= max(_SECONDS_BETWEEN_LINES, (now - self._began) / _LINES)
+        if due:
+            self._said = now
+        return due
+
     def _step(self, event: Stepped) -> None:
+        if not self._console.is_interactive:
+            if self._line_is_due():
+                self._console.print(
+                    f"[dim]{clock(event.seconds):>7}  step {event.step:,}[/dim]  loss {event.loss:.3f}, "
+                    f"{event.tokens_per_second:,.0f} tokens/s, {clock(event.seconds_left)} left"
+                )
+            return
         if self._task is not None:
+            self._ends = self._now() + event.seconds_left
             self._progress.update(
                 self._task,
                 completed=event.progress,
                 step=event.step,
                 loss=f"{event.loss:.3f}",
                 rate=event.tokens_per_second,
-                left=clock(event.seconds_left),
             )
 
     def _look(self, event: Validated) -> None:
@@ -205,6 +243,15 @@ def _name(name: str) -> str:
     return visible(readable(name)).replace("␣", " ")
 
 
+def prepared_text(event: Preparing) -> str:
+    """How far the text is read, in a unit in which it is more than 0."""
+    done = f": {size(event.bytes_done)}" if event.bytes_done else ""
+    if event.stage == "read":
+        return f"reading text{done}"
+    of = f" of {size(event.bytes_in_all)}" if done and event.bytes_in_all else ""
+    return f"turning text into tokens{done}{of}"
+
+
 def _notes(event: Started) -> list[str]:
     """What one should know about the text."""
     notes = []
@@ -224,10 +271,3 @@ def _notes(event: Started) -> list[str]:
             f"{event.decomposed:,} Hangul syllables are spelled as letters (as macOS writes them): --compose joins them"
         )
     return notes
-
-
-def clock(seconds: float) -> str:
-    """Seconds as `1:05` or `2:03:04`."""
-    whole = int(max(0.0, min(seconds, 1e7)))
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

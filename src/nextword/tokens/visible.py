@@ -18,6 +18,12 @@ def text_of(data: bytes) -> str:
     return _STRAY.sub(lambda stray: f"⟨{'·'.join(f'{ord(byte) - 0xDC00:02X}' for byte in stray[0])}⟩", text)
 
 
+def shortened(text: str, length: int = 60) -> str:
+    """The text, or its two ends with `…` between them where it is longer."""
+    half = (length - 1) // 2
+    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
+
+
 def part_note(texts: Iterable[str]) -> str:
     """What is said below texts of which one holds a part of a character; empty if none does."""
     return "⟨…⟩: bytes of a character that other tokens complete" if any(map(_PART.search, texts)) else ""

@@ -75,6 +75,7 @@ class Stepped:
     """Nats per token, smoothed over recent steps."""
     tokens_per_second: float
     seconds_left: float
+    """0 once Ctrl-C was seen."""
     seconds: float = 0.0
     """In the loop so far."""
     nats_per_character: float = float("nan")
@@ -118,3 +119,10 @@ class Interrupted:
 Event = Preparing | Baselines | Started | Resumed | Forecast | Stepped | Validated | Sampled | Interrupted | Verdict
 """In about this order. Baselines, forecast and verdict are told where text is held out."""
 Watcher = Callable[[Event], None]
+
+
+def clock(seconds: float) -> str:
+    """Seconds as `1:05` or `2:03:04`."""
+    whole = int(max(0.0, min(seconds, 1e7)))
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

@@ -218,7 +218,7 @@ class Trainer:
                 )
                 self.stopped = stop > 0
                 rate = (self.state.step - first_step) * self._batches.tokens_per_step / (now - began)
-                left = self._seconds_left(progress)
+                left = 0.0 if self.stopped else self._seconds_left(progress)
                 seconds, nats = self.state.seconds, self._nats_per_character
                 self._watch(Stepped(self.state.step, min(1.0, progress), self._loss, rate, left, seconds, nats))
                 if self._validation and self._look_is_due(progress):

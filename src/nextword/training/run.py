@@ -23,11 +23,12 @@ from nextword.training.asked import Asked
 from nextword.training.baselines import Baselines, measure_baselines
 from nextword.training.checkpoint import interrupts_wait
 from nextword.training.distributed import join
-from nextword.training.events import Sampled, Started, Watcher
+from nextword.training.events import Sampled, Started, Watcher, clock
 from nextword.training.forecast import Forecast, forecast
 from nextword.training.journal import METRICS, Journal, TensorBoard, all_of
 from nextword.training.loop import Trainer
 from nextword.training.lora import add_lora, merge_lora
+from nextword.training.notebook import NotebookView, in_notebook, run_html
 from nextword.training.opening import Run, open_run
 from nextword.training.optimizer import draw_first_weights
 from nextword.training.plan import Plan
@@ -41,7 +42,7 @@ from nextword.training.verdict import verdict, yardsticks
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingRun:
     """What a run of training left."""
 
@@ -59,6 +60,18 @@ class TrainingRun:
     """Whether Ctrl-C ended it early; `train(..., resume=True)` then goes on."""
     state: str
     """A hash of weights, optimizer and step at the end; equal for equal runs on the CPU, resumed or not."""
+
+    def facts(self) -> str:
+        """Where the model is and how good it became, in a line."""
+        best = min((look["bits_per_byte"] for look in self.validations), default=None)
+        held_out = "" if best is None else f", held-out {best:.3f} bits/byte"
+        return f"{self.out}: {self.steps:,} steps in {clock(self.seconds)}{held_out}{', stopped' * self.stopped}"
+
+    def __repr__(self) -> str:
+        return f"<TrainingRun {self.facts()}>"
+
+    def _repr_html_(self) -> str:
+        return run_html(self)
 
 
 def train(
@@ -143,8 +156,8 @@ def train(
         snapshots: Keep the model of steps 0, 1, 2, 4, 8 and so on, and the newest, in `OUT.steps`: model directories,
             which stay, and which the page shows one after the other.
         log: `tensorboard` writes event files to `OUT.logs`.
-        watch: Is told what happens; one callable or several. What one of them raises ends the run; after the last step,
-            it is raised when the model is saved.
+        watch: Is told what happens; one callable or several. None draws in a notebook's cell, and nothing elsewhere.
+            What one of them raises ends the run; after the last step, it is raised when the model is saved.
         started: When the time budget began, on `time.monotonic`; None is now.
 
     Raises:
@@ -201,6 +214,8 @@ def train(
         torch.random.fork_rng(devices=[]),
         ExitStack() as stack,
     ):
+        if watch is None and ranks.is_main and in_notebook():
+            watch = stack.enter_context(NotebookView()).watch
         tell = (all_of(watch) if ranks.is_main else None) or _nobody
         run = open_run(out, sources, asked, ranks, tell, stack, resume=resume, restart=restart)
         logs = stack.enter_context(ExitStack())

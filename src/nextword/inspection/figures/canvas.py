@@ -50,10 +50,11 @@ def new_figure(width: float, height: float) -> Figure:
         ConfigError: matplotlib or seaborn is not installed.
     """
     _require_packages()
-    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
+    from nextword.inspection.figures.sheet import Sheet
+
+    return Sheet(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
 
 
 def diverging() -> Colormap:
