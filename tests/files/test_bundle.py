@@ -341,7 +341,7 @@ def test_a_weight_under_both_names_is_refused(tmp_path: Path) -> None:
     _rewrite(tmp_path / "a", minimal_bundle(), {"ln_final.weight": _filled((8,))})
     assert "'model.norm.weight (the same weight again)' is not part" in refusal(tmp_path / "a")
     _rewrite(tmp_path / "b", random_bundle(CONFIGS["gpt2"]), {"wte.weight": _filled((300, 32))})
-    assert "'wte.weight (the same weight again)' is not part" in refusal(tmp_path / "b")
+    assert "'wte.weight' is not part" in refusal(tmp_path / "b")
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,12 @@ def check_vocabulary(path: Path, tokenizer: Tokenizer, config: GPTConfig) -> Non
         ModelFileError: The tokenizer has more tokens than the model.
     """
     if tokenizer.vocab_size > config.vocab_size:
-        raise ModelFileError(f"{path}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}")
+        extra = ", ".join(map(repr, tokenizer.vocabulary[config.vocab_size :][:3]))
+        raise ModelFileError(
+            f"{path}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}",
+            hint=f"added without a row in the model: {extra}; in transformers, "
+            "model.resize_token_embeddings(len(tokenizer)) makes the rows, or take them out of tokenizer.json",
+        )
 
 
 def _dtype_word(kinds: set[str]) -> str:

@@ -19,8 +19,15 @@ from nextword.files.mapped import map_file
 from nextword.files.tensors import ELEMENT_NAMES, STORAGE, RawTensor
 from nextword.json_file import read_json
 
-CONSTANTS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
-"""Names of what old files hold beside the weights, causal masks and rotary frequencies; in any element type."""
+_CONSTANTS = (
+    *(".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias"),
+    *(".rotary_emb.inv_freq", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached"),
+)
+
+
+def is_constant(name: str) -> bool:
+    """Whether a tensor, of any element type, follows from the config: causal masks and rotary tables of old files."""
+    return f".{name}".endswith(_CONSTANTS)
 
 
 def read_safetensors(path: Path) -> dict[str, RawTensor]:
@@ -41,7 +48,7 @@ def read_safetensors(path: Path) -> dict[str, RawTensor]:
     for name, entry in sorted(header.items()):
         if name == "__metadata__":
             continue
-        if entry["dtype"] not in STORAGE and not name.endswith(CONSTANTS):
+        if entry["dtype"] not in STORAGE and not is_constant(name):
             raise ModelFileError(
                 f"{path}: tensor {name!r} has element type {entry['dtype']}", hint=f"supported: {', '.join(STORAGE)}"
             )

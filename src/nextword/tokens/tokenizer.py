@@ -72,7 +72,8 @@ class Tokenizer:
         self.bos_id = self._id_of(bos if first is None else first)
         self.adds_bos = first is not None and self.bos_id is not None
         self.eos_id = self._id_of(eos)
-        self.end_ids = frozenset(ends) | ({self.eos_id} if self.eos_id is not None else set())
+        there = {token for token in ends if token < self._vocab_size}  # libraries write their own defaults
+        self.end_ids = frozenset(there) | ({self.eos_id} if self.eos_id is not None else set())
 
     # -- making one ------------------------------------------------------------------------------------------------
 

@@ -140,8 +140,10 @@ def test_an_id_of_the_config_beyond_the_vocabulary_means_no_token(tmp_path: Path
     write_bundle(tmp_path / "a", random_bundle(CONFIGS["llama"]))
     (tmp_path / "a/tokenizer_config.json").unlink()
     change_json(tmp_path / "a/config.json", bos_token_id=128000, eos_token_id=128001)
+    (tmp_path / "a/generation_config.json").write_text(json.dumps({"eos_token_id": [50256, 7]}))
     tokenizer = read_bundle(tmp_path / "a").tokenizer
     assert (tokenizer.bos_id, tokenizer.eos_id) == (None, None)
+    assert tokenizer.end_ids == {7}
 
 
 @pytest.mark.parametrize("value", ["0", -1, [0, "1"], {}, True, 1.5])

@@ -8,6 +8,8 @@ from typing import Any
 from nextword.errors import ModelFileError
 from nextword.files.bundle import FORMAT_VERSION, Bundle, check_vocabulary
 from nextword.files.huggingface.config import config_from_json
+from nextword.files.huggingface.fields import passed_over
+from nextword.files.huggingface.names import family_weights, with_the_files_head
 from nextword.files.huggingface.tensors import tensors_from_family
 from nextword.files.safetensors import read_safetensors, read_sharded
 from nextword.files.tensors import RawTensor, check_tensors
@@ -46,7 +48,12 @@ def _read(path: Path) -> Bundle:
         raise ModelFileError(
             f"{path / 'config.json'}: num_layers is {config.num_layers}, but {weights} has only {len(stored)} tensors"
         )
-    tensors = tensors_from_family(config, str(values["model_type"]), stored)
+    family, notes = str(values["model_type"]), passed_over(values)
+    if family != "nextword":
+        stored, named = family_weights(str(weights), config, family, stored)
+        config, stored, tied = with_the_files_head(str(weights), config, family, stored)
+        notes += named + tied
+    tensors = tensors_from_family(config, family, stored)
     check_tensors(str(weights), tensors, config.parameter_shapes())
     tokenizer = Tokenizer.load(path)
     check_vocabulary(path, tokenizer, config)
@@ -58,6 +65,7 @@ def _read(path: Path) -> Bundle:
         _read_text(path / "README.md"),
         chat_template=_chat_template(path),
         generation=_generation(path / "generation_config.json"),
+        notes=notes,
     )
 
 

@@ -1,4 +1,4 @@
-"""The published architectures that a GPTConfig can be, and what each of them expresses.
+"""The published architectures that a GPTConfig can be: what each expresses, and how its files spell it.
 
 A config that is exactly one of them is written under its name, so that the directory opens in transformers as it is.
 Any other is written as `model_type: "nextword"`, with this package's own names.
@@ -7,12 +7,13 @@ Any other is written as `model_type: "nextword"`, with this package's own names.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from nextword.config import GPTConfig
 
 FamilyName = Literal["gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3", "nextword"]
+Windows = Literal["none", "every", "upper", "unrotated"]
 Rules = Mapping[str, Callable[[GPTConfig], bool]]
 """For each field that the architecture does not leave free: whether it holds what the architecture has."""
 
@@ -28,8 +29,33 @@ class Family:
     """What the names of a block's weights begin with."""
     names: Mapping[str, str]
     """Our modules -> theirs, where they differ."""
+    fields: Mapping[str, str]
+    """The fields of its config.json that only have another name here -> ours."""
+    reads: frozenset[str]
+    """Its fields that take more than a new name: `config.py` does."""
+    required: tuple[str, ...]
+    """Its fields that must be there."""
+    neutral: Mapping[str, tuple[Any, ...]]
+    """Its fields that change the numbers and cannot be chosen here -> the values that mean what is computed."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Second names of its fields."""
+    constant: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of ours that no file of it names, where they are not those of a Llama."""
+    tied: bool = False
+    """Whether a file means a tied output layer that does not say."""
+    windows: Windows = "none"
+    """Which layers look at a window only."""
     rope_theta: float = 10000.0
     """The rotary base that a file means which names none."""
+    fused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Modules of a block whose rows are those of several of ours, one below the other."""
+    transposed: tuple[str, ...] = ()
+    """Modules of a block whose matrices lie as [in, out]."""
+
+    @property
+    def base(self) -> str:
+        """What its names begin with, but for the output layer's; a model saved without that layer leaves it out."""
+        return self.layers.partition(".")[0]
 
 
 def family_of(config: GPTConfig) -> FamilyName:
@@ -44,11 +70,11 @@ def misfit(config: GPTConfig) -> str | None:
 
 
 def _broken(config: GPTConfig, family: Family) -> list[str]:
-    return [field for field, holds in family.rules.items() if not holds(config)]
+    return [name for name, holds in family.rules.items() if not holds(config)]
 
 
-def _is(field: str, value: object) -> Rules:
-    return {field: lambda config: getattr(config, field) == value}
+def _is(name: str, value: object) -> Rules:
+    return {name: lambda config: getattr(config, name) == value}
 
 
 def _one_window(config: GPTConfig) -> bool:
@@ -84,6 +110,31 @@ _MODERN_NAMES = {
     **{f"ffn.{name}": f"mlp.{name}_proj" for name in ("gate", "up", "down")},
 }
 
+_MODERN_FIELDS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "d_model",
+    "num_attention_heads": "num_heads",
+    "num_key_value_heads": "num_kv_heads",
+    "num_hidden_layers": "num_layers",
+    "head_dim": "head_dim",
+    "intermediate_size": "d_ff",
+    "max_position_embeddings": "context_length",
+    "rms_norm_eps": "norm_eps",
+    "tie_word_embeddings": "tie_embeddings",
+}
+# Without these the numbers would come from a guess.
+_MODERN_REQUIRED = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers"),
+    *("max_position_embeddings", "rms_norm_eps"),
+)
+_ROPE = frozenset({"rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings"})
+_SLIDING = frozenset({"use_sliding_window", "sliding_window", "layer_types"})
+_MODERN_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "hidden_act": ("silu", "swish"),
+    "rope_interleaved": (False,),
+    "partial_rotary_factor": (1.0,),
+}
+
 FAMILIES: dict[FamilyName, Family] = {
     "gpt2": Family(
         "GPT2LMHeadModel",
@@ -113,6 +164,35 @@ FAMILIES: dict[FamilyName, Family] = {
             "ffn.up": "mlp.c_fc",
             "ffn.down": "mlp.c_proj",
         },
+        fields={
+            "vocab_size": "vocab_size",
+            "n_embd": "d_model",
+            "n_head": "num_heads",
+            "n_layer": "num_layers",
+            "n_positions": "context_length",
+            "n_inner": "d_ff",
+            "layer_norm_epsilon": "norm_eps",
+            "resid_pdrop": "dropout",
+            "tie_word_embeddings": "tie_embeddings",
+        },
+        reads=frozenset({"sliding_window"}),
+        required=("vocab_size", "n_embd", "n_head", "n_layer", "n_positions"),
+        neutral={
+            "activation_function": (
+                *("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate", "gelu_python_tanh"),
+            ),
+            "scale_attn_weights": (True,),
+            "scale_attn_by_inverse_layer_idx": (False,),
+            "add_cross_attention": (False,),
+        },
+        aliases={
+            "hidden_size": "n_embd",
+            "num_attention_heads": "n_head",
+            "num_hidden_layers": "n_layer",
+            "max_position_embeddings": "n_positions",
+        },
+        fused={"attn.c_attn": ("attn.q_proj", "attn.k_proj", "attn.v_proj")},
+        transposed=("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"),
     ),
     "llama": Family(
         "LlamaForCausalLM",
@@ -126,6 +206,10 @@ FAMILIES: dict[FamilyName, Family] = {
         },
         "model.layers",
         _MODERN_NAMES,
+        fields=_MODERN_FIELDS,
+        reads=_ROPE | {"attention_bias", "mlp_bias", "sliding_window"},
+        required=_MODERN_REQUIRED,
+        neutral=_MODERN_NEUTRAL,
     ),
     "mistral": Family(
         "MistralForCausalLM",
@@ -140,6 +224,11 @@ FAMILIES: dict[FamilyName, Family] = {
         },
         "model.layers",
         _MODERN_NAMES,
+        fields=_MODERN_FIELDS,
+        reads=_ROPE | {"sliding_window"},
+        required=(*_MODERN_REQUIRED, "num_key_value_heads"),
+        neutral=_MODERN_NEUTRAL,
+        windows="every",
     ),
     "qwen2": Family(
         "Qwen2ForCausalLM",
@@ -154,18 +243,36 @@ FAMILIES: dict[FamilyName, Family] = {
         },
         "model.layers",
         _MODERN_NAMES,
+        fields=_MODERN_FIELDS,
+        reads=_ROPE | _SLIDING | {"max_window_layers"},
+        required=(*_MODERN_REQUIRED, "num_key_value_heads"),
+        neutral=_MODERN_NEUTRAL,
+        constant={"qkv_bias": True},
+        windows="upper",
     ),
     "qwen3": Family(
         "Qwen3ForCausalLM",
         {**_MODERN, **_is("qk_norm", True), **_ONE_WINDOW, **_ALL_ROTATED, **_SAME_BIASES, **_NO_MLP_BIAS},
         "model.layers",
         _MODERN_NAMES,
+        fields=_MODERN_FIELDS,
+        reads=_ROPE | _SLIDING | {"max_window_layers", "attention_bias"},
+        required=(*_MODERN_REQUIRED, "head_dim"),
+        neutral=_MODERN_NEUTRAL,
+        constant={"qk_norm": True},
+        windows="upper",
     ),
     "smollm3": Family(
         "SmolLM3ForCausalLM",
         {**_MODERN, **_NO_QK_NORM, **_ONE_WINDOW, **_SAME_BIASES},
         "model.layers",
         _MODERN_NAMES,
+        fields=_MODERN_FIELDS,
+        reads=_ROPE | _SLIDING | {"attention_bias", "mlp_bias", "no_rope_layers", "no_rope_layer_interval"},
+        required=(*_MODERN_REQUIRED, "num_key_value_heads"),
+        neutral=_MODERN_NEUTRAL,
+        tied=True,
+        windows="unrotated",
         rope_theta=2000000.0,
     ),
 }
