@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,11 @@ from tokenizers import Tokenizer as RawTokenizer
 
 import nextword
 from nextword import ContextOverflowError, ModelFileError, TextError, Tokenizer
+from nextword.cli import run
 from nextword.loading import DEFAULT_MODEL
+from nextword.panics import explained, quietly
 from nextword.tokens.byte_level import BYTE_OF_STAND_IN
 from nextword.tokens.chat import ChatTemplate
-from nextword.tokens.library import explained
-from tests.cli.conftest import Call, call  # noqa: F401
 from tests.tokens.conftest import CORPUS, TEXTS
 
 PATHOLOGICAL = r"(\s+)+$"
@@ -81,11 +83,23 @@ def model_that_gives_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("command", ["predict", "generate", "tokenize", "look"])
-def test_the_command_line_ends_with_it(command: str, model_that_gives_up: Path, call: Call) -> None:  # noqa: F811
-    result = call(command, BLANKS, "--model", model_that_gives_up)
-    assert result.code == 2
-    assert result.errors[0] == f"error: {GAVE_UP}"
-    assert "Traceback" not in result.err
+def test_the_command_line_ends_with_it(
+    command: str, model_that_gives_up: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """And with nothing else, though Rust writes of its panic to the process's own standard error."""
+    assert run([command, BLANKS, "--model", str(model_that_gives_up)]) == 2
+    hint = "hint: patterns give up on very long runs of blanks or of one character: shorten those"
+    assert capfd.readouterr().err.splitlines()[-2:] == [f"error: {GAVE_UP}", hint]
+
+
+def test_nothing_but_the_panic_is_left_out(gives_up: Tokenizer, capfd: pytest.CaptureFixture[str]) -> None:
+    for quiet in (quietly(), nullcontext()):
+        with pytest.raises(TextError), quiet:
+            gives_up.encode(BLANKS)
+        os.write(2, "뒤에\n".encode())
+        said = capfd.readouterr().err
+        assert said.endswith("뒤에\n")
+        assert ("panicked" in said) == isinstance(quiet, nullcontext)
 
 
 def test_what_python_means_by_itself_passes() -> None:

@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Runs one command; the exit code."""
     from nextword.errors import FailedElsewhereError, NextwordError
+    from nextword.panics import quietly
 
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     debug = "--debug" in options
@@ -61,7 +62,7 @@ def run(arguments: list[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _notes():
+        with _notes(), contextlib.nullcontext() if debug else quietly():
             code = _dispatch(arguments)
         sys.stdout.flush()  # here, where a closed pipe or a full disk can still be told
         return code

@@ -13,8 +13,8 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ModelFileError
+from nextword.panics import explained
 from nextword.tokens.byte_level import QWEN2_PATTERN
-from nextword.tokens.library import explained
 from nextword.tokens.sentencepiece import BLANK
 
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"

@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ConfigError, ContextOverflowError, ModelFileError, TextError
+from nextword.panics import explained, not_encodable
 from nextword.tokens import byte_level, sentencepiece, word_level
 from nextword.tokens.description import (
     Kind,
@@ -23,7 +24,6 @@ from nextword.tokens.description import (
     shrinking,
     swallows,
 )
-from nextword.tokens.library import explained, not_encodable
 from nextword.tokens.marks import Marks, read_marks
 from nextword.tokens.pieces import Piece, group_pieces
 from nextword.tokens.surrogates import refuse_surrogates, without_surrogates

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer as RawTokenizer
 from tokenizers.models import BPE
 
+from nextword.panics import explained, not_encodable
 from nextword.tokens import Tokenizer
-from nextword.tokens.library import explained, not_encodable
 from nextword.training.data import document_start
 from nextword.training.prepare import EncodedText
 

@@ -6,17 +6,33 @@ runs of blanks, and files that say one thing and hold another break the library'
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 
 from nextword.errors import NextwordError, TextError
+
+_QUIET = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """In this thread, what Rust itself writes of a panic on standard error is left out: the error says it."""
+    token = _QUIET.set(True)
+    try:
+        yield
+    finally:
+        _QUIET.reset(token)
 
 
 @contextmanager
 def explained(error: Callable[[str], NextwordError]) -> Iterator[None]:
     """Turns what the library raises, or panics with, into an error made of its words, on one line."""
     try:
-        yield
+        with _without_stderr() if _QUIET.get() else nullcontext():
+            yield
     except (NextwordError, MemoryError):
         raise
     except BaseException as raised:
@@ -31,3 +47,23 @@ def not_encodable(said: str) -> TextError:
         f"the tokenizer cannot encode the text: {said}",
         hint="patterns give up on very long runs of blanks or of one character: shorten those",
     )
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Standard error goes nowhere, the process's own too, which no Python object leads to."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
