@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 
 import nextword
-from nextword import ConfigError
+from nextword import ConfigError, ModelFileError, load
 from nextword.cli import run
+from nextword.cli.options import model_path
+from nextword.cli.serve import named
 from nextword.engine.backend import NativeBackend
-from nextword.files import read_model
+from nextword.files import read_model, resolve_model
 from nextword.files.precision import computable
 from nextword.files.quantization import BLOCKS, quantize
 from nextword.files.tensors import RawTensor
@@ -225,3 +227,27 @@ def test_blocks_that_are_not_computed_with_become_q8_0() -> None:
     found = computable({"w": tensor}, ("F32", "Q8_0"))["w"]
     assert found.dtype == "Q8_0"
     assert np.abs(found.values() - tensor.values()).max() <= np.abs(tensor.values()).max() / 127
+
+
+def test_the_model_that_ships_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    wanted = load().predict("모든 국민은", 3)
+    for folder in ("elsewhere", "nextword/src"):  # the second as where this project's own source lies
+        (tmp_path / folder).mkdir(parents=True)
+        lm = load("nextword")
+        assert [candidate.token_id for candidate in lm.predict("모든 국민은", 3)] == [one.token_id for one in wanted]
+        assert resolve_model("nextword") == DEFAULT_MODEL
+    with pytest.raises(ConfigError, match="it has no revision main"):
+        load("nextword", revision="main")
+    with pytest.raises(ModelFileError):
+        load(tmp_path / "nextword")  # a Path is never a name
+    lm.save(tmp_path / "a model")
+    (tmp_path / "nextword" / "src").rmdir()
+    (tmp_path / "nextword").rmdir()
+    (tmp_path / "a model").rename(tmp_path / "nextword")
+    assert resolve_model("nextword") == Path("nextword")  # a model of one's own comes first
+    assert model_path(None) == DEFAULT_MODEL
+    assert named("nextword").path == Path("nextword")
+    (tmp_path / "nextword").rename(tmp_path / "other")
+    assert named("nextword") == named(None) == ("nextword", "default_model", DEFAULT_MODEL)
+    assert named("mine=nextword") == ("mine", "nextword", DEFAULT_MODEL)

@@ -13,11 +13,12 @@ from nextword.engine.weights import FORMATS
 from nextword.errors import ConfigError, require_packages
 from nextword.files import read_model, resolve_model
 from nextword.files.precision import computable, in_precision, rounded_again
+from nextword.files.sources.resolving import SHIPPED_MODEL
 from nextword.files.tensors import RawTensor, Unpacked
 from nextword.generation import Backend
 from nextword.language_model import LanguageModel
 
-DEFAULT_MODEL = Path(__file__).parent / "default_model"
+DEFAULT_MODEL = SHIPPED_MODEL
 BACKENDS = ("auto", "native", "torch")
 
 
@@ -35,8 +36,8 @@ def load(
 
     Args:
         source: A model directory (nextword's, or any of Hugging Face's layout), a .gguf file, a name that
-            `nextword pull` fetched, or a hub id (`org/name`, `org/name@revision`); None is the model that ships
-            with nextword.
+            `nextword pull` fetched, or a hub id (`org/name`, `org/name@revision`); None, or `nextword`, is the model
+            that ships with the package.
         backend: `native` (fast, on the CPU, without torch), `torch`, or `auto`: native where it was built and neither
             another device nor a dtype is asked for.
         device: `auto`, `cpu`, `cuda` or `mps`; the latter two with torch.

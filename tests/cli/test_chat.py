@@ -58,7 +58,7 @@ def test_a_message_gets_the_librarys_answer(call: Call, saved: Path, lm: Languag
 def test_every_flag_reaches_the_library(call: Call, saved: Path, lm: LanguageModel) -> None:
     flags = "--temperature 1.7 --top-k 40 --top-p 0.99 --min-p 0.001 --repetition-penalty 1.3 --seed 5 -n 9"
     settings = {"temperature": 1.7, "top_k": 40, "top_p": 0.99, "min_p": 0.001, "repetition_penalty": 1.3, "seed": 5}
-    out = call("chat", saved, "-m", "The cat", "--system", "한국어로", *flags.split()).out
+    out = call("chat", "-m", saved, "--message", "The cat", "--system", "한국어로", *flags.split()).out
     assert out == f"{lm.chat(said('The cat', system='한국어로'), 9, **settings).text}\n"
     assert out != f"{lm.chat(said('The cat'), 9, **settings).text}\n"
 
@@ -70,14 +70,14 @@ def test_standard_input_is_one_message_of_all_its_lines(call: Call, saved: Path,
 
 
 def test_json_holds_the_conversation_and_the_generation(call: Call, saved: Path, lm: LanguageModel) -> None:
-    values = call("chat", saved, "-m", "나는", "--system", "s", "-n", "4", "--temperature", "0", "--json").json
+    values = call("chat", saved, "--message", "나는", "--system", "s", "-n", "4", "--temperature", "0", "--json").json
     generation = lm.chat(said("나는", system="s"), 4, temperature=0)
     assert values == {"messages": said("나는", generation.text, system="s"), **generation.to_json()}
 
 
 def test_a_conversation_longer_than_the_context_is_noted(call: Call, saved: Path, lm: LanguageModel) -> None:
     text = "The cat sat on the mat. " * 9
-    result = call("chat", saved, "-m", text, "-n", "0")
+    result = call("chat", saved, "--message", text, "-n", "0")
     dropped = lm.chat(said(text), 0).dropped_tokens
     assert dropped > 10
     assert result.err == f"note: the model does not see the oldest {dropped:,} tokens of the conversation\n"
@@ -86,11 +86,11 @@ def test_a_conversation_longer_than_the_context_is_noted(call: Call, saved: Path
 def test_what_cannot_be_answered_is_said_in_two_lines(call: Call, saved: Path, trained: Trained) -> None:
     for arguments, stdin, words in (
         ([saved], b"", "the message is empty"),
-        ([saved, "-m", " \n"], b"", "the message is empty"),
+        ([saved, "--message", " \n"], b"", "the message is empty"),
         ([saved], b"\xff\xfe", "standard input is not UTF-8"),
-        ([saved, "-m", "refuse"], b"", "the chat template refuses the messages: not that"),
-        ([saved, "-m", "a", "--temperature", "-1"], b"", "temperature is -1.0"),
-        ([trained.path, "-m", "a"], b"", "the model has no chat template"),
+        ([saved, "--message", "refuse"], b"", "the chat template refuses the messages: not that"),
+        ([saved, "--message", "a", "--temperature", "-1"], b"", "--temperature is -1.0"),
+        (["-m", trained.path, "--message", "a"], b"", "the model has no chat template"),
     ):
         result = call("chat", *arguments, stdin=stdin)
         assert (result.code, result.out) == (2, "")

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from nextword.files.sources.catalogue import CATALOGUE
+from nextword.files.sources.resolving import SHIPPED_MODEL
 from tests.cli.conftest import Call, Result
 from tests.files.sources.hub_server import Hub, Repository, environment, make_commit, running_hub
 from tests.files.sources.wheels import only_these, write_wheel
@@ -139,7 +140,43 @@ def test_the_list_shows_the_catalogue_and_what_was_pulled(hub: Hub, home: Path) 
     pull(hub, home, "org/name")
     path = home / "nextword" / "models" / "org--name"
     lines = [f"  org/name: 0.0 MB, licence apache-2.0, hub org/name {NEW}", f"    {path}"]
-    assert pull(hub, home).out.splitlines()[-2:] == lines
+    assert pull(hub, home).out.splitlines()[-3:-1] == lines
+
+
+def test_the_model_that_ships_is_listed_by_its_name_and_needs_no_fetching(call: Call) -> None:
+    size = sum(file.stat().st_size for file in SHIPPED_MODEL.iterdir())
+    listed = call("pull", "--json").json
+    assert listed["ships"] == {"name": "nextword", "path": str(SHIPPED_MODEL), "size": size}
+    assert [entry["size"] for entry in listed["catalogue"]] == [98_362_432]
+    assert f"  nextword: 8 million parameters, English and Korean ({size / 1e6:.1f} MB, MIT)" in call("pull").out
+    there = call("pull", "nextword")
+    assert (there.code, there.out) == (0, f'{SHIPPED_MODEL}\ntry: nextword "..." --model nextword\n')
+    assert call("pull", "nextword", "--json").json == {**listed["ships"], "new": False}
+    assert call("pull", "nextword", "--from", "hub").errors[0] == (
+        "error: nextword ships with the package, it is not fetched"
+    )
+    config = SHIPPED_MODEL / "config.json"
+    assert call("pull", "--remove", "nextword").code == 2
+    assert config.exists()
+
+
+def test_a_pulled_model_is_removed_by_its_name_damaged_or_not(hub: Hub, home: Path) -> None:
+    path = home / "nextword" / "models" / "org--name"
+    for damage in (False, True):
+        pull(hub, home, "org/name")
+        if damage:
+            (path / "pulled.json").write_text("[]", encoding="utf-8")
+        size = sum(file.stat().st_size for file in path.iterdir())
+        removed = pull(hub, home, "--remove", "org/name", "--json")
+        assert json.loads(removed.out) == {"name": "org/name", "removed": size}
+        assert not path.exists()
+        assert [entry.name for entry in path.parent.iterdir()] == [".org--name.lock"]
+    pull(hub, home, "org/name")
+    gone = pull(hub, home, "--remove", "smollm2")
+    assert (gone.code, gone.err) == (2, "error: no model smollm2 was pulled\nhint: pulled: org/name\n")
+    assert pull(hub, home, "--remove", "../models/org--name").code == 2
+    assert pull(hub, home, "--remove", "org/name").out == "org/name is removed: 0.0 MB\n"
+    assert pull(hub, home, "--remove").err.splitlines()[0] == "error: --remove needs the name of a pulled model"
 
 
 def test_a_model_of_the_catalogue_comes_out_of_its_package(

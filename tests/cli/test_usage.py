@@ -111,6 +111,7 @@ def test_what_is_no_number_is_said_to_be_none(call: Call, kind: str, wanted: str
             """nextword generate 'it'"'"'s a "b"'""",
         ),
         (["predict", "--text", "a", "b"], "--text was given, and b too", "nextword predict --help"),
+        (["chat", "smollm2", "-m", "hi"], "-m was given, and smollm2 too", "nextword chat --help"),
         (["genrate", "hi"], "there is no command genrate", 'did you mean "nextword generate"?'),
         (["tokenise", "hi", "--json"], "there is no command tokenise", 'did you mean "nextword tokenize"?'),
         (["book", "--tpo", "3"], "unknown option --tpo", "did you mean --top?"),
@@ -196,7 +197,7 @@ def test_a_python_error_shows_its_hint() -> None:
 
 
 SOURCE = Path(nextword.__file__).parent
-SHELL = re.compile(r"(nextword [a-z]+|torchrun|llama-gguf-split|pip)\b")
+SHELL = re.compile(r"(nextword [a-z]+|torchrun|llama-gguf-split|pip|install_command)\b")
 
 
 def test_no_room_below_the_command_line_speaks_of_flags() -> None:

@@ -29,7 +29,7 @@ def chat(
     model: ModelArgument = None,
     *,
     system: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
-    message: Annotated[str | None, Parameter(name=["--message", "-m"], allow_leading_hyphen=True)] = None,
+    message: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     max_new_tokens: Annotated[int, Parameter(name=["--max-new-tokens", "-n"])] = 512,
     sampling: SamplingFlags = _DEFAULTS,
     seed: int | None = None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from nextword.cli.options import Json, ModelArgument, model_path, print_json
 from nextword.files import Bundle, read_model
+from nextword.files.sources.resolving import SHIPPED, SHIPPED_MODEL
 from nextword.files.verification import read_verification
 
 
@@ -49,8 +50,8 @@ def info(model: ModelArgument = None, *, as_json: Json = False) -> None:
     from nextword.terminal.verification_view import show_verification
 
     console = make_console()
-    named = model is not None and not Path(model).exists()  # a pulled name, a hub id
-    console.print(Text(str(model) if named else path.resolve().name, style="bold"))
+    name = SHIPPED if path == SHIPPED_MODEL else path.resolve().name if path == Path(str(model)) else str(model)
+    console.print(Text(name, style="bold"))
     show_settings(console, config, {**_facts(bundle, verification is not None), "runs on": str(backend)})
     console.print()
     show_architecture(console, config)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from nextword.generation.settings import SamplingSettings
 
 Text = Annotated[str, Parameter(allow_leading_hyphen=True, help="The text to continue; `-` reads standard input.")]
-_MODEL = "A model directory, a .gguf file, a pulled name or a hub id; the default model if left out."
+_MODEL = "A model directory, a .gguf file, a pulled name or a hub id; `nextword`, which ships, if left out."
 Model = Annotated[str | None, Parameter(name=["--model", "-m"], help=_MODEL)]
-ModelArgument = Annotated[str | None, Parameter(help=_MODEL)]
+ModelArgument = Annotated[str | None, Parameter(name=["--model", "-m"], help=_MODEL)]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda or mps.")]
 Flag = Annotated[bool, Parameter(negative="")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for scripts.")]
@@ -73,9 +73,9 @@ def model_path(model: str | None) -> Path:
         ModelFileError: There is no such model.
     """
     from nextword.files import resolve_model
-    from nextword.loading import DEFAULT_MODEL
+    from nextword.files.sources.resolving import SHIPPED_MODEL
 
-    return resolve_model(DEFAULT_MODEL if model is None else model)
+    return resolve_model(SHIPPED_MODEL if model is None else model)
 
 
 def read_text(text: str) -> str:

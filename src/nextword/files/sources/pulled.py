@@ -109,8 +109,7 @@ def list_pulled() -> list[Pulled]:
     Raises:
         ModelFileError: A pulled.json is damaged.
     """
-    records = (cache_directory() / "models").glob(f"[!.]*/{RECORD}")
-    return sorted((_read_record(record.parent) for record in records), key=lambda pulled: pulled.name)
+    return sorted((_read_record(record.parent) for record in _records()), key=lambda pulled: pulled.name)
 
 
 @contextmanager
@@ -173,10 +172,41 @@ def keep(name: str, origin: Origin, fill: Callable[[Path], None], expected: Mapp
     return pulled
 
 
+def remove(name: str) -> int:
+    """Takes a pulled model off the disk, also one that is damaged; how many bytes its files had.
+
+    Raises:
+        ModelFileError: No model of this name was pulled, or it cannot be removed.
+        ConfigError: No model can have this name.
+    """
+    directory = _directory_of(name)
+    if not (_is_name(name) and directory.is_dir()):
+        names = ", ".join(record.parent.name.replace("--", "/") for record in _records())
+        raise ModelFileError(f"no model {name} was pulled", hint=f"pulled: {names}" if names else "none was pulled")
+    with one_pull_at_a_time(name):
+        size = size_of(directory)
+        doomed = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")  # the next pull sweeps it, if need be
+        try:
+            directory.rename(doomed)
+            shutil.rmtree(doomed)
+        except OSError as error:
+            raise ModelFileError(f"cannot remove {directory}: {error.strerror or error}") from None
+    return size
+
+
+def size_of(directory: Path) -> int:
+    """Bytes of all files below a directory."""
+    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+
+
 def sha256_of(file: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _records() -> list[Path]:
+    return sorted((cache_directory() / "models").glob(f"[!.]*/{RECORD}"))
 
 
 def _is_name(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which files a user means: an existing path, then a pulled name, then a hub id."""
+"""Which files a user means: an existing path, then the model that ships, a pulled name, a hub id."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from pathlib import Path
 
 from nextword.errors import ConfigError, ModelFileError
 
+SHIPPED = "nextword"
+"""The name of the model that ships with the package."""
+SHIPPED_MODEL = Path(__file__).parents[2] / "default_model"
+
 
 def resolve_model(source: str | Path, *, revision: str | None = None) -> Path:
     """The directory or file of a model, fetched from the hub if that is what is meant.
 
     Args:
-        source: An existing path, a pulled name, or a hub id: `org/name`, `org/name@revision`, or
-            `org/name/path/to/file.gguf` for one file of a repository. A Path is never taken for a name.
+        source: An existing path, `nextword` (the model that ships with the package), a pulled name, or a hub id:
+            `org/name`, `org/name@revision`, or `org/name/path/to/file.gguf` for one file of a repository. A Path is
+            never taken for a name.
         revision: A branch, tag or commit of the hub.
 
     Raises:
@@ -25,6 +30,8 @@ def resolve_model(source: str | Path, *, revision: str | None = None) -> Path:
         exists = path.exists()
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
+    if source == SHIPPED and not _holds_model(path):  # a folder of that name may be this project's own
+        path, exists = SHIPPED_MODEL, True
     if exists:
         if revision is not None:
             raise ConfigError(f"{path} is a file or directory here: it has no revision {revision}")
@@ -37,6 +44,10 @@ def resolve_model(source: str | Path, *, revision: str | None = None) -> Path:
         hint="give a path, a pulled name (nextword pull lists them) or a hub id (org/name); or train one: nextword "
         "train my.txt --out my-model --minutes 2",
     )
+
+
+def _holds_model(path: Path) -> bool:
+    return path.is_file() or (path / "config.json").exists() or any(path.glob("*.gguf"))
 
 
 def _named(source: str, revision: str | None) -> Path | None:
