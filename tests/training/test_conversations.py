@@ -245,6 +245,36 @@ def test_a_faulty_template_is_no_fault_of_the_conversation() -> None:
         encode("{{ nothing.at.all }}", TALK)
 
 
+CALL = {"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": {"city": "서울"}}}
+CALLING = [user("서울 날씨?"), {"role": "assistant", "content": None, "tool_calls": [CALL]}, assistant("맑아.")]
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_a_call_of_a_tool_that_the_template_does_not_write_names_its_row(tmp_path: Path, content: str | None) -> None:
+    talk = [CALLING[0], {**CALLING[1], "content": content}, CALLING[2]]
+    path = tmp_path / "calls.jsonl"
+    path.write_text("\n".join(json.dumps({"messages": one}) for one in (TALK, talk)), encoding="utf-8")
+    template = TrainingTemplate(CHATML, BPE)
+    first, second = read_conversations(read_records([path]))
+    template.encode_conversation(first)
+    with pytest.raises(TextError) as caught:
+        template.encode_conversation(second)
+    assert caught.value.message.startswith(f"{path}:2: messages[1] calls ")  # written as nothing, it would be learned
+
+
+def test_a_call_of_a_tool_is_learned_where_the_template_writes_it() -> None:
+    assert any("get_weather" in text for text in learned(LLAMA3, CALLING[:2]))
+
+
+def test_a_template_that_fails_on_a_call_names_the_row() -> None:
+    with pytest.raises(
+        TextError, match=r"^chat\.jsonl:7: messages\[1\] calls a tool, on which the chat template fails"
+    ):
+        encode("{% for m in messages %}{{ m.role + m.content }}{% endfor %}", CALLING)
+    with pytest.raises(TextError, match=r"^chat\.jsonl:7: messages\[1\]\.tool_calls should be calls"):
+        encode(CHATML, [user("a"), {"role": "assistant", "content": None, "tool_calls": ["x"]}])
+
+
 def test_conversations_of_both_layouts_are_read() -> None:
     tools = [{"type": "function"}]
     rows: list[dict[str, Any]] = [

@@ -11,12 +11,12 @@ from __future__ import annotations
 import copy
 import os.path
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from nextword.errors import ConfigError, TextError
+from nextword.errors import ConfigError, ModelFileError, TextError
 from nextword.tokens.chat import ChatTemplate
 from nextword.tokens.chat.marking import MARK
 
@@ -125,7 +125,7 @@ class TrainingTemplate(ChatTemplate):
             ModelFileError: The template is faulty.
         """
         try:
-            text = self._render(conversation.messages, False, conversation.variables)
+            text = self._written(conversation)
             if self._marked is not None and not conversation.unlearned:
                 spans = _marked_spans(self._marked._render(conversation.messages, False, conversation.variables), text)
             else:
@@ -133,6 +133,24 @@ class TrainingTemplate(ChatTemplate):
             return self._weighed(text, spans)
         except (ConfigError, TextError) as error:
             raise TextError(f"{conversation.name}: {error.message}", hint=error.hint) from None
+
+    def _written(self, conversation: Conversation) -> str:
+        """The conversation as text, with every call of a tool in it."""
+        calls = _calls(conversation.messages)
+        try:
+            text = self._render(conversation.messages, False, conversation.variables)
+        except ModelFileError as error:
+            if not calls:
+                raise
+            where = f"messages[{calls[0][0]}]"
+            raise ConfigError(f"{where} calls a tool, on which the chat template fails: {error.message}") from None
+        for place, name in calls:
+            if name not in text:  # the model would learn to say nothing
+                raise ConfigError(
+                    f"messages[{place}] calls the tool {name!r}, which the chat template does not write",
+                    hint="start from a model that calls tools, or leave such conversations out",
+                )
+        return text
 
     # -- where the answers are: characters of the rendered text, in which special spellings of users are still marked --
 
@@ -220,6 +238,23 @@ class TrainingTemplate(ChatTemplate):
                 name = self._special.aliases.get(match[0], match[0])
                 named, origins, done = named + name, origins + [match.start()] * len(name), match.end()
         return named, origins
+
+
+def _calls(messages: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
+    """Where tools are called, and by what name.
+
+    Raises:
+        ConfigError: A call names none.
+    """
+    found = []
+    for place, message in enumerate(messages):
+        for call in message.get("tool_calls") or ():
+            function = call.get("function", call) if isinstance(call, Mapping) else None
+            name = function.get("name") if isinstance(function, Mapping) else None
+            if not isinstance(name, str):
+                raise ConfigError(f"messages[{place}].tool_calls should be calls of functions with a name")
+            found.append((place, name))
+    return found
 
 
 def _mark_before(tag: re.Match[str]) -> str:
