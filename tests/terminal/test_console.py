@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from rich.cells import cell_len
+from rich.table import Table
 
-from nextword.terminal.console import BAR_WIDTH, bar, make_console, percent, token_line
+from nextword.terminal.console import BAR_WIDTH, bar, make_console, percent, styled, token_line
 from nextword.tokens import Piece
 from nextword.training.events import clock
 
@@ -84,3 +85,14 @@ def test_the_console_changes_no_text(capsys: pytest.CaptureFixture[str]) -> None
     make_console().print(":smile: 12 'x'")
     make_console(stderr=True).print("to the other stream")
     assert capsys.readouterr() == (":smile: 12 'x'\n", "to the other stream\n")
+
+
+def test_what_is_printed_is_no_markup_but_for_our_own_words(capsys: pytest.CaptureFixture[str]) -> None:
+    console = make_console()
+    table = Table("of [/old]", box=None)
+    table.add_row("a [bold]name[/bold] [/x]")
+    console.print("base [v2] [/old]")
+    console.print(table)
+    console.print(styled("[dim]so[/dim]"))
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["base [v2] [/old]", "of [/old]", "a [bold]name[/bold] [/x]", "so"]

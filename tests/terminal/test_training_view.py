@@ -191,3 +191,27 @@ def test_sizes_are_said_in_a_unit_that_fits(event: Preparing, text: str) -> None
 )  # fmt: skip
 def test_bytes_are_read_in_three_digits_at_most(count: float, text: str) -> None:
     assert size(count) == text
+
+
+def test_names_are_printed_as_they_are_whatever_is_in_them() -> None:
+    plan = Plan("from", 300, 16, 2, 1e-3, 0.0, steps=4, base="base [v2] [/old] \udcb0\x1b[31m")
+    output = io.StringIO()
+    console = Console(file=output, width=120, highlight=False)
+    names = ("a [bold].txt", "b [/old].txt", *(f"{number}.txt" for number in range(5)))
+    event = Started(
+        plan,
+        GPTConfig.preset("tiny", 300, 16),
+        train_tokens=1,
+        train_characters=1,
+        validation_characters=0,
+        files=names,
+        file_count=9,
+        skipped=((".git [/x]", "hidden"), (".trash", "hidden"), ("m", "a model")),
+        skipped_count=5,
+    )
+    with TrainingView(console) as view:
+        view.watch(event)
+    lines = output.getvalue().splitlines()
+    assert lines[0].startswith("base [v2] [/old] \\xb0U+001B[31m: ")
+    assert lines[1] == "read: a [bold].txt, b [/old].txt, 0.txt, 1.txt, 2.txt and 4 more"
+    assert lines[2] == "not read: .git [/x], .trash (hidden); m (a model); and 2 more"

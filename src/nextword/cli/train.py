@@ -180,15 +180,19 @@ def _tell(run: TrainingRun, console: Console, *, as_json: bool) -> None:
     if as_json:
         print_json({"out": readable(run.out), **run.model.provenance})
         return
+    from nextword.terminal.console import styled
+
     if run.stopped:
-        console.print("[yellow]stopped early; what was learned is kept, and --resume goes on[/yellow]")
+        console.print(styled("[yellow]stopped early; what was learned is kept, and --resume goes on[/yellow]"))
     best = [look for look in run.validations if look["best"]]
     if best:
         console.print(
-            f"held-out: [bold]{best[-1]['nats_per_character']:.4f}[/bold] nats/character, "
-            f"{best[-1]['bits_per_byte']:.4f} bits/byte (step {best[-1]['step']:,} of {run.steps:,})"
+            styled(
+                f"held-out: [bold]{best[-1]['nats_per_character']:.4f}[/bold] nats/character, "
+                f"{best[-1]['bits_per_byte']:.4f} bits/byte (step {best[-1]['step']:,} of {run.steps:,})"
+            )
         )
-    console.print(f"[dim]state {run.state} after step {run.steps:,}[/dim]")
+    console.print(styled(f"[dim]state {run.state} after step {run.steps:,}[/dim]"))
     sys.stdout.write(f'{readable(run.out)}\ntry: nextword "..." --model {readable(run.out)}\n')
 
 

@@ -25,8 +25,14 @@ class _Console(Console):
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A console; NO_COLOR, pipes and the terminal's width are respected, and `:smile:` stays as it is."""
-    return _Console(stderr=stderr, highlight=False, emoji=False, file=sys.stderr if stderr else sys.stdout)
+    """A console; NO_COLOR, pipes and the terminal's width are respected, `:smile:` and `[old]` stay as they are."""
+    file = sys.stderr if stderr else sys.stdout
+    return _Console(stderr=stderr, highlight=False, emoji=False, markup=False, file=file)
+
+
+def styled(text: str) -> Text:
+    """Our own words with rich's marks in them, `[dim]so[/dim]`; nothing that others have named may be among them."""
+    return Text.from_markup(text, emoji=False)
 
 
 def bar(probability: float, width: int = BAR_WIDTH) -> Text:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.doctor import Disk, Gap, Native, Report
+from nextword.terminal.console import styled
 
 _GOOD, _ABSENT, _BROKEN = ("✓", "green"), ("·", "dim"), ("✗", "red")
 
@@ -38,7 +39,7 @@ def show_report(console: Console, report: Report) -> None:
 
     shown = [extra for extra in report.extras if extra.purpose]
     if shown:
-        console.print("\n[dim]extras[/dim]")
+        console.print(styled("\n[dim]extras[/dim]"))
         extras = _table()
         for extra in shown:
             _row(
@@ -51,7 +52,7 @@ def show_report(console: Console, report: Report) -> None:
 
     if report.speed:
         measured = report.speed
-        console.print("\n[dim]speed[/dim]")
+        console.print(styled("\n[dim]speed[/dim]"))
         speeds = _table()
         size = f"{measured.read_bytes / 1e6:,.1f} MB of the default model"
         _row(speeds, _GOOD, "memory", f"{measured.read_speed / 1e9:,.1f} GB/s, over the {size}")
@@ -65,9 +66,9 @@ def show_report(console: Console, report: Report) -> None:
         console.print(Text.assemble((f"{sign} ", style), (gap.what, "bold")))
         console.print(Padding(Text(gap.todo), (0, 0, 0, 4)))
     if not report.gaps:
-        console.print("[green]Nothing is missing.[/green]")
+        console.print(styled("[green]Nothing is missing.[/green]"))
     elif not broken:
-        console.print("[dim]All that is installed works; the lines above say what could be added.[/dim]")
+        console.print(styled("[dim]All that is installed works; the lines above say what could be added.[/dim]"))
 
 
 def _table() -> Table:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.config import GPTConfig
+from nextword.terminal.console import styled
 from nextword.tokens import Piece
 from nextword.tokens.visible import visible
 
@@ -32,7 +33,7 @@ def show_architecture(console: Console, config: GPTConfig) -> None:
         )
     if config.tie_embeddings:
         table.add_row("output_layer.weight", "the token embedding's", "", "0")
-    table.add_row("[bold]all[/bold]", "", "", f"[bold]{config.num_parameters:,}[/bold]")
+    table.add_row("all", "", "", f"{config.num_parameters:,}", style="bold")
     console.print(table)
 
 
@@ -60,4 +61,4 @@ def show_tokens(console: Console, pieces: Sequence[Piece], token_bytes: Sequence
         table.add_row(str(place), str(piece.token_id), shown, data.hex(" "))
     console.print(table)
     characters = sum(len(piece.text) for piece in pieces if piece.part == 1)
-    console.print(f"[dim]{len(pieces):,} tokens, {characters:,} characters[/dim]")
+    console.print(styled(f"[dim]{len(pieces):,} tokens, {characters:,} characters[/dim]"))

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.generation import Prediction, Stages, WordPrediction
-from nextword.terminal.console import bar, percent, token_line
+from nextword.terminal.console import bar, percent, styled, token_line
 from nextword.tokens.visible import part_note, visible
 
 
@@ -37,8 +37,10 @@ def show_prediction(console: Console, prediction: Prediction, stages: Stages | N
     console.print(table)
     rest = 1 - sum(candidate.probability for candidate in prediction)
     if stages is not None:
-        console.print(f"[dim]kept {int(stages.kept.sum()):,} tokens, cut away {percent(stages.discarded_mass)}[/dim]")
-    console.print(f"[dim]all other tokens together: {percent(max(0.0, rest))}[/dim]")
+        console.print(
+            styled(f"[dim]kept {int(stages.kept.sum()):,} tokens, cut away {percent(stages.discarded_mass)}[/dim]")
+        )
+    console.print(styled(f"[dim]all other tokens together: {percent(max(0.0, rest))}[/dim]"))
     show_part_note(console, [candidate.text for candidate in prediction])
 
 
@@ -56,11 +58,15 @@ def show_words(console: Console, prediction: WordPrediction) -> None:
         )
     console.print(table)
     console.print(
-        f"[dim]each probability is a lower bound: {percent(prediction.unexplored)} lies in token paths not followed "
-        f"to a word's end ({prediction.expansions} forward passes)[/dim]"
+        styled(
+            f"[dim]each probability is a lower bound: {percent(prediction.unexplored)} lies in token paths not "
+            f"followed to a word's end ({prediction.expansions} forward passes)[/dim]"
+        )
     )
     if prediction.broken:
-        console.print(f"[dim]{percent(prediction.broken)} goes to bytes that are no character, and so no word[/dim]")
+        console.print(
+            styled(f"[dim]{percent(prediction.broken)} goes to bytes that are no character, and so no word[/dim]")
+        )
 
 
 def show_steps(console: Console, prompt: str, predictions: Sequence[Prediction | WordPrediction]) -> None:
@@ -93,7 +99,9 @@ def show_part_note(console: Console, texts: Iterable[str]) -> None:
 def _show_prompt(console: Console, prompt: str, dropped: int) -> None:
     console.print(Text(prompt, style="bold"))
     if dropped:
-        console.print(f"[yellow]the model did not see the oldest {dropped:,} tokens: its context is shorter[/yellow]")
+        console.print(
+            styled(f"[yellow]the model did not see the oldest {dropped:,} tokens: its context is shorter[/yellow]")
+        )
 
 
 def _table(name: str, *columns: str) -> Table:

@@ -13,7 +13,7 @@ from rich.status import Status
 from rich.text import Text
 
 from nextword.readable import readable
-from nextword.terminal.console import size
+from nextword.terminal.console import size, styled
 from nextword.terminal.sparkline import sparkline
 from nextword.tokens.byte_level import LONGEST_WORD
 from nextword.tokens.visible import visible
@@ -108,9 +108,11 @@ class TrainingView:
             case Resumed():
                 for line in event.skipped:
                     self._console.print(Text(line, style="yellow"))
-                self._console.print(f"goes on after step {event.step:,} [dim](state {event.state})[/dim]")
+                self._console.print(styled(f"goes on after step {event.step:,} [dim](state {event.state})[/dim]"))
             case Interrupted():
-                self._progress.console.print(f"[dim]saved after step {event.step:,} (state {event.state})[/dim]")
+                self._progress.console.print(
+                    styled(f"[dim]saved after step {event.step:,} (state {event.state})[/dim]")
+                )
             case Baselines():
                 self._baselines(event)
             case Forecast():
@@ -151,12 +153,15 @@ class TrainingView:
         documents = f" in {event.documents:,} documents" if event.documents > 1 else ""
         processes = f" on {event.processes} processes" if event.processes > 1 else ""
         self._console.print(
-            f"[dim]text: {event.train_characters:,} characters{documents} ({event.train_tokens:,} tokens), {held_out}\n"
-            f"batch {plan.batch_size}{processes}, learning rate {plan.learning_rate:g}; "
-            "Ctrl-C stops and keeps the best[/dim]"
+            styled(
+                f"[dim]text: {event.train_characters:,} characters{documents} ({event.train_tokens:,} tokens), "
+                f"{held_out}\n"
+                f"batch {plan.batch_size}{processes}, learning rate {plan.learning_rate:g}; "
+                "Ctrl-C stops and keeps the best[/dim]"
+            )
         )
         for note in _notes(event):
-            self._console.print(f"[yellow]note:[/yellow] {note}")
+            self._console.print(Text.assemble(("note:", "yellow"), f" {note}"))
         if self._console.is_interactive:
             self._progress.start()
         self._task = self._progress.add_task("", total=1.0, step=0, loss="-", rate=0.0)
@@ -166,7 +171,7 @@ class TrainingView:
         self._bigrams = beaten.get("bigrams")
         if beaten:
             scores = ", ".join(f"{name} {score:.3f}" for name, score in beaten.items())
-            self._progress.console.print(f"[dim]to beat, in bits/byte: {scores}[/dim]")
+            self._progress.console.print(styled(f"[dim]to beat, in bits/byte: {scores}[/dim]"))
 
     def _forecast(self, event: Forecast) -> None:
         epochs = f"{event.epochs:.2g}" if event.epochs < 10 else f"{event.epochs:,.0f}"
@@ -189,8 +194,10 @@ class TrainingView:
         if not self._console.is_interactive:
             if self._line_is_due():
                 self._console.print(
-                    f"[dim]{clock(event.seconds):>7}  step {event.step:,}[/dim]  loss {event.loss:.3f}, "
-                    f"{event.tokens_per_second:,.0f} tokens/s, {clock(event.seconds_left)} left"
+                    styled(
+                        f"[dim]{clock(event.seconds):>7}  step {event.step:,}[/dim]  loss {event.loss:.3f}, "
+                        f"{event.tokens_per_second:,.0f} tokens/s, {clock(event.seconds_left)} left"
+                    )
                 )
             return
         if self._task is not None:
@@ -206,9 +213,11 @@ class TrainingView:
     def _look(self, event: Validated) -> None:
         mark = "[green]best[/green]" if event.best else "[yellow]worse[/yellow]"
         self._progress.console.print(
-            f"[dim]{clock(event.seconds):>7}  step {event.step:,}[/dim]  held-out "
-            f"[bold]{event.bits_per_byte:.4f}[/bold] bits/byte, "
-            f"{event.nats_per_character:.4f} nats/character  {mark}"
+            styled(
+                f"[dim]{clock(event.seconds):>7}  step {event.step:,}[/dim]  held-out "
+                f"[bold]{event.bits_per_byte:.4f}[/bold] bits/byte, "
+                f"{event.nats_per_character:.4f} nats/character  {mark}"
+            )
         )
         self._held_out.append(event.bits_per_byte)
         curve = sparkline(self._held_out, _CURVE)

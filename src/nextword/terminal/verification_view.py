@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.files.verification import Comparison, Verification
+from nextword.terminal.console import styled
 from nextword.tokens.visible import visible
 
 
@@ -23,7 +24,7 @@ def show_verification(console: Console, measured: Verification) -> None:
         for row in rows:
             table.add_row(
                 Text(f"  {visible(row.prompt)}"),
-                str(row.tokens) if row.same_tokens else f"[red]{row.tokens}, other[/red]",
+                str(row.tokens) if row.same_tokens else styled(f"[red]{row.tokens}, other[/red]"),
                 f"{max(_shares(row)):.1e}" if row.residual else "-",
                 f"{row.logits_max:.1e}",
                 f"{row.logits_mean:.1e}",
@@ -46,7 +47,7 @@ def show_verification(console: Console, measured: Verification) -> None:
     console.print(verdict.append(f" ({visible(versions).replace('␣', ' ')})", "dim"))
     if measured.left_out:
         console.print(Text(visible(measured.left_out).replace("␣", " "), style="yellow"))
-    console.print("[dim]residual: share of the largest value there; the table has the worst layer[/dim]")
+    console.print(styled("[dim]residual: share of the largest value there; the table has the worst layer[/dim]"))
 
 
 def _shares(row: Comparison) -> list[float]:
