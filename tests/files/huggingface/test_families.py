@@ -289,9 +289,8 @@ def test_another_architecture_is_refused_by_name(name: object) -> None:
 @pytest.mark.parametrize(
     ("family", "name"),
     [
-        *[("qwen3", name) for name in ("vocab_size", "num_attention_heads", "num_hidden_layers", "head_dim")],
+        *[("qwen3", name) for name in ("vocab_size", "num_attention_heads", "num_hidden_layers")],
         *[("llama", name) for name in ("hidden_size", "intermediate_size", "num_attention_heads", "rms_norm_eps")],
-        ("llama", "max_position_embeddings"),
         *[("gpt2", name) for name in ("vocab_size", "n_embd", "n_head", "n_layer", "n_positions")],
     ],
 )

@@ -32,6 +32,8 @@ def test_every_field_that_transformers_looks_at_is_read_neutral_or_without_effec
     assert known - WITHOUT_EFFECT[family] - decided == set()
     assert WITHOUT_EFFECT[family] <= known
     assert ours.aliases == reference.CONFIG_MAPPING[family].attribute_map
+    theirs = reference.CONFIG_MAPPING[family]()
+    assert {name: getattr(theirs, name) for name in ours.defaults} == ours.defaults
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -136,6 +138,22 @@ def test_second_names_are_the_same_fields() -> None:
     assert config_from_json({**_values("gpt2"), **sizes}, "x") == _read("gpt2")
     with pytest.raises(ModelFileError, match="n_embd is 16, and hidden_size, which is the same field, 32"):
         _read("gpt2", hidden_size=32)
+
+
+@pytest.mark.parametrize(("family", "name"), [("llama", "max_position_embeddings"), ("qwen3", "head_dim")])
+def test_what_changes_no_number_or_the_weights_prove_may_be_left_out(family: str, name: str) -> None:
+    values = _values(family)
+    del values[name]
+    default = FAMILIES[family].defaults[name]
+    assert config_from_json(values, "x") == _read(family, **{name: default})
+    assert passed_over(values) == [f"config.json: left out, so taken as transformers takes it: {name} {default}"]
+
+
+def test_what_transformers_4_wrote_everywhere_is_no_news() -> None:
+    old = {"torchscript": False, "is_decoder": False, "pruned_heads": {}, "use_bfloat16": False, "n_ctx": 1024}
+    old |= {"task_specific_params": {"text-generation": {"max_length": 50}}, "output_attentions": False}
+    assert passed_over(_values("gpt2", **old)) == []
+    assert np.array_equal(reference.logits("gpt2", **old), reference.plain_logits("gpt2"))
 
 
 def test_a_window_over_the_whole_context_of_a_llama_cuts_nothing() -> None:

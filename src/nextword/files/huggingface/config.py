@@ -48,6 +48,7 @@ def _config_of(name: FamilyName, values: Mapping[str, Any]) -> GPTConfig:
         return GPTConfig.from_dict(values.get("gpt_config", {}))
     family = FAMILIES[name]
     values = without_aliases(family, values)
+    values |= {field: value for field, value in family.defaults.items() if values.get(field) is None}
     check_fields(name, values)
     fields = {ours: values[theirs] for theirs, ours in family.fields.items() if values.get(theirs) is not None}
     config = GPTConfig.gpt2(**fields) if name == "gpt2" else _modern(family, values, fields)

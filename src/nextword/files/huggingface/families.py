@@ -34,7 +34,9 @@ class Family:
     reads: frozenset[str]
     """Its fields that take more than a new name: `config.py` does."""
     required: tuple[str, ...]
-    """Its fields that must be there."""
+    """Its fields that must be there: without them the numbers would come from a guess."""
+    defaults: Mapping[str, Any]
+    """What transformers takes for fields that may be left out: they change no number, or the weights prove them."""
     neutral: Mapping[str, tuple[Any, ...]]
     """Its fields that change the numbers and cannot be chosen here -> the values that mean what is computed."""
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -122,10 +124,8 @@ _MODERN_FIELDS = {
     "rms_norm_eps": "norm_eps",
     "tie_word_embeddings": "tie_embeddings",
 }
-# Without these the numbers would come from a guess.
 _MODERN_REQUIRED = (
-    *("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers"),
-    *("max_position_embeddings", "rms_norm_eps"),
+    *("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "rms_norm_eps"),
 )
 _ROPE = frozenset({"rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings"})
 _SLIDING = frozenset({"use_sliding_window", "sliding_window", "layer_types"})
@@ -177,6 +177,7 @@ FAMILIES: dict[FamilyName, Family] = {
         },
         reads=frozenset({"sliding_window"}),
         required=("vocab_size", "n_embd", "n_head", "n_layer", "n_positions"),
+        defaults={},
         neutral={
             "activation_function": (
                 *("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate", "gelu_python_tanh"),
@@ -209,6 +210,7 @@ FAMILIES: dict[FamilyName, Family] = {
         fields=_MODERN_FIELDS,
         reads=_ROPE | {"attention_bias", "mlp_bias", "sliding_window"},
         required=_MODERN_REQUIRED,
+        defaults={"max_position_embeddings": 2048},
         neutral=_MODERN_NEUTRAL,
     ),
     "mistral": Family(
@@ -227,6 +229,7 @@ FAMILIES: dict[FamilyName, Family] = {
         fields=_MODERN_FIELDS,
         reads=_ROPE | {"sliding_window"},
         required=(*_MODERN_REQUIRED, "num_key_value_heads"),
+        defaults={"max_position_embeddings": 131072},
         neutral=_MODERN_NEUTRAL,
         windows="every",
     ),
@@ -246,6 +249,7 @@ FAMILIES: dict[FamilyName, Family] = {
         fields=_MODERN_FIELDS,
         reads=_ROPE | _SLIDING | {"max_window_layers"},
         required=(*_MODERN_REQUIRED, "num_key_value_heads"),
+        defaults={"max_position_embeddings": 32768},
         neutral=_MODERN_NEUTRAL,
         constant={"qkv_bias": True},
         windows="upper",
@@ -257,7 +261,8 @@ FAMILIES: dict[FamilyName, Family] = {
         _MODERN_NAMES,
         fields=_MODERN_FIELDS,
         reads=_ROPE | _SLIDING | {"max_window_layers", "attention_bias"},
-        required=(*_MODERN_REQUIRED, "head_dim"),
+        required=_MODERN_REQUIRED,
+        defaults={"max_position_embeddings": 32768, "head_dim": 128},
         neutral=_MODERN_NEUTRAL,
         constant={"qk_norm": True},
         windows="upper",
@@ -270,6 +275,7 @@ FAMILIES: dict[FamilyName, Family] = {
         fields=_MODERN_FIELDS,
         reads=_ROPE | _SLIDING | {"attention_bias", "mlp_bias", "no_rope_layers", "no_rope_layer_interval"},
         required=(*_MODERN_REQUIRED, "num_key_value_heads"),
+        defaults={"max_position_embeddings": 32768},
         neutral=_MODERN_NEUTRAL,
         tied=True,
         windows="unrotated",

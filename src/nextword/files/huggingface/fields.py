@@ -55,6 +55,21 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 """Fields that change the numbers somewhere, whatever the architecture -> the values that change nothing here."""
 
+# What every file of transformers 4 could hold, which 5 no longer knows; no model of these families asked for it.
+_OF_TRANSFORMERS_4 = frozenset(
+    {
+        *(
+            "output_attentions",
+            "is_decoder",
+            "cross_attention_hidden_size",
+            "add_cross_attention",
+            "tie_encoder_decoder",
+        ),
+        *("torchscript", "pruned_heads", "use_bfloat16", "finetuning_task", "task_specific_params", "tokenizer_class"),
+        *("prefix", "sep_token_id", "unk_token_id", "decoder_start_token_id", "_attn_implementation_autoset", "n_ctx"),
+    }
+)
+
 _HINTS = dict.fromkeys(
     ("quantization_config", "compression_config", "quantization", "quant_config"),
     "take the weights that were not quantised, or a .gguf file of the model",
@@ -91,7 +106,7 @@ def check_fields(name: FamilyName, values: Mapping[str, Any]) -> None:
                 raise ConfigError(f"{field} is {value!r}; nextword computes only {family.neutral[field][0]!r}")
         elif field in NEUTRAL and not _holds(NEUTRAL[field], value):
             raise ConfigError(
-                f"the field {field!r} is not understood, and {value!r} could change the numbers",
+                f"the field {field!r} is not understood, and {_shown(value)} could change the numbers",
                 hint=_HINTS.get(field, ""),
             )
     for field in family.required:
@@ -106,7 +121,11 @@ def passed_over(values: Mapping[str, Any]) -> list[str]:
         return []
     family = FAMILIES[name]
     notes = rope_notes(values) if "rope_scaling" in family.reads else []
+    if filled := {field: value for field, value in family.defaults.items() if values.get(field) is None}:
+        listed = ", ".join(f"{field} {value}" for field, value in filled.items())
+        notes.append(f"config.json: left out, so taken as transformers takes it: {listed}")
     known = {"model_type", *family.fields, *family.reads, *family.neutral, *family.aliases, *WITHOUT_EFFECT[name]}
+    known |= _OF_TRANSFORMERS_4
     strange = {field: value for field, value in values.items() if field not in known and value is not None}
     if strange:
         listed = ", ".join(f"{_shown(field)} {_shown(value)}" for field, value in strange.items())
