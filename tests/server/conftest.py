@@ -80,3 +80,15 @@ def server(chatty: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     models = [f"nextword={DEFAULT_MODEL}", f"chatty={chatty}", f"tooled={tooled}"]
     with serving(tmp_path_factory.mktemp("server") / "log", *models) as served:
         yield served
+
+
+@pytest.fixture(scope="session")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that writes on and on: random weights, room for 16,384 tokens."""
+    import torch
+
+    torch.manual_seed(0)
+    tokenizer = nextword.load().tokenizer
+    config = nextword.GPTConfig.preset("tiny", tokenizer.vocab_size, 16_384)
+    lm = nextword.LanguageModel.from_model(nextword.GPTModel.from_config(config), tokenizer)
+    return lm.save(tmp_path_factory.mktemp("models") / "endless")

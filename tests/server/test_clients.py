@@ -16,6 +16,7 @@ import pytest
 import nextword
 from nextword.loading import DEFAULT_MODEL
 from tests.server.conftest import Served
+from tests.server.test_requests import TOOL
 
 KOREAN = "대한민국의 주권은 국민에게 있고, 모든 권력은 국민으로부터 나온다."
 
@@ -63,6 +64,7 @@ def test_open_webui(server: Served, chatty: Path) -> None:
                 names = [model["id"] for model in (await answer.json())["data"]]
             body = {"model": "chatty", "stream": True, "messages": said, "temperature": 0, "max_tokens": 20}
             body["stream_options"] = {"include_usage": True}
+            body["tools"] = [TOOL]  # with every message
             async with session.post(address, data=json.dumps(body), headers=headers) as answer:
                 assert "text/event-stream" in answer.headers["Content-Type"]
                 lines = [line.decode().strip() async for line in answer.content]

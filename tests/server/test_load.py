@@ -88,18 +88,6 @@ def test_a_full_queue_says_when_to_come_back(tmp_path: Path) -> None:
         assert server.client.post(COMPLETIONS, json={"prompt": "To", "max_tokens": 2}).status_code == 200
 
 
-@pytest.fixture(scope="module")
-def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that writes on and on: random weights, room for 16,384 tokens."""
-    import torch
-
-    torch.manual_seed(0)
-    tokenizer = nextword.load().tokenizer
-    config = nextword.GPTConfig.preset("tiny", tokenizer.vocab_size, 16_384)
-    lm = nextword.LanguageModel.from_model(nextword.GPTModel.from_config(config), tokenizer)
-    return lm.save(tmp_path_factory.mktemp("models") / "endless")
-
-
 def test_a_storm_of_clients_that_give_up_leaves_nothing_behind(endless: Path, tmp_path: Path) -> None:
     body = {"prompt": "To be", "max_tokens": 10_000, "logit_bias": {"0": -100}}
 

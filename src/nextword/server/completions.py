@@ -80,7 +80,9 @@ class Completion:
         self._choices: list[Choice] = []
         self._prompts: list[list[int]] = []
         sampling, count = sampling_of(request, lm, batch.settings), request.n or 1
-        for prompt in _prompts(request):
+        prompts = _prompts(request)
+        batch.check(len(prompts) * count)  # before they are encoded
+        for prompt in prompts:
             asker.check()
             text, ids, start = self._read(prompt)
             self._prompts.append(ids)

@@ -32,6 +32,14 @@ class Batch:
         self._events: asyncio.Queue[tuple[int, Piece | ApiError]] = asyncio.Queue()
         self.jobs: list[Job] = []
 
+    def check(self, texts: int) -> None:
+        """Refuses more texts than may ever wait at once, before they are made.
+
+        Raises:
+            ApiError: They are more.
+        """
+        self._scheduler.check(texts)
+
     def add(self, lm: LanguageModel, ids: list[int], most: int | None, **settings: Any) -> None:
         """One more text of `most` new tokens, or as many as there is room for: the settings are TextStream's."""
         index = len(self.jobs)

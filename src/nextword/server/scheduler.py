@@ -149,6 +149,17 @@ class Scheduler:
 
     # -- called from anywhere --------------------------------------------------------------------------------------
 
+    def check(self, count: int) -> None:
+        """Refuses more jobs than may ever wait at once.
+
+        Raises:
+            ApiError: They are more.
+        """
+        if count > self._queue:
+            raise ApiError(
+                f"{count:,} texts are more than the {self._queue:,} that may wait", hint="ask for fewer at once"
+            )
+
     def submit(self, jobs: Iterable[Job]) -> None:
         """Takes jobs, all or none.
 
@@ -159,10 +170,7 @@ class Scheduler:
         with self._changed:
             if self._closing:
                 raise stopped()
-            if len(jobs) > self._queue:
-                raise ApiError(
-                    f"{len(jobs)} texts are more than the {self._queue} that may wait: ask for fewer at once"
-                )
+            self.check(len(jobs))
             if len(self._waiting) + len(jobs) > self._queue:
                 self.counts.refused += 1
                 raise overloaded(1)

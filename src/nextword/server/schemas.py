@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 
 from nextword.server.errors import ApiError
 from nextword.server.unsupported import (
@@ -21,6 +21,7 @@ from nextword.server.unsupported import (
 )
 from nextword.server.wrong import kind_of, wrong
 
+Prompts = str | list[str] | list[int] | list[list[int]]
 TokenIds = list[Annotated[int, Field(ge=0, le=2**31 - 1)]]
 
 MOST_IDS = 131_072
@@ -160,7 +161,7 @@ class CompletionRequest(Sampled):
 
     unsupported = UNSUPPORTED | UNSUPPORTED_IN_COMPLETIONS
 
-    prompt: Annotated[str | list[str] | list[int] | list[list[int]] | None, BeforeValidator(_prompt)] = None
+    prompt: Annotated[Prompts | None, PlainValidator(_prompt, json_schema_input_type=Prompts | None)] = None
     max_tokens: Annotated[Annotated[int, Field(ge=0, le=2**31 - 1)] | None, Unlimited] = 16
     """OpenAI's default; None: as many as the context holds."""
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
