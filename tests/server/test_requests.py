@@ -172,7 +172,7 @@ KINDS = "must be a text, a list of texts, a list of token ids or a list of such 
         ),
         (
             CHAT,
-            {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+            {"messages": [{"role": "user", "content": [{"type": {}, "text": ""}]}]},
             'messages[0].content[0] must be {"type": "text", "text": "..."}',
             None,
         ),

@@ -81,7 +81,7 @@ def _content(value: Any) -> Any:
         raise wrong(f"must be a text or a list of parts, found {kind_of(value)}")
     for index, part in enumerate(value):
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind in _NOT_TEXT:
+        if isinstance(kind, str) and kind in _NOT_TEXT:
             raise wrong(f"[{index}]: {_NOT_TEXT[kind]} are not supported, the model reads text only")
         if kind != "text" or not isinstance(part.get("text"), str):
             raise wrong(f'[{index}] must be {{"type": "text", "text": "..."}}')
