@@ -25,7 +25,7 @@ from nextword.files.quantization import BLOCKS, quantize
 from nextword.files.tensors import RawTensor
 from nextword.inspection.hooks import run_with_cache
 from nextword.loading import DEFAULT_MODEL
-from tests.files.gguf.building import File, byte_level_values, llama_tensors, llama_values
+from tests.files.gguf.building import LLAMA, File, byte_level_values, llama_tensors, llama_values, u32
 from tests.files.gguf.test_quantization import random_blocks
 
 PROMPTS = ("To be, or not to", "대한민국의 주권은 국민에게 있고,", "I ❤️ 🐈")
@@ -201,6 +201,19 @@ def test_what_is_rounded_again_is_said(quantised: Path, capsys: pytest.CaptureFi
     assert nextword.load().backend.reason == "the fastest on a CPU"
     assert run(["info", str(quantised), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["backend"] == {"name": "native", "reason": lm.backend.reason}
+
+
+def test_what_was_passed_over_is_kept_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(LLAMA.but(u32("llama.pooling_type", 3)).written())
+    [note] = nextword.load(path).notes
+    assert note == "passed over, because it says nothing about the next token: llama.pooling_type"
+    assert nextword.load(path).edit(nextword.ablate_head(0, 1)).notes == (note,)
+    assert nextword.load().notes == ()
+    assert run(["info", str(path)]) == 0
+    assert f"note: {note}" in " ".join(capsys.readouterr().out.split())
+    assert run(["info", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == [note]
 
 
 def test_nbytes_is_what_is_held_not_what_the_file_has(quantised: Path) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nextword.config import yarn_attention_factor
-from nextword.files.gguf import read_gguf
+from nextword.config import GPTConfig, yarn_attention_factor
+from nextword.files.bundle import Bundle
+from nextword.files.gguf import read_gguf, read_gguf_tokenizer, write_gguf
 from nextword.files.gguf.metadata import Metadata
 from nextword.files.gguf.rope import llama3_factors, read_rope_scaling
+from nextword.files.tensors import RawTensor
 from tests.files.gguf.building import (
     ARRAY,
     BOOL,
@@ -275,6 +277,59 @@ def test_biases_are_found_by_their_tensors(tmp_path: Path) -> None:
     rows = np.frombuffer(stored.data, "<f4")
     found = bundle.tensors["blocks.0.attn.q_proj.bias"].values()
     np.testing.assert_array_equal(found, rows[[0, 2, 1, 3, 4, 6, 5, 7]])  # two heads of four channels
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen2"])
+def test_queries_keys_and_values_may_share_a_matrix(arch: str, tmp_path: Path) -> None:
+    """As llama.cpp's converter writes them where it is asked to; it reads both in every architecture."""
+    file = File((*llama_values(arch), *byte_level_values()), llama_tensors(259, biases=True))
+    names = [f"blk.0.attn_{part}.{kind}" for part in "qkv" for kind in ("weight", "bias")]
+    parts = {item.name: item for item in file.tensors if item.name in names}
+    shared = []
+    for kind, dims in (("weight", (8, 16)), ("bias", (16,))):
+        data = b"".join(parts[f"blk.0.attn_{part}.{kind}"].data for part in "qkv")
+        shared.append(Tensor(f"blk.0.attn_qkv.{kind}", dims, data))
+    expected = _read(tmp_path, file)
+    values = {name: weight.values().copy() for name, weight in expected.tensors.items()}
+    found = _read(tmp_path, file.but_tensor(*shared, without=names))
+    assert found.config == expected.config
+    for name, rows in values.items():
+        np.testing.assert_array_equal(found.tensors[name].values(), rows)
+    narrow = Tensor("blk.0.attn_qkv.weight", (8, 15), bytes(4 * 8 * 15))
+    content = file.but_tensor(narrow, shared[1], without=names).written()
+    message = refusal(tmp_path / "model.gguf", content).message
+    assert "tensor blocks.0.attn.q_proj.weight of shape (8, 8) is missing" in message
+
+
+def test_a_table_of_positions_needs_nothing_that_is_said_of_rotary_ones(tmp_path: Path) -> None:
+    """Some converters write both for GPT-2."""
+    config, path = (
+        GPTConfig.gpt2(vocab_size=259, d_model=8, num_heads=2, num_layers=1, context_length=16),
+        tmp_path / "model.gguf",
+    )
+    path.write_bytes(LLAMA.written())
+    shapes = config.parameter_shapes().items()
+    tensors = {name: RawTensor.from_bits(name, "F32", np.full(shape, 0.5, np.float32)) for name, shape in shapes}
+    write_gguf(path, Bundle(config, tensors, read_gguf_tokenizer(path)), "f32")
+    plain = path.read_bytes()
+    more = [
+        u32("gpt2.rope.dimension_count", 4),
+        f32("gpt2.rope.freq_base", 1e4),
+        u32("gpt2.attention.head_count_kv", 2),
+        f32("gpt2.attention.layer_norm_rms_epsilon", 1e-3),
+        text("gpt2.rope.scaling.type", "none"),
+    ]
+    num_values = struct.unpack("<q", plain[16:24])[0] + len(more)
+    added = b"".join(value.written() for value in more)
+    # The data stay aligned.
+    filler = text("x.filler", "x" * (-(len(added) + len(text("x.filler", "").written())) % 32))
+    content = plain[:16] + struct.pack("<q", num_values + 1) + added + filler.written() + plain[24:]
+    path.write_bytes(content)
+    bundle = read_gguf(path)
+    assert bundle.config == config
+    assert bundle.notes[-1].startswith(
+        "passed over, because the architecture does not use it: gpt2.rope.dimension_count"
+    )
 
 
 def test_queries_are_not_moved_where_halves_rotate_together(tmp_path: Path) -> None:

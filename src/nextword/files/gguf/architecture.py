@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,7 +161,7 @@ def read_config(metadata: Metadata, architecture: Architecture, tensors: Mapping
         "tie_embeddings": "output.weight" not in tensors,
         "no_rope_layers": architecture.unrotated(layers),
         # The architectures that leave biases free have them where the tensors are.
-        "qkv_bias": "blk.0.attn_q.bias" in tensors,
+        "qkv_bias": "blk.0.attn_q.bias" in tensors or "blk.0.attn_qkv.bias" in tensors,
         "attention_output_bias": "blk.0.attn_output.bias" in tensors,
         "mlp_bias": "blk.0.ffn_up.bias" in tensors,
         **architecture.fixed,
@@ -229,8 +229,11 @@ _NAMES = {
 }
 
 
-def name_pairs(config: GPTConfig) -> Iterator[tuple[str, str]]:
-    """(our name, GGUF's name) of every weight; where queries, keys and values share a matrix, three have one name."""
+def name_pairs(config: GPTConfig, stored: Collection[str] = ()) -> Iterator[tuple[str, str]]:
+    """(our name, GGUF's name) of every weight; where queries, keys and values share a matrix, three have one name.
+
+    They share it in GPT-2's files, and wherever a file has `stored` them so.
+    """
     fused = config.position == "learned"
     for name in config.parameter_shapes():
         module, kind = name.rsplit(".", 1)
@@ -238,5 +241,6 @@ def name_pairs(config: GPTConfig) -> Iterator[tuple[str, str]]:
             yield name, f"{_NAMES[module]}.{kind}"
             continue
         _, number, inner = module.split(".", 2)
-        theirs = "attn_qkv" if fused and inner.endswith(("q_proj", "k_proj", "v_proj")) else _NAMES[inner]
-        yield name, f"blk.{number}.{theirs}.{kind}"
+        shared = f"blk.{number}.attn_qkv.{kind}"
+        of_three = inner.endswith(("q_proj", "k_proj", "v_proj"))
+        yield name, shared if of_three and (fused or shared in stored) else f"blk.{number}.{_NAMES[inner]}.{kind}"

@@ -140,28 +140,31 @@ def _read_config(file: _File, architecture: Architecture) -> GPTConfig:
 def _read_tensors(config: GPTConfig, architecture: Architecture, file: _File) -> dict[str, RawTensor]:
     """The file's tensors under this package's names. What is missing or extra stays so, for `check_tensors`."""
     ours: dict[str, list[str]] = {}
-    for name, theirs in name_pairs(config):
+    for name, theirs in name_pairs(config, file.tensors):
         ours.setdefault(theirs, []).append(name)
     tensors: dict[str, RawTensor] = {}
     for theirs, tensor in file.tensors.items():
         if theirs == FACTORS and architecture.takes_factors:
             continue
         names = ours.get(theirs, [theirs])
-        parts = [replace(tensor, name=names[0])] if len(names) == 1 else _split(tensor, names)
+        parts = [replace(tensor, name=names[0])] if len(names) == 1 else _split(tensor, names, config)
         for part in parts:
             tensors[part.name] = _ordered(part, config) if architecture.interleaved else part
     return tensors
 
 
-def _split(tensor: RawTensor, names: list[str]) -> Iterator[RawTensor]:
+def _split(tensor: RawTensor, names: list[str], config: GPTConfig) -> Iterator[RawTensor]:
     """Rows of queries, keys and values that lie in one matrix."""
-    rows, rest = divmod(tensor.shape[0], len(names))
-    if rest:
+    shapes = config.parameter_shapes()
+    if tensor.shape[0] != sum(shapes[name][0] for name in names):
         yield tensor  # check_tensors says what is missing
         return
-    size = len(tensor.data) // len(names)
-    for i, name in enumerate(names):
-        yield RawTensor(name, tensor.dtype, (rows, *tensor.shape[1:]), tensor.data[i * size : (i + 1) * size])
+    size, start = len(tensor.data) // tensor.shape[0], 0
+    for name in names:
+        rows = shapes[name][0]
+        data = tensor.data[start * size : (start + rows) * size]
+        yield RawTensor(name, tensor.dtype, (rows, *tensor.shape[1:]), data)
+        start += rows
 
 
 def _ordered(tensor: RawTensor, config: GPTConfig) -> RawTensor:
