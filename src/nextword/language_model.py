@@ -288,7 +288,8 @@ class LanguageModel:
     ) -> TextStream:
         """Writes the assistant's answer piece by piece; see `chat`."""
         settings = completed("stream_chat", settings)
-        ids = self.template.encode(messages, **(variables or {}))
+        room = self.config.context_length if settings.get("overflow") == "stop" else None
+        ids = self.template.encode(messages, at_most=room, **(variables or {}))
         return self.stream(ids, max_new_tokens, **settings)
 
     @takes_settings

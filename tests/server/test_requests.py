@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import pytest
 
-from nextword.loading import DEFAULT_MODEL
 from tests.server.conftest import Served, serving
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
@@ -309,10 +308,10 @@ def test_what_is_wrong_before_a_stream_has_a_status_of_its_own(server: Served) -
     refusal(server.client.post(COMPLETIONS, json={"prompt": [99_999], "stream": True}))
 
 
-def test_a_prompt_that_the_tokenizer_gives_up_on_or_that_cannot_fit_is_a_400(tmp_path: Path) -> None:
+def test_a_prompt_that_the_tokenizer_gives_up_on_or_that_cannot_fit_is_a_400(chatty: Path, tmp_path: Path) -> None:
     """The Rust library panics on the one; encoding the other would take seconds."""
     model = tmp_path / "gives-up"
-    shutil.copytree(DEFAULT_MODEL, model)
+    shutil.copytree(chatty, model)
     description = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
     for step in description["pre_tokenizer"]["pretokenizers"]:
         if step["type"] == "Split":
@@ -323,10 +322,12 @@ def test_a_prompt_that_the_tokenizer_gives_up_on_or_that_cannot_fit_is_a_400(tmp
             (COMPLETIONS, {"prompt": " " * 40 + "x"}),
             (COMPLETIONS, {"prompt": ["a", " " * 40 + "x"], "stream": True}),
             ("/tokenize", {"prompt": " " * 40 + "x"}),
+            (CHAT, {"messages": [{"role": "user", "content": " " * 40 + "x"}]}),
         ):
             error = refusal(served.client.post(path, json=body))
             assert error["message"].startswith("the tokenizer cannot encode the text"), error
-        error = refusal(served.client.post(COMPLETIONS, json={"prompt": "한" * 600_000}))
-        assert "the prompt has at least" in error["message"]
+        long = "한" * 600_000
+        for path, body in ((COMPLETIONS, {"prompt": long}), (CHAT, {"messages": [{"role": "user", "content": long}]})):
+            assert "the prompt has at least" in refusal(served.client.post(path, json=body))["message"]
         assert served.client.get("/health").status_code == 200
         assert served.client.post(COMPLETIONS, json={"prompt": "To be", "max_tokens": 1}).status_code == 200

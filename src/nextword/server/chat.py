@@ -17,8 +17,12 @@ from nextword.server.schemas import ChatRequest, Conversation
 from nextword.server.workers import Asker
 
 
-def conversation_ids(asked: Conversation, lm: LanguageModel, tools: list[dict[str, Any]] | None) -> list[int]:
+def conversation_ids(
+    asked: Conversation, lm: LanguageModel, tools: list[dict[str, Any]] | None, at_most: int | None = None
+) -> list[int]:
     """The tokens of a conversation as the model's template writes it, told of tools if it knows what they are.
+
+    What cannot be `at_most` so many tokens is refused before it is encoded.
 
     Raises:
         ApiError: `reasoning_effort` means nothing to this model.
@@ -43,6 +47,7 @@ def conversation_ids(asked: Conversation, lm: LanguageModel, tools: list[dict[st
         [message.plain() for message in asked.messages or ()],
         asked.add_generation_prompt,
         asked.continue_final_message,
+        at_most=at_most,
         **variables,
     )
 
@@ -61,8 +66,9 @@ class ChatCompletion:
         self._top = request.top_logprobs or 0
         self._count = request.n or 1
         try:
-            self._ids = conversation_ids(request, lm, request.offered)
-            cut_to_context(self._ids, batch.settings.context_of(lm), "stop")
+            context = batch.settings.context_of(lm)
+            self._ids = conversation_ids(request, lm, request.offered, context)
+            cut_to_context(self._ids, context, "stop")
         except NextwordError as error:
             raise of_user(error) from None
         limits = [limit for limit in (request.max_completion_tokens, request.max_tokens) if limit is not None]

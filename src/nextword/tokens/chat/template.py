@@ -81,6 +81,8 @@ class ChatTemplate:
         /,
         add_generation_prompt: bool | None = None,
         continue_final_message: bool | None = None,
+        *,
+        at_most: int | None = None,
         **variables: Any,
     ) -> list[int]:
         """The token ids of the conversation; nothing is added to what the template writes.
@@ -89,14 +91,18 @@ class ChatTemplate:
             messages: As for `render`.
             add_generation_prompt: As for `render`.
             continue_final_message: As for `render`.
+            at_most: Tokens that there is room for: what cannot fit is refused before it is encoded. None is any number.
             **variables: As for `render`.
 
         Raises:
             ConfigError: As `render`.
             TextError: As `render`; or the tokenizer cannot encode it.
             ModelFileError: As `render`.
+            ContextOverflowError: It is more than `at_most`, however it is encoded.
         """
         text = self._render(messages, add_generation_prompt, variables, continue_final_message)
+        if at_most is not None:
+            self._tokenizer.refuse_longer(text.replace(MARK, ""), at_most)
         return self._special.encode(text)
 
     def _render(
