@@ -21,7 +21,7 @@ OPTIONS = {
     "--open --overflow --device --json",
     "chat": "--model -m --system --message --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty "
     "--seed --device --precision --json",
-    "train": "--out --minutes --steps --preset --from --lora --validation --encoding --text-field --compose "
+    "train": "--out --minutes --steps --preset --from --lora --validation --encoding --text-field --exclude --compose "
     "--vocab-size --context-length --batch-size --accumulation --learning-rate --weight-decay --dropout --bpe-dropout "
     "--precision --strategy --activation-checkpointing --compile --evaluate-every --seed --device --resume --restart "
     "--checkpoint-seconds --snapshots --serve --port --log --json",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,6 +16,7 @@ from nextword.cli import STARTED
 from nextword.cli.options import Device, Flag, Json, print_json
 from nextword.cli.serve import SERVING
 from nextword.errors import ConfigError, require_packages
+from nextword.machine.memory import address_limit
 from nextword.readable import readable
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
     from nextword.server.run_page import RunPage
     from nextword.training import TrainingRun
+
+_LEAST_ADDRESSES = 750_000_000
+"""Bytes: torch alone takes 600 million, most of them for its code."""
 
 
 def train(
@@ -35,7 +40,7 @@ def train(
     validation: str = "0.1",
     encoding: str | None = None,
     text_field: str | None = None,
-    exclude: Annotated[tuple[str, ...], Parameter(negative="", allow_leading_hyphen=True)] = (),
+    exclude: Annotated[tuple[str, ...] | None, Parameter(negative="")] = None,
     compose: Flag = False,
     vocab_size: int | None = None,
     context_length: int | None = None,
@@ -112,6 +117,12 @@ def train(
         require_packages("training with a page", "train,serve", "torch", *SERVING)
     else:
         require_packages("training", "train", "torch")
+    limit = address_limit()
+    if limit is not None and limit < _LEAST_ADDRESSES:  # torch ends a process that has too few, without a word
+        raise ConfigError(
+            f"this process may take {limit / 1e6:,.0f} MB of addresses, training needs {_LEAST_ADDRESSES / 1e6:,.0f}",
+            hint="ulimit -v unlimited",
+        )
     speaks = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one
     from nextword.terminal.console import make_console
 
@@ -132,7 +143,7 @@ def train(
                 validation=_validation(validation),
                 encoding=encoding,
                 text_field=text_field,
-                exclude=exclude,
+                exclude=exclude or (),
                 compose=compose,
                 vocab_size=vocab_size,
                 context_length=context_length,
@@ -193,7 +204,7 @@ def _tell(run: TrainingRun, console: Console, *, as_json: bool) -> None:
             )
         )
     console.print(styled(f"[dim]state {run.state} after step {run.steps:,}[/dim]"))
-    sys.stdout.write(f'{readable(run.out)}\ntry: nextword "..." --model {readable(run.out)}\n')
+    sys.stdout.write(f'{readable(run.out)}\ntry: nextword "..." --model {shlex.quote(readable(run.out))}\n')
 
 
 def _validation(value: str) -> float | str | None:

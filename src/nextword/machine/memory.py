@@ -32,7 +32,7 @@ def machine_memory(process: Path = PROCESS, meminfo: Path = MEMINFO) -> MachineM
         limit = group.memory()  # where there is none, version 1 writes a huge one
         if limit is not None and (whole.total is None or limit[0] < whole.total):
             memory = memory.within(*limit)
-    if (addresses := _address_limit()) is not None:
+    if (addresses := address_limit()) is not None:
         memory = memory.within(addresses, addresses - _address_bytes())
     return memory
 
@@ -75,7 +75,7 @@ def _windows_memory() -> MachineMemory:
     return MachineMemory(values[1], values[2]) if done else MachineMemory(None, None)
 
 
-def _address_limit() -> int | None:
+def address_limit() -> int | None:
     """What `ulimit -v` allows, in bytes."""
     try:
         import resource  # noqa: PLC0415  Windows has none
