@@ -83,9 +83,7 @@ def _is_ordinary(tokenizer: Tokenizer, text: str, token: int) -> bool:
 
 def mean_scores(lm: LanguageModel, sequences: Sequence[list[int]]) -> Scores:
     """Induction scores over several sequences, [L, H]."""
-    traces = (lm.trace(ids, names=["rot_q", "rot_k", "pattern"]) for ids in sequences)
-    scores = [induction_scores(trace, len(trace.token_ids) // 2) for trace in traces]
-    return np.mean(scores, axis=0)  # type: ignore[no-any-return]
+    return np.mean([induction_scores(lm, ids, len(ids) // 2) for ids in sequences], axis=0)  # type: ignore[no-any-return]
 
 
 def strongest(scores_LH: Scores) -> list[Head]:

@@ -148,8 +148,22 @@ def test_a_given_model_is_put_into_evaluation_mode() -> None:
     model = GPTModel(12, 16, 4, 2, 0.5, 9).train()
     lm = LanguageModel.from_model(model, LETTERS)
     assert not model.training
-    assert lm.model is model
+    assert lm.model is lm.reference is model
     assert np.array_equal(logits_of(lm, "abc"), logits_of(lm, "abc"))
+
+
+def test_a_model_that_trains_on_is_read_without_dropout_and_stays_in_its_mode() -> None:
+    torch.manual_seed(1)
+    model = GPTModel(12, 16, 4, 2, 0.5, 9)
+    lm = LanguageModel.from_model(model, LETTERS)
+    found = logits_of(lm, "abc"), lm.score("abcabc").nats, lm.generate("abc", 20, temperature=0).text
+    model.train()
+    model.blocks[1].eval()
+    modes = [module.training for module in model.modules()]
+    assert np.array_equal(logits_of(lm, "abc"), found[0])
+    assert (lm.score("abcabc").nats, lm.generate("abc", 20, temperature=0).text) == found[1:]
+    assert generate(model, LETTERS, "abc", 20) == "abc" + found[2]
+    assert [module.training for module in model.modules()] == modes
 
 
 def test_a_backend_without_a_gptmodel_says_so() -> None:

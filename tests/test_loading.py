@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import nextword
 from nextword import ConfigError, ModelFileError, load
@@ -148,13 +149,47 @@ def _fresh(lm: nextword.LanguageModel, text: str) -> tuple[list[list[int]], list
     return [ids], [lm.backend.new_cache(len(ids))]
 
 
-def test_who_asks_for_the_gptmodel_can_change_it(tmp_path: Path) -> None:
+def test_asking_for_the_gptmodel_leaves_the_backend_alone() -> None:
+    lm = nextword.load()
+    before, backend = lm.predict(PROMPTS[0]), lm.backend
+    assert lm.model is lm.reference
+    assert lm.backend is backend
+    assert backend.name == "native"
+    assert np.array_equal(lm.predict(PROMPTS[0]).logits, before.logits)
+
+
+def test_weights_that_are_changed_beside_the_native_backend_are_no_silent_loss(tmp_path: Path) -> None:
+    lm = nextword.load()
+    before = lm.predict(PROMPTS[0]).logits
+    with torch.no_grad():
+        lm.reference.output_layer.weight.mul_(0.5)
+    for ask in (
+        lambda: lm.predict(PROMPTS[0]),
+        lambda: lm.predict(PROMPTS[0], unit="word"),
+        lambda: lm.generate(PROMPTS[0], 2),
+        lambda: lm.score(PROMPTS[0]),
+        lambda: lm.save(tmp_path / "lost"),
+    ):
+        with pytest.raises(ConfigError, match="the native backend runs those of the file") as refused:
+            ask()
+        assert "use_torch" in refused.value.hint
+    assert not (tmp_path / "lost").exists()
+    lm.use_torch()
+    np.testing.assert_allclose(lm.predict(PROMPTS[0]).logits, before / 2, rtol=0, atol=1e-4)
+
+    past = nextword.load()
+    past.reference.blocks[0].ffn.up.weight.data.mul_(0.5)  # past PyTorch's own count of changes
+    with pytest.raises(ConfigError, match="were changed"):
+        past.export(tmp_path / "lost")
+
+
+def test_torch_runs_the_changed_gptmodel_once_it_is_told_to(tmp_path: Path) -> None:
     lm = nextword.load()
     before = lm.predict(PROMPTS[0])[0].probability
-    weight = lm.model.output_layer.weight
+    lm.use_torch()
     assert lm.backend.name == "torch"
-    assert "lm.model" in lm.backend.reason
-    weight.data.mul_(0.5)
+    assert "use_torch" in lm.backend.reason
+    lm.reference.output_layer.weight.data.mul_(0.5)
     after = lm.predict(PROMPTS[0])[0].probability
     assert after < 0.7 * before
     lm.save(tmp_path / "changed")

@@ -77,7 +77,7 @@ def recite(steps: int) -> None:
     changes: dict[str, Any] = {"learning_rate": 4e-4, "warmup": 0.05, "decay": 0.95, "weight_decay": 0.1}
     plan = dataclasses.replace(first, **changes, steps=steps, seconds=None)
     with TrainingView(Console(stderr=True)) as view:
-        trainer = Trainer(lm.model, text, None, plan, seed=1, watch=view.watch)
+        trainer = Trainer(lm.reference, text, None, plan, seed=1, watch=view.watch)
         trainer.run()
     second = {"plan": dataclasses.asdict(plan), "seed": 1, "tokens": len(text.tokens), "seconds": trainer.state.seconds}
     lm.provenance["second_run"] = second

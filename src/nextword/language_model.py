@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from nextword.inspection.edits import Edit, Edits
     from nextword.inspection.gradient import Attribution
     from nextword.inspection.trace import Trace
+    from nextword.inspection.weight_marks import Mark
     from nextword.model import GPTModel, TorchBackend
 
 
@@ -87,12 +88,13 @@ class LanguageModel:
         self.edits: tuple[Edit, ...] = ()
         self._tensors = tensors  # of a backend that holds no GPTModel: what one is made of when it is needed
         self._reference: TorchBackend | None = None
+        self._marks: Mapping[str, Mark] = {}
         self._template: ChatTemplate | None = None
         self._read: list[tuple[Backend, Memory]] = []
 
     @classmethod
     def from_model(cls, model: GPTModel, tokenizer: Tokenizer, **about: Any) -> LanguageModel:
-        """Wraps a GPTModel; it is put into evaluation mode.
+        """Wraps a GPTModel; it is put into evaluation mode, and runs without dropout whatever mode it is in later.
 
         Raises:
             ConfigError: The tokenizer has more tokens than the model.
@@ -103,17 +105,22 @@ class LanguageModel:
 
     @property
     def model(self) -> GPTModel:
-        """The GPTModel.
+        """The GPTModel; the same as `reference`.
 
-        Where another backend ran the model, torch runs it from now on: what is changed in the GPTModel counts.
+        Raises:
+            ConfigError: torch is not installed.
+        """
+        return self.reference
+
+    def use_torch(self) -> None:
+        """Lets torch run the model from now on, so that weights that are changed in `reference` count in everything.
 
         Raises:
             ConfigError: torch is not installed.
         """
         if self.backend is not self._torch():
             self.backend = self._torch()
-            self.backend.reason = "lm.model was asked for: what is changed there counts"
-        return self.reference
+            self.backend.reason = "lm.use_torch() was called"
 
     @property
     def dtype(self) -> str:
@@ -127,7 +134,9 @@ class LanguageModel:
 
     @property
     def reference(self) -> GPTModel:
-        """The GPTModel that everything works on that looks inside. To change its weights, ask for `model`.
+        """The GPTModel that everything works on that looks inside; which backend runs the model stays as it is.
+
+        Where that is the native one, it has weights of its own: `use_torch` before the GPTModel's are changed.
 
         Raises:
             ConfigError: torch is not installed.
@@ -142,6 +151,7 @@ class LanguageModel:
         """
         if self._reference is None:
             require_packages(_LOOKING, "torch", "torch")
+            from nextword.inspection.weight_marks import mark_weights
             from nextword.model import TorchBackend
 
             if isinstance(self.backend, TorchBackend):
@@ -150,7 +160,24 @@ class LanguageModel:
                 raise ConfigError(f"the {self.backend.name} backend holds no GPTModel")
             else:
                 self._reference = TorchBackend.from_stored(self.config, Unpacked(self._tensors), device="cpu")
+                self._marks = mark_weights(self._reference.model, every=True)
         return self._reference
+
+    def _check_weights(self, thoroughly: bool = False) -> None:
+        """Whether the backend still runs the weights that the GPTModel has.
+
+        Raises:
+            ConfigError: The GPTModel's were changed, and a backend that has its own runs.
+        """
+        if not self._marks or self._reference is None or self.backend is self._reference:
+            return
+        from nextword.inspection.weight_marks import were_written
+
+        if were_written(self._marks, self._reference.model, thoroughly):
+            raise ConfigError(
+                f"the weights of lm.reference were changed, but the {self.backend.name} backend runs those of the file",
+                hint="lm.use_torch() lets the changed ones count",
+            )
 
     @overload
     def predict(
@@ -178,6 +205,7 @@ class LanguageModel:
         """
         if top < 1:
             raise ConfigError(f"top is {top}, it must be at least 1")
+        self._check_weights()
         if unit == "word":
             return predict_word(self.backend, self.tokenizer, text, top, overflow)
         if unit != "token":
@@ -192,6 +220,7 @@ class LanguageModel:
         Returns:
             An iterator of text (never half a character) whose `.generation` holds the whole when it has ended.
         """
+        self._check_weights()
         chosen = completed("stream", settings)
         return TextStream(
             self.backend,
@@ -332,6 +361,7 @@ class LanguageModel:
             TextError: The text is empty, or has words that the tokenizer does not know.
             ConfigError: `stride` is out of range.
         """
+        self._check_weights()
         return score_tokens(self.backend, self.tokenizer, text, stride)
 
     # -- inside ----------------------------------------------------------------------------------------------------
@@ -377,7 +407,8 @@ class LanguageModel:
     def edit(self, *edits: Edits) -> LanguageModel:
         """This model with changes in its forward pass; weights are shared, and this model stays as it is.
 
-        Edits of an edited model are added to those it has. Positions count from the first token that the model sees.
+        Edits of an edited model are added to those it has. Positions count from the first token that the model sees
+        of a text; where its window moves on, in `score` and in `generate`, they stay with their tokens.
 
         Raises:
             ConfigError: An edit does not fit the architecture, or the backend cannot be looked into.
@@ -385,12 +416,13 @@ class LanguageModel:
         require_packages(_LOOKING, "torch", "torch")
         from nextword.inspection.edit_tap import EditTap
         from nextword.inspection.edits import flatten
-        from nextword.model import TorchBackend
+        from nextword.model import TorchBackend, evaluating
 
         model, together = self.reference, (*self.edits, *flatten(edits))
         for edit in together:
             edit.check(self.config)
-        backend = TorchBackend(model, "the model is edited", tap=lambda start: EditTap(together, model, start))
+        with evaluating(model):  # a model that is being trained goes on in its mode
+            backend = TorchBackend(model, "the model is edited", tap=lambda start: EditTap(together, model, start))
         edited = LanguageModel(
             backend,
             self.tokenizer,
@@ -468,6 +500,7 @@ class LanguageModel:
             raise ConfigError(
                 "an edited model cannot be written: its changes are no weights", hint="save the model that was edited"
             )
+        self._check_weights(thoroughly=True)
         return Bundle(
             self.config,
             self._stored_tensors(dtype),
@@ -513,5 +546,7 @@ def generate(model: GPTModel, tokenizer: Tokenizer, start_text: str, max_new_tok
         raise ConfigError(
             f"generate needs a Tokenizer, not {type(tokenizer).__name__}", hint="Tokenizer.words(vocabulary) makes one"
         )
-    lm = LanguageModel.from_model(model, tokenizer)
-    return str(lm.generate(start_text, max_new_tokens, temperature=0.0))
+    from nextword.model import evaluating
+
+    with evaluating(model):
+        return str(LanguageModel.from_model(model, tokenizer).generate(start_text, max_new_tokens, temperature=0.0))

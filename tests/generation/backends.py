@@ -65,7 +65,7 @@ class TableBackend:
         self.config = GPTConfig.lesson(vocab_size, 4, 1, 1, 0.0, context_length)
         self._rule = rule
 
-    def new_cache(self, capacity: int) -> TableCache:
+    def new_cache(self, capacity: int, origin: int = 0) -> TableCache:
         return TableCache(capacity)
 
     def owns(self, cache: object) -> bool:

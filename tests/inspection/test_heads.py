@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nextword import ablate_head
+from nextword import ablate_head, add, patch, scale, set_value
 from nextword.errors import ConfigError, ContextOverflowError, TextError
 from nextword.generation.sampling import log_softmax
 from nextword.inspection.edit_tap import EditTap
@@ -20,7 +20,7 @@ def test_the_map_holds_what_each_ablation_alone_does_to_the_targets(case: str) -
     lm, ids = language_model(case, torch.float64), some_tokens(case)
     targets = {3: 7, len(ids) - 1: 2}
     done: list[int] = []
-    effects = ablation_map(lm.model, ids, targets, watch=done.append)
+    effects = ablation_map(lm, ids, targets, watch=done.append)
     assert done == list(range(lm.config.num_layers))
     assert effects.shape == (lm.config.num_layers, lm.config.num_heads)
     plain = log_softmax(lm.trace(ids)["logits"])
@@ -32,31 +32,58 @@ def test_the_map_holds_what_each_ablation_alone_does_to_the_targets(case: str) -
     assert np.abs(effects).max() > 1e-4
 
 
+@pytest.mark.parametrize("case", ["gpt2", "qwen3"])
+def test_the_map_of_an_edited_model_is_that_of_its_own_passes(case: str) -> None:
+    lm, ids = language_model(case, torch.float64), some_tokens(case)
+    ban = np.zeros(lm.config.vocab_size)
+    ban[5] = 2.0
+    edited = lm.edit(
+        scale(("pattern", 1), 0.5, heads=[1]),
+        set_value(("resid_pre", 1), 0.25, positions=[2]),
+        add(("z", 2), 0.5, heads=[0]),
+        add("logits", ban, positions=[len(ids) - 1]),
+        patch(("mlp_out", 0), lm.trace(ids[::-1]), positions=[4]),
+    )
+    targets = {3: 7, len(ids) - 1: 5}
+    effects = ablation_map(edited, ids, targets)
+    plain = log_softmax(edited.trace(ids)["logits"])
+    for layer in range(lm.config.num_layers):
+        for head in range(lm.config.num_heads):
+            without = log_softmax(edited.edit(ablate_head(layer, head)).trace(ids)["logits"])
+            expected = np.mean([without[place, token] - plain[place, token] for place, token in targets.items()])
+            assert effects[layer, head] == pytest.approx(expected, abs=1e-9)
+    assert np.abs(effects - ablation_map(lm, ids, targets)).max() > 1e-3
+
+
 def test_without_targets_the_first_choice_after_the_text_is_watched() -> None:
     lm, ids = language_model("llama", torch.float64), some_tokens("llama")
     first = int(lm.trace(ids)["logits"][-1].argmax())
-    np.testing.assert_array_equal(ablation_map(lm.model, ids), ablation_map(lm.model, ids, {len(ids) - 1: first}))
+    np.testing.assert_array_equal(ablation_map(lm, ids), ablation_map(lm, ids, {len(ids) - 1: first}))
 
 
 def test_token_losses_are_those_of_score_with_and_without_an_edit() -> None:
     lm, ids = language_model("qwen3"), some_tokens("qwen3")
     edit = ablate_head(1, 2)
-    for model, tap in ((lm, None), (lm.edit(edit), EditTap([edit], lm.model))):
+    edited, tap = lm.edit(edit), EditTap([edit], lm.reference)
+    for model, ask in ((lm, (lm,)), (edited, (edited,)), (edited, (lm.reference, ids, tap))):
         scored = model.score(lm.tokenizer.decode(ids)).token_logprobs
-        losses = token_losses(lm.model, ids, tap, copies=2)
+        losses = token_losses(*(*ask, ids)[:2], *ask[2:], copies=2)
         np.testing.assert_allclose(losses, -np.array([scored[1:]] * 2, dtype=float), atol=3e-6)
 
 
 def test_induction_is_attention_to_the_token_after_the_previous_occurrence() -> None:
     lm = language_model("llama")
     ids = [3, 9, 4, 1, 3, 9, 4, 1, 3]
-    trace = lm.trace(ids)
-    scores = induction_scores(trace, 4)
-    for layer, head in ((0, 0), (2, 5)):
-        expected = np.mean([trace["pattern", layer][head, row, row - 3] for row in range(4, 9)])
-        assert scores[layer, head] == pytest.approx(expected, abs=1e-7)
+    for model in (lm, lm.edit(scale(("pattern", 0), 0.5, heads=[0]), add(("q", 2), 3.0))):
+        trace, scores = model.trace(ids, names="pattern"), induction_scores(model, ids, 4)
+        for layer, head in ((0, 0), (2, 5)):
+            expected = np.mean([trace["pattern", layer][head, row, row - 3] for row in range(4, 9)])
+            assert scores[layer, head] == pytest.approx(expected, abs=1e-7)
+    plain = induction_scores(lm, ids, 4)
+    assert scores[0, 0] == pytest.approx(plain[0, 0] / 2, abs=1e-7)
+    assert abs(scores[2, 5] - plain[2, 5]) > 0.01
     with pytest.raises(ConfigError, match="every 3 tokens"):
-        induction_scores(trace, 3)
+        induction_scores(lm, ids, 3)
 
 
 def test_wrong_texts_and_targets_are_refused() -> None:

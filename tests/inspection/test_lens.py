@@ -89,18 +89,24 @@ def test_a_model_that_is_not_the_traces_is_found_out_by_the_last_row() -> None:
     trace = traced("gpt2", torch.float32)
     with torch.no_grad():
         trace.model.ln_final.weight[3] += 0.01
-    with pytest.raises(NextwordError, match=r"lens of the last layer differs from the model's logits by 0\.\d+ "):
+    with pytest.raises(NextwordError, match=r"the weights of ln_final were changed after this trace was made"):
         logit_lens(trace)
+    values = {str(name): trace.tensor(name) for name in trace if not str(name).endswith("result")}
+    unmarked = Trace(trace.text, trace.token_ids, trace.config, values, model=trace.model)
+    with pytest.raises(NextwordError, match=r"lens of the last layer differs from the model's logits by 0\.\d+ "):
+        logit_lens(unmarked)
 
 
-def test_edits_of_the_stream_show_and_those_of_the_logits_do_not() -> None:
+def test_edits_of_the_stream_show_from_there_on_and_those_of_norm_and_logits_in_every_row() -> None:
     plain, steered = traced("llama"), traced("llama", edits=(add("blocks.1.hook_resid_post", np.full(24, 2.0)),))
     before, after = logit_lens(plain), logit_lens(steered)
     assert np.array_equal(before.logits(1), after.logits(1))
     assert np.abs(before.logits(2) - after.logits(2)).max() > 0.1
-    for name in ("logits", "ln_final.hook_normalized", "ln_final.hook_scale"):
-        edited = logit_lens(traced("llama", edits=(scale(name, 0.5),)))
-        assert np.array_equal(edited.logits(3), before.logits(3))
+    for name, factor in (("logits", 0.5), ("ln_final.hook_normalized", 0.5), ("ln_final.hook_scale", 2.0)):
+        edited = traced("llama", edits=(scale(name, factor),))
+        for row in range(4):  # the llama case's head has no bias
+            np.testing.assert_allclose(logit_lens(edited).logits(row), before.logits(row) / 2, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(logit_lens(edited).logits(3), edited["logits"], rtol=0, atol=1e-12)
 
 
 def test_equal_logits_are_ordered_by_id_and_share_a_rank() -> None:

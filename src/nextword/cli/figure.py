@@ -103,7 +103,7 @@ def _draw(lm: LanguageModel, prompt: str, kind: str, colour: str, target: str | 
 
     match kind:
         case "embedding":
-            return figures.embedding_figure(lm.reference, lm.tokenizer, prompt)
+            return figures.embedding_figure(lm, lm.tokenizer, prompt)
         case "lens":
             return figures.lens_figure(lm.trace(prompt), colour)  # type: ignore[arg-type]
         case "norms":
@@ -126,7 +126,7 @@ def _ablation(lm: LanguageModel, prompt: str) -> Figure:
     layers = lm.config.num_layers
     with make_console(stderr=True).status("") as status:
         effects = ablation_map(
-            lm.reference,
+            lm,
             lm.trace(prompt, names="logits").token_ids,
             watch=lambda layer: status.update(f"layer {layer + 1} of {layers}"),
         )

@@ -94,7 +94,7 @@ class NativeBackend:
     def __repr__(self) -> str:
         return f"<NativeBackend {self.kernels}, {self.threads} threads: {self.reason}>"
 
-    def new_cache(self, capacity: int) -> Cache:
+    def new_cache(self, capacity: int, origin: int = 0) -> Cache:  # noqa: ARG002  no edit counts positions here
         """An empty cache for one sequence of up to `capacity` tokens."""
         return self._model.new_cache(capacity, self._cache_format)
 

@@ -55,8 +55,11 @@ class Backend(Protocol):
         """The element type of most weights, as they are held: float32, bfloat16, or a quantised one such as Q4_1."""
         ...
 
-    def new_cache(self, capacity: int) -> Any:
-        """An empty cache for one sequence of up to `capacity` tokens."""
+    def new_cache(self, capacity: int, origin: int = 0) -> Any:
+        """An empty cache for one sequence of up to `capacity` tokens.
+
+        Its first token is token `origin` of the text, from whose start edits count positions.
+        """
         ...
 
     def owns(self, cache: Any) -> bool:

@@ -22,6 +22,8 @@ class Memory:
     """The tokens in the cache."""
     cache: Any = None
     capacity: int = 0
+    origin: int = 0
+    """Where in its text the first token in the cache stands: beyond 0 once the window has slid."""
 
     def begin(self, backend: Backend, ids: Sequence[int], capacity: int, *, anew: bool = False) -> list[int]:
         """Keeps what `ids` share with what was read; those that are still to be read, at least the last one.
@@ -36,10 +38,17 @@ class Memory:
         if self.cache is None or capacity > self.capacity:
             if self.cache is not None:  # it will grow further
                 capacity = min(2 * capacity, backend.config.context_length)
-            self.ids, self.cache, self.capacity = [], backend.new_cache(capacity), capacity
+            self.capacity = capacity
+            self.restart(backend)
+        elif self.origin:
+            self.restart(backend)
         shared = 0 if anew else self.shared(ids)
         self.forget(shared)
         return list(ids[shared:])
+
+    def restart(self, backend: Backend, origin: int = 0) -> None:
+        """Forgets every token; the next one to be read is token `origin` of its text."""
+        self.ids, self.cache, self.origin = [], backend.new_cache(self.capacity, origin), origin
 
     def shared(self, ids: Sequence[int]) -> int:
         """How many tokens a text has in common with what was read, from the start on, its last one aside."""

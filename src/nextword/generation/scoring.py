@@ -132,6 +132,6 @@ def score_tokens(backend: Backend, tokenizer: Tokenizer, text: str, stride: int 
 def _score_window(backend: Backend, row: Sequence[int], begin: int, start: int, end: int) -> list[float]:
     """Log-probabilities of tokens `start + 1` to `end`, read from a window that begins at `begin`."""
     chunk = row[begin:end]
-    logits_TV = backend.forward([chunk], [backend.new_cache(len(chunk))], logits="all")[0]
+    logits_TV = backend.forward([chunk], [backend.new_cache(len(chunk), begin)], logits="all")[0]
     values_TV = log_softmax(logits_TV[start - begin :])
     return [float(value) for value in values_TV[np.arange(end - start), row[start + 1 : end + 1]]]

@@ -341,8 +341,9 @@ class TextStream(Iterator[str]):
         if self._overflow == "stop":
             return False
         seen = [*self._prompt_ids, *self._ids]
-        self._pending = seen[window_start(len(seen), context) :]
-        self._memory.forget(0)
+        start = window_start(len(seen), context)
+        self._pending = seen[start:]
+        self._memory.restart(self._backend, start)
         return True
 
     def _token_logprob(self, logits: Logits, token: int) -> TokenLogprob:

@@ -12,7 +12,7 @@ from nextword.errors import ConfigError, NextwordError
 from nextword.generation import html
 from nextword.inspection.decomposition import Values, as_array, decomposition
 from nextword.inspection.lens import token_label, token_of
-from nextword.inspection.readout import edited_behind_stream, read_out
+from nextword.inspection.readout import is_behind_stream, read_out
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
@@ -121,9 +121,9 @@ def logit_attribution(
     from nextword.inspection.trace import absolute_position
 
     config = trace.config
-    if (edited := edited_behind_stream(trace)) is not None:
+    if (edited := next(filter(is_behind_stream, trace.edits), None)) is not None:
         raise ConfigError(
-            f"{edited} is edited: what comes behind the residual stream is no sum of parts",
+            f"{edited.name} is edited: what comes behind the residual stream is no sum of parts",
             hint="trace without that edit, or edit the stream itself (resid_post of the last block)",
         )
     place = absolute_position(trace, position)
@@ -132,7 +132,8 @@ def logit_attribution(
     chosen = int(logits_V.argmax()) if target is None else token_of(target, trace.tokenizer, config.vocab_size)
     other = None if against is None else token_of(against, trace.tokenizer, config.vocab_size)
 
-    norm, head = trace.model.ln_final, trace.model.output_layer
+    model = trace.model_for("ln_final", "output_layer")
+    norm, head = model.ln_final, model.output_layer
     direction_D, offset = _row(head, chosen)
     logit = float(logits_V[chosen])
     if other is not None:

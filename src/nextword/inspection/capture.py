@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,9 +12,10 @@ from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ContextOverflowError, TextError
 from nextword.inspection.edit_tap import EditTap
 from nextword.inspection.edits import Edit
-from nextword.inspection.names import hook_shapes, is_lazy, select
+from nextword.inspection.names import hook_shapes, is_lazy, is_pattern, select
 from nextword.inspection.trace import Trace
-from nextword.model import GPTModel
+from nextword.inspection.weight_marks import mark_weights
+from nextword.model import GPTModel, evaluating
 from nextword.tokens import Tokenizer
 
 MAX_BYTES = 2 << 30
@@ -84,7 +84,8 @@ def capture(
     ids_1T = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device)
     with evaluating(model), torch.inference_mode():
         model(ids_1T, tap=tap)
-    return Trace(text, token_ids, config, tap.values, edits=edits, model=model, tokenizer=tokenizer)
+    marks = mark_weights(model)
+    return Trace(text, token_ids, config, tap.values, edits=edits, model=model, tokenizer=tokenizer, marks=marks)
 
 
 def check_tokens(config: GPTConfig, token_ids: Sequence[int], nothing: str) -> None:
@@ -110,33 +111,25 @@ def check_tokens(config: GPTConfig, token_ids: Sequence[int], nothing: str) -> N
         )
 
 
-@contextlib.contextmanager
-def evaluating(model: GPTModel) -> Iterator[None]:
-    """Evaluation mode (dropout is no part of what a model computes), then the mode that the model was in."""
-    training = model.training
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        if training:
-            model.train()
-
-
 def _captured(
     config: GPTConfig, names: Iterable[str] | str | None, layers: Sequence[int] | int | None, edits: Sequence[Edit]
 ) -> set[str]:
-    """What the tap keeps: lazy values only where they are named, or edited (q and k no longer tell them then)."""
-    chosen = select(config, names, layers)
-    edited = {edit.name.rsplit(".", 1)[0] for edit in edits if is_lazy(edit.name)}
+    """What the tap keeps: lazy values only where they are named, or where an edit stands in the way to them."""
     kept: set[str] = set()
-    for name in chosen:
+    for name in select(config, names, layers):
         if not is_lazy(name):
             kept.add(name)
         elif name.endswith("hook_result"):
             kept.add(name.replace("hook_result", "hook_z"))
-        elif names is not None or name.rsplit(".", 1)[0] in edited:
+        elif names is not None:
             kept.add(name)
+    for edit in edits:  # q and k no longer tell the scores and the pattern then, nor the scores the pattern
+        if is_pattern(edit.name):
+            block = edit.name.rsplit("hook_", 1)[0]
+            if {block + "hook_rot_q", block + "hook_rot_k"} <= kept:
+                kept |= {block + "hook_attn_scores", block + "hook_pattern"}
+            elif block + "hook_attn_scores" in kept:
+                kept.add(block + "hook_pattern")
     return kept
 
 

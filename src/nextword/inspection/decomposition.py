@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextword.errors import ConfigError, NextwordError
+from nextword.inspection.weight_marks import linear_weight
+from nextword.model import evaluating
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
@@ -47,7 +49,7 @@ def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Va
             "its normalised input, so that no part reaches the head as it was",
             hint="gradient x input works for it: lm.attribute(text)",
         )
-    weights, dtype = trace.model.weights(), trace.model.output_layer.weight.dtype
+    dtype = trace.model.output_layer.weight.dtype
     parts: dict[str, Values] = {}
     put_in_D = np.zeros(config.d_model)
     room_DE = np.empty((config.d_model, config.num_heads * config.head_dim))
@@ -74,9 +76,7 @@ def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Va
     for layer in range(config.num_layers):
         carried(f"blocks.{layer}.hook_resid_pre")
         factor_D, shift_D = _edited(trace, f"blocks.{layer}.hook_attn_out", place, dtype)
-        parts.update(
-            (label, part_D * factor_D) for label, part_D in _attention_parts(trace, weights, layer, place, room_DE)
-        )
+        parts.update((label, part_D * factor_D) for label, part_D in _attention_parts(trace, layer, place, room_DE))
         put_in_D = put_in_D + shift_D
         carried(f"blocks.{layer}.hook_resid_mid")
         added(f"L{layer} MLP", f"blocks.{layer}.hook_mlp_out")
@@ -96,22 +96,23 @@ def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Va
     return tuple(parts), np.stack(list(parts.values()))
 
 
-def _attention_parts(
-    trace: Trace, weights: Mapping[str, Tensor], layer: int, place: int, room_DE: Values
-) -> Iterator[tuple[str, Values]]:
+def _attention_parts(trace: Trace, layer: int, place: int, room_DE: Values) -> Iterator[tuple[str, Values]]:
     """Each head's z through its slice of the output projection, then the projection's bias.
 
     The weights are widened into `room_DE`, the same for all layers: new memory each time would take longer.
     """
-    projection = f"blocks.{layer}.attn.out_proj"
+    name = f"blocks.{layer}.attn.out_proj"
     z_HC = trace["z", layer][place].astype(np.float64)
-    w_DE = weights[f"{projection}.weight"].detach()
+    model = trace.model_for(name)
+    projection = model.get_submodule(name)
+    with evaluating(model):
+        w_DE = linear_weight(projection).detach()
     np.copyto(room_DE, w_DE.to("cpu", torch.promote_types(w_DE.dtype, torch.float32)).numpy())
     w_DHC = room_DE.reshape(-1, *z_HC.shape)
     for head, z_C in enumerate(z_HC):
         yield f"L{layer}H{head}", w_DHC[:, head] @ z_C
     if trace.config.attention_output_bias:
-        yield f"L{layer} attention bias", as_array(weights[f"{projection}.bias"])
+        yield f"L{layer} attention bias", as_array(model.get_parameter(f"{name}.bias"))
 
 
 def _edited(trace: Trace, name: str, place: int, dtype: torch.dtype) -> tuple[Values, Values]:

@@ -20,13 +20,16 @@ class EditTap:
         edits: The changes.
         model: Whose pass it is.
         start: Tokens before this pass, in the cache: positions are counted from the text's first token.
+        positions: Where the rows of this pass stand in the text, if they do not follow each other from `start` on.
     """
 
-    def __init__(self, edits: Sequence[Edit], model: GPTModel, start: int = 0) -> None:
+    def __init__(
+        self, edits: Sequence[Edit], model: GPTModel, start: int = 0, positions: Sequence[int] | None = None
+    ) -> None:
         self._edits: dict[str, list[Edit]] = {}
         for edit in edits:
             self._edits.setdefault(edit.name, []).append(edit)
-        self._model, self._start = model, start
+        self._model, self._start, self._positions = model, start, positions
 
     def wants(self, name: str) -> bool:
         """Whether an edit is about this value."""
@@ -43,14 +46,7 @@ class EditTap:
 
     def _apply(self, edit: Edit, tensor: Tensor) -> Tensor:
         axis = 2 if is_pattern(edit.name) else 1
-        count = tensor.shape[axis]
-        here = [
-            (row, place - self._start)
-            for row, place in enumerate(
-                range(self._start, self._start + count) if edit.positions is None else edit.positions
-            )
-            if 0 <= place - self._start < count
-        ]
+        here = self._rows(edit, tensor.shape[axis])
         if not here:
             return tensor
         rows, places = (torch.tensor(numbers, device=tensor.device) for numbers in zip(*here, strict=True))
@@ -66,6 +62,15 @@ class EditTap:
         copy = moved.clone()
         copy[index] = changed
         return copy.movedim(1, axis)
+
+    def _rows(self, edit: Edit, count: int) -> list[tuple[int, int]]:
+        """Pairs: a row of the edit's values, and the row of the pass that it is for."""
+        start = self._start
+        positions = range(start, start + count) if self._positions is None else self._positions
+        if edit.positions is None:
+            return [(row, row) for row in range(count)]
+        row_of = {place: row for row, place in enumerate(edit.positions)}
+        return [(row_of[place], row) for row, place in enumerate(positions) if place in row_of]
 
     def _changed(self, edit: Edit, part: Tensor, rows: Tensor) -> Tensor:
         if edit.action == "embed":

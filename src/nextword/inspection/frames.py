@@ -150,7 +150,9 @@ def turns_frame(trace: Trace, layer: int, head: int) -> bytes:
     key_head = head // (config.num_heads // config.num_kv_heads)
     turned = layer not in config.no_rope_layers
     frequency_P = inverse_frequencies(config) if turned else np.zeros(config.head_dim // 2)
-    attention = trace.model.get_submodule(f"blocks.{layer}.attn")
+    attention = trace.model_for(*(f"blocks.{layer}.attn.{norm}" for norm in ("q_norm", "k_norm"))).get_submodule(
+        f"blocks.{layer}.attn"
+    )
     places_T = np.arange(len(trace.token_ids), dtype=np.float64)
     arrays: dict[str, NDArray[Any]] = {"angle": np.outer(places_T, frequency_P), "frequency": frequency_P}
     for name, number in (("q", head), ("k", key_head)):
@@ -250,7 +252,7 @@ def _model_facts(trace: Trace) -> dict[str, Any]:
 
 def _tokenizer(trace: Trace) -> Tokenizer:
     if trace.tokenizer is None:
-        raise ConfigError("this trace has no tokenizer", hint="Trace.load(path, lm.model, lm.tokenizer)")
+        raise ConfigError("this trace has no tokenizer", hint="Trace.load(path, lm.reference, lm.tokenizer)")
     return trace.tokenizer
 
 

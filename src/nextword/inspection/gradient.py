@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from nextword.generation import html
-from nextword.inspection.capture import check_tokens, evaluating
+from nextword.inspection.capture import check_tokens
 from nextword.inspection.decomposition import Values
 from nextword.inspection.edit_tap import EditTap
 from nextword.inspection.edits import Edit
 from nextword.inspection.lens import token_label, token_of
-from nextword.model import GPTModel
+from nextword.model import GPTModel, evaluating
 from nextword.tokens import Piece, Tokenizer
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,32 +10,41 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextword.errors import ConfigError, TextError
-from nextword.inspection.capture import check_tokens
-from nextword.inspection.trace import Trace
-from nextword.model import GPTModel
+from nextword.inspection.capture import capture, check_tokens
+from nextword.inspection.edit_tap import EditTap
+from nextword.inspection.readable import Readable, behind_edits, parts_of
+from nextword.model import GPTModel, Tap, evaluating
+from nextword.model.tap import touch
 
 
-def token_losses(model: GPTModel, token_ids: Sequence[int], tap: Any = None, copies: int = 1) -> NDArray[np.float64]:
+def token_losses(
+    model: GPTModel | Readable, token_ids: Sequence[int], tap: Tap | None = None, copies: int = 1
+) -> NDArray[np.float64]:
     """Negative log-probability of every token but the first, in nats: [copies, T - 1].
 
     Args:
-        model: The model.
+        model: A LanguageModel (its edits are applied), or a GPTModel.
         token_ids: The text.
-        tap: Sees and may change the pass.
+        tap: Sees and may change the pass, after the edits.
         copies: Rows of the batch, all of the same text (a tap may change each otherwise).
+
+    Raises:
+        TextError: There are fewer than two tokens, or one is not in the vocabulary.
+        ContextOverflowError: There are more than the model can look at.
     """
-    check_tokens(model.config, token_ids, "no token to score")
+    gpt, _, edits = parts_of(model)
+    check_tokens(gpt.config, token_ids, "no token to score")
     if len(token_ids) < 2:
         raise TextError("a single token has no loss: it is about each token after the first")
-    ids_BT = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device).expand(copies, -1)
-    with torch.inference_mode():
-        logits_BTV = model(ids_BT, tap=tap)[:, :-1]
+    ids_BT = torch.tensor([list(token_ids)], device=gpt.token_embedding.weight.device).expand(copies, -1)
+    with evaluating(gpt), torch.inference_mode():
+        logits_BTV = gpt(ids_BT, tap=behind_edits(edits, gpt, tap))[:, :-1]
         losses = torch.nn.functional.cross_entropy(logits_BTV.float().transpose(1, 2), ids_BT[:, 1:], reduction="none")
     return losses.cpu().double().numpy()
 
 
 def ablation_map(
-    model: GPTModel,
+    model: GPTModel | Readable,
     token_ids: Sequence[int],
     targets: Mapping[int, int] | None = None,
     watch: Callable[[int], None] = lambda _: None,
@@ -46,7 +54,7 @@ def ablation_map(
     Negative: without the head they are less probable, so it works for them.
 
     Args:
-        model: The model.
+        model: A LanguageModel (its edits hold in every pass), or a GPTModel.
         token_ids: The text.
         targets: Position -> the token that should come next; the mean over them is taken. None: the model's own first
             choice after the last token.
@@ -56,11 +64,12 @@ def ablation_map(
         TextError: There are no tokens.
         ConfigError: A target's position or token does not exist.
     """
-    check_tokens(model.config, token_ids, "nothing to predict from")
-    config = model.config
-    row_1T = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device)
-    with torch.inference_mode():
-        plain_TV = model(row_1T)[0]
+    gpt, _, edits = parts_of(model)
+    config = gpt.config
+    check_tokens(config, token_ids, "nothing to predict from")
+    row_1T = torch.tensor([list(token_ids)], device=gpt.token_embedding.weight.device)
+    with evaluating(gpt), torch.inference_mode():
+        plain_TV = gpt(row_1T, tap=behind_edits(edits, gpt))[0]
         if targets is None:
             targets = {len(token_ids) - 1: int(plain_TV[-1].argmax())}
         for position, token in targets.items():
@@ -70,9 +79,10 @@ def ablation_map(
         # Rows of a batch round otherwise than a text alone: the unchanged text is one of them.
         effects = np.zeros((config.num_layers, config.num_heads))
         for layer in range(config.num_layers):
-            tap = _EachHeadOff(layer, config.num_heads)
-            hidden_BTD = model.hidden(row_1T.expand(config.num_heads + 1, -1), tap=tap)
-            logprobs_BPV = model.output_layer(hidden_BTD[:, places]).double().log_softmax(-1)
+            tap = behind_edits(edits, gpt, _EachHeadOff(layer, config.num_heads))
+            hidden_BTD = gpt.hidden(row_1T.expand(config.num_heads + 1, -1), tap=tap)
+            logits_BPV = touch(EditTap(edits, gpt, positions=places), "logits", gpt.output_layer(hidden_BTD[:, places]))
+            logprobs_BPV = logits_BPV.double().log_softmax(-1)
             chosen_BP = logprobs_BPV[:, range(len(places)), tokens]
             effects[layer] = (chosen_BP[:-1] - chosen_BP[-1]).mean(-1).cpu().numpy()
             watch(layer)
@@ -95,18 +105,27 @@ class _EachHeadOff:
         return z_BTHC
 
 
-def induction_scores(trace: Trace, period: int) -> NDArray[np.float64]:
+def induction_scores(model: GPTModel | Readable, token_ids: Sequence[int], period: int) -> NDArray[np.float64]:
     """How much each head looks at the token after the previous occurrence, [L, H], from 0 to 1.
 
-    The text must repeat itself every `period` tokens; the mean is taken over the tokens that have been seen before.
+    The mean is taken over the tokens that have been seen before.
     Source: Olsson et al. 2022, "In-context Learning and Induction Heads".
+
+    Args:
+        model: A LanguageModel (its edits are applied), or a GPTModel.
+        token_ids: A text that repeats itself.
+        period: After how many tokens it does.
 
     Raises:
         ConfigError: The text does not repeat itself.
+        TextError: A token is not in the vocabulary.
+        ContextOverflowError: There are more than the model can look at.
     """
-    ids, count = trace.token_ids, len(trace.token_ids)
+    ids, count = list(token_ids), len(token_ids)
     if not 1 <= period < count or ids[period:] != ids[: count - period]:
         raise ConfigError(f"the text does not repeat itself every {period} tokens")
+    gpt, _, edits = parts_of(model)
+    trace = capture(gpt, None, "", ids, names=("rot_q", "rot_k"), edits=edits)
     rows = np.arange(period, count)
     layers = range(trace.config.num_layers)
     return np.array([trace.attention(layer)[:, rows, rows - period + 1].mean(-1) for layer in layers], np.float64)

@@ -17,20 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nextword.errors import ConfigError, TextError
-from nextword.inspection.edit_tap import EditTap
-from nextword.inspection.edits import Edit
 from nextword.inspection.names import Key, full_name, hook_shapes, layer_of, resolve
-from nextword.model import GPTModel, Tap
+from nextword.inspection.readable import Readable, behind_edits, parts_of
+from nextword.inspection.weight_marks import linear_weight
+from nextword.model import GPTModel, evaluating
 from nextword.tokens import Tokenizer
-
-
-class Readable(Protocol):
-    """A model that reads text; a LanguageModel is one."""
-
-    @property
-    def reference(self) -> GPTModel: ...  # noqa: D102
-    @property
-    def tokenizer(self) -> Tokenizer: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -115,7 +106,7 @@ def run_with_cache(
     names_filter: NameFilter | None = None,
     remove_batch_dim: bool = False,
 ) -> tuple[Tensor, ActivationCache]:
-    """Runs the model and keeps what it computes on the way.
+    """Runs the model, without dropout, and keeps what it computes on the way.
 
     Args:
         model: A GPTModel, or a LanguageModel (its edits are applied).
@@ -131,14 +122,13 @@ def run_with_cache(
         ConfigError: A name is unknown, or the batch axis is wanted away and has several texts.
         TextError: The text cannot be encoded, or an id is not in the vocabulary.
     """
-    gpt, tokenizer, edits = _parts(model)
+    gpt, tokenizer, edits = parts_of(model)
     ids_BT = _token_ids(input, gpt, tokenizer)
     if remove_batch_dim and len(ids_BT) != 1:
         raise ConfigError(f"remove_batch_dim is for one text, here are {len(ids_BT)}")
     wanted = _chosen(names_filter, gpt)
     results = {name for name in wanted if name.endswith("hook_result")}
     sources = {name.replace("hook_result", "hook_z") for name in results}
-    output_weights = gpt.weights() if results else {}
     kept: dict[str, Tensor] = {}
 
     def keep(tensor: Tensor, hook: HookPoint) -> Tensor:
@@ -146,12 +136,14 @@ def run_with_cache(
         if hook.name in wanted:
             kept[hook.name] = value
         if hook.name in sources:
-            weight_DHC = output_weights[f"blocks.{hook.layer()}.attn.out_proj.weight"].reshape(-1, *value.shape[2:])
+            projection = gpt.get_submodule(f"blocks.{hook.layer()}.attn.out_proj")
+            weight_DHC = linear_weight(projection).detach().reshape(-1, *value.shape[2:])
             kept[hook.name.replace("hook_z", "hook_result")] = torch.einsum("bthc,dhc->bthd", value, weight_DHC)
         return tensor
 
     tap = _HookTap({name: [keep] for name in (wanted - results) | sources}, copies=False)
-    logits_BTV = gpt(ids_BT, tap=_behind_edits(edits, gpt, tap))
+    with evaluating(gpt):
+        logits_BTV = gpt(ids_BT, tap=behind_edits(edits, gpt, tap))
     values = {name: value[0] for name, value in kept.items()} if remove_batch_dim else kept
     return logits_BTV, ActivationCache(values, gpt)
 
@@ -162,7 +154,7 @@ def run_with_hooks(
     fwd_hooks: Iterable[tuple[Key | Callable[[str], bool], HookFunction]] = (),
     return_type: Literal["logits", "loss", "both"] | None = "logits",
 ) -> Tensor | tuple[Tensor, Tensor] | None:
-    """Runs the model and calls functions with the values on the way; they may change them.
+    """Runs the model, without dropout, and calls functions with the values on the way; they may change them.
 
     A function gets a copy, so it may write into it. Where no gradient is recorded (`torch.no_grad`), a value that comes
     back as it was changes no bit of the logits. Where one is, the copy becomes a part of the graph, so that
@@ -181,7 +173,7 @@ def run_with_hooks(
     """
     if return_type not in ("logits", "loss", "both", None):
         raise ConfigError(f"return_type is {return_type!r}, it must be logits, loss, both or None")
-    gpt, tokenizer, edits = _parts(model)
+    gpt, tokenizer, edits = parts_of(model)
     ids_BT = _token_ids(input, gpt, tokenizer)
     if return_type in ("loss", "both") and ids_BT.shape[1] < 2:
         raise TextError("the loss needs two tokens or more: it is about each token after the first")
@@ -190,7 +182,8 @@ def run_with_hooks(
         for full in [known for known in _passed(gpt) if name(known)] if callable(name) else [_hookable(name, gpt)]:
             functions.setdefault(full, []).append(function)
 
-    logits_BTV: Tensor = gpt(ids_BT, tap=_behind_edits(edits, gpt, _HookTap(functions)))
+    with evaluating(gpt):
+        logits_BTV: Tensor = gpt(ids_BT, tap=behind_edits(edits, gpt, _HookTap(functions)))
     if return_type is None:
         return None
     if return_type == "logits":
@@ -220,32 +213,6 @@ class _HookTap:
                 )
         unchanged = value is tensor or (not value.requires_grad and _same(value, tensor))
         return tensor if unchanged else value
-
-
-class _Both:
-    """One tap after another."""
-
-    def __init__(self, first: Tap, second: Tap) -> None:
-        self._taps = (first, second)
-
-    def wants(self, name: str) -> bool:
-        return any(tap.wants(name) for tap in self._taps)
-
-    def __call__(self, name: str, tensor: Tensor) -> Tensor:
-        for tap in self._taps:
-            if tap.wants(name):
-                tensor = tap(name, tensor)
-        return tensor
-
-
-def _behind_edits(edits: Sequence[Edit], model: GPTModel, tap: Tap) -> Tap:
-    return _Both(EditTap(edits, model), tap) if edits else tap
-
-
-def _parts(model: GPTModel | Readable) -> tuple[GPTModel, Tokenizer | None, tuple[Edit, ...]]:
-    if isinstance(model, GPTModel):
-        return model, None, ()
-    return model.reference, model.tokenizer, tuple(getattr(model, "edits", ()))
 
 
 def _token_ids(given: Input, model: GPTModel, tokenizer: Tokenizer | None) -> Tensor:

@@ -159,8 +159,8 @@ def logit_lens(
     """Reads every layer's output through the final norm and the head.
 
     It works for every architecture. In the lesson's, whose blocks add to their normalised input, a row is still what a
-    block gave out, but no stream runs through them that would gather the answer. Edits show in the rows, except those
-    of the final norm and of the logits themselves: each row is read through the norm and the head as they are.
+    block gave out, but no stream runs through them that would gather the answer. Edits show in the rows: those of the
+    final norm and of the logits in all of them, since each row is read as the last one is.
 
     Args:
         trace: The run.
@@ -172,7 +172,7 @@ def logit_lens(
         ConfigError: `top` is below 1, there is no such position, the numbers of targets and positions differ, or the
             trace lacks residuals or its model.
         TextError: A target is not in the vocabulary.
-        NextwordError: The last row is not the model's own logits.
+        NextwordError: The last row is not the model's own logits, or the weights were changed after the run.
     """
     config = trace.config
     if top < 1:

@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 from nextword.errors import NextwordError
+from nextword.inspection.edit_tap import EditTap
+from nextword.inspection.edits import Edit
+from nextword.model.tap import scope, touch
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
@@ -27,7 +30,13 @@ _PIECE = 1 << 18
 
 
 def read_out(trace: Trace, layer: int, positions: Sequence[int]) -> Tensor:
-    """Row `layer` of the residual stream through the final norm and the head: [P, V], float32 or wider, on the CPU."""
+    """Row `layer` of the residual stream through the final norm and the head: [P, V], float32 or wider, on the CPU.
+
+    Edits of the norm and of the logits act on it, as they do on the last row.
+
+    Raises:
+        NextwordError: The weights of norm or head were changed after the trace was made.
+    """
     return _read_rows(trace, range(layer, layer + 1), positions)[0]
 
 
@@ -76,10 +85,13 @@ def _cut(start: int, stop: int, step: int) -> list[slice]:
 
 @torch.inference_mode()
 def _read_rows(trace: Trace, rows: Sequence[int], positions: Sequence[int]) -> Tensor:
-    model = trace.model
+    model = trace.model_for("ln_final", "output_layer")
     rows_RPD = torch.from_numpy(np.stack([trace.residual(row)[list(positions)] for row in rows]))
     weight = model.output_layer.weight
-    logits_RPV: Tensor = model.output_layer(model.ln_final(rows_RPD.to(weight.device, weight.dtype)))
+    behind = [edit for edit in trace.edits if is_behind_stream(edit)]
+    tap = EditTap(behind, model, positions=positions) if behind else None
+    read_RPD = model.ln_final(rows_RPD.to(weight.device, weight.dtype), scope(tap, "ln_final."))
+    logits_RPV = touch(tap, "logits", model.output_layer(read_RPD))
     return logits_RPV.to("cpu", torch.promote_types(logits_RPV.dtype, torch.float32))
 
 
@@ -141,9 +153,9 @@ def best_ids(logits_PV: Tensor, k: int) -> Tensor:
     return ids_Pk
 
 
-def edited_behind_stream(trace: Trace) -> str | None:
-    """The first edit behind the residual stream, of the final norm or of the logits, by its name."""
-    return next((e.name for e in trace.edits if e.name == "logits" or e.name.startswith("ln_final.")), None)
+def is_behind_stream(edit: Edit) -> bool:
+    """Whether an edit is of the final norm or of the logits."""
+    return edit.name == "logits" or edit.name.startswith("ln_final.")
 
 
 def check_last(trace: Trace, positions: Sequence[int], final_PV: Tensor) -> None:
@@ -152,11 +164,13 @@ def check_last(trace: Trace, positions: Sequence[int], final_PV: Tensor) -> None
     Raises:
         NextwordError: They differ by more than rounding.
     """
-    if "logits" not in trace or edited_behind_stream(trace) is not None:
+    if "logits" not in trace:
         return
-    own_PV = trace["logits"][list(positions)].astype(np.float64)
-    gap = float(np.abs(final_PV.double().numpy() - own_PV).max())
-    bound = _rounding_bound(trace.model.output_layer.weight.dtype) * max(1.0, float(np.abs(own_PV).max()))
+    own_PV, read_PV = trace["logits"][list(positions)].astype(np.float64), final_PV.double().numpy()
+    differ_PV = own_PV != read_PV  # an edit may have put the same infinity into both
+    gap = float(np.abs(read_PV[differ_PV] - own_PV[differ_PV]).max(initial=0.0))
+    largest = float(np.abs(own_PV[np.isfinite(own_PV)]).max(initial=1.0))
+    bound = _rounding_bound(trace.model.output_layer.weight.dtype) * largest
     if not gap <= bound:  # not-a-number too
         raise NextwordError(
             f"the lens of the last layer differs from the model's logits by {gap:.2g} (rounding explains {bound:.2g})",

@@ -16,8 +16,9 @@ from nextword.generation import html
 from nextword.generation.prediction import Candidate, best_candidates
 from nextword.inspection.edits import Edit
 from nextword.inspection.names import Key, NoSuchValueError, full_name, hook_shapes, is_lazy, layer_of, resolve
-from nextword.model import GPTModel
-from nextword.model.attention import attention_bias, attention_scores
+from nextword.inspection.weight_marks import Mark, check_weights, linear_weight
+from nextword.model import GPTModel, evaluating
+from nextword.model.attention import attention_bias, attention_pattern, attention_scores
 from nextword.tokens import Piece, Tokenizer
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-_LOADING = "Trace.load(path, lm.model, lm.tokenizer)"
+_LOADING = "Trace.load(path, lm.reference, lm.tokenizer)"
 
 
 class Trace(Mapping[Key, Array]):
@@ -35,7 +36,7 @@ class Trace(Mapping[Key, Array]):
 
     `trace["blocks.3.attn.hook_pattern"]` or, for short, `trace["pattern", 3]`. Arrays have no batch axis, are
     read-only, and hold the model's own numbers (half precision is widened to float32). Scores, patterns and what each
-    head added are computed when they are first asked for.
+    head added are computed when they are first asked for: what an edit changes never is, it was kept when it ran.
 
     Attributes:
         text: The text.
@@ -55,6 +56,7 @@ class Trace(Mapping[Key, Array]):
         edits: Sequence[Edit] = (),
         model: GPTModel | None = None,
         tokenizer: Tokenizer | None = None,
+        marks: Mapping[str, Mark] | None = None,
     ) -> None:
         self.text = text
         self.token_ids = tuple(token_ids)
@@ -62,6 +64,7 @@ class Trace(Mapping[Key, Array]):
         self.edits = tuple(edits)
         self.tokenizer = tokenizer
         self._model = model
+        self._marks = dict(marks or {})
         self._values = dict(values)
         self._shapes = hook_shapes(config, len(self.token_ids))
 
@@ -77,6 +80,7 @@ class Trace(Mapping[Key, Array]):
 
         Raises:
             ConfigError: The architecture has no such value, or this trace does not hold it.
+            NextwordError: It is computed with weights that were changed after the trace was made.
         """
         name = self._name(key)
         if name not in self._values:
@@ -109,6 +113,8 @@ class Trace(Mapping[Key, Array]):
         return name if name in self._shapes else resolve(name, self.config)
 
     def _computable(self, name: str) -> bool:
+        if any(edit.name == name for edit in self.edits):
+            return False  # only the pass itself could tell
         block = name.rsplit("hook_", 1)[0]
         match name.rsplit(".", 1)[-1]:
             case "hook_attn_scores":
@@ -126,10 +132,13 @@ class Trace(Mapping[Key, Array]):
         assert layer is not None  # noqa: S101  lazy values belong to blocks
         block = name.rsplit("hook_", 1)[0]
         if name.endswith("hook_pattern"):
-            return self.tensor(block + "hook_attn_scores").softmax(-1)
+            return attention_pattern(self.tensor(block + "hook_attn_scores"))
         if name.endswith("hook_result"):
             z_HTC = self.tensor(block + "hook_z").transpose(0, 1)
-            w_DE = self.model.get_parameter(f"blocks.{layer}.attn.out_proj.weight").to("cpu", z_HTC.dtype)
+            projection = f"{block}out_proj"
+            model = self.model_for(projection)
+            with evaluating(model):
+                w_DE = linear_weight(model.get_submodule(projection)).to("cpu", z_HTC.dtype)
             w_HCD = w_DE.reshape(self.config.d_model, self.config.num_heads, -1).permute(1, 2, 0)
             return (z_HTC @ w_HCD).transpose(0, 1)
         q_BHTC, k_BKSC = (self.tensor(block + part).transpose(0, 1)[None] for part in ("hook_rot_q", "hook_rot_k"))
@@ -153,6 +162,7 @@ class Trace(Mapping[Key, Array]):
             edits=self.edits,
             model=self._model,
             tokenizer=self.tokenizer,
+            marks=self._marks,
         )
 
     # -- views -----------------------------------------------------------------------------------------------------
@@ -167,6 +177,17 @@ class Trace(Mapping[Key, Array]):
         if self._model is None:
             raise ConfigError("this trace was loaded without its model", hint=_LOADING)
         return self._model
+
+    def model_for(self, *parts: str) -> GPTModel:
+        """The model that ran, provided that these parts of it (modules) have the weights that ran.
+
+        Raises:
+            ConfigError: The trace was loaded from a file without it.
+            NextwordError: The weights of one were changed after the trace was made.
+        """
+        for part in parts:
+            check_weights(self._marks, self.model, part)
+        return self.model
 
     @property
     def tokens(self) -> list[Piece]:
@@ -233,7 +254,7 @@ class Trace(Mapping[Key, Array]):
         """
         from nextword.inspection.trace_files import write_trace
 
-        return write_trace(Path(path), self, self._values)
+        return write_trace(Path(path), self, self._values, self._marks)
 
     @classmethod
     def load(cls, path: str | Path, model: GPTModel | None = None, tokenizer: Tokenizer | None = None) -> Trace:

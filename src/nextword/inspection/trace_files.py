@@ -18,6 +18,7 @@ from nextword.files.tensors import RawTensor
 from nextword.inspection.edits import Edit
 from nextword.inspection.names import hook_shapes, name_of_version_1
 from nextword.inspection.trace import Trace
+from nextword.inspection.weight_marks import Mark, changed_weights, mark_weights
 from nextword.json_file import read_json
 from nextword.model import GPTModel
 from nextword.model.backend import DTYPES
@@ -28,7 +29,7 @@ FORMAT_VERSION = 2
 VALUES, ABOUT = "values.safetensors", "trace.json"
 
 
-def write_trace(path: Path, trace: Trace, values: Mapping[str, Tensor]) -> Path:
+def write_trace(path: Path, trace: Trace, values: Mapping[str, Tensor], marks: Mapping[str, Mark]) -> Path:
     """Writes a trace beside `path` and puts it in place when it is whole.
 
     Raises:
@@ -42,6 +43,7 @@ def write_trace(path: Path, trace: Trace, values: Mapping[str, Tensor]) -> Path:
         "token_ids": list(trace.token_ids),
         "config": trace.config.to_dict(),
         "edits": [edit.to_json() for edit in trace.edits],
+        "weights": {name: [mark.dtype, mark.checksum] for name, mark in marks.items()},
     }
     with replace_directory(path) as fresh:
         write_safetensors(fresh / VALUES, {name: _stored(name, value) for name, value in values.items()}, {})
@@ -67,7 +69,8 @@ def read_trace(path: Path, model: GPTModel | None, tokenizer: Tokenizer | None) 
         for edit in edits:
             edit.check(config)
         text, ids = about["text"], about["token_ids"]
-    except (KeyError, TypeError, ConfigError) as error:
+        marks = {name: Mark(dtype, checksum, 0) for name, (dtype, checksum) in about.get("weights", {}).items()}
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise ModelFileError(f"{path / ABOUT} is damaged: {error}") from None
     known = isinstance(ids, list) and all(type(token) is int and 0 <= token < config.vocab_size for token in ids)
     if not known or not 1 <= len(ids) <= config.context_length or not isinstance(text, str):
@@ -75,7 +78,12 @@ def read_trace(path: Path, model: GPTModel | None, tokenizer: Tokenizer | None) 
     values = _read_values(path / VALUES, hook_shapes(config, len(ids)), name_of_version_1 if version == 1 else str)
     if model is not None:
         _check_model(path, model, config, ids, values, edits)
-    return Trace(text, ids, config, values, edits=edits, model=model, tokenizer=tokenizer)
+        if changed := changed_weights(marks, model):
+            raise ModelFileError(
+                f"{path} was made with other weights than this model has: {changed[0]}", hint="trace the text again"
+            )
+        marks = mark_weights(model)
+    return Trace(text, ids, config, values, edits=edits, model=model, tokenizer=tokenizer, marks=marks)
 
 
 def _read_values(path: Path, shapes: Mapping[str, tuple[int, ...]], name_of: Callable[[str], str]) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """Token ids -> logits: the reference forward pass, in PyTorch, readable in one sitting.
 
 Read in this order: `gpt.py` (the model and its block), `attention.py`, `layers.py`, `positions.py`; beside the path
-stand `cache.py`, `tap.py`, `initialization.py`, `lesson.py` (weights from the lesson's classes) and `backend.py`.
+stand `cache.py`, `tap.py`, `evaluation.py`, `initialization.py`, `lesson.py` (weights from the lesson's classes) and
+`backend.py`.
 
 Names of tensors carry their shape as a suffix:
 
@@ -13,7 +14,8 @@ Names of tensors carry their shape as a suffix:
 from nextword.model.attention import Attention
 from nextword.model.backend import TorchBackend
 from nextword.model.cache import KVCache
+from nextword.model.evaluation import evaluating
 from nextword.model.gpt import GPTModel, TransformerBlock
 from nextword.model.tap import Tap
 
-__all__ = ["Attention", "GPTModel", "KVCache", "Tap", "TorchBackend", "TransformerBlock"]
+__all__ = ["Attention", "GPTModel", "KVCache", "Tap", "TorchBackend", "TransformerBlock", "evaluating"]

@@ -98,9 +98,7 @@ def _rebuild(q_BHTC: Tensor, k_BKSC: Tensor, v_BKSC: Tensor, bias: Tensor | None
     seen_BHTS = touch(tap, "hook_attn_scores", scores_BHTS)
     if not tap.wants("hook_pattern") and seen_BHTS is scores_BHTS:
         return None
-    # A token that may look at nothing gathers nothing, as in the fused kernel; softmax alone would give NaN.
-    blind_BHT1 = (seen_BHTS == -math.inf).all(-1, keepdim=True)
-    pattern_BHTS = seen_BHTS.softmax(-1).masked_fill(blind_BHT1, 0.0)
+    pattern_BHTS = attention_pattern(seen_BHTS)
     used_BHTS = touch(tap, "hook_pattern", pattern_BHTS)
     edited = seen_BHTS is not scores_BHTS or used_BHTS is not pattern_BHTS
     return used_BHTS @ _shared(v_BKSC, q_BHTC.shape[1]) if edited else None
@@ -112,6 +110,15 @@ def attention_scores(q_BHTC: Tensor, k_BKSC: Tensor, bias: Tensor | None) -> Ten
     # In place: at a long context each copy of the scores is as large as the rest of the pass.
     scores_BHTS = (q_BHTC @ k_BHSC.transpose(-1, -2)).div_(math.sqrt(q_BHTC.shape[-1]))
     return scores_BHTS if bias is None else scores_BHTS.add_(bias)
+
+
+def attention_pattern(scores: Tensor) -> Tensor:
+    """`softmax(scores)` over the keys, the last axis: how much each token looks at each.
+
+    A token that may look at nothing gathers nothing, as in the fused kernel; softmax alone would give NaN.
+    """
+    blind = (scores == -math.inf).all(-1, keepdim=True)
+    return scores.softmax(-1).masked_fill(blind, 0.0)
 
 
 def _shared(x_BKSC: Tensor, num_heads: int) -> Tensor:

@@ -13,6 +13,7 @@ from nextword.backend_input import StoredTensor, check_chunks
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
 from nextword.model.cache import KVCache
+from nextword.model.evaluation import evaluating
 from nextword.model.gpt import GPTModel
 from nextword.model.tap import Tap
 
@@ -24,10 +25,10 @@ class TorchBackend:
     """Runs a GPTModel for generation: one forward pass a sequence, a KV cache each, float32 logits out.
 
     Args:
-        model: The model; it is used as it is and put into evaluation mode.
+        model: The model; it is put into evaluation mode, and runs without dropout whatever mode it is in later.
         reason: Why this backend was chosen, in words.
-        tap: Makes what sees, and may change, a forward pass: given the number of tokens already cached, so that it
-            knows which positions it is shown. Each pass has its own.
+        tap: Makes what sees, and may change, a forward pass: given the number of tokens of the text before it, so that
+            it knows which positions it is shown. Each pass has its own.
     """
 
     name = "torch"
@@ -73,10 +74,10 @@ class TorchBackend:
     def __repr__(self) -> str:
         return f"<TorchBackend {self.dtype} on {self.model.token_embedding.weight.device}: {self.reason}>"
 
-    def new_cache(self, capacity: int) -> KVCache:
-        """An empty cache for one sequence of up to `capacity` tokens."""
+    def new_cache(self, capacity: int, origin: int = 0) -> KVCache:
+        """An empty cache for one sequence of up to `capacity` tokens, the first of them token `origin` of its text."""
         weight = self.model.token_embedding.weight
-        cache = KVCache(self.config, capacity, dtype=weight.dtype, device=weight.device)
+        cache = KVCache(self.config, capacity, dtype=weight.dtype, device=weight.device, origin=origin)
         cache.claim(self.model)
         cache.edits = self._tap
         return cache
@@ -109,11 +110,11 @@ class TorchBackend:
         check_chunks(self, chunks, caches)
         device = self.model.token_embedding.weight.device
         results = []
-        with torch.inference_mode():
+        with evaluating(self.model), torch.inference_mode():
             for chunk, cache in zip(chunks, caches, strict=True):
                 ids_1T = torch.tensor([list(chunk)], dtype=torch.long, device=device)
                 if logits == "all" or self._tap is not None:
-                    tap = None if self._tap is None else self._tap(cache.length)
+                    tap = None if self._tap is None else self._tap(cache.origin + cache.length)
                     rows_TV = self.model(ids_1T, cache=cache, tap=tap)[0]
                 else:
                     rows_TV = self.model.output_layer(self.model.hidden(ids_1T, cache=cache)[:, -1])

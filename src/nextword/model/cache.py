@@ -22,6 +22,7 @@ class KVCache:
         batch_size: Sequences side by side.
         dtype: Element type, the model's.
         device: Where the model's weights are.
+        origin: Where in the text its first token stands; edits count positions from the text's start.
 
     Attributes:
         edits: What else than the model decides the values it holds, if anything does.
@@ -37,11 +38,13 @@ class KVCache:
         batch_size: int = 1,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        origin: int = 0,
     ) -> None:
         shape = (2, config.num_layers, batch_size, config.num_kv_heads, capacity, config.head_dim)
         self._kv = torch.empty(shape, dtype=dtype, device=device)
         self.capacity = capacity
         self.length = 0
+        self.origin = origin
         self._model: weakref.ref[nn.Module] | None = None  # no more than known: a cache keeps no model alive
 
     @property
@@ -111,5 +114,6 @@ class KVCache:
         copy._kv = self._kv.clone()
         copy.capacity = self.capacity
         copy.length = self.length
+        copy.origin = self.origin
         copy._model, copy.edits = self._model, self.edits
         return copy

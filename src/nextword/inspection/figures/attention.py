@@ -72,7 +72,7 @@ def attention_figure(trace: Trace, layer: int, head: int | None = None, *, title
             axes.set_xticks([])
     colour_bar(figure, dots, figure.axes, "attention weight (row looks at column)")
     said = f"Attention in layer {layer}" if head is None else ""
-    return finish(figure, fonts, said if title is None else title, [*sorted(notes), edited(trace)])
+    return finish(figure, fonts, said if title is None else title, [*sorted(notes), edited(trace.edits)])
 
 
 def _dots(axes: Axes, pattern_TT: Array) -> EllipseCollection:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-    from nextword.inspection.trace import Trace
+    from nextword.inspection.edits import Edit
 
 DPI = 180
 SEQUENTIAL = "cividis"  # colour-blind readers see it
@@ -183,9 +183,9 @@ def ink(colour: Sequence[float]) -> str:
     return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"
 
 
-def edited(trace: Trace) -> str:
+def edited(edits: Sequence[Edit]) -> str:
     """A note on changes under which a pass ran; empty for none."""
-    count = len(trace.edits)
+    count = len(edits)
     return f"the pass ran under {count} edit{'s' * (count > 1)}" if count else ""
 
 

@@ -16,17 +16,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextword.inspection.capture import check_tokens
+from nextword.inspection.edits import Edit
 from nextword.inspection.figures.canvas import (
     DPI,
     broken,
     diverging,
+    edited,
     finish,
     fonts_for,
     new_figure,
     thinning_step,
     token_label,
 )
-from nextword.model import GPTModel
+from nextword.inspection.readable import Readable, behind_edits, parts_of
+from nextword.model import GPTModel, evaluating
 from nextword.tokens import Tokenizer
 
 if TYPE_CHECKING:
@@ -39,7 +42,9 @@ LEAST_HEIGHT, MOST_HEIGHT = 5.0, 24.0  # inches; the lesson's, and about four sc
 ROW_HEIGHT, FRAME_HEIGHT = 0.2, 1.2  # inches: a label with its gap; titles and axis
 
 
-def embedding_figure(model: GPTModel, tokenizer: Tokenizer, text: str, *, title: str | None = None) -> Figure:
+def embedding_figure(
+    model: GPTModel | Readable, tokenizer: Tokenizer, text: str, *, title: str | None = None
+) -> Figure:
     """Three aligned heatmaps: token embedding, position, combined (what the first block reads).
 
     Rows are the tokens of the text, columns the d_model dimensions; all values share one colour scale, symmetric about
@@ -50,7 +55,7 @@ def embedding_figure(model: GPTModel, tokenizer: Tokenizer, text: str, *, title:
     (`fonts.choose_fonts` tells them beforehand).
 
     Args:
-        model: Any model.
+        model: A LanguageModel (its edits are applied), or a GPTModel.
         tokenizer: Its tokenizer.
         text: At least one token, at most `context_length`.
         title: A line above the figure.
@@ -61,7 +66,8 @@ def embedding_figure(model: GPTModel, tokenizer: Tokenizer, text: str, *, title:
         ConfigError: matplotlib or seaborn is not installed.
     """
     token_ids = tokenizer.encode(text)
-    panels = _panels(model, token_ids)
+    gpt, _, edits = parts_of(model)
+    panels = _panels(gpt, token_ids, edits)
     pieces = tokenizer.pieces(token_ids)
     fonts = fonts_for([title or "", *(piece.text for piece in pieces)])
     height = min(max(LEAST_HEIGHT, len(pieces) * ROW_HEIGHT + FRAME_HEIGHT), MOST_HEIGHT)
@@ -86,7 +92,7 @@ def embedding_figure(model: GPTModel, tokenizer: Tokenizer, text: str, *, title:
             ends: dict[str, Any] = {"extend": "both", "extendfrac": 0.03} if panel.clipped else {}
             figure.colorbar(axes.collections[0], cax=figure.add_subplot(next(cells)), label=panel.bar, **ends)
     _label_rows(figure, [token_label(piece, fonts) for piece in pieces])
-    return finish(figure, fonts, title or "", _notes(figure, panels))
+    return finish(figure, fonts, title or "", [*_notes(figure, panels), edited(edits)])
 
 
 @dataclass(frozen=True)
@@ -101,8 +107,8 @@ class _Panel:
     clipped: bool = False  # whether values lie beyond the colours' ends
 
 
-def _panels(model: GPTModel, token_ids: Sequence[int]) -> list[_Panel]:
-    values = _capture(model, token_ids)
+def _panels(model: GPTModel, token_ids: Sequence[int], edits: Sequence[Edit]) -> list[_Panel]:
+    values = _capture(model, token_ids, edits)
     limit, clipped = _colour_limit(values)
     colours = {"cmap": diverging(), "vmin": -limit, "vmax": limit}
     bar = f"value (beyond ±{limit:.3g}: drawn as ±{limit:.3g})" if clipped else "value"
@@ -118,7 +124,9 @@ def _panels(model: GPTModel, token_ids: Sequence[int]) -> list[_Panel]:
         {"cmap": diverging(), "vmin": -1.0, "vmax": 1.0},
         bar="cosine of the angle",
     )
-    combined = _Panel(values[COMBINED], "Combined (= token embedding)", "dimension", colours, bar, clipped)
+    same = np.array_equal(values[COMBINED], values[EMBED])  # an edit may stand between them
+    name = "Combined (= token embedding)" if same else "Combined"
+    combined = _Panel(values[COMBINED], name, "dimension", colours, bar, clipped)
     return [embedding, turns, combined]
 
 
@@ -143,13 +151,13 @@ class _FirstBlockInput:
         return tensor
 
 
-def _capture(model: GPTModel, token_ids: Sequence[int]) -> dict[str, NDArray[Any]]:
+def _capture(model: GPTModel, token_ids: Sequence[int], edits: Sequence[Edit]) -> dict[str, NDArray[Any]]:
     """Name -> [T, D]; without POSITION for a model that adds no position vector."""
     check_tokens(model.config, token_ids, "no token to draw")
     tap = _FirstBlockInput()
     ids_1T = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device)
-    with torch.inference_mode(), contextlib.suppress(_SeenEnoughError):
-        model.hidden(ids_1T, tap=tap)
+    with evaluating(model), torch.inference_mode(), contextlib.suppress(_SeenEnoughError):
+        model.hidden(ids_1T, tap=behind_edits(edits, model, tap))
     return tap.values
 
 

@@ -86,7 +86,7 @@ def lens_figure(
         ticks = [tick for tick in range(7) if 10**tick <= trace.config.vocab_size]
         bar.set_yticks(ticks, [f"{10**tick:,}" for tick in ticks])
     said = "Logit lens: what each layer would say next"
-    return finish(figure, fonts, said if title is None else title, [*notes, broken(values_LP), edited(trace)])
+    return finish(figure, fonts, said if title is None else title, [*notes, broken(values_LP), edited(trace.edits)])
 
 
 def _cut(text: str, width: int = _CELL_LETTERS) -> str:

@@ -76,4 +76,4 @@ def residual_norms_figure(trace: Trace, *, title: str | None = None) -> Figure:
     if first:
         notes.append("right: without the first position")
     said = "Residual stream: how long it grows"
-    return finish(figure, fonts, said if title is None else title, [*notes, broken(norms_LT), edited(trace)])
+    return finish(figure, fonts, said if title is None else title, [*notes, broken(norms_LT), edited(trace.edits)])

@@ -1,0 +1,109 @@
+"""Marks of weights: what is computed from a trace later must be computed with the weights that ran."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nextword.errors import NextwordError
+from nextword.model import GPTModel
+
+_READ_LATER = re.compile(r"(blocks\.\d+\.attn\.(out_proj|q_norm|k_norm)|ln_final|output_layer)\.")
+"""What each head's result, the lens, attribution and turning queries are computed with."""
+_SAMPLE = 1 << 14
+"""Numbers of a matrix that are looked at: a checksum of all would take a good part of a forward pass."""
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What tells whether a weight is as it was."""
+
+    dtype: str
+    checksum: int
+    """Of the numbers, in a large matrix of a sample of them."""
+    version: int
+    """How often PyTorch has seen it written into, in this process."""
+
+
+def mark_weights(model: GPTModel, *, every: bool = False) -> dict[str, Mark]:
+    """The marks of every weight, or only of those that a trace is read with later, by their names."""
+    named = model.named_parameters(remove_duplicate=False)
+    return {name: _mark(weight) for name, weight in named if every or _READ_LATER.match(name)}
+
+
+def were_written(marks: Mapping[str, Mark], model: GPTModel, thoroughly: bool) -> bool:
+    """Whether weights of a model were changed since all of them were marked.
+
+    Args:
+        marks: What `mark_weights` gave with `every`.
+        model: The model as it is now.
+        thoroughly: Whether the numbers are looked at, too, which finds what went past PyTorch (`weight.data`).
+    """
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    if weights.keys() != marks.keys():
+        return True
+    return any(
+        _version(weight) != marks[name].version or (thoroughly and _mark(weight) != marks[name])
+        for name, weight in weights.items()
+    )
+
+
+def changed_weights(marks: Mapping[str, Mark], model: GPTModel) -> list[str]:
+    """The names of weights that are other numbers than those that were marked, in any process.
+
+    Weights that are held in another precision now are not told apart from those that were marked.
+    """
+    now = mark_weights(model)
+    return [
+        name
+        for name, mark in marks.items()
+        if name in now and now[name].dtype == mark.dtype and now[name].checksum != mark.checksum
+    ]
+
+
+def check_weights(marks: Mapping[str, Mark], model: GPTModel, part: str) -> None:
+    """Whether the weights of a part of the model are those that were marked.
+
+    Args:
+        marks: Those of the model when it ran; weights without a mark are not looked at.
+        model: The model as it is now.
+        part: A module's name.
+
+    Raises:
+        NextwordError: They were written into, or replaced, since then.
+    """
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    for name, mark in marks.items():
+        if name.startswith(f"{part}.") and (name not in weights or _mark(weights[name]) != mark):
+            raise NextwordError(
+                f"the weights of {part} were changed after this trace was made",
+                hint="trace the text again: what a trace computes later takes the weights that ran",
+            )
+
+
+def linear_weight(layer: nn.Module) -> Tensor:
+    """[out, in]: what a linear layer multiplies with, adapters beside its weight included."""
+    if type(layer) is nn.Linear:
+        return layer.weight
+    assert isinstance(layer, nn.Linear)  # noqa: S101  adapters are linear layers too
+    unit = torch.eye(layer.in_features, dtype=layer.weight.dtype, device=layer.weight.device)
+    moved: Tensor = layer(unit)
+    return (moved if layer.bias is None else moved - layer.bias).T
+
+
+def _mark(weight: Tensor) -> Mark:
+    bits = weight.detach().reshape(-1).view(_BITS[weight.element_size()])
+    step = -(-len(bits) // _SAMPLE)
+    sample = bits[:: step + (step > 1 and step % 2 == 0)]  # an odd step meets every column of a matrix
+    numbers = zlib.crc32(sample.cpu().contiguous().numpy().tobytes())
+    return Mark(str(weight.dtype).removeprefix("torch."), numbers, _version(weight))
+
+
+def _version(weight: Tensor) -> int:
+    return 0 if weight.is_inference() else weight._version
