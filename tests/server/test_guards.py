@@ -38,7 +38,7 @@ def test_a_name_that_was_pointed_here_is_refused(server: Served) -> None:
 
 def test_other_pages_may_not_ask(server: Served) -> None:
     answer = server.client.post(COMPLETIONS, json=BODY, headers={"origin": "https://evil.example"})
-    assert not any("access-control" in name for name in answer.headers)
+    assert not any("access-control" in name or name == "vary" for name in answer.headers)
     ask = {"origin": "https://evil.example", "access-control-request-method": "POST"}
     assert server.client.options(COMPLETIONS, headers=ask).status_code == 403
 
@@ -50,6 +50,11 @@ def test_a_page_that_was_named_may_ask(tmp_path: Path) -> None:
         assert server.client.options(COMPLETIONS, headers=ask).status_code == 204
         answer = server.client.post(COMPLETIONS, json=BODY, headers={"origin": page})
         assert answer.headers["access-control-allow-origin"] == page
+        assert answer.headers["vary"] == "origin"  # a cache must not hand it to another page, nor another page's here
+        for others in ({}, {"origin": "https://evil.example"}):
+            answer = server.client.get("/v1/models", headers=others)
+            assert "access-control-allow-origin" not in answer.headers
+            assert answer.headers["vary"] == "origin"
 
 
 def test_a_key_is_asked_for_where_there_is_one(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from nextword.server.errors import ApiError
 from nextword.server.looks import Looks
 from nextword.server.schemas import LookRequest
 from nextword.server.workers import Asker, Worker
+from tests.inspection.models import language_model
 from tests.inspection.test_frames import read
 from tests.server.conftest import Served, serving
 from tests.server.test_requests import refusal
@@ -283,6 +284,23 @@ def test_traces_are_let_go_when_they_are_too_large_together(lm: LanguageModel) -
     kept = [name for name in names if name in looks._kept]
     assert kept == names[-len(kept) :]
     assert 2 <= len(kept) <= 8
+    looks.close()
+
+
+def test_traces_of_the_four_models_that_were_looked_into_last_are_kept() -> None:
+    looks, asked = Looks(100, 1 << 30), LookRequest(text="abcd")
+    models = {f"m{number}": language_model("llama") for number in range(5)}
+
+    def look(name: str) -> str:
+        return str(read(looks.look(name, models[name], "", asked, Asker()))[0]["trace"])
+
+    names = [look(f"m{number}") for number in range(4)]
+    assert list(looks._kept) == names
+    assert len({id(kept.trace.model) for kept in looks._kept.values()}) == 4
+    fifth = look("m4")
+    assert list(looks._kept) == [*names[1:], fifth]
+    with pytest.raises(ApiError, match="no such trace"):
+        looks.kept(names[0])
     looks.close()
 
 

@@ -65,7 +65,7 @@ class Guards:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         origin = headers.get("origin")
         allowed = origin is not None and origin in self._origins
-        send = _watched(send, _cors(origin) if allowed and origin else [], seen)
+        send = _watched(send, _cors(origin if allowed else None) if self._origins else [], seen)
         begun = time.monotonic()
         try:
             self._check(scope, headers)
@@ -166,12 +166,16 @@ def _watched(send: Send, headers: list[tuple[bytes, bytes]], seen: dict[str, Any
     return watched
 
 
-def _cors(origin: str) -> list[tuple[bytes, bytes]]:
+def _cors(origin: str | None) -> list[tuple[bytes, bytes]]:
+    """What a page that may ask is told; None is one that may not. Caches keep the two apart."""
+    vary = (b"vary", b"origin")
+    if origin is None:
+        return [vary]
     return [
         (b"access-control-allow-origin", origin.encode("latin-1")),
         (b"access-control-allow-headers", b"authorization, content-type"),
         (b"access-control-allow-methods", b"GET, POST"),
-        (b"vary", b"origin"),
+        vary,
     ]
 
 
