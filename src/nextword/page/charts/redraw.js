@@ -12,7 +12,7 @@ const pictures = new WeakMap();
 /** @type {Set<WeakRef<Element>>} */
 const containers = new Set();
 
-const redrawAll = onceAFrame(() => {
+const redrawNow = () => {
   forgetColours();
   for (const reference of containers) {
     const container = reference.deref();
@@ -22,7 +22,9 @@ const redrawAll = onceAFrame(() => {
       containers.delete(reference);
     }
   }
-});
+};
+
+const redrawAll = onceAFrame(redrawNow);
 
 const widths = new ResizeObserver((entries) => {
   for (const entry of entries) {
@@ -38,6 +40,7 @@ const widths = new ResizeObserver((entries) => {
 
 new MutationObserver(redrawAll).observe(document.documentElement, {attributeFilter: ["data-theme"]});
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
+matchMedia("print").addEventListener("change", redrawNow); // paper waits for no frame
 
 /**
  * Call `redraw` whenever the colours change and, with `byWidth`, whenever the container is wider or narrower.

@@ -16,10 +16,14 @@ import {aboutOf, named, shown} from "nextword/words.js";
 
 const TOP = 5;
 
+/** Where the whole bar would cover half of the page. */
+const NARROW = matchMedia("(max-width: 700px)");
+
 /** @param {Context} context */
 export function addChanges(context) {
   const {store, source} = context;
   const bar = section("changes");
+  let unfolded = false;
   const draw = () => {
     const {edits, look, plain} = store.get();
     const labels = look === null ? [] : aboutOf(look).edits;
@@ -27,13 +31,38 @@ export function addChanges(context) {
     if (bar.hidden) {
       return;
     }
+    const folded = NARROW.matches && !unfolded;
     bar.setAttribute("aria-label", t("changes.title"));
-    bar.replaceChildren(list(context, labels));
+    bar.classList.toggle("folded", folded);
     // A file may hold no run without the changes.
-    if (source.live || plain !== null) {
-      bar.append(effect(look, plain));
+    const moved = source.live || plain !== null ? effect(look, plain, folded ? 1 : Infinity) : null;
+    const title = NARROW.matches ? fold(edits.length || labels.length) : el("strong", {}, t("changes.title"));
+    if (folded) {
+      bar.replaceChildren(el("div", {class: "change-list"}, title, ...(moved === null ? [] : [moved])));
+      return;
+    }
+    bar.replaceChildren(list(context, labels, title));
+    if (moved !== null) {
+      bar.append(el("div", {class: "change-list"}, el("strong", {}, t("changes.effect")), moved));
     }
   };
+  /** @param {number} count */
+  const fold = (count) =>
+    el(
+      "button",
+      {
+        class: "quiet fold",
+        type: "button",
+        "aria-expanded": String(unfolded),
+        onClick: () => {
+          unfolded = !unfolded;
+          draw();
+          /** @type {HTMLElement | null} */ (bar.querySelector(".fold"))?.focus();
+        },
+      },
+      t("changes.count", {count}),
+    );
+  NARROW.addEventListener("change", draw);
   store.subscribe(["lang", "edits", "look", "plain", "walking"], onceAFrame(draw));
   draw();
 }
@@ -41,11 +70,12 @@ export function addChanges(context) {
 /**
  * @param {Context} context
  * @param {string[]} labels As Python: what a file's changes are called.
+ * @param {HTMLElement} title
  * @returns {HTMLElement}
  */
-function list({store, source}, labels) {
+function list({store, source}, labels, title) {
   const {edits, walking} = store.get();
-  const row = el("div", {class: "change-list"}, el("strong", {}, t("changes.title")));
+  const row = el("div", {class: "change-list"}, title);
   if (!source.live) {
     row.append(...labels.map((label) => el("code", {class: "chip"}, label)));
     return row;
@@ -80,20 +110,19 @@ function list({store, source}, labels) {
  *
  * @param {Frame | null} look
  * @param {Frame | null} plain
+ * @param {number} most How many of them at most.
  * @returns {HTMLElement}
  */
-function effect(look, plain) {
-  const row = el("div", {class: "change-list"}, el("strong", {}, t("changes.effect")));
+function effect(look, plain, most) {
   if (look === null || plain === null) {
-    row.append(t("busy.trace"));
-    return row;
+    return el("span", {}, t("busy.trace"));
   }
   const before = softmax(floats(plain, "logits"));
   const after = softmax(floats(look, "logits"));
   const either = (/** @type {number} */ id) => Math.max(before[id], after[id]);
   const union = new Set([...best(before, TOP), ...best(after, TOP)]);
   const tokens = [...union].sort((one, other) => either(other) - either(one) || one - other);
-  const items = tokens.map((id) => {
+  const items = tokens.slice(0, most).map((id) => {
     const token = aboutOf(look).texts[id] ? named(look, id) : named(plain, id);
     const values = {before: percent(before[id]), after: percent(after[id])};
     const arrow = after[id] > before[id] ? "up" : "down";
@@ -104,8 +133,7 @@ function effect(look, plain) {
       el("span", {class: "number"}, `${values.before} → ${values.after}`),
     );
   });
-  row.append(el("ul", {class: "chips", role: "list"}, ...items));
-  return row;
+  return el("ul", {class: "chips", role: "list"}, ...items);
 }
 
 /**

@@ -165,6 +165,7 @@ export const english = {
   "probabilities.bars": "{name}: the {count} most probable tokens",
 
   "changes.title": "Changes",
+  "changes.count": "Changes ({count})",
   "changes.undo": "Undo",
   "changes.clear": "Remove all",
   "changes.remove": "Remove: {change}",

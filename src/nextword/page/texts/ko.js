@@ -170,6 +170,7 @@ export const korean = {
   "probabilities.bars": "{name}: 확률이 가장 높은 토큰 {count}개",
 
   "changes.title": "바꾼 것",
+  "changes.count": "바꾼 것 ({count})",
   "changes.undo": "되돌리기",
   "changes.clear": "모두 없애기",
   "changes.remove": "없애기: {change}",
