@@ -125,7 +125,13 @@ def _their_model(path: Path, bundle: Bundle) -> Any:
     if path.is_file():  # what transformers does not read from a GGUF file, but guesses
         ours = {"head_dim": bundle.config.head_dim, "n_positions": bundle.config.context_length}
         config.update({name: value for name, value in ours.items() if hasattr(config, name)})
-    return AutoModelForCausalLM.from_pretrained(directory, config=config, dtype=torch.float32, **options)
+    found: Any = AutoModelForCausalLM.from_pretrained(
+        directory, config=config, dtype=torch.float32, output_loading_info=True, **options
+    )
+    model, report = found
+    if path.is_dir() and (missing := sorted(report["missing_keys"])):  # under names that it does not look for
+        raise ValueError(f"it does not find {missing[0]} and would draw it at random")
+    return model
 
 
 def _against_transformers(

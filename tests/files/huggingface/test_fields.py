@@ -131,6 +131,15 @@ def test_arithmetic_that_only_others_have_is_refused_by_name(family: str, name: 
         _read(family, **{name: value})
 
 
+def test_a_scale_that_every_llama_has_is_neutral() -> None:
+    """The channels of a head are 8."""
+    scales = {"attention_multiplier": 0.35355339, "query_pre_attn_scalar": 8, "rotary_dim": 8, "logits_scaling": 1.0}
+    assert _read("llama", **scales) == _read("llama")
+    for name, value in {"attention_multiplier": 0.125, "query_pre_attn_scalar": 16, "rotary_dim": 4}.items():
+        with pytest.raises(ModelFileError, match=f"the field '{name}' is not understood"):
+            _read("llama", **{name: value})
+
+
 def test_second_names_are_the_same_fields() -> None:
     values = _values("gpt2")
     sizes = {alias: values.pop(name) for alias, name in FAMILIES["gpt2"].aliases.items()}

@@ -9,6 +9,7 @@ computes it, so that it is refused although transformers would not look.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -98,13 +99,14 @@ def check_fields(name: FamilyName, values: Mapping[str, Any]) -> None:
         ConfigError: Names the field.
     """
     family = FAMILIES[name]
+    neutral = {**NEUTRAL, **_of_a_head(values)}
     for field, value in values.items():
         if field in family.fields or field in family.reads or field in WITHOUT_EFFECT[name]:
             continue
         if field in family.neutral:
             if value is not None and not _holds(family.neutral[field], value):
                 raise ConfigError(f"{field} is {value!r}; nextword computes only {family.neutral[field][0]!r}")
-        elif field in NEUTRAL and not _holds(NEUTRAL[field], value):
+        elif field in neutral and not _holds(neutral[field], value):
             raise ConfigError(
                 f"the field {field!r} is not understood, and {_shown(value)} could change the numbers",
                 hint=_HINTS.get(field, ""),
@@ -112,6 +114,17 @@ def check_fields(name: FamilyName, values: Mapping[str, Any]) -> None:
     for field in family.required:
         if values.get(field) is None:
             raise ConfigError(f"the field {field!r} is missing")
+
+
+def _of_a_head(values: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """The neutral values that depend on the channels of a head: scores are divided by their root, all of them turn."""
+    width, heads, channels = (values.get(name) for name in ("hidden_size", "num_attention_heads", "head_dim"))
+    if channels is None and isinstance(width, int) and isinstance(heads, int) and heads > 0:
+        channels = width // heads
+    if not isinstance(channels, int) or channels <= 0:
+        return {}
+    scales = dict.fromkeys(("attention_multiplier", "attention_scale", "softmax_scale"), (None, channels**-0.5))
+    return {**scales, **dict.fromkeys(("query_pre_attn_scalar", "rotary_dim"), (None, channels))}
 
 
 def passed_over(values: Mapping[str, Any]) -> list[str]:
@@ -139,6 +152,8 @@ def passed_over(values: Mapping[str, Any]) -> list[str]:
 
 
 def _holds(neutral: tuple[Any, ...], value: object) -> bool:
+    if isinstance(value, float):
+        return any(isinstance(other, int | float) and math.isclose(value, other, rel_tol=1e-6) for other in neutral)
     return any(value == other for other in neutral)
 
 
