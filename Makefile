@@ -37,10 +37,11 @@ run: $(RUN_STAMP) ## install the least that runs, and predict two next words
 	  "  $(BIN)/nextword info                              what it is made of" \
 	  "  $(BIN)/nextword pull smollm2                      a published model" \
 	  "  $(BIN)/nextword chat smollm2                      and a talk with it" \
-	  "and after make setup, which installs the rest:" \
+	  "and after make setup, which installs PyTorch and the rest:" \
 	  "  $(BIN)/nextword look \"To be, or not to\"           every stage on the way" \
 	  "  $(BIN)/nextword serve --open                      the same in the browser" \
-	  "  $(BIN)/nextword train my.txt --out my-model       a model of your own text"
+	  "  $(BIN)/nextword train my.txt --out my-model       a model of your own text" "" \
+	  "In a shell, \". $(BIN)/activate\" makes nextword a command."
 
 setup: $(DEV_STAMP) ## install everything: extras, tests, checks
 
@@ -111,16 +112,23 @@ $(BIN)/pip:
 
 NATIVE := native/CMakeLists.txt $(wildcard native/src/*)
 
+# Two steps, each with a line before it: what is fetched, then what is compiled.
 $(RUN_STAMP): pyproject.toml $(PINS) $(NATIVE) | $(BIN)/pip
-	@echo "Installing nextword into $(VENV) (under a minute) ..."
+	@echo "Fetching what nextword needs (a dozen packages, 120 MB on disk) ..."
+	@$(BIN)/python -c "$$NEEDS" > $(VENV)/needs.txt
+	@$(PIP) install -qq -r $(VENV)/needs.txt
+	@echo "Compiling its native engine, and installing it into $(VENV) (a minute or two) ..."
 	@$(PIP) install -qq -e .
 	@$(BIN)/python -c 'import nextword.engine._native' 2>/dev/null || { \
-	  echo "There is no C++ compiler, so the native backend was left out: PyTorch runs the model (a minute or two more) ..."; \
+	  echo "There is no C++ compiler, so the native backend was left out. Fetching PyTorch, which runs the model instead ..."; \
 	  $(PIP) install -qq -e '.[torch]'; }
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml $(PINS) $(NATIVE) | $(BIN)/pip
-	@echo "Installing nextword with every extra into $(VENV) (two or three minutes the first time) ..."
+	@echo "Fetching PyTorch and every other package of every extra (a few minutes the first time) ..."
+	@$(BIN)/python -c "$$NEEDS" dev > $(VENV)/needs.txt
+	@$(PIP) install -qq -r $(VENV)/needs.txt
+	@echo "Compiling the native engine, and installing nextword into $(VENV) (a minute or two) ..."
 	@$(PIP) install -qq -e '.[dev]'
 	@touch $(RUN_STAMP) $@
 
@@ -128,6 +136,20 @@ $(DEV_STAMP): pyproject.toml $(PINS) $(NATIVE) | $(BIN)/pip
 $(NODE_STAMP): package.json package-lock.json
 	@if command -v npm >/dev/null; then npm ci --silent; else mkdir -p node_modules; fi
 	@touch $@
+
+# The requirements of the base, and of an extra with those that it names in turn.
+define NEEDS
+import re, sys, tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+needs, left = project["dependencies"], sys.argv[1:]
+while left:
+    for one in project["optional-dependencies"][left.pop()]:
+        named = re.fullmatch(r"nextword\[(.*)\]", one)
+        left += named[1].split(",") if named else []
+        needs += [] if named else [one]
+print("\n".join(needs))
+endef
+export NEEDS
 
 define WRITE_PINS
 import json, pathlib, sys

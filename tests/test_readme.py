@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ import pytest
 from nextword.cli import run
 from nextword.engine import is_built
 from nextword.files.sources.pulled import cache_directory
+from tests.environments import make_environment
 from tests.server.conftest import serving
 from tests.training.corpus import write_text
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README_FILE = Path(__file__).parent.parent / "README.md"
+README = README_FILE.read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^nextword .*$", README, flags=re.MULTILINE)
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
@@ -45,6 +48,48 @@ def test_every_command_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert run(arguments) == 0, (command, capsys.readouterr().err)
     assert Path("my-model.gguf").read_bytes().startswith(b"GGUF")
     assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_korean_readme_has_the_same_commands_and_installs() -> None:
+    korean = README_FILE.with_name("README.ko.md").read_text(encoding="utf-8")
+    for found in (r"^(?:nextword|make|\.) .*$", r"^\| .*`((?:pip|pipx) install .*?)`"):
+        ours, theirs = (
+            [shlex.split(line, comments=True) for line in re.findall(found, text, re.M)] for text in (README, korean)
+        )
+        assert ours == theirs
+        assert len(ours) > 8
+    assert all("nextword" not in line for line in re.findall(r"^\| .*`(?:pip|pipx) install .*", README, re.M))
+
+
+@pytest.mark.skipif(not is_built(), reason="the base installation runs models in native code")
+def test_what_stands_before_make_setup_needs_only_make_run(tmp_path: Path) -> None:
+    """Word for word in a fresh shell, which has activated an environment with the base installation."""
+    first, _, rest = README.partition("`make setup`")
+    tour = re.findall(r"^nextword .*$", first, flags=re.MULTILINE)
+    assert len(tour) == 8
+    assert ". .venv/bin/activate\n```\n\n## A 60-second tour" in first
+    assert '\nnextword look "To be, or not to" ' in rest
+    python = make_environment(tmp_path / ".venv")
+    command = python.with_name("nextword")
+    command.write_text(f"#!{python}\nfrom nextword.cli import main\nmain()\n", encoding="utf-8")
+    command.chmod(0o755)
+    script = "\n".join(["set -e", ". .venv/bin/activate", *tour, 'nextword look "To be, or not to"'])
+    done = subprocess.run(
+        ["sh", "-c", script],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONUTF8": "1", "COLUMNS": "80"},
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-2:] == [
+        "error: looking into a model needs torch",
+        "hint: .venv/bin/python -m pip install 'nextword[torch]'",
+    ]
+    assert [done.stderr.count(word) for word in ("error", "Traceback", "not found")] == [1, 0, 0]
+    assert "12.56 %" in done.stdout
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=["tour", "inside", "lesson"])
