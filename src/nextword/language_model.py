@@ -330,7 +330,7 @@ class LanguageModel:
         variables: Mapping[str, Any] | None = None,
         **settings: Unpack[GenerationSettings],
     ) -> Generation:
-        """Answers a conversation; the answer is the generation's `text`.
+        """Answers a conversation; the answer is the generation's `text`. A last message of the assistant is continued.
 
         Args:
             messages: What was said, oldest first: each with a `role` (`system`, `user` or `assistant`) and a `content`.

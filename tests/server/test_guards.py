@@ -198,6 +198,14 @@ def test_a_compressed_body_is_refused_as_such(server: Served) -> None:
     assert server.client.post(COMPLETIONS, json=BODY, headers=plain).status_code == 200
 
 
+def test_only_http_1_0_may_leave_out_the_host(server: Served) -> None:
+    head, body = sent(server, b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n")
+    assert b" 400 " in head
+    assert json.loads(body)["error"]["message"] == "the request has no header Host"
+    head, body = sent(server, b"GET /health HTTP/1.0\r\n\r\n")
+    assert (b" 200 " in head, json.loads(body)) == (True, {"status": "ok"})
+
+
 @pytest.mark.parametrize("name", ["Host", "Authorization"])
 def test_one_request_has_one_host_and_one_key(server: Served, name: str) -> None:
     twice = f"{name}: localhost\r\n{name.upper()}: localhost\r\n"

@@ -75,6 +75,7 @@ def test_the_context_may_be_smaller(tmp_path: Path) -> None:
         (["--context", "1000000"], "context is 1,000,000, the model can look at 256 tokens"),
         (["--temperature", "-1"], "temperature is -1.0, it must be 0 or more"),
         (["--top-p", "2"], "top-p is 2.0, it must be above 0 and at most 1"),
+        (["--allow-host", "https://example.org"], "'https://example.org' is no name of a host"),
         ([str(DEFAULT_MODEL), "second=broken"], "config.json"),
         ([str(DEFAULT_MODEL), "second=nowhere"], "nowhere"),
     ],

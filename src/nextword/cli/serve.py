@@ -103,9 +103,10 @@ def serve(
         recommended=sampling == "recommended",
         context=context,
     )
-    settings.check({}, None)
+    settings.check(None)
     from functools import partial
 
+    from nextword.files import read_model
     from nextword.loading import load
     from nextword.server.addresses import for_others
     from nextword.server.logs import log_to_stderr
@@ -126,10 +127,11 @@ def serve(
         followed = FollowedRun(of_run)
         served, progress = RunModels(followed, paths, loading, sources), followed.to_json
     address = Address(host, port, os.environ.get("NEXTWORD_API_KEY") or None, allow_origin, allow_host)
-    for name in paths:  # what cannot be read is told before anybody asks
-        served.check(name, settings)
-    for name in served.names[:1]:  # a run may have none yet
-        served.get(name)
+    for place, name in enumerate(served.names):  # what cannot be read is told before anybody asks
+        if place == 0:
+            settings.check(served.get(name))
+        elif name in paths:  # of a run, those that are saved can be read
+            settings.check(read_model(paths[name]))
     log_to_stderr(lines=None if log is None else log == "lines")
 
     def ready(url: str) -> None:

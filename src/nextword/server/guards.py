@@ -85,7 +85,9 @@ class Guards:
         for name in (b"host", b"authorization"):
             if names.count(name) > 1:
                 raise ApiError(f"the request has {names.count(name)} headers {name.decode().title()}, one is allowed")
-        if self._hosts is not None:
+        if b"host" not in names and scope.get("http_version") != "1.0":
+            raise ApiError("the request has no header Host")
+        if self._hosts is not None and b"host" in names:  # every browser sends it, and only those can be misled
             try:
                 host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
             except ValueError:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from nextword.files import read_model
 from nextword.language_model import LanguageModel
 from nextword.loading import DEFAULT_MODEL, load
 from nextword.server.errors import ApiError
@@ -65,16 +64,6 @@ class Models:
             if name not in self._loaded:
                 self._loaded[name] = self._load(self._paths[name])
             return self._loaded[name]
-
-    def check(self, name: str, settings: Settings) -> None:
-        """Refuses a model that could not be loaded or served; its weights are not read yet.
-
-        Raises:
-            ModelFileError: It cannot be read.
-            ConfigError: The settings do not fit it.
-        """
-        bundle = read_model(self.path(name))
-        settings.check(bundle.generation, bundle.config.context_length)
 
     def loaded(self, name: str) -> LanguageModel | None:
         """The model of a name, if it is loaded."""

@@ -44,7 +44,12 @@ class Address:
     """Names besides its own that it answers to, such as a proxy's."""
 
     def __post_init__(self) -> None:
-        """Refuses to be open to a network without a key."""
+        """Refuses to be open to a network without a key, and names that no request can ask for."""
+        for name in self.hosts:
+            if not name or not set(name).isdisjoint("/:@ "):
+                raise ConfigError(
+                    f"{name!r} is no name of a host", hint="give the name alone, without https:// and port"
+                )
         if self.host not in LOOPBACK and not self.key:
             raise ConfigError(
                 f"others can reach {self.host}, so an API key is needed",

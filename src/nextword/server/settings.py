@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nextword.errors import ConfigError
+from nextword.files import Bundle
 from nextword.generation.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -49,21 +50,27 @@ class Settings:
     context: int | None = None
     """Tokens of a text at most; None: as many as the model can look at."""
 
-    def check(self, recommended: Mapping[str, Any], context_length: int | None) -> None:
-        """Refuses settings that no text of a model could be written with.
+    def check(self, model: LanguageModel | Bundle | None) -> None:
+        """Refuses settings that no text could be written with.
 
         Args:
-            recommended: What the model's makers recommend.
-            context_length: What the model can look at; None where that is not known yet.
+            model: Of this model; None: of any.
 
         Raises:
             ConfigError: One is out of range.
         """
+        recommended: Mapping[str, Any] = {}
+        if model is not None:
+            recommended = model.generation if isinstance(model, Bundle) else model.recommended
         Sampling(**self.sampling_of(recommended))
-        if self.context is not None and self.context < 2:
+        if self.context is None:
+            return
+        if self.context < 2:
             raise ConfigError(f"context is {self.context}, it must be 2 or more: a token to read and one to write")
-        if self.context is not None and context_length is not None and self.context > context_length:
-            raise ConfigError(f"context is {self.context:,}, the model can look at {context_length:,} tokens")
+        if model is not None and self.context > model.config.context_length:
+            raise ConfigError(
+                f"context is {self.context:,}, the model can look at {model.config.context_length:,} tokens"
+            )
 
     def sampling_of(self, recommended: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of sampling that hold for a model where a request gives none."""
