@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import nextword
 from nextword.cli import run
 from nextword.engine import is_built
 from nextword.files.sources.pulled import cache_directory
@@ -96,3 +97,27 @@ def test_what_stands_before_make_setup_needs_only_make_run(tmp_path: Path) -> No
 def test_every_program_runs(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(program.replace("minutes=2", "minutes=0.1"), {})  # noqa: S102  our own README
     assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
+def test_the_head_that_is_switched_off_lowers_the_word_that_it_should(readme: str) -> None:
+    text = (Path(__file__).parent.parent / readme).read_text(encoding="utf-8")
+    shown = re.findall(r'nextword look "([^"]+)" --ablate (\d+)\.(\d+)', text)
+    in_python = re.findall(r"ablate_head\((\d+), (\d+)\)", text)
+    [(prompt, layer, head)] = shown
+    assert in_python == [(layer, head)]
+    lm = nextword.load()
+    first = lm.predict(prompt, 1)[0]
+    assert first.text == " be"
+    after = lm.edit(nextword.ablate_head(int(layer), int(head))).predict(prompt, 1).probabilities[first.token_id]
+    assert after < 0.8 * first.probability
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
+def test_the_question_that_is_asked_is_answered(readme: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parent.parent / readme).read_text(encoding="utf-8")
+    [command] = re.findall(r"^nextword (chat smollm2 --message .*)$", text, flags=re.MULTILINE)
+    capsys.readouterr()
+    assert run(shlex.split(command, comments=True)) == 0
+    assert capsys.readouterr().out == "The capital of France is Paris.\n"
+    assert text.count("What is the capital of France?") == 2

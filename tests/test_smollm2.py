@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 import nextword
 from nextword import LanguageModel
 from nextword.files import read_model
+from nextword.files.card import languages_of
 from tests.published import smollm2_gguf
 
 PROMPTS = [
@@ -114,3 +115,8 @@ def test_a_conversation_is_answered_with_the_tokens_of_transformers(
     assert list(answer.token_ids) == [token for token in output[0, ids.shape[1] :].tolist() if token != 2]
     assert answer.finish_reason == "stop"
     assert "Tokyo" in answer.text
+
+
+def test_the_file_says_that_it_is_a_model_of_english() -> None:
+    bundle = read_model(smollm2_gguf())
+    assert languages_of(bundle.card, bundle.provenance) == ("English",)

@@ -526,7 +526,7 @@ class LanguageModel:
         edited = f", {len(self.edits)} edits" if self.edits else ""
         return (
             f"<LanguageModel {self.config.num_parameters:,} parameters, {shape}, "
-            f"{self.tokenizer.vocab_size:,} {self.tokenizer.kind}, {self.backend.name}{edited}>"
+            f"vocabulary of {self.tokenizer.extent}, {self.backend.name}{edited}>"
         )
 
 

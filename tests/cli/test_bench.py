@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from nextword.bench import bench, bytes_a_token, operations_a_token
+from nextword.bench import bench, bytes_a_token, operations_a_token, peak
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
 from nextword.files import read_model
@@ -24,9 +24,16 @@ def test_every_engine_is_measured_on_the_same_model(call: Call) -> None:
     for figures in found["medians"].values():
         assert min(figures.values()) > 0
     assert (found["prompt_tokens"], found["written_tokens"]) == (20, 3)
-    assert 0 < found["memory_share"] < 1.5
-    assert 0 < found["arithmetic_share"] < 1
+    assert 0 < found["memory_share"] <= 1
+    assert 0 < found["arithmetic_share"] <= 1
     assert found["streams"].keys() == {"1", "8"}
+
+
+def test_nothing_is_faster_than_the_machine() -> None:
+    tries = iter([8.0, 10.0, 9.0])
+    assert peak(lambda: next(tries), [7.0, 9.5]) == 10.0
+    tries = iter([8.0, 10.0, 9.0])
+    assert peak(lambda: next(tries), [7.0, 10.2]) == 10.2  # 102 % of what was measured: it can do that much
 
 
 def test_the_table_shows_the_figures_and_what_was_left_out(call: Call) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,44 @@ def test_the_default_models_proof_ships_with_it(call: Call) -> None:
 
 
 # -- info, tokenize, predict ---------------------------------------------------------------------------------------
+
+
+CARD = """---
+license: mit
+language: [en, ko]
+tags:
+- one
+---
+# A model
+
+[What] it is.
+
+## Limits
+
+| a | b |
+|---|---|
+| 1 | 2 |
+"""
+
+
+def test_info_shows_the_cards_beginning_and_the_whole_card_when_asked(
+    call: Call, trained: Trained, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.path, tmp_path / "model")
+    (tmp_path / "model" / "README.md").write_text(CARD, encoding="utf-8")
+    lines = [line.rstrip() for line in call("info", tmp_path / "model").out.splitlines()]
+    assert lines[-4:] == ["# A model", "", "[What] it is.", "--card shows the whole model card"]
+    assert any(line.split() == ["languages", "English,", "Korean"] for line in lines)
+    assert not any(word in "\n".join(lines) for word in ("license:", "None", "[]"))
+    assert f"{trained.lm.tokenizer.vocab_size:,} byte-level tokens" in "\n".join(lines)
+    card = call("info", tmp_path / "model", "--card").out
+    assert "Limits" in card
+    assert "license" not in card
+    assert "|---|" not in card  # a table, drawn as one
+    values = call("info", tmp_path / "model", "--json").json
+    assert (values["card"], values["languages"]) == (CARD, ["English", "Korean"])
+    (tmp_path / "model" / "README.md").unlink()
+    assert call("info", tmp_path / "model", "--card").errors == ["error: the model has no card"]
 
 
 def test_info_shows_what_a_gguf_file_holds(call: Call, gguf: Path) -> None:

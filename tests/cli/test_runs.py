@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,46 @@ def test_the_list_has_every_run_and_fits_the_screen(place: Path, call: Call) -> 
     assert lines[0].split() == ["run", "preset", "parameters", "steps", "minutes", "bits/byte", "held", "out"]
     assert lines[1].split() == ["english", "small", "5.25", "M", "200", "1.0", "0.866", "█▁"]
     assert lines[2] == "  소설.txt, b.txt and 1 more"
-    assert lines[3:5] == ["  Still improving: 0.120 nats/character in the last fifth; more minutes will", "  help."]
-    assert lines[5].split() == ["모형", "tiny", "1", "M", "120", "0.2", "1.082", "█▁"]
-    assert lines[6] == "  under way; 소설.txt, b.txt and 1 more"
+    assert lines[3] == "  Still improving: 0.087 bits/byte in the last fifth; more minutes will help."
+    assert lines[4].split() == ["모형", "tiny", "1", "M", "120", "0.2", "1.082", "█▁"]
+    assert lines[5] == "  under way; 소설.txt, b.txt and 1 more"
+
+
+LONG = "모든-국민의-이야기-" * 6, "a-very-long-name-of-a-run-that-somebody-gave-" * 3
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_name_squeezes_no_number(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, name: str, width: int
+) -> None:
+    finished(tmp_path, name, steps=123_456, seconds=98_765.4, parameters=5_246_976)
+    finished(tmp_path, "b", plan={"preset": "medium"}, steps=9)
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = [line.rstrip() for line in call("runs", tmp_path).out.splitlines()]
+    assert all(cell_len(line) <= width for line in lines)
+    [named] = [line for line in lines if line.startswith(name[:4])]
+    assert "…" in named
+    assert "0.866" in named
+    if width >= 60:
+        assert "1,646.1" in named
+    if width == 80:
+        assert re.search(r" tiny +5\.25 M +123,456 +1,646\.1 +0\.866 +█▁$", named)
+    assert any(line.split()[0] == "b" for line in lines if line)
+
+
+def test_all_documents_are_counted_not_only_those_that_are_named(tmp_path: Path, call: Call) -> None:
+    text = {"documents": [f"{number}.txt" for number in range(20)], "document_count": 4321, "bytes": 1}
+    finished(tmp_path, "a", text=text)
+    assert "0.txt, 1.txt and 4,319 more" in call("runs", tmp_path).out
+
+
+def test_settings_that_differ_are_said_in_four_digits(place: Path, call: Call) -> None:
+    plans = [{"seconds": 92.59069845499965, "learning_rate": 2e-05}, {"seconds": 123456.789, "learning_rate": 0.5}]
+    places = [finished(place, f"run-{number}", plan=plan) for number, plan in enumerate(plans)]
+    rows = [line.split() for line in call("runs", *places).out.split("\n\n")[1].splitlines()]
+    assert ["seconds", "92.59", "123,457"] in rows
+    assert ["learning_rate", "2e-05", "0.5"] in rows
 
 
 def test_a_run_that_has_been_silent_is_not_called_under_way(place: Path, call: Call) -> None:

@@ -16,6 +16,7 @@ from nextword.cli.generate import shown
 from nextword.cli.options import Device, Json, ModelArgument, SamplingFlags, print_json, read_text
 from nextword.config import Precision
 from nextword.errors import ConfigError, NextwordError, TextError
+from nextword.files.card import languages_of
 from nextword.generation import Generation, Memory, TextStream
 from nextword.language_model import LanguageModel
 from nextword.loading import load
@@ -119,7 +120,9 @@ def _converse(talk: _Talk) -> None:
     with suppress(ImportError):  # line editing, where the system has it
         import readline  # noqa: F401
     talk.lm.template  # noqa: B018  a model without one is refused before anything is typed
-    sys.stdout.write(f"{talk.lm!r}\n{_WELCOME}\n\n")
+    languages = languages_of(talk.lm.card, talk.lm.provenance)
+    known = f"It was made for {' and '.join(languages)}; in other languages it makes things up.\n"
+    sys.stdout.write(f"{talk.lm!r}\n{known if languages else ''}{_WELCOME}\n\n")
     for line in _lines():
         command = re.fullmatch(r"/(\w+)(?:\s+(.*))?", line)
         try:

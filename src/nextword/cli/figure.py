@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,26 +80,32 @@ def figure(
         require_packages("drawing figures", "figures", "matplotlib", "seaborn")
     else:
         require_packages("drawing a model's inside", "torch,figures", "torch", "matplotlib", "seaborn")
-    from nextword.inspection.figures import save_figure
-
     prompt = read_text(text)
-    lm = load(model, device=device)
-    if kind == "next":
-        from nextword.inspection.figures import next_token_figure
+    from nextword.terminal.console import make_console
 
-        count = 12 if top is None else top
-        drawn = next_token_figure(lm.predict(prompt, count), sampling, top=count)
-    elif kind == "attention":
-        from nextword.inspection.figures import attention_figure
+    with make_console(stderr=True).status("reading the model") as status:  # PyTorch and matplotlib take seconds to load
+        from nextword.inspection.figures import save_figure
 
-        drawn = attention_figure(lm.trace(prompt), lm.config.num_layers - 1 if layer is None else layer, head)
-    else:
-        drawn = _draw(lm, prompt, kind, colour or "probability", target)
-    save_figure(drawn, out)
+        lm = load(model, device=device)
+        status.update("drawing")
+        if kind == "next":
+            from nextword.inspection.figures import next_token_figure
+
+            count = 12 if top is None else top
+            drawn = next_token_figure(lm.predict(prompt, count), sampling, top=count)
+        elif kind == "attention":
+            from nextword.inspection.figures import attention_figure
+
+            drawn = attention_figure(lm.trace(prompt), lm.config.num_layers - 1 if layer is None else layer, head)
+        else:
+            drawn = _draw(lm, prompt, kind, colour or "probability", target, status.update)
+        save_figure(drawn, out)
     sys.stdout.write(f"{out}\n")
 
 
-def _draw(lm: LanguageModel, prompt: str, kind: str, colour: str, target: str | None) -> Figure:
+def _draw(
+    lm: LanguageModel, prompt: str, kind: str, colour: str, target: str | None, tell: Callable[[str], None]
+) -> Figure:
     from nextword.inspection import figures
 
     match kind:
@@ -113,22 +120,20 @@ def _draw(lm: LanguageModel, prompt: str, kind: str, colour: str, target: str | 
         case "logits":
             return figures.logit_attribution_figure(lm.trace(prompt).attribution(target))
         case _:
-            return _ablation(lm, prompt)
+            return _ablation(lm, prompt, tell)
 
 
-def _ablation(lm: LanguageModel, prompt: str) -> Figure:
+def _ablation(lm: LanguageModel, prompt: str, tell: Callable[[str], None]) -> Figure:
     from nextword.inspection.figures import ablation_figure
     from nextword.inspection.heads import ablation_map
-    from nextword.terminal.console import make_console
     from nextword.tokens.visible import visible
 
     first = lm.predict(prompt, 1)[0]
     layers = lm.config.num_layers
-    with make_console(stderr=True).status("") as status:
-        effects = ablation_map(
-            lm,
-            lm.trace(prompt, names="logits").token_ids,
-            watch=lambda layer: status.update(f"layer {layer + 1} of {layers}"),
-        )
+    effects = ablation_map(
+        lm,
+        lm.trace(prompt, names="logits").token_ids,
+        watch=lambda layer: tell(f"switching off heads: layer {layer + 1} of {layers}"),
+    )
     said = f"Each head off: what becomes of {visible(first.text)} ({first.probability:.1%})"
     return ablation_figure(effects, title=said)

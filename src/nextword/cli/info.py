@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nextword.cli.options import Json, ModelArgument, model_path, print_json
+from nextword.cli.options import Flag, Json, ModelArgument, model_path, print_json
+from nextword.errors import ConfigError
 from nextword.files import Bundle, read_model
+from nextword.files.card import card_lead, card_text, languages_of
 from nextword.files.sources.resolving import SHIPPED, SHIPPED_MODEL
 from nextword.files.verification import read_verification
 
+if TYPE_CHECKING:
+    from rich.console import Console
 
-def info(model: ModelArgument = None, *, as_json: Json = False) -> None:
+
+def info(model: ModelArgument = None, *, card: Flag = False, as_json: Json = False) -> None:
     """Show a model's architecture: every weight with its shape and parameters, settings, provenance, proof.
 
     Args:
         model: The model.
+        card: The whole model card, and nothing else.
         as_json: Print JSON.
     """
     from nextword.loading import choose_backend
@@ -38,6 +44,8 @@ def info(model: ModelArgument = None, *, as_json: Json = False) -> None:
                 "provenance": dict(bundle.provenance),
                 "chat_template": bundle.chat_template,
                 "recommended": dict(bundle.generation),
+                "card": bundle.card,
+                "languages": list(languages_of(bundle.card, bundle.provenance)),
                 "notes": list(bundle.notes),
                 "verification": None if verification is None else verification.to_json(),
             }
@@ -50,6 +58,9 @@ def info(model: ModelArgument = None, *, as_json: Json = False) -> None:
     from nextword.terminal.verification_view import show_verification
 
     console = make_console()
+    if card:
+        _show_card(console, bundle)
+        return
     name = SHIPPED if path == SHIPPED_MODEL else path.resolve().name if path == Path(str(model)) else str(model)
     console.print(Text(name, style="bold"))
     show_settings(console, config, {**_facts(bundle, verification is not None), "runs on": str(backend)})
@@ -64,7 +75,17 @@ def info(model: ModelArgument = None, *, as_json: Json = False) -> None:
         show_verification(console, verification)
     if bundle.card:
         console.print()
-        console.print(bundle.card.strip(), markup=False)
+        console.print(Text(card_lead(bundle.card)))
+        if card_lead(bundle.card) != card_text(bundle.card):
+            console.print(Text("--card shows the whole model card", style="dim"))
+
+
+def _show_card(console: Console, bundle: Bundle) -> None:
+    from rich.markdown import Markdown
+
+    if not bundle.card:
+        raise ConfigError("the model has no card")
+    console.print(Markdown(card_text(bundle.card), hyperlinks=False))
 
 
 def _facts(bundle: Bundle, verified: bool) -> dict[str, str]:
@@ -74,10 +95,12 @@ def _facts(bundle: Bundle, verified: bool) -> dict[str, str]:
     facts: dict[str, str] = {
         "parameters": f"{bundle.config.num_parameters:,}",
         "weights": f"{size / 1e6:.1f} MB, {kinds}",
-        "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens",
+        "tokenizer": tokenizer.extent,
         "end of a text": ", ".join(map(str, sorted(tokenizer.end_ids))) or "no token",
         "chat template": f"{len(bundle.chat_template):,} characters" if bundle.chat_template else "none",
     }
+    if languages := languages_of(bundle.card, bundle.provenance):
+        facts["languages"] = ", ".join(languages)
     if bundle.generation:
         facts["recommended"] = ", ".join(f"{name} {value}" for name, value in bundle.generation.items())
     if not verified:

@@ -42,7 +42,8 @@ def show_settings(console: Console, config: GPTConfig, facts: dict[str, str]) ->
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="dim")
     table.add_column()
-    for name, value in {**facts, **config.to_dict()}.items():
+    given = {name: value for name, value in config.to_dict().items() if value is not None and value != []}
+    for name, value in {**facts, **given}.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
     console.print(table)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -15,28 +16,21 @@ from nextword.terminal.sparkline import sparkline
 from nextword.tokens.visible import visible
 from nextword.training.runs import Run, differing_settings
 
-_CURVE = 10  # cells
+_CURVE, _GAP, _SHORTEST_NAME = 10, 2, 12  # cells
 _UNDER_WAY_SECONDS = 120  # after so long a silence a run is not called under way any more
 
 
 def show_runs(console: Console, runs: Sequence[Run]) -> None:
     """A few lines a run: figures and the curve of the held-out loss; below, its text and what to make of it."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("run", no_wrap=True, overflow="ellipsis", min_width=8, ratio=1)
-    for name in ("preset", "parameters", "steps", "minutes", "bits/byte"):
-        table.add_column(name, justify="left" if name == "preset" else "right", no_wrap=True)
-    table.add_column("held out", width=_CURVE, no_wrap=True)
-    for run in runs:
-        best = run.best
-        table.add_row(
-            Text(_plain(run.name), style="bold"),
-            _plain(run.preset) or "-",
-            "-" if run.parameters is None else _short(run.parameters),
-            f"{run.steps:,}",
-            f"{run.seconds / 60:,.1f}",
-            "-" if best is None else f"{best['bits_per_byte']:.3f}",
-            Text(sparkline([look["nats_per_character"] for look in run.looks], _CURVE), style="cyan"),
-        )
+    columns = _columns(runs, console.width)
+    room = console.width - sum(_width(name, cells) + _GAP for name, cells in columns.items())
+    longest = max([len("run"), *(cell_len(_plain(run.name)) for run in runs)])
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+    table.add_column("run", no_wrap=True, width=min(longest, room - _GAP))
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("preset", "held out") else "right", no_wrap=True)
+    for run, *cells in zip(runs, *columns.values(), strict=True):
+        table.add_row(shorten(Text(_plain(run.name), style="bold"), room - _GAP), *cells)
     header, *rows = console.render_lines(table, console.options, pad=False)  # one line a row: nothing wraps
     console.print(Text("".join(segment.text for segment in header).rstrip(), style="dim"))
     for run, row in zip(runs, rows, strict=True):
@@ -47,6 +41,29 @@ def show_runs(console: Console, runs: Sequence[Run]) -> None:
                 Padding(shorten(Text(below, style="dim"), max(1, console.width - 2)), (0, 0, 0, 2), expand=False)
             )
         console.print(Padding(Text(_plain(run.verdict.words)), (0, 0, 0, 2), expand=False))
+
+
+def _columns(runs: Sequence[Run], width: int) -> dict[str, list[Text]]:
+    """Heading -> a cell a run; on a narrow screen without those that one can do without."""
+    columns = {
+        "preset": [Text(_plain(run.preset) or "-") for run in runs],
+        "parameters": [Text("-" if run.parameters is None else _short(run.parameters)) for run in runs],
+        "steps": [Text(f"{run.steps:,}") for run in runs],
+        "minutes": [Text(f"{run.seconds / 60:,.1f}") for run in runs],
+        "bits/byte": [Text("-" if run.best is None else f"{run.best['bits_per_byte']:.3f}") for run in runs],
+        "held out": [
+            Text(sparkline([look["nats_per_character"] for look in run.looks], _CURVE), style="cyan") for run in runs
+        ],
+    }
+    for name in ("preset", "parameters", "held out", "steps", "minutes"):
+        if sum(_width(heading, cells) + _GAP for heading, cells in columns.items()) <= width - _SHORTEST_NAME - _GAP:
+            break
+        del columns[name]
+    return columns
+
+
+def _width(name: str, cells: Sequence[Text]) -> int:
+    return max([len(name), *(cell.cell_len for cell in cells)])
 
 
 def show_differences(console: Console, runs: Sequence[Run]) -> None:
@@ -82,6 +99,8 @@ def _short(count: int) -> str:
 def _value(value: object) -> str:
     if value is None or value == "":
         return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _plain(str(value))
 
 

@@ -201,6 +201,12 @@ class Tokenizer:
         """Number of ids, special ones and those that no token has included: one more than the highest."""
         return self._vocab_size
 
+    @property
+    def extent(self) -> str:
+        """The vocabulary's size and kind in words: `6,144 byte-level tokens`."""
+        units = {"bytes": "byte-level tokens", "sentencepiece": "SentencePiece tokens"}
+        return f"{self.vocab_size:,} {units.get(self.kind, self.kind)}"
+
     @cached_property
     def vocabulary(self) -> list[str]:
         """The text of every token, in the order of their ids; parts of characters are written as `⟨EA·B0⟩`."""
@@ -375,6 +381,6 @@ class Tokenizer:
     def _unknown(self, parts: Sequence[str | bytes]) -> TextError:
         shown = ", ".join(map(repr, parts[:5])) + (", ..." if len(parts) > 5 else "")
         return TextError(
-            f"not in the vocabulary of {self.vocab_size} {self.kind}: {shown}",
+            f"not in the vocabulary of {self.extent}: {shown}",
             hint="use known ones, declare an unknown token, or train a byte-level BPE tokenizer: it knows any text",
         )

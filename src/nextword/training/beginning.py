@@ -72,7 +72,12 @@ def begin(
         "text_files": fingerprint(found),
         "vocab_size": asked.vocab_size,
         "parameters": (plan.config() if base is None else base.config).num_parameters,
-        "text": {"documents": list(report.names), "bytes": report.bytes, "sha256": report.sha256},
+        "text": {
+            "documents": list(report.names),
+            "document_count": report.documents,
+            "bytes": report.bytes,
+            "sha256": report.sha256,
+        },
     }
     if plan.bpe_dropout:
         copies = max(1, min(_MOST_COPIES, math.ceil(_epochs(asked, plan.preset, prepared, flops))))

@@ -16,6 +16,8 @@ from nextword.training.journal import METRICS, read_metrics
 from nextword.training.verdict import Kind, Verdict, verdict, yardsticks
 
 _MODEL_RECORD = "nextword.json"
+NAMED = 20
+"""Documents that a record names at most."""
 _DEEPEST = 8  # directories below the one that is searched
 Row = Mapping[str, Any]
 
@@ -56,7 +58,10 @@ class Run:
         """The names of the documents, as many as fit a line."""
         named = self._part("text").get("documents")
         names = [str(name) for name in named] if isinstance(named, list) else []
-        return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+        count = len(names)
+        if count >= NAMED:
+            count = max(count, int(_largest([self._part("text").get("document_count")])))
+        return ", ".join(names[:2]) + (f" and {count - 2:,} more" if count > 2 and names else "")
 
     @property
     def steps(self) -> int:

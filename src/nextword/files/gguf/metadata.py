@@ -122,6 +122,11 @@ class Metadata:
         value = self._values.get(key, "")
         return value if isinstance(value, str) else ""
 
+    def labels(self, key: str) -> list[str]:
+        """Strings that only describe the model; none where there are none, or something else."""
+        value = self._values.get(key)
+        return value if isinstance(value, list) else []
+
     def _single(self, key: str, default: Value | None) -> Value:
         """The value; of a list that says the same for every layer, what it says."""
         value = self._get(key, default)

