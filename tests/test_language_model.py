@@ -174,7 +174,10 @@ def test_a_backend_without_a_gptmodel_says_so() -> None:
 
 def test_repr_says_size_shape_tokenizer_and_backend() -> None:
     lm = language_model()
-    assert repr(lm) == f"<LanguageModel {lm.config.num_parameters:,} parameters, 2 layers x 16, 12 characters, torch>"
+    assert (
+        repr(lm)
+        == f"<LanguageModel {lm.config.num_parameters:,} parameters, 2 layers x 16, vocabulary of 12 characters, torch>"
+    )
     assert lm.config.num_parameters == sum(weight.numel() for weight in lm.model.parameters())
 
 
