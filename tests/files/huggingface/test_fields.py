@@ -15,6 +15,7 @@ from nextword.files.huggingface.fields import NEUTRAL, passed_over
 from nextword.files.huggingface.reference import TRANSFORMERS, WITHOUT_EFFECT
 from nextword.rotary import inverse_frequencies, rotary_stretch
 from tests.files.huggingface import reference
+from tests.files.huggingface.published import PUBLISHED, Published
 
 # -- the table of what transformers computes with ------------------------------------------------------------------
 
@@ -219,3 +220,24 @@ def test_dynamic_scaling_stretches_nothing_within_the_context_and_the_note_says_
 def test_a_rotary_parameter_that_nothing_depends_on_is_noted() -> None:
     values = _values("llama", rope_scaling={"type": "linear", "factor": 2.0, "finetuned": True})
     assert passed_over(values) == ["config.json: passed over, because no rotary position depends on it: finetuned"]
+
+
+# -- what is published ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("found", PUBLISHED, ids=lambda found: found.where[:40])
+def test_published_configs_open_and_the_note_names_what_was_passed_over(found: Published) -> None:
+    changes = {name: ... if value is None else value for name, value in found.fields.items()}
+    if found.family == "mistral":
+        changes["sliding_window"] = None  # which must be there
+    values = {name: value for name, value in _values(found.family, **changes).items() if value is not ...}
+    if found.refused:
+        with pytest.raises(ModelFileError, match=found.refused):
+            config_from_json(values, "x")
+        return
+    config_from_json(values, "x")
+    notes = " ".join(passed_over(values))
+    left_out = {
+        name for name, value in found.fields.items() if value is None and name in FAMILIES[found.family].defaults
+    }
+    assert {name for name in found.fields if f" {name} " in notes} == set(found.passed_over) | left_out
