@@ -116,7 +116,10 @@ def test_rows_and_compressed_files_are_trained_on(
         assert about["text"]["sha256"] == hashlib.sha256("".join(learned).encode()).hexdigest()
     else:
         assert about["text"]["document_count"] == 1
-        assert about["text"]["characters"] == int(0.9 * len("".join(rows)))
+        whole = "".join(rows)
+        cut = int(0.9 * len(whole))
+        line = whole.index("\n", cut - 1) + 1
+        assert about["text"]["characters"] == line < cut + 70
 
 
 def test_the_record_of_a_run_is_what_was_asked_and_derived(tmp_path: Path) -> None:

@@ -156,8 +156,8 @@ def test_one_process_speaks_and_an_error_is_told_once(two: list[dict[str, str]],
     # Which process first meets an error that all meet is chance.
     errors = [line for output in two for line in output["stderr"].splitlines() if line.startswith(("error:", "hint:"))]
     assert sorted(errors) == [
+        "error: --batch-size is 3, not divisible by 2 processes x 1 micro-batches",
         f"error: {place / 'missing.txt'} does not exist",
-        "error: batch_size is 3, not divisible by 2 processes x 1 micro-batches",
         "hint: for example 4",
     ]
     assert [line for line in two[1]["stderr"].splitlines() if line not in errors] == []
