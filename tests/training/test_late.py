@@ -116,6 +116,26 @@ def test_a_stop_whose_checkpoint_cannot_be_written_keeps_the_model(tmp_path: Pat
     assert nextword.load(tmp_path / "out").provenance["steps"] == 3
 
 
+def test_a_place_that_somebody_has_put_a_file_into_is_filled_by_resuming(
+    tmp_path: Path, undrawn: None, expected: bytes
+) -> None:
+    text, out = write_text(tmp_path), tmp_path / "out"
+    first = train(text, out, **{**FEW_STEPS, "seed": 1})
+
+    def open_in_finder(event: Event) -> None:
+        if isinstance(event, Stepped) and event.step == 3:
+            (out / ".DS_Store").write_bytes(b"\0")
+
+    with pytest.raises(ModelFileError, match=r"also holds \.DS_Store, which would be lost"):
+        train(text, out, watch=open_in_finder, **FEW_STEPS)
+    assert nextword.load(out).provenance["state"] == first.state  # as it was
+    (out / ".DS_Store").unlink()
+    resumed = train([], out, resume=True)
+    assert holds(out, expected)
+    assert resumed.steps == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "text.txt"]
+
+
 def test_an_adapter_that_cannot_be_written_costs_no_model(tmp_path: Path, undrawn: None) -> None:
     def block(event: Event) -> None:
         if isinstance(event, Stepped) and event.step == 2:

@@ -113,9 +113,17 @@ def test_what_is_wrong_with_a_list_is_told_with_its_place(tmp_path: Path, data: 
 
 @pytest.mark.parametrize(
     "prose",
-    ['{"quoted"} is how he began.\nAnd went on.', "[1] A footnote.\n[2] Another.", "{{template}}", '["a", "b"]'],
+    [
+        '{"quoted"} is how he began.\nAnd went on.',
+        "[1] A footnote.\n[2] Another.",
+        "{{template}}",
+        '["a", "b"]',
+        "BZhang is the name of a person.",
+        "The ftyp box comes first.",
+        "PK and MZ and GIF are letters.",
+    ],
 )
-def test_prose_that_begins_with_a_bracket_is_prose(tmp_path: Path, prose: str) -> None:
+def test_prose_that_begins_as_something_else_does_is_prose(tmp_path: Path, prose: str) -> None:
     assert [document.text for document in read_documents([write(tmp_path, prose, "a.txt")])] == [prose]
 
 
@@ -199,6 +207,8 @@ def test_the_tags_of_a_page_are_told_of(tmp_path: Path, caplog: pytest.LogCaptur
         [{"title": None, "body": "the text of it"}, {"title": "a title", "body": "another text"}],
         [{"url": "https://example.org/a", "paragraphs": ["A long paragraph.", "And another one."]}],
         [{"url": "https://example.org/a", "n": 3}, {"url": "https://example.org/b", "n": 4}],
+        [{"text": None, "body": "the text of it"}],
+        [{"type": "FeatureCollection", "features": [{"name": "Seoul"}]}],
         [{"id": "a-1", "parts": [{"says": "longer than the name of it"}]}],
     ],
 )
@@ -207,6 +217,22 @@ def test_where_the_field_is_in_doubt_it_is_asked_for(tmp_path: Path, rows: list[
     with pytest.raises(TextError, match="does not tell which field is the text") as caught:
         read_documents([path])
     assert caught.value.hint == f"its fields are {', '.join(rows[0])}: name one with text_field=..."
+
+
+@pytest.mark.parametrize(
+    "row", [{"Text": "나는 간다", "label": "pos"}, {"name": "emma"}, {"body": "words here", "tags": ["a", "b"]}]
+)
+def test_where_the_field_is_clear_it_is_taken(tmp_path: Path, row: dict[str, Any]) -> None:
+    path = write(tmp_path, json.dumps(row), "a.jsonl")
+    assert [document.text for document in read_documents([path])] == [next(iter(row.values()))]
+
+
+def test_rows_whose_last_line_was_cut_off_are_rows_and_an_empty_notebook_is_empty(tmp_path: Path) -> None:
+    cut = "".join(json.dumps(row) + "\n" for row in ROWS) + '{"text": "cut'
+    with pytest.raises(TextError, match=r"a\.txt:3 is no JSON: Unterminated string"):
+        read_documents([write(tmp_path, cut, "a.txt")])
+    with pytest.raises(TextError, match=r"a\.ipynb is empty"):
+        read_documents([write(tmp_path, json.dumps({"nbformat": 4, "cells": []}), "a.ipynb")])
 
 
 def test_a_field_may_hold_paragraphs_if_it_is_asked_for(tmp_path: Path) -> None:

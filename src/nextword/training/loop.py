@@ -187,8 +187,12 @@ class Trainer:
         model.load_weights(weights)
         return model.eval()
 
-    def run(self) -> None:
+    def run(self, keeps_last: Callable[[], bool] = lambda: False) -> None:
         """Trains to the end of the plan, or until Ctrl-C; then the model holds the best weights seen.
+
+        Args:
+            keeps_last: Asked after the last step, on every process: whether to save where the run stands, so that it
+                can be ended another time. After Ctrl-C that is done in any case.
 
         Raises:
             NextwordError: The loss is not finite any more.
@@ -230,7 +234,7 @@ class Trainer:
                     last_save = time.monotonic()
                 self.state.seconds = earlier + time.monotonic() - began
             self._watch, self._sample = self.late.wait()(self._watch), self.late.wait()(self._sample)
-            if self.stopped and self.state.step > first_step:
+            if (self.ranks.any(keeps_last()) or self.stopped) and self.state.step > first_step:
                 with self.late.wait():
                     self.save()  # before the last look: an undisturbed run has none here
             with self.late.wait():

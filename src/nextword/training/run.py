@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from nextword.errors import ConfigError, NextwordError
+from nextword.errors import ConfigError, ModelFileError, NextwordError
+from nextword.files.bundle import require_writable
 from nextword.language_model import LanguageModel
 from nextword.loading import load
 from nextword.model import GPTModel
@@ -246,7 +247,7 @@ def train(
         if run.goes_on:
             trainer.resume()
         about = _foretell(trainer, run, began, tell_all, saves=2 if snapshots else 1)
-        trainer.run()
+        trainer.run(lambda: ranks.is_main and not _is_free(out))
         if trainer.state.step == 0:
             raise NextwordError("stopped before the first step: there is nothing to save")
         lm = _finish(out, trainer, run, about, record, tell)
@@ -377,6 +378,15 @@ def _finish(
     if late:
         _LOG.warning("the model is saved in %s; what went wrong then:", readable(out))
     return lm
+
+
+def _is_free(out: Path) -> bool:
+    """Whether the model can take its place: what others have put there since the run began would be lost."""
+    try:
+        require_writable(out)
+    except ModelFileError:
+        return False
+    return True
 
 
 def _first_model(run: Run) -> GPTModel:

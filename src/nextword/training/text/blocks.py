@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,7 +17,12 @@ from nextword.training.text.sources import Source
 
 BLOCK_BYTES = 1 << 20
 _PACKED_BYTES = 4096  # read at once of a .zst file: a hostile one can grow 30,000-fold
-_BEGINNINGS = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2", b"\xfd7zXZ\0": ".xz"}
+_BEGINNINGS = {
+    re.compile(rb"\x1f\x8b"): ".gz",
+    re.compile(rb"\x28\xb5\x2f\xfd"): ".zst",
+    re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"): ".bz2",
+    re.compile(rb"\xfd7zXZ\x00"): ".xz",
+}
 _UNPACKERS: dict[str, Callable[[BinaryIO], BinaryIO]] = {
     ".gz": lambda packed: cast("BinaryIO", gzip.GzipFile(fileobj=packed)),
     ".bz2": lambda packed: cast("BinaryIO", bz2.BZ2File(packed)),
@@ -34,8 +40,8 @@ def read_blocks(source: Source) -> Iterator[bytes]:
     try:
         with source.open() as raw:
             peeking = io.BufferedReader(cast("io.RawIOBase", raw))
-            begin, packed = peeking.peek(6), cast("BinaryIO", peeking)
-            compression = next((one for mark, one in _BEGINNINGS.items() if begin.startswith(mark)), source.compression)
+            begin, packed = peeking.peek(10), cast("BinaryIO", peeking)
+            compression = next((one for mark, one in _BEGINNINGS.items() if mark.match(begin)), source.compression)
             if compression == ".zst":
                 yield from _zstandard(packed, source.name)
             elif compression:

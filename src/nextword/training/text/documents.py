@@ -108,7 +108,7 @@ def _unless_blank(pieces: Iterator[Piece], name: str) -> Iterator[Piece]:
     blank = list[Piece]()
     for piece in pieces:
         blank.append(piece)
-        if not piece.text.isspace() or len(blank) == _BLANK_PIECES:
+        if piece.text.strip() or len(blank) == _BLANK_PIECES:
             yield from blank
             yield from pieces
             return

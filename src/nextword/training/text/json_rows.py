@@ -48,7 +48,7 @@ def notebook_text(pieces: Iterable[str], name: str) -> str:
         sources = [cell.get("source", cell.get("input", "")) for sheet in sheets for cell in sheet["cells"]]
         return "\n\n".join("".join(source) for source in sources)
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise NoTextError(name, f"is no notebook: {error!r}") from None
+        raise NoTextError(name, f"is no notebook: {error}") from None
 
 
 def lines_of(pieces: Iterator[str]) -> Iterator[str]:

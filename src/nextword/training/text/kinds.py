@@ -111,7 +111,7 @@ def _known(encoding: str | None) -> str:
 def _container(head: bytes) -> tuple[str, str] | None:
     """What a file is whose bytes are no text, and what to do with it; None for text."""
     for place, mark, what, hint in _CONTAINERS:
-        if head.startswith(mark, place):
+        if head.startswith(mark, place) and (not place or b"\0" in head[: place + 256]):
             return what, hint
     if head.startswith(_ZIP):
         for mark, what in _ZIPPED:
@@ -124,7 +124,7 @@ def _container(head: bytes) -> tuple[str, str] | None:
 def _format(head: str, whole: bool) -> str:
     """`json` for rows of JSON, `notebook` for a notebook of Jupyter, else `text`.
 
-    A text is taken for rows where whole lines, or the beginning of a list, are objects of JSON and nothing else.
+    A text is taken for rows where its first two lines, or its only one, or the first of a list, are objects of JSON.
     """
     text = head.lstrip()
     if text.startswith("["):
@@ -132,7 +132,7 @@ def _format(head: str, whole: bool) -> str:
     if not text.startswith("{"):
         return "text"
     lines = [line for line in text.split("\n") if line.strip()]
-    if all(map(_is_object, lines[:100] if whole or len(lines) == 1 else lines[:-1][:100])):
+    if all(map(_is_object, lines[:2] if whole or len(lines) != 2 else lines[:1])):
         return "json"
     found = _object(text)
     if found is None or found[1]:

@@ -62,14 +62,15 @@ def text_field(rows: Sequence[Mapping[str, Any]], wanted: str | None, name: str)
         return wanted
     if not {"messages", "conversations"}.isdisjoint(fields):
         raise TextError(f"{name} is a conversation, among texts", hint="learn conversations by themselves")
-    usual = [field for field in USUAL_FIELDS if field in fields]
-    if usual:
-        return usual[0]
     words = {field: sum(_letters(row.get(field)) for row in rows) for field in fields}
+    usual = [field for one in USUAL_FIELDS for field in fields if field.strip().lower() == one]
+    for field in usual:
+        if words[field] or not any(words.values()):
+            return field
     strings = [field for field in fields if any(_is_words(row.get(field)) for row in rows)]
     if not any(words.values()):
         raise NoTextError(name, "holds no text", hint=hint)
-    if len(strings) == 1 and words[strings[0]] == max(words.values()) and not _are_addresses(rows, strings[0]):
+    if not usual and len(strings) == 1 and _is_the_text(strings[0], rows, words):
         return strings[0]
     raise TextError(f"{name} does not tell which field is the text", hint=f"{hint}: name one with text_field=...")
 
@@ -87,9 +88,12 @@ def _letters(value: Any) -> int:
     return len(value) if _is_words(value) else 0
 
 
-def _are_addresses(rows: Sequence[Mapping[str, Any]], field: str) -> bool:
-    values = [str(row[field]) for row in rows if _is_words(row.get(field))]
-    return all(value.strip().startswith(_ADDRESSES) and len(value.split()) == 1 for value in values)
+def _is_the_text(field: str, rows: Sequence[Mapping[str, Any]], words: Mapping[str, int]) -> bool:
+    """Whether the only strings are what is meant: not addresses, nor labels beside texts that lie deeper."""
+    values = [str(row[field]).strip() for row in rows if _is_words(row.get(field))]
+    if all(len(value.split()) == 1 for value in values):
+        return words[field] == sum(words.values()) and not all(value.startswith(_ADDRESSES) for value in values)
+    return words[field] == max(words.values())
 
 
 def _parquet(source: Source, column: str | None) -> Rows:
