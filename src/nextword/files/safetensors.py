@@ -50,7 +50,9 @@ def read_safetensors(path: Path) -> dict[str, RawTensor]:
             continue
         if entry["dtype"] not in STORAGE and not is_constant(name):
             raise ModelFileError(
-                f"{path}: tensor {name!r} has element type {entry['dtype']}", hint=f"supported: {', '.join(STORAGE)}"
+                f"{path}: tensor {name!r} has element type {entry['dtype']}",
+                hint=f"supported: {', '.join(STORAGE)}; of a "
+                "model that was quantised for another program, take the weights that were not, or a .gguf file",
             )
         first, last = entry["data_offsets"]
         tensors[name] = RawTensor(name, entry["dtype"], tuple(entry["shape"]), data[start + first : start + last])

@@ -138,8 +138,24 @@ def test_a_value_head_beside_the_model_is_left_out_with_a_note(tmp_path: Path, p
                   **dict.fromkeys(head, "model-00002-of-00002.safetensors")}  # fmt: skip
         (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
     lm = nextword.load(tmp_path)
-    assert lm.notes == ("weights: v_head.* is left out: TRL's value head, which predicts no token",)
+    assert lm.notes == ("weights: v_head.* is left out: TRL's value head, which predicts no token here",)
     assert np.abs(logits_of(read_bundle(tmp_path), IDS) - their_logits(model, IDS)).max() < TOLERANCE
+
+
+def test_what_trlx_keeps_beside_its_model_is_left_out_with_a_note(tmp_path: Path) -> None:
+    """`base_model.` before the model, a frozen copy of its upper layers and a value head beside it."""
+    model = saved_by_transformers(tmp_path, "gpt2, untied")
+    tensors = load_file(tmp_path / "model.safetensors")
+    upper = {name.replace("transformer.h.1", "frozen_head.decoder_blocks.0"): -t for name, t in tensors.items()
+             if name.startswith("transformer.h.1")}  # fmt: skip
+    upper |= {"frozen_head.lm_head.weight": -tensors["lm_head.weight"], "base_model.v_head.0.weight": torch.ones(2, 2)}
+    _rewrite(tmp_path, lambda tensors: {**{f"base_model.{name}": t for name, t in tensors.items()}, **upper})
+    bundle = read_bundle(tmp_path)
+    assert [note.partition(" is left out")[0] for note in bundle.notes] == [
+        "weights: frozen_head.*",
+        "weights: v_head.*",
+    ]
+    assert np.abs(logits_of(bundle, IDS) - their_logits(model, IDS)).max() < TOLERANCE
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ _OTHER_HEADS = {
     "v_head": "TRL's value head",
     "value_head": "a value head",
     "multiple_choice_head": "the head that chooses among answers",
+    "frozen_head": "trlX's copy of the upper layers as they were",
 }
 
 # What an extra tensor tells of a file -> what to do.
@@ -71,7 +72,7 @@ def family_weights(
         if is_constant(stored_name):
             continue  # they follow from the config
         plain = _unwrapped(stored_name)
-        if (head := plain.removeprefix(f"{where}.").partition(".")[0]) in _OTHER_HEADS:
+        if (head := _beside(plain, where)) in _OTHER_HEADS:
             heads[head] = _OTHER_HEADS[head]
             continue
         new = _family_name(family, plain, where)
@@ -81,7 +82,7 @@ def family_weights(
         if new in weights:
             raise ModelFileError(f"{source}: tensor {stored_name!r} is {new} a second time")
         weights[new] = RawTensor(new, tensor.dtype, tensor.shape, tensor.data)
-    notes = [f"weights: {head}.* is left out: {what}, which predicts no token" for head, what in heads.items()]
+    notes = [f"weights: {head}.* is left out: {what}, which predicts no token here" for head, what in heads.items()]
     if not wanted & set(weights):
         found = ", ".join(sorted(stored)[:3])
         raise ModelFileError(f"{source}: no tensor has a name that a {name} model has", hint=f"found: {found}, ...")
@@ -150,6 +151,12 @@ def _place_of_model(source: str, family: Family, names: Iterable[str]) -> str:
         found = ", ".join(sorted(f"{place}.*" for place in places))
         raise ModelFileError(f"{source} holds {len(places)} models", hint=f"found: {found}; save one of them by itself")
     return places.pop() if places else family.base
+
+
+def _beside(plain: str, where: str) -> str:
+    """The part of a name with which it leaves the way to the blocks."""
+    way = where.split(".")
+    return next((part for i, part in enumerate(plain.split(".")) if i >= len(way) or part != way[i]), "")
 
 
 def _family_name(family: Family, plain: str, where: str) -> str:
