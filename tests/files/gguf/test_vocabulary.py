@@ -160,6 +160,10 @@ REFUSED = {
     "a merge of one": (texts("tokenizer.ggml.merges", ["ab"]), "entry 0 should be two tokens, found 'ab'"),
     "a merge of nothing": (texts("tokenizer.ggml.merges", ["a "]), "entry 0 should be two tokens, found 'a '"),
     "a merge of unknown tokens": (texts("tokenizer.ggml.merges", ["a 한"]), "the merges do not fit the vocabulary"),
+    "a merge longer than any token": (  # the library panics
+        texts("tokenizer.ggml.merges", ["<|end|> <|end|>"]),
+        "the merges do not fit the vocabulary",
+    ),
     "a beginning that nobody names": (flag("tokenizer.ggml.add_bos_token", True), "bos_token_id is missing"),
     "another normaliser": (text("tokenizer.ggml.precompiled_charsmap", "x"), "precompiled_charsmap is 'x', which is"),
     "more tokens than the embedding": (
