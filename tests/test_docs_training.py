@@ -36,8 +36,8 @@ TEMPLATE = (
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every text and model that the page names."""
     folder = tmp_path_factory.mktemp("page")
-    for name in ("my.txt", "novel.txt", "letters.txt", "texts/a.md"):
-        (folder / name).parent.mkdir(exist_ok=True)
+    for name in ("my.txt", "novel.txt", "letters.txt", "texts/a.md", "texts/drafts/b.md"):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
         write_text(folder, name=name)
     (folder / "old.txt").write_bytes(TEXT.encode("cp949"))
     rows = "".join(f'{number},"{TEXT[:200]}"\n' for number in range(20))
@@ -81,9 +81,19 @@ def after_the_commands(place: Path) -> Path:
 
 
 def test_every_command_runs_and_leaves_what_the_page_says(after_the_commands: Path) -> None:
-    assert len(COMMANDS) == 19
+    assert len(COMMANDS) == 20
     here = after_the_commands
-    for name in ("my-model", "two-files", "a-folder", "a-pattern", "old-korean", "posts", "judged", "my-adapted"):
+    for name in (
+        "my-model",
+        "two-files",
+        "a-folder",
+        "no-drafts",
+        "a-pattern",
+        "old-korean",
+        "posts",
+        "judged",
+        "my-adapted",
+    ):
         provenance = json.loads((here / name / "nextword.json").read_text(encoding="utf-8"))["provenance"]
         assert (provenance["steps"], provenance["stopped_early"]) == (3, False), name
     assert not list(here.glob("*.checkpoint"))

@@ -113,6 +113,12 @@ def test_what_is_excluded_is_not_read_and_said(tmp_path: Path, pattern: str, lef
     assert len(read(f"{tmp_path}/**/*.txt", exclude=(pattern,))[0]) == len(left)
 
 
+def test_a_pattern_that_excludes_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(tmp_path, "a.txt", "b.txt")
+    assert len(read(tmp_path, exclude=("b.txt", "draft"))[0]) == 1
+    assert [one.message for one in caplog.records] == ["nothing is called draft: nothing was left out for it"]
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_directory_that_models_are_written_into_is_learned_again_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -45,16 +45,25 @@ class Reading:
         }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Exclusion:
     """Patterns of what is not to be read; `*` stands for anything, as in a shell."""
 
     patterns: Sequence[str] = ()
+    unused: set[str] = field(init=False)
+    """Those that have meant nothing so far."""
+
+    def __post_init__(self) -> None:
+        self.unused = set(self.patterns)
 
     def covers(self, path: Path, within: str = "") -> bool:
         """Whether a pattern means this path, by its name, as it was given, or as it lies `within` a directory."""
         names = {path.name, path.as_posix(), within or path.name}
-        return any(fnmatch.fnmatchcase(name, PurePosixPath(one).as_posix()) for name in names for one in self.patterns)
+        meant = {
+            one for one in self.patterns for name in names if fnmatch.fnmatchcase(name, PurePosixPath(one).as_posix())
+        }
+        self.unused -= meant
+        return bool(meant)
 
 
 def files_below(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,6 +34,7 @@ COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 SUFFIXES = tuple(FORMATS)
 DATASET = "hf:"
 """What a data set of the Hugging Face hub begins with: `hf:owner/name`, then perhaps `:split` or `:config:split`."""
+_LOG = logging.getLogger(__name__)
 _URL = re.compile(r"[A-Za-z][\w+.:-]*://")
 _LONGEST_NAME = 80  # that is told
 _LONGEST_PART, _LONGEST_PATH = 255, 4096  # of a name on disk, and of the way to it
@@ -92,6 +94,8 @@ def find_sources(
                 # A pipe gives its bytes once.
                 opened = partial(_open, file) if file.is_file() else Replay(partial(_open, file)).open
                 yield Source(readable(file), *_format(file.name), opened, file, found)
+    for pattern in sorted(exclusion.unused):
+        _LOG.warning("nothing is called %s: nothing was left out for it", pattern)
     if empty:
         raise TextError("no text was given", hint="name at least one file or directory")
 
