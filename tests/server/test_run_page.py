@@ -25,6 +25,7 @@ from nextword.server.run import Address
 from nextword.server.run_models import MOST_LOADED, RunModels
 from nextword.server.run_page import RunPage
 from nextword.server.schemas import LookRequest
+from nextword.server.workers import Asker
 from nextword.training import Event, Stepped, TrainingRun
 from nextword.training.follow import MOST_POINTS, FollowedRun, Thinned
 from nextword.training.journal import read_metrics
@@ -228,9 +229,9 @@ def test_another_model_in_the_place_of_a_step_is_seen(watched: Watched, tmp_path
     nextword.load(steps / "step-00000001").save(place)
     models, looks = RunModels(FollowedRun(out)), Looks(16, 1 << 30)
     asked = LookRequest(model="run@1", text=TEXT)
-    _, first = read(looks.look("run@1", models.get("run@1"), "", asked))
+    _, first = read(looks.look("run@1", models.get("run@1"), "", asked, Asker()))
     nextword.load(steps / "step-00000004").save(place)
-    _, second = read(looks.look("run@1", models.get("run@1"), "", asked))
+    _, second = read(looks.look("run@1", models.get("run@1"), "", asked, Asker()))
     assert np.abs(first["logits"] - second["logits"]).max() > 1e-3
     looks.close()
     models.close()
