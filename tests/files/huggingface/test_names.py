@@ -198,6 +198,8 @@ def test_names_of_no_such_model_are_shown(tmp_path: Path) -> None:
     change_json(tmp_path / "config.json", num_hidden_layers=1)
     assert "no tensor has a name that a llama model has" in refusal(tmp_path)
     assert _hint(tmp_path) == "found: encoder.0.w, x, y, ..."
+    save_file({"\x1b[2J\n": torch.ones(1), "y": torch.ones(1)}, tmp_path / "model.safetensors")
+    assert _hint(tmp_path) == r"found: '\x1b[2J\n', y, ..."
 
 
 # -- the output layer ----------------------------------------------------------------------------------------------

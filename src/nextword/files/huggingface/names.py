@@ -84,7 +84,7 @@ def family_weights(
         weights[new] = RawTensor(new, tensor.dtype, tensor.shape, tensor.data)
     notes = [f"weights: {head}.* is left out: {what}, which predicts no token here" for head, what in heads.items()]
     if not wanted & set(weights):
-        found = ", ".join(sorted(stored)[:3])
+        found = ", ".join(map(_shown, sorted(stored)[:3]))
         raise ModelFileError(f"{source}: no tensor has a name that a {name} model has", hint=f"found: {found}, ...")
     return weights, notes
 
@@ -148,7 +148,7 @@ def _place_of_model(source: str, family: Family, names: Iterable[str]) -> str:
     if len(places) > 1:  # the others may be towers of another kind
         places &= {name.removesuffix(embedding).removesuffix(".") for name in plain if name.endswith(embedding)}
     if len(places) > 1:
-        found = ", ".join(sorted(f"{place}.*" for place in places))
+        found = ", ".join(sorted(_shown(f"{place}.*") for place in places))
         raise ModelFileError(f"{source} holds {len(places)} models", hint=f"found: {found}; save one of them by itself")
     return places.pop() if places else family.base
 
@@ -172,6 +172,10 @@ def _refuse_what_it_tells(source: str, name: str) -> None:
     for pattern, hint in _TELLTALES:
         if re.search(pattern, name):
             raise ModelFileError(f"{source}: tensor {name!r} is not part of this architecture", hint=hint)
+
+
+def _shown(name: str) -> str:
+    return name if name.isprintable() else repr(name)
 
 
 def _same(one: RawTensor, other: RawTensor) -> bool:
