@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
+from collections.abc import Callable
 
 import pytest
 from rich.cells import cell_len
@@ -144,3 +145,35 @@ def test_where_nobody_watches_no_bar_and_no_empty_line_is_drawn(console: Console
     with TrainingView(silent):
         pass
     assert printed(silent) == ""
+
+
+@pytest.mark.parametrize("width", [40, 59, 60, 80])
+@pytest.mark.parametrize("text", ["나는 오늘", "The cat"])
+def test_no_number_is_cut_or_torn_apart_on_a_narrow_screen(trained: Trained, width: int, text: str) -> None:
+    lm = trained.run.model
+
+    def lines(show: Callable[[Console], None]) -> list[str]:
+        console = Console(file=io.StringIO(), width=width, highlight=False, emoji=False, color_system=None)
+        show(console)
+        assert isinstance(console.file, io.StringIO)
+        said = [line.rstrip() for line in console.file.getvalue().splitlines()]
+        assert all(cell_len(line) <= width for line in said)
+        return said
+
+    prediction = lm.predict(text, 3)
+    shares = [percent(candidate.probability) for candidate in prediction]
+    for stages in (None, prediction.stages(Sampling(top_k=2))):
+        said = lines(lambda console, stages=stages: show_prediction(console, prediction, stages))  # type: ignore[misc]
+        ranked = [line for line in said if re.match(r" *\d  ", line)]
+        assert [line.split()[0] for line in ranked] == ["1", "2", "3"]
+        assert all(share in line for share, line in zip(shares, ranked, strict=True))
+    words = lm.predict(text, 3, unit="word")
+    said = lines(lambda console: show_words(console, words))
+    assert all(any(percent(word.probability) in line for line in said) for word in words)
+    said = lines(lambda console: show_architecture(console, lm.config))
+    assert any(line.split() == ["all", f"{lm.config.num_parameters:,}"] for line in said)
+    assert "…" not in "".join(said)
+    pieces = lm.tokenizer.pieces(lm.tokenizer.encode("👨‍👩‍👧"))
+    said = lines(lambda console: show_tokens(console, pieces, lm.tokenizer.bytes_of(lm.tokenizer.encode("👨‍👩‍👧"))))
+    assert len(said) == len(pieces) + 2  # one line a token
+    assert all(f"{piece.part}/{piece.parts}" in line for piece, line in zip(pieces, said[1:], strict=False))

@@ -7,40 +7,37 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from nextword.config import GPTConfig
-from nextword.terminal.console import styled
+from nextword.terminal.console import styled, token_label
 from nextword.tokens import Piece
-from nextword.tokens.visible import visible
 
 
 def show_architecture(console: Console, config: GPTConfig) -> None:
     """Every kind of weight with its shape and number of parameters; the blocks, which are alike, once."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("weight")
-    for column in ("shape", "times", "parameters"):
-        table.add_column(column, justify="right")
+    table.add_column("weight", overflow="fold")
+    wide = console.width >= 60
+    for column in ("shape", "times", "parameters") if wide else ("parameters",):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, shape in config.parameter_shapes().items():
         if name.startswith("blocks.") and not name.startswith("blocks.0."):
             continue
         times = config.num_layers if name.startswith("blocks.") else 1
-        table.add_row(
-            name.replace("blocks.0.", "blocks.*."),
-            " x ".join(f"{size:,}" for size in shape),
-            str(times),
-            f"{times * math.prod(shape):,}",
-        )
+        shape_text = " x ".join(f"{size:,}" for size in shape)
+        row = [name.replace("blocks.0.", "blocks.*."), shape_text, str(times), f"{times * math.prod(shape):,}"]
+        table.add_row(*(row if wide else [row[0], row[-1]]))
     if config.tie_embeddings:
-        table.add_row("output_layer.weight", "the token embedding's", "", "0")
-    table.add_row("all", "", "", f"{config.num_parameters:,}", style="bold")
+        row = ["output_layer.weight", "the token embedding's", "", "0"]
+        table.add_row(*(row if wide else [row[0], row[-1]]))
+    table.add_row("[bold]all[/bold]", *(["", ""] if wide else []), f"[bold]{config.num_parameters:,}[/bold]")
     console.print(table)
 
 
 def show_settings(console: Console, config: GPTConfig, facts: dict[str, str]) -> None:
     """The config's fields, and further facts, as two columns."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(style="dim")
+    table.add_column(style="dim", no_wrap=True)
     table.add_column()
     given = {name: value for name, value in config.to_dict().items() if value is not None and value != []}
     for name, value in {**facts, **given}.items():
@@ -53,12 +50,10 @@ def show_tokens(console: Console, pieces: Sequence[Piece], token_bytes: Sequence
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", justify="right", style="dim")
     table.add_column("id", justify="right")
-    table.add_column("piece")
-    table.add_column("bytes", style="dim")
+    table.add_column("piece", no_wrap=True)
+    table.add_column("bytes", style="dim", overflow="fold")
     for place, (piece, data) in enumerate(zip(pieces, token_bytes, strict=True)):
-        shown = Text(visible(piece.text))
-        if piece.parts > 1:
-            shown.append(f" {piece.part}/{piece.parts}", style="dim")
+        shown = token_label(piece, console.width - 24)
         table.add_row(str(place), str(piece.token_id), shown, data.hex(" "))
     console.print(table)
     characters = sum(len(piece.text) for piece in pieces if piece.part == 1)

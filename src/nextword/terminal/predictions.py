@@ -9,8 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.generation import Prediction, Stages, WordPrediction
-from nextword.terminal.console import bar, percent, styled, token_line
+from nextword.terminal.console import BAR_WIDTH, bar, percent, shorten, styled, token_line
 from nextword.tokens.visible import part_note, visible
+
+_WIDE = 60  # columns, from which on all numbers have room
 
 
 def show_prediction(console: Console, prediction: Prediction, stages: Stages | None = None) -> None:
@@ -18,17 +20,19 @@ def show_prediction(console: Console, prediction: Prediction, stages: Stages | N
     _show_prompt(console, prediction.prompt, prediction.dropped_tokens)
     console.print(Text("tokens  ", style="dim") + token_line(prediction.pieces))
     console.print()
-    table = _table("next token", *(["id", "logit"]), "probability", "")
+    wide = console.width >= _WIDE
+    names = [shorten(word_text(candidate.text), console.width // 3) for candidate in prediction]
+    room = _bar_width(console, len(prediction), names, (15 if wide else 0) + (0 if stages is None else 15))
+    table = _table("next token", *(["id", "logit"] if wide else []), "probability", *([""] if room else []))
     if stages is not None:
         table.add_column("sampled from", justify="right")
-    for rank, candidate in enumerate(prediction, start=1):
+    for rank, (candidate, name) in enumerate(zip(prediction, names, strict=True), start=1):
         row: list[str | Text] = [
             str(rank),
-            word_text(candidate.text),
-            str(candidate.token_id),
-            f"{candidate.logit:.2f}",
+            name,
+            *([str(candidate.token_id), f"{candidate.logit:.2f}"] if wide else []),
             percent(candidate.probability),
-            bar(candidate.probability),
+            *([bar(candidate.probability, room)] if room else []),
         ]
         if stages is not None:
             share = float(stages.distribution[candidate.token_id])
@@ -48,14 +52,15 @@ def show_words(console: Console, prediction: WordPrediction) -> None:
     """The ranked next words, and how much of the probability was not explored."""
     _show_prompt(console, prediction.prompt, prediction.dropped_tokens)
     console.print()
-    table = _table("next word", "probability", "")
-    for rank, candidate in enumerate(prediction, start=1):
-        table.add_row(
-            str(rank),
-            word_text(candidate.text) if candidate.text else Text("(end of the text)", style="dim"),
-            percent(candidate.probability),
-            bar(candidate.probability),
-        )
+    names = [
+        shorten(word_text(word.text), console.width // 3) if word.text else Text("(end of the text)", style="dim")
+        for word in prediction
+    ]
+    room = _bar_width(console, len(prediction), names, 0)
+    table = _table("next word", "probability", *([""] if room else []))
+    for rank, (candidate, name) in enumerate(zip(prediction, names, strict=True), start=1):
+        bars = [bar(candidate.probability, room)] if room else []
+        table.add_row(str(rank), name, percent(candidate.probability), *bars)
     console.print(table)
     console.print(
         styled(
@@ -104,12 +109,19 @@ def _show_prompt(console: Console, prompt: str, dropped: int) -> None:
         )
 
 
+def _bar_width(console: Console, count: int, names: Sequence[Text], others: int) -> int:
+    """Cells of the longest bar beside rank, name, probability and `others` cells; 0 where there is no room for one."""
+    longest = max([10, *(name.cell_len for name in names)])
+    room = console.width - (len(str(count)) + 2) - (longest + 2) - 13 - others - 2
+    return min(BAR_WIDTH, room) if room >= 4 else 0
+
+
 def _table(name: str, *columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", justify="right", style="dim")
-    table.add_column(name)
+    table.add_column(name, no_wrap=True)
     for column in columns:
-        table.add_column(column, justify="left" if column in ("", "instead") else "right")
+        table.add_column(column, justify="left" if column in ("", "instead") else "right", no_wrap=True)
     return table
 
 
