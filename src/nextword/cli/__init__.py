@@ -52,15 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs one command; the exit code."""
+    from nextword.cli.streams import make_streams_usable
     from nextword.errors import FailedElsewhereError, NextwordError
     from nextword.panics import quietly
 
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     debug = "--debug" in options
     arguments = [word for word in options if word != "--debug"] + arguments[len(options) :]
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    make_streams_usable()
     try:
         with _notes(), contextlib.nullcontext() if debug else quietly():
             code = _dispatch(arguments)

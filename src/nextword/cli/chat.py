@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from nextword.cli import complain
 from nextword.cli.generate import shown
-from nextword.cli.options import Device, Json, ModelArgument, SamplingFlags, print_json, read_text
+from nextword.cli.options import Device, Json, ModelArgument, SamplingFlags, print_json, read_text, typed_text
 from nextword.config import Precision
 from nextword.errors import ConfigError, NextwordError, TextError
 from nextword.files.card import languages_of
@@ -56,11 +56,11 @@ def chat(
     if as_json and terminal:
         raise ConfigError("--json needs a message", hint="give it with --message, or on standard input")
     lm = load(model, device=device, precision=precision)
-    talk = _Talk(lm, {**sampling.settings(), "max_new_tokens": max_new_tokens, "seed": seed}, system)
+    talk = _Talk(lm, {**sampling.settings(), "max_new_tokens": max_new_tokens, "seed": seed}, typed_text(system))
     if terminal:
         _converse(talk)
         return
-    question = read_text("-") if message is None else message
+    question = read_text("-") if message is None else typed_text(message)
     if not question.strip():
         raise TextError("the message is empty")
     if as_json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nextword.errors import ConfigError
@@ -26,6 +25,11 @@ def install_completion(app: App) -> Callable[[Shell | None], None]:
         """
         from cyclopts.completion.detect import ShellDetectionError, detect_shell
 
+        from nextword.machine.user import below_home, home_directory
+
+        if home_directory() is None:
+            raise ConfigError("there is no home directory to install completions in", hint="set HOME to one")
+
         try:
             found = shell or detect_shell()
         except ShellDetectionError:
@@ -37,11 +41,7 @@ def install_completion(app: App) -> Callable[[Shell | None], None]:
                 script.replace("\ncomplete -F ", "\ncomplete -o bashdefault -o default -F "), encoding="utf-8"
             )
         changed = {"bash": "; ~/.bashrc loads it", "zsh": "; ~/.zshrc has its folder in fpath"}.get(found, "")
-        sys.stdout.write(f"{_short(path)} completes nextword in {found}{changed}.\n")
+        sys.stdout.write(f"{below_home(path)} completes nextword in {found}{changed}.\n")
         sys.stdout.write("It works in shells that are opened from now on.\n")
 
     return install
-
-
-def _short(path: Path) -> str:
-    return f"~/{path.relative_to(Path.home()).as_posix()}" if path.is_relative_to(Path.home()) else str(path)

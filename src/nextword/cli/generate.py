@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from nextword.cli.options import Device, Json, Model, Overflow, SamplingFlags, Text, print_json, read_text
+from nextword.cli.options import Device, Json, Model, Overflow, SamplingFlags, Text, print_json, read_text, typed_text
 from nextword.config import Precision
 from nextword.errors import ConfigError
 from nextword.loading import load
@@ -55,7 +55,7 @@ def generate(
         max_new_tokens,
         **sampling.settings(),
         seed=seed,
-        stop=stop,
+        stop=[typed_text(end) for end in stop],
         logprobs=logprobs,
         overflow=cast(Any, overflow),
     )

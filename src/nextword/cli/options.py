@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import sys
 from dataclasses import dataclass, fields
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
+from nextword.cli.streams import writes_any_character
 from nextword.errors import ConfigError, TextError
 from nextword.json_file import json_text
 
@@ -85,13 +88,27 @@ def read_text(text: str) -> str:
         TextError: Standard input is not UTF-8.
     """
     if text != "-":
-        return text
+        return typed_text(text)
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise TextError(f"standard input is not UTF-8: {error.reason} at byte {error.start}") from None
+        raise TextError(
+            f"standard input is not UTF-8: {error.reason} at byte {error.start}",
+            hint="iconv -f CP949 -t UTF-8 (or from what else it is in) makes UTF-8 of it",
+        ) from None
+
+
+def typed_text(text: str) -> str:
+    """A text out of the command line; bytes that the locale could not read, as ASCII cannot read Korean, are UTF-8."""
+    if not re.search("[\udc80-\udcff]", text):
+        return text
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:  # neither: whoever encodes it says so
+        return text
 
 
 def print_json(values: Any) -> None:
-    """One JSON document on standard output."""
-    sys.stdout.write(json_text(values, indent=2) + "\n")
+    """One JSON document on standard output; all in ASCII where the output's encoding lacks characters."""
+    whole = writes_any_character(sys.stdout.encoding)
+    sys.stdout.write((json_text(values, indent=2) if whole else json.dumps(values, indent=2)) + "\n")

@@ -108,14 +108,15 @@ def examine(*, speed: bool = True, watch: Callable[[str], None] = lambda _: None
         threads=threads,
         memory_total=memory.total,
         memory_free=memory.free,
-        disks=[
-            disk("pulled models", cache_directory()),
-            disk("the current directory", Path.cwd()),
-        ],
+        disks=[disk("the current directory", Path.cwd())],
         gpus=None,
         korean_font=None,
         gaps=gaps,
     )
+    try:
+        report.disks.insert(0, disk("pulled models", cache_directory()))
+    except ConfigError as error:
+        gaps.append(Gap(error.message, error.hint))
     gaps += _gaps_of_parts(report)
     if version("torch"):
         watch("asking torch for a GPU")
@@ -161,7 +162,11 @@ def _gaps_of_parts(report: Report) -> list[Gap]:
         gaps.append(Gap("little memory is free", "close other programs; models that do not fit become slow"))
     for place in report.disks:
         if place.free < LITTLE:
-            todo = "set NEXTWORD_CACHE to another disk" if place is report.disks[0] else "make room, or work elsewhere"
+            todo = (
+                "set NEXTWORD_CACHE to another disk"
+                if place.purpose == "pulled models"
+                else "make room, or work elsewhere"
+            )
             gaps.append(Gap(f"little room for {place.purpose}", todo))
     return gaps
 

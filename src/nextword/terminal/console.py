@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
 from nextword.colours import shade
+from nextword.terminal import NARROWEST, USUAL
 from nextword.tokens import Piece
 from nextword.tokens.visible import visible
 
@@ -19,6 +20,12 @@ _SIGNS = "=-.+#"  # of signed numbers, where there are no colours
 
 
 class _Console(Console):
+    @property
+    def size(self) -> ConsoleDimensions:
+        """What the terminal says; a width that nobody could read in is none."""
+        width, height = super().size
+        return ConsoleDimensions(width if width >= NARROWEST else USUAL, height)
+
     def on_broken_pipe(self) -> None:
         """Leaves a closed pipe to the command line, as everywhere else; rich would exit with code 1."""
         raise BrokenPipeError

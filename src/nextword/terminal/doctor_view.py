@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.doctor import Disk, Gap, Native, Report
+from nextword.machine.user import below_home
 from nextword.terminal.console import styled
 
 _GOOD, _ABSENT, _BROKEN = ("✓", "green"), ("·", "dim"), ("✗", "red")
@@ -105,9 +106,7 @@ def _processors(report: Report) -> str:
 
 
 def _disk(place: Disk) -> str:
-    home = str(Path.home())
-    path = f"~{place.path[len(home) :]}" if place.path.startswith(home + "/") else place.path
-    where = f" in {path}" if place.purpose != "the current directory" else ""
+    where = f" in {below_home(Path(place.path))}" if place.purpose != "the current directory" else ""
     return f"{_size(place.free)} free for {place.purpose}{where}"
 
 

@@ -24,6 +24,7 @@ import platformdirs
 from nextword.errors import ConfigError, ModelFileError
 from nextword.files.atomic import replace_directory
 from nextword.json_file import read_json
+from nextword.machine.user import home_directory
 
 _LOG = logging.getLogger(__name__)
 RECORD = "pulled.json"
@@ -88,8 +89,16 @@ class Pulled:
 
 
 def cache_directory() -> Path:
-    """Where pulled models are kept: $NEXTWORD_CACHE, or the user's cache directory."""
-    chosen = os.environ.get("NEXTWORD_CACHE")
+    """Where pulled models are kept: $NEXTWORD_CACHE, or the user's cache directory.
+
+    Raises:
+        ConfigError: Neither is known: the user has no home directory.
+    """
+    chosen, caches = os.environ.get("NEXTWORD_CACHE", ""), os.environ.get("XDG_CACHE_HOME", "")
+    if home_directory() is None and (chosen.startswith("~") or not (chosen or caches)):
+        raise ConfigError(
+            "there is no home directory to keep pulled models in", hint="set NEXTWORD_CACHE to a directory for them"
+        )
     return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("nextword", appauthor=False)
 
 
