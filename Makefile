@@ -8,6 +8,8 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 PINS := constraints.txt
+KERNEL_TESTS := tests/docs/test_notebooks.py tests/generation/test_memory.py tests/generation/test_speculation.py \
+  tests/inspection/test_rounding.py tests/cli/test_predict.py tests/test_default_model.py tests/test_language_model.py
 LLAMA_CPP := llama-cpp-python==0.3.36
 TRANSFORMER_LENS := transformer-lens==4.3.0
 LENS_VENV := build/transformer-lens
@@ -20,7 +22,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(PINS) PIP_BUILD_CONSTRAI
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test test-llama-cpp test-transformer-lens test-native storm check check-page docs dist constraints clean
+.PHONY: help run setup test test-kernels test-llama-cpp test-transformer-lens test-native storm check check-page docs dist constraints clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +49,12 @@ setup: $(DEV_STAMP) ## install everything: extras, tests, checks
 
 test: $(DEV_STAMP) $(NODE_STAMP) ## run the tests (ARGS=tests/tokens for some of them)
 	$(BIN)/python -m pytest $(ARGS)
+
+# tests/engine holds each of them against an oracle; these hold what stands on the engine.
+test-kernels: $(DEV_STAMP) ## what computes, with the processor's other instruction sets
+	@for kernels in $$($(BIN)/python -c 'from nextword.engine.kernels import usable_kernels as sets; print(*sets()[1:])'); do \
+	  echo "==> NEXTWORD_KERNELS=$$kernels"; \
+	  NEXTWORD_KERNELS=$$kernels $(BIN)/python -m pytest $(or $(ARGS),$(KERNEL_TESTS)) || exit 1; done
 
 test-llama-cpp: $(DEV_STAMP) ## exported models in llama.cpp (built first: 8 minutes)
 	@$(PIP) install -qq $(LLAMA_CPP)

@@ -2,7 +2,7 @@
 
 The public names are imported when they are first used, so that `import nextword` costs milliseconds and never
 imports torch. Where torch is not installed, what takes it is missing from `dir(nextword)`; asking for it says what to
-install.
+install. What the import does at once is to make OpenMP's threads, which torch computes with, sleep while they wait.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from nextword.machine.openmp import calm_threads
 
 __version__ = "0.1.0"
 
@@ -103,6 +105,8 @@ if TYPE_CHECKING:
     from nextword.model import GPTModel, TransformerBlock
     from nextword.tokens import Tokenizer
     from nextword.training import TrainingRun, train
+
+calm_threads()
 
 
 def __getattr__(name: str) -> Any:

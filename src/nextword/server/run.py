@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import threading
@@ -174,8 +173,6 @@ def serve(
     Raises:
         ConfigError: The address is taken, or not of this machine.
     """
-    # Once torch is loaded, for the page, its threads sleep while they wait: the browser runs on the same cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         server = Serving(models, address, settings, limits, run)
         # uvicorn puts back what was here, and sends it again when it is done

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rich.console import Console, ConsoleDimensions
+from rich.console import Console
 from rich.text import Text
 
 from nextword.colours import shade
@@ -20,12 +20,6 @@ _SIGNS = "=-.+#"  # of signed numbers, where there are no colours
 
 
 class _Console(Console):
-    @property
-    def size(self) -> ConsoleDimensions:
-        """What the terminal says; a width that nobody could read in is none."""
-        width, height = super().size
-        return ConsoleDimensions(width if width >= NARROWEST else USUAL, height)
-
     def on_broken_pipe(self) -> None:
         """Leaves a closed pipe to the command line, as everywhere else; rich would exit with code 1."""
         raise BrokenPipeError
@@ -34,7 +28,10 @@ class _Console(Console):
 def make_console(*, stderr: bool = False) -> Console:
     """A console; NO_COLOR, pipes and the terminal's width are respected, `:smile:` and `[old]` stay as they are."""
     file = sys.stderr if stderr else sys.stdout
-    return _Console(stderr=stderr, highlight=False, emoji=False, markup=False, file=file)
+    console = _Console(stderr=stderr, highlight=False, emoji=False, markup=False, file=file)
+    if console.width < NARROWEST:  # which nobody could read in
+        console.width = USUAL
+    return console
 
 
 def styled(text: str) -> Text:
