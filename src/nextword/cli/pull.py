@@ -57,12 +57,12 @@ def pull(
     if as_json:
         print_json({**_facts(pulled), "new": pulled.new})
         return
-    from rich.text import Text
 
     from nextword.terminal.console import make_console
     from nextword.terminal.pulled_view import pulled_line
 
-    line = pulled_line(pulled).append_text(Text("" if pulled.new else "; it was there already", style="dim"))
+    about = f"; {CATALOGUE[name].summary}" if name in CATALOGUE else ""
+    line = pulled_line(pulled).append(about).append("" if pulled.new else "; it was there already", style="dim")
     make_console(stderr=True).print(line, soft_wrap=True)
     sys.stdout.write(f'{pulled.model}\ntry: nextword "..." --model {pulled.name}\n')
 
