@@ -365,6 +365,13 @@ def test_yarn_is_read_with_the_published_defaults(tmp_path: Path) -> None:
     assert _read(tmp_path, LLAMA.but(*values)).config.rope_scaling == expected
 
 
+def test_yarn_without_an_original_context_stretches_the_files_own_as_in_llama_cpp(tmp_path: Path) -> None:
+    values = [text("llama.rope.scaling.type", "yarn"), f32("llama.rope.scaling.factor", 4.0)]
+    config = _read(tmp_path, LLAMA.but(*values)).config
+    assert config.rope_scaling is not None
+    assert config.rope_scaling["original_max_position_embeddings"] == config.context_length == 16
+
+
 def _with_factors(factors: np.ndarray, *values: Value) -> File:
     stored = factors.astype("<f4")
     return WIDE.but(*values).but_tensor(Tensor("rope_freqs.weight", stored.shape, stored.tobytes()))

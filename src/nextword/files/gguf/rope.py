@@ -43,7 +43,8 @@ def read_rope_scaling(
     metadata.ignore(f"{scaling}.finetuned")
     kind = metadata.text(f"{scaling}.type", "linear")
     factor = metadata.number(f"{scaling}.factor", metadata.number(f"{arch}.rope.scale_linear", 0.0))
-    original = metadata.integer(f"{scaling}.original_context_length", _ORIGINAL)
+    usual = metadata.integer(f"{arch}.context_length") if kind == "yarn" else _ORIGINAL
+    original = metadata.integer(f"{scaling}.original_context_length", usual)
     if kind not in ("none", "linear", "yarn"):
         raise ModelFileError(f"{metadata.source}: {scaling}.type {kind!r} is not supported")
     stretched = factor not in (0.0, 1.0) and kind != "none"
