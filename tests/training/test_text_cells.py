@@ -87,6 +87,10 @@ def test_a_column_of_numbers_is_not_the_text(tmp_path: Path) -> None:
         read_documents([path])
     path.write_text("id,score,document\n1,3.5,좋은 영화\n2,4,\n3,1,so so\n", encoding="utf-8")
     assert [document.text for document in read_documents([path])] == ["좋은 영화", "so so"]
+    path.write_text(
+        f"id,document\n1,{'7' * 1_000_000} 이다\n2,8 is one\n", encoding="utf-8"
+    )  # hours, if tried in all ways
+    assert [len(document.text) for document in read_documents([path])] == [1_000_003, 8]
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(TextError, match=r"a\.csv:2 holds no text"):
         read_documents([path])

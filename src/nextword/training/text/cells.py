@@ -19,7 +19,7 @@ _SAMPLE_LINES, _SAMPLE_CHARACTERS = 200, 1 << 20
 _CELL_CHARACTERS = 2**31 - 1
 _LONGEST_CELL_LINES = 1000  # of a cell of a .tsv file that is written over several lines
 _LONGEST_NAME, _MOST_WORDS = 60, 8
-_NUMBER = re.compile(r"[-+]?[\d.,:/ -]*\d[\d.,:/ -]*%?")
+_NUMBER = re.compile(r"[-+]?[.,:/ -]*\d[\d.,:/ -]*%?")  # one way to fit: a long one is told at once
 _SENTENCE_END = re.compile(r"[.!\u3002\uff01\u2026]$")
 _EXCEL_MARK = re.compile(r"sep=(.)\s*")
 
