@@ -121,6 +121,10 @@ def test_what_is_wrong_with_a_list_is_told_with_its_place(tmp_path: Path, data: 
         "BZhang is the name of a person.",
         "The ftyp box comes first.",
         "PK and MZ and GIF are letters.",
+        "GGUF is a format of models. 모델 형식이다.",
+        "GIF89a is older than PNG.",
+        "PAR1 is how a parquet table begins, and EGGA an archive.",
+        "EGGA",
     ],
 )
 def test_prose_that_begins_as_something_else_does_is_prose(tmp_path: Path, prose: str) -> None:

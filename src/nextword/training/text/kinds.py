@@ -111,7 +111,8 @@ def _known(encoding: str | None) -> str:
 def _container(head: bytes) -> tuple[str, str] | None:
     """What a file is whose bytes are no text, and what to do with it; None for text."""
     for place, mark, what, hint in _CONTAINERS:
-        if head.startswith(mark, place) and (not place or b"\0" in head[: place + 256]):
+        plain = place or mark.isalnum()  # letters alone may begin a text as well, and no text holds a NUL
+        if head.startswith(mark, place) and (not plain or b"\0" in head[: place + 256]):
             return what, hint
     if head.startswith(_ZIP):
         for mark, what in _ZIPPED:
