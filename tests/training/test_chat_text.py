@@ -197,10 +197,14 @@ def test_conversations_may_come_from_standard_input_and_from_a_directory(
     assert train("-", tmp_path / "piped", **settings).state == named.state
     (tmp_path / "talks" / "about.md").write_text("What these are.", encoding="utf-8")
     (tmp_path / "talks" / "a.txt").write_bytes(b"")
+    for name in ("a.json", "package.json"):  # before and behind the conversations
+        (tmp_path / "talks" / name).write_text('{"name": "x", "version": "1"}', encoding="utf-8")
     run = train(tmp_path / "talks", tmp_path / "found", exclude="about.md", **settings)
     assert run.state == named.state
     assert dict(run.model.provenance["text"]["skipped"]) == {
         str(tmp_path / "talks" / "about.md"): "excluded",
         str(tmp_path / "talks" / "a.txt"): "is empty",
+        str(tmp_path / "talks" / "a.json"): "is a single object, no rows",
+        str(tmp_path / "talks" / "package.json"): "is a single object, no rows",
     }
     assert holds_conversations([write_talks(tmp_path / "chat.jsonl.gz", 1)], None)

@@ -11,7 +11,7 @@ import pytest
 
 from nextword.errors import TextError
 from nextword.training import Event, Started, train
-from nextword.training.text import Reading, read_documents, read_pieces
+from nextword.training.text import Reading, UpTo, read_documents, read_pieces
 from tests.training.corpus import FEW_STEPS, TEXT, write_text
 
 NOT_UTF_8 = os.fsdecode("글".encode("cp949"))
@@ -72,6 +72,17 @@ def test_one_odd_file_is_not_the_end_of_a_directory(tmp_path: Path) -> None:
     assert read(f"{tmp_path}/*.txt")[0] == names
     with pytest.raises(TextError, match=r"empty\.txt is empty"):
         read(tmp_path / "a.txt", tmp_path / "empty.txt")  # it was named
+
+
+def test_what_was_read_is_told_where_only_the_beginning_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("글이다. Some words.\n" * 60_000, encoding="utf-8")
+    fill(tmp_path, "b.txt", "empty.txt")
+    (tmp_path / "empty.txt").write_bytes(b"")
+    reading = Reading()
+    pieces = UpTo(read_pieces([tmp_path], reading=reading), 1000)
+    assert len(list(pieces)) == 1
+    assert pieces.cut
+    assert reading.read == [f"{tmp_path}/a.txt"]
 
 
 def test_text_in_another_encoding_is_no_odd_file(tmp_path: Path) -> None:

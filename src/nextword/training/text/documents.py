@@ -15,7 +15,7 @@ from nextword.training.text.found import Reading
 from nextword.training.text.json_rows import notebook_text
 from nextword.training.text.kinds import settled
 from nextword.training.text.no_text import NoTextError
-from nextword.training.text.rows import read_rows, text_field
+from nextword.training.text.rows import Rows, read_rows, text_field
 from nextword.training.text.sources import Place, Source, find_sources
 
 _LOG = logging.getLogger(__name__)
@@ -90,14 +90,14 @@ def read_pieces(
         begun = False
         try:
             for piece in _unless_blank(_pieces(settled(source, encoding), encoding, field), source.name):
+                if not begun:  # now: nobody may ask for the last piece
+                    reading.read.append(source.name)
                 begun = True
                 yield piece
         except NoTextError as error:
             if not source.found or begun:
                 raise
             reading.skipped.append((source.name, error.why))
-        else:
-            reading.read.append(source.name)
     if not reading.read:
         some = "; ".join(f"{name} {why}" for name, why in reading.skipped[:3])
         raise TextError("nothing that was found holds text", hint=some)
@@ -163,12 +163,13 @@ def read_records(
             known = settled(source, encoding)
             if known.format in ("text", "notebook"):
                 raise NoTextError(source.name, "has no records", hint=f"{_TABLES} files have")
+            rows = _unless_settings(read_rows(known, encoding), known, None)
         except NoTextError as error:
             if not source.found:
                 raise
             reading.skipped.append((source.name, error.why))
             continue
-        for number, row in read_rows(known, encoding):
+        for number, row in rows:
             yield f"{source.name}:{number}", row
         reading.read.append(source.name)
 
@@ -189,13 +190,11 @@ def _notebook(source: Source, encoding: str | None) -> Iterator[Piece]:
 
 def _texts(source: Source, encoding: str | None, wanted: str | None) -> Iterator[Piece]:
     """The rows that hold text; those whose field is null or blank have none to give."""
-    rows = read_rows(source, encoding, None if source.format == "parquet" else wanted)
+    rows = _unless_settings(read_rows(source, encoding, None if source.format == "parquet" else wanted), source, wanted)
     sample = list(islice(rows, 1 if wanted is not None else _SAMPLE_ROWS))
     if not sample:
         return
     first = f"{source.name}:{sample[0][0]}"
-    if source.found and source.format == "json" and len(sample) == 1 and not _has_text(sample[0][1], wanted):
-        raise NoTextError(source.name, "is a single object, no rows")  # settings of a program, most likely
     field = text_field([row for _, row in sample], wanted, first)
     if source.format in ("csv", "tsv") and next(iter(sample[0][1])) == "1":
         _LOG.warning("%s names no columns: they are called 1, 2, ..., and the text is %s", source.name, field)
@@ -221,5 +220,10 @@ def _texts(source: Source, encoding: str | None, wanted: str | None) -> Iterator
             yield Piece(name, text, begins=True)
 
 
-def _has_text(row: dict[str, Any], wanted: str | None) -> bool:
-    return not {"text", "content", "messages", "conversations", wanted}.isdisjoint(row)
+def _unless_settings(rows: Rows, source: Source, wanted: str | None) -> Rows:
+    """The rows; of a file that was found and holds a single object, most likely a program's settings, none."""
+    first = list(islice(rows, 2))
+    usual = {"text", "content", "messages", "conversations", wanted}
+    if source.found and source.format == "json" and len(first) == 1 and usual.isdisjoint(first[0][1]):
+        raise NoTextError(source.name, "is a single object, no rows")
+    return chain(first, rows)
