@@ -67,6 +67,10 @@ def test_a_run_inside_one_of_torchs_modes_is_the_same_run(
             {"WORLD_SIZE": "2", "RANK": "5", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"},
             "RANK is 5, but WORLD_SIZE is 2",
         ),
+        (
+            {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "tcp://1"},
+            "MASTER_PORT is 'tcp://1', it must be a whole number",
+        ),
     ],
 )
 def test_what_is_left_of_another_run_in_the_environment_is_told(variables: dict[str, str], message: str) -> None:
@@ -74,7 +78,8 @@ def test_what_is_left_of_another_run_in_the_environment_is_told(variables: dict[
         pass
     assert caught.value.message == message
     assert "torchrun" in caught.value.hint
-    with join("cpu", {"RANK": "0"}) as ranks:
+    # Kubernetes sets MASTER_PORT for a service called master, other launchers LOCAL_RANK: one process asks for neither.
+    with join("cpu", {"RANK": "0", "LOCAL_RANK": "-1", "MASTER_PORT": "tcp://10.0.0.1:443"}) as ranks:
         assert (ranks.rank, ranks.world) == (0, 1)
 
 

@@ -127,7 +127,7 @@ def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> I
         FailedElsewhereError: Another process met an error first.
     """
     place = choose_device(device)
-    numbers = {name: _number(environment, name) for name in _VARIABLES if name != "MASTER_ADDR" and name in environment}
+    numbers = {name: _number(environment, name) for name in ("RANK", "WORLD_SIZE") if name in environment}
     if numbers.get("WORLD_SIZE", 1) == 1:
         if numbers.get("RANK", 0) != 0:
             said = "1" if "WORLD_SIZE" in numbers else "not set"
@@ -141,6 +141,7 @@ def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> I
             hint=_TORCHRUN,
         )
     rank, world = numbers["RANK"], numbers["WORLD_SIZE"]
+    numbers |= {name: _number(environment, name) for name in ("LOCAL_RANK", "MASTER_PORT")}
     if rank >= world:
         raise ConfigError(f"RANK is {rank}, but WORLD_SIZE is {world}", hint=_TORCHRUN)
     place = _own_device(place, numbers["LOCAL_RANK"])
