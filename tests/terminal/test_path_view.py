@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from rich.cells import cell_len
-from rich.console import Console
 
 from nextword import Tokenizer
 from nextword.language_model import LanguageModel
@@ -18,6 +17,7 @@ from nextword.terminal.layer_view import attended_text
 from nextword.terminal.path_values import Attended, read_path, shown_positions, strip
 from nextword.terminal.path_view import show_path
 from nextword.tokens import Piece
+from tests.terminal.screens import screen
 
 TEXT = "한국 abc 한국 cab"
 
@@ -39,7 +39,7 @@ def learned() -> LanguageModel:
 
 
 def shown(lm: LanguageModel, text: str = TEXT, width: int = 80, **settings: int) -> str:
-    console = Console(file=io.StringIO(), width=width, highlight=False, emoji=False, color_system=None)
+    console = screen(width)
     show_path(console, read_path(lm.trace(text), cells=8, rows=16, **settings))
     assert isinstance(console.file, io.StringIO)
     out = console.file.getvalue()

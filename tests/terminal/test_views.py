@@ -19,13 +19,14 @@ from nextword.terminal.training_view import TrainingView
 from nextword.tokens import Piece
 from nextword.training import Sampled, Started, Stepped, Validated
 from tests.conftest import Trained
+from tests.terminal.screens import screen
 
 NASTY = ("[bold]x[/bold]", "[/]", "[/dim]", "\\[red]", "x\\", "[link=y]z", ":smile:", "[", "\\\\[b]")
 
 
 @pytest.fixture
 def console() -> Console:
-    return Console(file=io.StringIO(), width=80, highlight=False, emoji=False, color_system=None)
+    return screen()
 
 
 def printed(console: Console) -> str:
@@ -153,7 +154,7 @@ def test_no_number_is_cut_or_torn_apart_on_a_narrow_screen(trained: Trained, wid
     lm = trained.run.model
 
     def lines(show: Callable[[Console], None]) -> list[str]:
-        console = Console(file=io.StringIO(), width=width, highlight=False, emoji=False, color_system=None)
+        console = screen(width)
         show(console)
         assert isinstance(console.file, io.StringIO)
         said = [line.rstrip() for line in console.file.getvalue().splitlines()]

@@ -30,7 +30,7 @@ def show_architecture(console: Console, config: GPTConfig) -> None:
     if config.tie_embeddings:
         row = ["output_layer.weight", "the token embedding's", "", "0"]
         table.add_row(*(row if wide else [row[0], row[-1]]))
-    table.add_row("[bold]all[/bold]", *(["", ""] if wide else []), f"[bold]{config.num_parameters:,}[/bold]")
+    table.add_row("all", *(["", ""] if wide else []), f"{config.num_parameters:,}", style="bold")
     console.print(table)
 
 
