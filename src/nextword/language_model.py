@@ -318,7 +318,7 @@ class LanguageModel:
         """Writes the assistant's answer piece by piece; see `chat`."""
         settings = completed("stream_chat", settings)
         room = self.config.context_length if settings.get("overflow") == "stop" else None
-        ids = self.template.encode(messages, at_most=room, **(variables or {}))
+        ids = self.template.encode(messages, room, **(variables or {}))
         return self.stream(ids, max_new_tokens, **settings)
 
     @takes_settings

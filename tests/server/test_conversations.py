@@ -10,7 +10,20 @@ import pytest
 from tests.server.conftest import Served
 from tests.server.test_requests import CHAT, COMPLETIONS, TOOL, USER, refusal
 
-VARIABLES = ["self", "cls", "kwargs", "context", "loop", "varargs", "range", "raise_exception", "bos_token", "이름", ""]
+VARIABLES = [
+    "self",
+    "cls",
+    "kwargs",
+    "at_most",
+    "context",
+    "loop",
+    "varargs",
+    "range",
+    "raise_exception",
+    "bos_token",
+    "이름",
+    "",
+]
 
 
 def written(server: Served, body: dict) -> str:

@@ -45,9 +45,9 @@ def conversation_ids(
             )
     return template.encode(
         [message.plain() for message in asked.messages or ()],
+        at_most,
         asked.add_generation_prompt,
         asked.continue_final_message,
-        at_most=at_most,
         **variables,
     )
 

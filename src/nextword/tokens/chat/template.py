@@ -78,20 +78,19 @@ class ChatTemplate:
     def encode(
         self,
         messages: Sequence[Mapping[str, Any]],
+        at_most: int | None = None,
         /,
         add_generation_prompt: bool | None = None,
         continue_final_message: bool | None = None,
-        *,
-        at_most: int | None = None,
         **variables: Any,
     ) -> list[int]:
         """The token ids of the conversation; nothing is added to what the template writes.
 
         Args:
             messages: As for `render`.
+            at_most: Tokens that there is room for: what cannot fit is refused before it is encoded. None is any number.
             add_generation_prompt: As for `render`.
             continue_final_message: As for `render`.
-            at_most: Tokens that there is room for: what cannot fit is refused before it is encoded. None is any number.
             **variables: As for `render`.
 
         Raises:
