@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -86,6 +87,14 @@ def test_others_are_let_in_only_with_a_key() -> None:
     assert ended.returncode == 2
     assert "API key" in ended.stderr
     assert "NEXTWORD_API_KEY" in ended.stderr
+
+
+def test_a_blank_key_is_none() -> None:
+    command = [sys.executable, "-m", "nextword", "serve", "--host", EVERYWHERE, "--port", "0"]
+    environment = {**os.environ, "NEXTWORD_API_KEY": " \t"}
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: the API key is blank\nhint: ")
 
 
 def test_small_packets_are_sent_at_once() -> None:

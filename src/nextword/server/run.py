@@ -43,7 +43,9 @@ class Address:
     """Names besides its own that it answers to, such as a proxy's."""
 
     def __post_init__(self) -> None:
-        """Refuses to be open to a network without a key, and names that no request can ask for."""
+        """Refuses to be open to a network without a key, a blank one, and names that no request can ask for."""
+        if self.key is not None and not self.key.strip():
+            raise ConfigError("the API key is blank", hint="set NEXTWORD_API_KEY to a word, or unset it")
         for name in self.hosts:
             if not name or not set(name).isdisjoint("/:@ "):
                 raise ConfigError(
