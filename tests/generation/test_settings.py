@@ -79,10 +79,15 @@ def test_what_the_prompt_holds_was_not_written() -> None:
     assert model().generate("aaaa", 1, temperature=0, presence_penalty=1.0).text == "a"
 
 
-@pytest.mark.parametrize("token", [3, -1, "3", "x", "１", 1.5])
+@pytest.mark.parametrize("token", [3, -1, "3", "x", "１", 1.5, 10**20])
 def test_a_bias_of_no_token_is_refused_before_anything_is_written(token: Any) -> None:
     with pytest.raises(ConfigError, match=rf"logit_bias holds '{token}', which is no token id below 3"):
         model().stream("a", logit_bias={token: 1.0})
+
+
+def test_a_bias_of_thousands_of_digits_is_one_of_no_token() -> None:
+    with pytest.raises(ConfigError, match=r"logit_bias holds '9{40}', which is no token id below 3"):
+        token_biases({"9" * 5000: 1.0}, 3)
 
 
 def test_ids_may_be_spelled_in_digits_as_json_has_them() -> None:

@@ -50,6 +50,7 @@ def refusal(answer: httpx.Response, status: int = 400) -> dict:
         ({"prompt": "a", "stop": ["a", 5]}, "stop"),
         ({"prompt": "a", "logit_bias": {"king": 5}}, "logit_bias"),
         ({"prompt": "a", "logit_bias": {"999999": 5}}, "logit_bias"),
+        ({"prompt": "a", "logit_bias": {"9" * 5000: 5}}, "logit_bias"),
         ({"prompt": "a", "logit_bias": {"5": 500}}, "logit_bias"),
         ({"prompt": "a", "seed": 2**70}, "seed"),
         ({"prompt": "a", "suffix": "b"}, "suffix"),

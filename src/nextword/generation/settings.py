@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypedDict, TypeVar, cast, get_type_hints
@@ -109,7 +110,7 @@ def token_biases(given: Mapping[int, float] | Mapping[str, float], vocab_size: i
     biases: dict[int, float] = {}
     for token, value in given.items():
         spelled = str(token)
-        if not spelled.isdecimal() or not spelled.isascii() or int(spelled) >= vocab_size:
+        if not re.fullmatch(r"\d{1,10}", spelled, re.ASCII) or int(spelled) >= vocab_size:
             raise ConfigError(f"logit_bias holds {spelled[:40]!r}, which is no token id below {vocab_size}")
         biases[int(spelled)] = value
     return biases
