@@ -277,6 +277,9 @@ def test_what_is_no_edit_is_refused() -> None:
         scale("embed", 0.0, positions=[-1])
     with pytest.raises(ConfigError, match="no position 11"):
         patch("embed", lm.trace(some_tokens("llama")), positions=[11])
+    for values in ([], {}, {"name": 5, "action": "set"}, {**ablate_mlp(0).to_json(), "version": 1, "name": 5}):
+        with pytest.raises(ConfigError, match="this is no edit"):
+            Edit.from_json(values)  # type: ignore[arg-type]
 
 
 def test_an_edited_model_is_not_written_to_disk(tmp_path: Any) -> None:
@@ -306,7 +309,8 @@ def test_a_comparison_shows_both_distributions_and_how_far_they_lie_apart() -> N
     assert nextword.compare(lm, lm, "abcab").kl == 0
     assert shown.to_json()["changes"][0]["token_id"] == shown[0].token_id
     assert "KL(before || after)" in str(shown)
-    assert "<td>" in shown._repr_html_()
+    table = shown._repr_html_()
+    assert all(f">{share:.2%}</td>" in table for row in shown for share in (row.before, row.after))
 
 
 def test_models_that_read_other_tokens_are_not_compared() -> None:

@@ -148,11 +148,10 @@ class Edit:
         Raises:
             ConfigError: It is not one, or a newer nextword wrote it.
         """
-        version = values.get("version", 1)
-        if version not in (1, VERSION):
-            raise ConfigError(f"this edit has version {version!r}, this nextword reads versions 1 and {VERSION}")
         try:
-            name = values["name"]
+            version, name = values.get("version", 1), values["name"]
+            if version not in (1, VERSION):
+                raise ConfigError(f"this edit has version {version!r}, this nextword reads versions 1 and {VERSION}")
             value = np.array([float(number) for number in values["value"]]).astype(np.dtype(values["dtype"]))
             positions, heads = (
                 None if values[name] is None else tuple(values[name]) for name in ("positions", "heads")
@@ -165,7 +164,7 @@ class Edit:
                 heads,
                 bool(values["by_position"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"this is no edit: {error}") from None
 
 
