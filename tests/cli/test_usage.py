@@ -110,6 +110,12 @@ def test_what_is_no_number_is_said_to_be_none(call: Call, kind: str, wanted: str
             "a text of several words needs quotes",
             """nextword generate 'it'"'"'s a "b"'""",
         ),
+        (
+            ["generate", "-n", "2", "--", "--debug", "-n", "2"],
+            "a text of several words needs quotes",
+            'nextword generate "--debug -n 2"',
+        ),
+        (["info", "--", "-a", "-b"], "info takes only MODEL, found -a, -b", "nextword info --help"),
         (["predict", "--text", "a", "b"], "--text was given, and b too", "nextword predict --help"),
         (["chat", "smollm2", "-m", "hi"], "-m was given, and smollm2 too", "nextword chat --help"),
         (["genrate", "hi"], "there is no command genrate", 'did you mean "nextword generate"?'),

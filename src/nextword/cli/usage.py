@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from cyclopts import App, CoercionError, CycloptsError, MissingArgumentError, RepeatArgumentError, UnusedCliTokensError
+from cyclopts import (
+    App,
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    RepeatArgumentError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 from cyclopts.exceptions import ArgumentOrderError
 
 from nextword.errors import ModelFileError, NextwordError
@@ -128,7 +136,7 @@ class Typed:
         match error:
             case UsageError():
                 return error.message, error.hint
-            case UnusedCliTokensError():
+            case UnusedCliTokensError() | UnknownOptionError():  # the options that there are not stand behind `--`
                 return self._too_many()
             case RepeatArgumentError():
                 return f"{error.token.keyword} was given twice", self._help
