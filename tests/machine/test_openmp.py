@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,24 @@ def test_who_has_chosen_keeps_it(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert {other: os.environ.get(other) for other in openmp.CHOSEN} == {**openmp.WAITING, "OMP_WAIT_POLICY": None}
     for other in openmp.WAITING:
         monkeypatch.delenv(other)
+
+
+def test_a_library_is_known_by_its_files_name(tmp_path: Path) -> None:
+    """Others lack the function that is asked for: `import nextword` would end with an error, or never."""
+    code, maps = "7f0a1000-7f0a2000 r-xp 00000000 08:01 4711    ", tmp_path / "maps"
+    paths = (
+        "/opt/libgomp/lib/libother.so.1",
+        "/usr/lib/openmpi/libompitrace.so.40",
+        "/usr/lib/libgomp.so.1 (deleted)",
+        "/home/a b/torch.libs/libgomp-a34b3233.so.1",
+        "/usr/lib/libomp.so.5",
+        "/home/\x85/libomp-140.so",
+    )
+    mapped = [f"{code}{path}\n" for path in (*paths, *paths)]
+    maps.write_text("".join(["7ffc1000-7ffc2000 rw-p 00000000 00:00 0 \n", *mapped]), encoding="utf-8")
+    assert openmp._loaded("libgomp", maps) == ["/home/a b/torch.libs/libgomp-a34b3233.so.1"]
+    assert openmp._loaded("libomp", maps) == ["/home/\x85/libomp-140.so", "/usr/lib/libomp.so.5"]
+    assert openmp._loaded("libgomp", tmp_path / "none") == []
 
 
 def test_a_containers_share_bounds_torchs_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
+from nextword.machine.control_groups import PROCESS
 from nextword.machine.processors import processor_share, usable_processors
 
 SPINS = "1000"
@@ -51,28 +54,31 @@ def _calm_loaded() -> None:
     import ctypes  # noqa: PLC0415  not where torch comes later
 
     for library in _loaded("libgomp"):
-        asleep = threading.Event()
-        threading.Thread(target=_sleep, args=(ctypes.CDLL(library), asleep), name="calm OpenMP", daemon=True).start()
+        gnu, asleep = ctypes.CDLL(library), threading.Event()
+        nothing = ctypes.cast(gnu.omp_get_level, ctypes.c_void_p)  # what each of them calls, to no effect
+        start = partial(gnu.GOMP_parallel, nothing, None, len(usable_processors()) + 1, 0)
+        threading.Thread(target=_sleep, args=(start, asleep), name="calm OpenMP", daemon=True).start()
         asleep.wait()
     for library in _loaded("libiomp5") + _loaded("libomp"):
         ctypes.CDLL(library).kmp_set_blocktime(0)
 
 
-def _sleep(gnu: Any, asleep: threading.Event) -> None:
+def _sleep(start: Callable[[], object], asleep: threading.Event) -> None:
     """Makes one thread more than there are processors, and never ends: they would end with it."""
-    import ctypes  # noqa: PLC0415
-
-    nothing = ctypes.cast(gnu.omp_get_level, ctypes.c_void_p)  # what each of them calls, to no effect
-    gnu.GOMP_parallel(nothing, None, len(usable_processors()) + 1, 0)
+    start()
     asleep.set()
     threading.Event().wait()
 
 
-def _loaded(name: str) -> list[str]:
-    """The files of a library that this process has loaded; none where the system does not tell."""
+def _loaded(name: str, maps: Path = PROCESS / "maps") -> list[str]:
+    """The files of a library that this process has loaded; none where the system does not tell.
+
+    Wheels bring theirs under names such as `libgomp-a34b3233.so.1`; `libompitrace.so` is none of `libomp`, and a file
+    that was replaced since then cannot be asked for.
+    """
     try:
-        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:  # noqa: PTH123  no import
-            files = {line.split(maxsplit=5)[5].rstrip("\n") for line in maps if f"/{name}" in line}
+        lines = maps.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except OSError:
         return []
-    return sorted(files)
+    files = {line.split(maxsplit=5)[-1] for line in lines if line and not line.endswith(" (deleted)")}
+    return sorted(file for file in files if file.rpartition("/")[2].startswith((f"{name}.", f"{name}-")))
