@@ -21,7 +21,7 @@ from nextword import ContextOverflowError, ModelFileError, TextError, Tokenizer
 from nextword.cli import run
 from nextword.loading import DEFAULT_MODEL
 from nextword.panics import explained, quietly
-from nextword.tokens.byte_level import BYTE_OF_STAND_IN
+from nextword.tokens.byte_level import BYTE_OF_STAND_IN, QWEN2_PATTERN
 from nextword.tokens.chat import ChatTemplate
 from tests.tokens.conftest import CORPUS, TEXTS
 
@@ -36,8 +36,9 @@ def _changed(**parts: Any) -> str:
     return json.dumps(description | parts)
 
 
-def _cut_by(pattern: str) -> dict[str, Any]:
+def _cut_by(pattern: str, *, inverted: bool = False) -> dict[str, Any]:
     split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    split |= {"behavior": "Removed", "invert": True} if inverted else {}
     bytes_ = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     return {"type": "Sequence", "pretokenizers": [split, bytes_]}
 
@@ -133,6 +134,8 @@ HOSTILE = {
     "an id beyond all bounds": _changed(model={"vocab": {**LONG, "z": 2**32 - 1}, "merges": []}, added_tokens=[]),
     "a dropout of two": _changed(model={"dropout": 2.0}),
     "text that is left out": _changed(pre_tokenizer=_cut_by("a")).replace("Isolated", "Removed"),
+    "punctuation that is left out": _changed(pre_tokenizer={"type": "Punctuation", "behavior": "Removed"}),
+    "what an inverted pattern does not fit": _changed(pre_tokenizer=_cut_by(r"\p{L}+|\p{N}|\s+", inverted=True)),
     "another version": _changed(version="9.0"),
     "half a file": _changed()[:-100],
     "no object": "null",
@@ -174,6 +177,17 @@ def test_a_file_that_only_looks_hostile_runs(name: str) -> None:
     tokenizer = Tokenizer.from_json(_changed(**parts))
     for text in [*TEXTS.values(), "¯\x8fব £ ﬁ① İ\u200c", "ï¼¿ï¼\x8fâ\x94"]:
         assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_an_inverted_pattern_that_fits_everything_leaves_nothing_out() -> None:
+    """As converters from tiktoken write what others write as `Isolated`: the same tokens."""
+    plain, inverted = (
+        Tokenizer.from_json(_changed(pre_tokenizer=_cut_by(QWEN2_PATTERN, inverted=inverted)))
+        for inverted in (False, True)
+    )
+    for text in TEXTS.values():
+        assert inverted.encode(text) == plain.encode(text)
+        assert inverted.decode(inverted.encode(text)) == text
 
 
 def test_ids_that_no_token_has_are_refused(bpe: Tokenizer) -> None:

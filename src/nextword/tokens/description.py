@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from tokenizers import Regex, pre_tokenizers
 from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ModelFileError
@@ -55,11 +56,26 @@ def check_changes(description: dict[str, Any], kind: Kind) -> None:
         if not blanks and step["type"] not in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase"):
             raise ModelFileError(f"a tokenizer with the normaliser {step['type']} is not supported")
     for step in _steps(description["pre_tokenizer"], "pretokenizers"):
-        if step.get("behavior") == "Removed":
+        if _leaves_out(step):
             raise ModelFileError(f"a tokenizer whose pre-tokeniser {step['type']} leaves out text is not supported")
     for name in ("continuing_subword_prefix", "end_of_word_suffix"):
         if mark := description["model"].get(name):
             raise ModelFileError(f"a tokenizer with the {name} {mark!r} is not supported")
+
+
+def _leaves_out(step: Mapping[str, Any]) -> bool:
+    """Whether a step of a pre-tokeniser drops text: what its pattern fits or, inverted, what it does not fit.
+
+    Patterns that came from tiktoken are often written as inverted: they fit every character, so that nothing is lost.
+    """
+    if step.get("behavior") != "Removed":
+        return False
+    pattern = step.get("pattern", {}).get("Regex")
+    if pattern is None or not step["invert"]:
+        return True
+    text = "".join(chr(code) for code in range(0x10000) if not 0xD800 <= code < 0xE000)
+    kept = pre_tokenizers.Split(Regex(pattern), "removed", invert=True).pre_tokenize_str(text)
+    return sum(end - start for _, (start, end) in kept) < len(text)
 
 
 def drops_first_blank(description: dict[str, Any]) -> bool:
