@@ -317,7 +317,7 @@ def test_without_a_korean_font_code_points_are_written_and_a_note_says_what_help
     monkeypatch.setattr(fonts, "installed_families", lambda: {"DejaVu Sans"})
     figure = embedding_figure(learned(syllables), syllables, "가 나\n", title="가나 a")
     render(figure)
-    assert row_labels(panels(figure)[0])[0] == "U+AC00 1/3"
+    assert row_labels(panels(figure)[0])[0] == "U+AC00 1/2"
     assert row_labels(panels(figure)[0])[-1] == "↵"
     assert figure.get_suptitle() == "U+AC00 U+B098 a"
     assert note(figure).startswith("no installed font has U+AC00, U+B098: install a Korean font, e.g. fonts-nanum")

@@ -352,14 +352,14 @@ def test_korean_is_written_in_every_figure_without_a_missing_glyph(korean):
 @needs_korean_font
 def test_fragments_of_a_syllable_are_numbered(korean):
     figure = attention_figure(korean.trace("나는 뷁"), 0, 0)
-    assert labels(figure.axes[0], "y")[-3:] == ["␣뷁 1/3", "␣뷁 2/3", "␣뷁 3/3"]
+    assert labels(figure.axes[0], "y")[-3:] == ["뷁 1/3", "뷁 2/3", "뷁 3/3"]
 
 
 def test_without_a_korean_font_code_points_are_written_and_a_note_says_what_helps(korean, monkeypatch):
     monkeypatch.setattr(fonts, "installed_families", lambda: {"DejaVu Sans"})
     figure = attention_figure(korean.trace("가"), 0, 0)
     render(figure)
-    assert labels(figure.axes[0], "x")[0] == "U+AC00 1/3"
+    assert labels(figure.axes[0], "x")[0] == "U+AC00 1/2"
     assert "install a Korean font" in figure.get_supxlabel()
 
 
