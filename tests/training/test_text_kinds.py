@@ -131,6 +131,20 @@ def test_prose_that_begins_as_something_else_does_is_prose(tmp_path: Path, prose
     assert [document.text for document in read_documents([write(tmp_path, prose, "a.txt")])] == [prose]
 
 
+def test_an_object_longer_than_what_is_looked_at_is_read_to_its_end(tmp_path: Path) -> None:
+    long = "글" * 400_000  # 1.2 MB
+    rows = "\n".join(json.dumps({"text": text}, ensure_ascii=False) for text in (long, "둘"))
+    listed = json.dumps([{"text": long}, {"text": "둘"}])
+    for data in (rows, listed):
+        assert [document.text for document in read_documents([write(tmp_path, data, "a.txt")])] == [long, "둘"]
+    picture = {"cell_type": "code", "source": "plot()", "outputs": [{"data": {"image/png": "A" * 1_200_000}}]}
+    for indent in (None, 1):
+        data = json.dumps({"cells": [picture], "nbformat": 4}, indent=indent)
+        assert [document.text for document in read_documents([write(tmp_path, data, "b")])] == ["plot()"]
+    prose = '{"quoted"} is how he began. ' * 50_000
+    assert "".join(document.text for document in read_documents([write(tmp_path, prose, "c.txt")])) == prose
+
+
 def test_of_a_notebook_the_cells_are_read_and_not_what_came_out(tmp_path: Path) -> None:
     old = {"nbformat": 3, "worksheets": [{"cells": [{"input": ["print(1)"]}, {"source": "나는"}]}]}
     expected = "# 제목\nA sentence.\n\nprint(1)"

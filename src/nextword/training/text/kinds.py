@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nextword.training.text.blocks import read_blocks
@@ -66,6 +66,7 @@ _ZIPPED: Sequence[tuple[bytes, str]] = (
 )
 _ZIP = b"PK\x03\x04"
 _HEAD_BYTES = 1 << 20
+_LONGEST_ESCAPE = len(r"\u0000") + 1  # of JSON: the error of one that is cut stands at its start
 
 
 def settled(source: Source, encoding: str | None) -> Source:
@@ -77,7 +78,8 @@ def settled(source: Source, encoding: str | None) -> Source:
     """
     if source.format in ("parquet", "dataset"):
         return source
-    head, whole = _head(source)
+    blocks = read_blocks(source)
+    head, whole = _up_to(_HEAD_BYTES, b"", blocks)
     if whole and not head.strip():
         raise NoTextError(source.name, "is empty")
     if contained := _container(head):
@@ -85,18 +87,23 @@ def settled(source: Source, encoding: str | None) -> Source:
         raise NoTextError(source.name, f"is {what}: its bytes are no text", hint=hint)
     if source.format != "text":
         return source
-    decoder = codecs.getincrementaldecoder(_known(encoding))(errors="replace")
-    return replace(source, format=_format(decoder.decode(head).removeprefix("\ufeff"), whole))
+    while _is_cut(text := _decoded(head, encoding)) and not whole:
+        head, whole = _up_to(2 * len(head), head, blocks)
+    return replace(source, format=_format(text, whole))
 
 
-def _head(source: Source) -> tuple[bytes, bool]:
-    """The first mebibyte of a source, about, and whether it is all."""
-    head, blocks = b"", read_blocks(source)
+def _up_to(size: int, head: bytes, blocks: Iterator[bytes]) -> tuple[bytes, bool]:
+    """The first bytes of a source, so many at least where there are so many, and whether they are all."""
     for block in blocks:
         head += block
-        if len(head) >= _HEAD_BYTES:
+        if len(head) >= size:
             return head, False
     return head, True
+
+
+def _decoded(head: bytes, encoding: str | None) -> str:
+    decoder = codecs.getincrementaldecoder(_known(encoding))(errors="replace")
+    return decoder.decode(head).removeprefix("\ufeff")
 
 
 def _known(encoding: str | None) -> str:
@@ -132,13 +139,11 @@ def _format(head: str, whole: bool) -> str:
         return "json" if _object(text[1:].lstrip()) is not None else "text"
     if not text.startswith("{"):
         return "text"
-    lines = [line for line in text.split("\n") if line.strip()]
-    if all(map(_is_object, lines[:2] if whole or len(lines) != 2 else lines[:1])):
-        return "json"
     found = _object(text)
-    if found is None or found[1]:
-        return "text"
-    return "notebook" if {"cells", "nbformat"} <= found[0].keys() else "json"
+    if found is not None and not found[1]:
+        return "notebook" if {"cells", "nbformat"} <= found[0].keys() else "json"
+    lines = [line for line in text.split("\n") if line.strip()]
+    return "json" if all(map(_is_object, lines[:2] if whole or len(lines) != 2 else lines[:1])) else "text"
 
 
 def _object(text: str) -> tuple[dict[str, object], str] | None:
@@ -148,6 +153,20 @@ def _object(text: str) -> tuple[dict[str, object], str] | None:
     except (ValueError, RecursionError):
         return None
     return (value, text[end:].strip()) if isinstance(value, dict) else None
+
+
+def _is_cut(text: str) -> bool:
+    """Whether a text ends within the object of JSON that it begins with: nobody can tell yet what it is."""
+    text = text.lstrip().removeprefix("[").lstrip()
+    if not text.startswith("{"):
+        return False
+    try:
+        json.JSONDecoder().raw_decode(text)
+    except json.JSONDecodeError as error:
+        return error.msg.startswith("Unterminated string") or len(text) - error.pos < _LONGEST_ESCAPE
+    except (ValueError, RecursionError):
+        return False
+    return False
 
 
 def _is_object(line: str) -> bool:
