@@ -264,6 +264,15 @@ def test_a_call_of_a_tool_that_the_template_does_not_write_names_its_row(tmp_pat
 
 def test_a_call_of_a_tool_is_learned_where_the_template_writes_it() -> None:
     assert any("get_weather" in text for text in learned(LLAMA3, CALLING[:2]))
+    korean: dict[str, Any] = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"function": {"name": "날씨", "arguments": {}}}],
+    }
+    for escaped, written in (("true", r"\ub0a0\uc528"), ("false", "날씨")):
+        call = f"(message.tool_calls[0].function | tojson(ensure_ascii={escaped}) if message.tool_calls else '')"
+        template = CHATML.replace("message['content']", f"message['content'] + {call}")
+        assert any(written in text for text in learned(template, [user("서울?"), korean]))
 
 
 def test_a_template_that_fails_on_a_call_names_the_row() -> None:
@@ -271,8 +280,9 @@ def test_a_template_that_fails_on_a_call_names_the_row() -> None:
         TextError, match=r"^chat\.jsonl:7: messages\[1\] calls a tool, on which the chat template fails"
     ):
         encode("{% for m in messages %}{{ m.role + m.content }}{% endfor %}", CALLING)
-    with pytest.raises(TextError, match=r"^chat\.jsonl:7: messages\[1\]\.tool_calls should be calls"):
-        encode(CHATML, [user("a"), {"role": "assistant", "content": None, "tool_calls": ["x"]}])
+    for calls in (["x"], "x", 5, True, {"name": "f"}, [None]):  # whatever a file may hold
+        with pytest.raises(TextError, match=r"^chat\.jsonl:7: messages\[1\]\.tool_calls should be calls"):
+            encode(CHATML, [user("a"), {"role": "assistant", "content": None, "tool_calls": calls}])
 
 
 def test_conversations_of_both_layouts_are_read() -> None:

@@ -9,6 +9,7 @@ earlier one.
 from __future__ import annotations
 
 import copy
+import json
 import os.path
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -145,7 +146,7 @@ class TrainingTemplate(ChatTemplate):
             where = f"messages[{calls[0][0]}]"
             raise ConfigError(f"{where} calls a tool, on which the chat template fails: {error.message}") from None
         for place, name in calls:
-            if name not in text:  # the model would learn to say nothing
+            if name not in text and json.dumps(name)[1:-1] not in text:  # the model would learn to say nothing
                 raise ConfigError(
                     f"messages[{place}] calls the tool {name!r}, which the chat template does not write",
                     hint="start from a model that calls tools, or leave such conversations out",
@@ -248,7 +249,8 @@ def _calls(messages: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
     """
     found = []
     for place, message in enumerate(messages):
-        for call in message.get("tool_calls") or ():
+        calls = message.get("tool_calls") or []
+        for call in calls if isinstance(calls, list) else [None]:
             function = call.get("function", call) if isinstance(call, Mapping) else None
             name = function.get("name") if isinstance(function, Mapping) else None
             if not isinstance(name, str):
