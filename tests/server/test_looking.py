@@ -267,7 +267,8 @@ def test_the_least_recently_used_trace_goes_first_and_can_be_made_again(page: Se
         looked(page, text=f"number {number}")
     assert page.client.get(f"/look/{first}/block/0").status_code == 200  # used just now
     looked(page, text="one more")
-    assert refusal(page.client.get(f"/look/{second}/block/0"), 404)["code"] == "trace_not_found"
+    refused = refusal(page.client.get(f"/look/{second}/block/0"), 404)
+    assert (refused["code"], refused["hint"]) == ("trace_not_found", "POST /look again")
     assert refusal(page.client.post(f"/look/{second}/draw", json={}), 404)["param"] == "trace"
     assert page.client.get(f"/look/{first}/block/0").status_code == 200
     assert looked(page, text="second")[0]["trace"] == second

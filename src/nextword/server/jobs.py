@@ -102,9 +102,7 @@ def sampling_of(request: Sampled, lm: LanguageModel, settings: Settings) -> Samp
     except NextwordError as error:
         raise ApiError(error.message, param="logit_bias") from None
     asked = {name: value for name in SAMPLED if (value := getattr(request, name)) is not None}
-    given = settings.sampling_of(lm.recommended) | asked
-    if given.get("top_k") in (0, -1):  # many clients' word for all
-        del given["top_k"]
+    given = settings.sampling_of(lm.recommended, asked)
     if "top_p" in given:
         given["top_p"] = max(given["top_p"], 1e-9)  # 0 is the most probable token alone, as OpenAI has it
     try:

@@ -113,7 +113,8 @@ class Looks:
         """
         if trace_id not in self._kept:
             raise ApiError(
-                "there is no such trace, or it is no longer kept: POST /look again",
+                "there is no such trace, or it is no longer kept",
+                hint="POST /look again",
                 status=404,
                 param="trace",
                 code="trace_not_found",

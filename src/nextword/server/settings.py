@@ -72,10 +72,10 @@ class Settings:
                 f"context is {self.context:,}, the model can look at {model.config.context_length:,} tokens"
             )
 
-    def sampling_of(self, recommended: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings of sampling that hold for a model where a request gives none."""
+    def sampling_of(self, recommended: Mapping[str, Any], asked: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The settings of sampling that hold for a model, and for a request that asks for some; Sampling's names."""
         makers = {name: recommended[name] for name in SAMPLED if name in recommended} if self.recommended else {}
-        given = {**makers, **self.sampling}
+        given = {**makers, **self.sampling, **(asked or {})}
         if given.get("top_k") in (0, -1):  # many files' and clients' word for all
             del given["top_k"]
         return given
