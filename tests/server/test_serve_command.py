@@ -91,11 +91,14 @@ def test_what_cannot_be_served_is_told_at_the_start(tmp_path: Path, arguments: l
 
 
 def test_a_server_for_all_prints_addresses_that_others_can_type(tmp_path: Path) -> None:
-    with serving(tmp_path / "log", DEFAULT_MODEL, "--host", EVERYWHERE, NEXTWORD_API_KEY="k") as server:
+    asked = ["--host", EVERYWHERE, "--allow-host", "llm.example.org"]
+    with serving(tmp_path / "log", DEFAULT_MODEL, *asked, NEXTWORD_API_KEY="k") as server:
         assert server.url.startswith("http://127.0.0.1:")
         port = int(server.url.rpartition(":")[2])
         told = re.findall(r"^for others: (\S+)/v1,", server.log.read_text(encoding="utf-8"), re.MULTILINE)
         assert told == for_others(EVERYWHERE, port)
+        for name in ("192.0.2.7", "llm.example.org", "other.example.org"):  # one more name keeps out none
+            assert server.client.get("/health", headers={"host": f"{name}:{port}"}).status_code == 200
         for address in told:
             assert "//127." not in address
             assert httpx.get(f"{address}/health").json() == {"status": "ok"}

@@ -60,9 +60,7 @@ class Address:
     @property
     def answered(self) -> Sequence[str] | None:
         """Names that requests may ask for; None is any: others, behind a key, know it by names that it does not."""
-        if self.host in LOOPBACK:
-            return (*LOOPBACK, *map(str.lower, self.hosts))
-        return (*LOOPBACK, self.host.lower(), *map(str.lower, self.hosts)) if self.hosts else None
+        return (*LOOPBACK, *map(str.lower, self.hosts)) if self.host in LOOPBACK else None
 
 
 class PatientProtocol(HttpToolsProtocol):
