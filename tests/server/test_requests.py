@@ -133,6 +133,18 @@ KINDS = "must be a text, a list of texts, a list of token ids or a list of such 
         (COMPLETIONS, {"prompt": "a", "stop": ["b", ""]}, "stop holds an empty text", None),
         (COMPLETIONS, {"prompt": "a", "temperature": "hot"}, "temperature must be a number, found a text", None),
         (COMPLETIONS, {"prompt": "a", "top_p": 1.5}, "top_p must be at most 1, found 1.5", None),
+        (
+            COMPLETIONS,
+            {"prompt": "a", "seed": 1.5},
+            "seed must be a whole number, found a number with a point",
+            None,
+        ),
+        (
+            COMPLETIONS,
+            {"prompt": [1, 2.5]},
+            f"prompt {KINDS}, found one that holds a number and a number with a point",
+            None,
+        ),
         (COMPLETIONS, {"prompt": "a", "n": 0}, "n must be at least 1, found 0", None),
         (
             COMPLETIONS,

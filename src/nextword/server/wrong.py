@@ -13,7 +13,7 @@ _OURS = "wrong"
 _KINDS: dict[type, str] = {
     bool: "true or false",
     int: "a number",
-    float: "a number",
+    float: "a number with a point",
     str: "a text",
     list: "a list",
     dict: "an object",
