@@ -124,6 +124,13 @@ def test_what_is_excluded_is_not_read_and_said(tmp_path: Path, pattern: str, lef
     assert len(read(f"{tmp_path}/**/*.txt", exclude=(pattern,))[0]) == len(left)
 
 
+def test_where_all_is_excluded_that_is_told(tmp_path: Path) -> None:
+    place = write_text(tmp_path)
+    with pytest.raises(TextError, match="nothing that was found holds text") as caught:
+        train(place, tmp_path / "out", exclude="*.txt", **FEW_STEPS)
+    assert caught.value.hint == f"{place} excluded"
+
+
 def test_a_pattern_that_excludes_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fill(tmp_path, "a.txt", "b.txt")
     assert len(read(tmp_path, exclude=("b.txt", "draft"))[0]) == 1

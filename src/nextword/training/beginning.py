@@ -62,6 +62,8 @@ def begin(
     """
     flops, reading = measure_flops(), Reading()
     found = list(find_sources(sources, asked.exclude, reading.skipped))
+    if not found:
+        raise reading.nothing()
     prepared = prepare(run / "data", found, asked, base, flops, lambda *told: tell(Preparing(*told)), reading)
     plan = derive_plan(asked, prepared, base, flops)
     report = prepared.report

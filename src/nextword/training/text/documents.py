@@ -99,8 +99,7 @@ def read_pieces(
                 raise
             reading.skipped.append((source.name, error.why))
     if not reading.read:
-        some = "; ".join(f"{name} {why}" for name, why in reading.skipped[:3])
-        raise TextError("nothing that was found holds text", hint=some)
+        raise reading.nothing()
 
 
 def _unless_blank(pieces: Iterator[Piece], name: str) -> Iterator[Piece]:

@@ -35,6 +35,11 @@ class Reading:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     """What was found and not read: name and reason."""
 
+    def nothing(self) -> TextError:
+        """The error for sources of which none holds text."""
+        some = "; ".join(f"{name} {why}" for name, why in self.skipped[:3])
+        return TextError("nothing that was found holds text", hint=some)
+
     def to_report(self) -> dict[str, Any]:
         """The fields that a report of a text has of it."""
         return {
