@@ -8,7 +8,8 @@ from typing import Any
 
 _FRONT = re.compile(r"\A---\r?\n(.*?)^---[ \t]*\r?$\n?", re.DOTALL | re.MULTILINE)
 _LANGUAGE = re.compile(r"^language:[ \t]*(.*(?:\n[ \t]*-[^\n]*)*)", re.MULTILINE)
-_CODE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z]+)*")
+_CODE = re.compile(r"[A-Za-z]{2,}(?:-[A-Za-z0-9]+)*")  # or a word: `code`, `multilingual`
+_COMMENT = re.compile(r"(?:^|\s)#.*")
 _NAMES = {
     "ar": "Arabic", "de": "German", "en": "English", "es": "Spanish", "fr": "French", "hi": "Hindi", "it": "Italian",
     "ja": "Japanese", "ko": "Korean", "pt": "Portuguese", "ru": "Russian", "th": "Thai", "vi": "Vietnamese",
@@ -35,5 +36,5 @@ def languages_of(card: str, provenance: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(said, list):
         front = _FRONT.match(card)
         found = _LANGUAGE.search(front[1]) if front else None
-        said = _CODE.findall(found[1]) if found else []
+        said = _CODE.findall(_COMMENT.sub("", found[1])) if found else []
     return tuple(_NAMES.get(str(code).lower(), str(code)) for code in said)
