@@ -150,7 +150,7 @@ def test_a_directory_that_models_are_written_into_is_learned_again_and_again(
     started = next(event for event in events if isinstance(event, Started))
     assert (started.files, started.file_count) == (("text.txt",), 1)
     assert dict(started.skipped) == {"m": "a model", "m.steps": "a run of training", "m.logs": "a run's log"}
-    assert second.model.provenance["text"]["skipped"] == [list(one) for one in started.skipped]
+    assert second.model.provenance["text"]["skipped"] == [[Path(name).name, why] for name, why in started.skipped]
     with pytest.raises(TextError, match=r"^m is a model: no text to learn"):
         train("m", "n", **FEW_STEPS)
     with pytest.raises(TextError, match=r"^no file is called \*/\*\.md"):

@@ -117,7 +117,7 @@ def prepare_data(
         limit: Bytes of text after which no more is read; the report then says that it is only the beginning.
         reading: What has been passed over before; the report says it.
         encoding: Of the files; None is UTF-8.
-        text_field: The field of a row that holds its text; None is `text`, `content` or the only string.
+        text_field: The field of a row that holds its text; None is `text`, `content` or the only one with words.
         compose: Whether decomposed Hangul is composed.
         tokenizer: None is byte-level BPE, trained on the part to learn, or on 32 MB spread evenly over it.
         vocab_size: Of a tokenizer to train; None goes by the length of the text and the characters in it.

@@ -51,7 +51,8 @@ def provenance_of(
             "tokens": len(prepared.train.tokens),
             "sha256": report.sha256,
             "repeated_in_held_out": report.repeated,
-            "skipped": [list(one) for one in report.skipped],
+            # As of documents, the name alone: a model is given away, and where it was made is nobody's business.
+            "skipped": [[Path(name).name, why] for name, why in report.skipped],
         },
         "validation_characters": prepared.validation.characters if prepared.validation else 0,
         "baselines": None if baselines is None else asdict(baselines),
