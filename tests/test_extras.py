@@ -208,6 +208,12 @@ def test_the_command_to_type_is_pip_where_pip_is_this_pythons(tmp_path: Path, mo
     assert install_command("x") == f"'{scripts}/python' -m pip install x"
     monkeypatch.setattr("sys.executable", "/opt/my python/bin/python3")
     assert install_command("x") == "'/opt/my python/bin/python3' -m pip install x"
+    monkeypatch.chdir("/")
+    assert install_command("x") == "'/opt/my python/bin/python3' -m pip install x"
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert install_command("x") == "'/opt/my python/bin/python3' -m pip install x"
 
 
 def test_a_missing_package_is_a_setting_that_is_wrong_and_an_import_that_failed() -> None:

@@ -100,5 +100,9 @@ def install_command(what: str) -> str:
     python = Path(sys.executable)
     if (pip := shutil.which("pip")) is not None and Path(pip).parent == python.parent:
         return f"pip install {what}"
-    here = python.relative_to(Path.cwd()) if Path.cwd() in python.parents[1:] else python
-    return f"{shlex.quote(str(here))} -m pip install {what}"
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was removed
+        here = Path(python.anchor)
+    typed = python.relative_to(here) if here in python.parents[1:-1] else python
+    return f"{shlex.quote(str(typed))} -m pip install {what}"
