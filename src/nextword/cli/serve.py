@@ -78,7 +78,8 @@ def serve(
         host: Where to listen: this machine only, unless told otherwise.
         port: 0 takes any that is free.
         allow_origin: A web page's origin (https://example.org) that may ask from a browser; may be given several times.
-        allow_host: A name besides its own that it answers to, such as a proxy's; may be given several times.
+        allow_host: A name besides its own that it answers to, such as a proxy's; may be given several times. For
+            others, behind a key, it answers to every name.
         sampling: How tokens are chosen where a request does not say: OpenAI's way, or as the model's makers recommend.
         sampled: What comes before that.
         context: Tokens of a text at most, with what is written; what the model can look at, if left out.
