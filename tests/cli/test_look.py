@@ -170,7 +170,7 @@ def test_the_after_column_is_the_edited_models_prediction(
 
 def test_a_patch_everywhere_gives_the_other_texts_prediction(call: Call, trained: Trained) -> None:
     lm = trained.run.model
-    text, other = "To be", "The cat"
+    text, other = "나는 오늘", "The cat"
     assert len(lm.tokenizer.encode_start(text)) == len(lm.tokenizer.encode_start(other))
     flags = ["look", text, "-m", trained.path, "--patch-from", other, "--patch-at", "1", "--json"]
     values = call(*flags, "--patch-positions", "all").json
@@ -243,7 +243,7 @@ def test_no_color_and_pipes_show_signs_and_colour_shows_cells(
         (["--ablate", "x"], "--ablate x is neither a head nor a layer"),
         (["--ablate", "0.99"], "there is no head 99 in layer 0"),
         (["--ablate", "99"], "there is no layer 99"),
-        (["--top", "0"], "top is 0, it must be at least 1"),
+        (["--top", "0"], "--top is 0, it must be at least 1"),
         (["--patch-from", "The cat"], "--patch-from takes the values of a text, --patch-at says where"),
         (["--patch-at", "1"], "--patch-from takes the values of a text, --patch-at says where"),
         (["--patch-from", "The cat", "--patch-at", "99"], "there is no layer 99"),
