@@ -299,3 +299,8 @@ def test_the_model_that_ships_has_a_name(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "nextword").rename(tmp_path / "other")
     assert named("nextword") == named(None) == ("nextword", "default_model", DEFAULT_MODEL)
     assert named("mine=nextword") == ("mine", "nextword", DEFAULT_MODEL)
+
+
+def test_an_empty_name_is_no_model() -> None:
+    with pytest.raises(ModelFileError, match="the name of a model is empty"):
+        nextword.load("")

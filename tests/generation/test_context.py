@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -80,3 +82,21 @@ def test_an_empty_prompt_and_an_unknown_policy_are_refused() -> None:
     assert caught.value.hint
     with pytest.raises(ConfigError, match="overflow is 'cut', it must be slide or stop"):
         fit_to_context(LETTERS, "abc", 8, "cut")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        (b"To be", "the prompt is bytes, not text"),
+        (["To be", "or not"], "the prompt holds str, not token ids"),
+        ([1.5, 2], "the prompt holds float, not token ids"),
+        (None, "the prompt is NoneType, not text"),
+        (5, "the prompt is int, not text"),
+    ],
+)
+def test_what_is_neither_text_nor_token_ids_is_refused(prompt: Any, message: str) -> None:
+    with pytest.raises(TextError) as caught:
+        encode_prompt(Tokenizer.characters("To be or not"), prompt, 8, "slide")
+    assert caught.value.message == message
+    assert caught.value.hint
+    assert encode_prompt(Tokenizer.characters("ab"), np.array([1, 0]), 8, "slide") == [1, 0]  # type: ignore[arg-type]

@@ -171,6 +171,15 @@ def test_a_directory_without_text_is_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("place", ["", " "])
+def test_an_empty_name_is_no_directory(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "private.txt").write_text("비밀 " * 200, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TextError, match="the name of a text is empty"):
+        read_documents([place])
+    assert [document.name for document in read_documents(["."])] == ["private.txt"]
+
+
 def test_no_path_at_all_is_refused() -> None:
     with pytest.raises(TextError, match="no text was given"):
         read_documents([])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 from nextword.errors import ConfigError, ContextOverflowError, TextError
@@ -46,11 +47,31 @@ def encode_prompt(tokenizer: Tokenizer, prompt: Prompt, context_length: int, ove
         raise ConfigError(f"overflow is {overflow!r}, it must be slide or stop")
     if isinstance(prompt, str) and overflow == "stop":
         tokenizer.refuse_longer(prompt, context_length)
-    ids = tokenizer.encode_start(prompt) if isinstance(prompt, str) else [int(token) for token in prompt]
+    ids = tokenizer.encode_start(prompt) if isinstance(prompt, str) else _token_ids(prompt)
     if not ids:
         raise TextError("the prompt is empty", hint="give the model at least one word to continue")
     if not isinstance(prompt, str):
         tokenizer.bytes_of(ids)  # refuses ids that it does not have
+    return ids
+
+
+def _token_ids(prompt: object) -> list[int]:
+    """Token ids as plain numbers.
+
+    Raises:
+        TextError: It is something else, such as bytes, several texts or None.
+    """
+    if isinstance(prompt, bytes | bytearray):
+        raise TextError("the prompt is bytes, not text", hint='prompt.decode("utf-8") makes a text of them')
+    hint = "a prompt is one text, or the ids of its tokens; for several, call once for each"
+    if not isinstance(prompt, Iterable):
+        raise TextError(f"the prompt is {type(prompt).__name__}, not text", hint=hint)
+    ids = []
+    for token in prompt:
+        try:
+            ids.append(operator.index(token))
+        except TypeError:
+            raise TextError(f"the prompt holds {type(token).__name__}, not token ids", hint=hint) from None
     return ids
 
 

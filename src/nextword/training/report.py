@@ -6,6 +6,7 @@ import logging
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -132,4 +133,4 @@ def draw_curve(out: Path) -> None:
         for name in ("loss.png", "loss.svg"):
             save_figure(figure, out / name)
     except Exception as error:  # noqa: BLE001  other people's packages, which may be broken in any way: only a picture
-        _LOG.warning("the curve of its losses was not drawn: %s", " ".join(str(error).split()) or type(error).__name__)
+        _LOG.warning("the curve of its losses was not drawn: %s", shorten(str(error), 200) or type(error).__name__)

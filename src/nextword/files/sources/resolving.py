@@ -25,6 +25,8 @@ def resolve_model(source: str | Path, *, revision: str | None = None) -> Path:
         ModelFileError: There is no such model, or it cannot be fetched; see `hub.fetch`.
         ConfigError: A revision was given for what has none, or two.
     """
+    if not str(source).strip():  # Path("") is this directory
+        raise ModelFileError("the name of a model is empty", hint="is a variable of the shell unset?")
     path = Path(source)
     try:
         exists = path.exists()

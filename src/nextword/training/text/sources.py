@@ -83,6 +83,8 @@ def find_sources(
             yield place
             continue
         text = str(place)
+        if not text.strip():  # Path("") is this directory
+            raise TextError("the name of a text is empty", hint="is a variable of the shell unset?")
         if text == "-":
             yield Source("standard input", "text", "", Replay(_standard_input, keep_open=True).open)
         elif text.startswith(DATASET):
