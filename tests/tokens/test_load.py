@@ -354,7 +354,7 @@ def test_a_byte_that_the_vocabulary_lacks_is_refused_and_never_dropped(bpe: Toke
     loaded = Tokenizer.from_json(_with(bpe, change))
     assert loaded.decode(loaded.encode("ab")) == "ab"
     for encode in (loaded.encode, lambda text: loaded.encode_batch(["ok", text])):
-        with pytest.raises(TextError, match=r"not in the vocabulary of 439 bytes: b'Z'"):
+        with pytest.raises(TextError, match=r"not in the vocabulary of 439 byte-level tokens: b'Z'"):
             encode("aZb")
 
 
