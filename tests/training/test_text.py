@@ -166,9 +166,16 @@ def test_a_directory_without_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TextError, match="holds no text files") as caught:
         read_documents([tmp_path])
     assert caught.value.hint == (
-        "files ending in .txt, .md, .json, .jsonl, .ndjson, .ipynb, .csv, .tsv or .parquet "
+        "files ending in .txt, .text, .md, .markdown, .org, .rst, .tex, .json, .jsonl, .ndjson, .ipynb, .csv, .tsv or .parquet "
         "(or these with .gz, .zst, .bz2 or .xz) are read"
     )
+
+
+def test_prose_is_read_whatever_its_ending_is_called(tmp_path: Path) -> None:
+    names = ["a.txt", "b.text", "c.md", "d.markdown", "e.org", "f.rst", "g.tex", "가.MARKDOWN"]
+    for name in [*names, "program.py", "run.log"]:
+        (tmp_path / name).write_text(f"{name}: 오늘은 비가 왔다.", encoding="utf-8")
+    assert [Path(document.name).name for document in read_documents([tmp_path])] == names
 
 
 @pytest.mark.parametrize("place", ["", " "])

@@ -19,9 +19,9 @@ from nextword.readable import readable
 from nextword.training.text.found import Exclusion, files_below, kind_of_directory
 from nextword.training.text.replay import Replay
 
+PROSE = (".txt", ".text", ".md", ".markdown", ".org", ".rst", ".tex")
 FORMATS = {
-    ".txt": "text",
-    ".md": "text",
+    **dict.fromkeys(PROSE, "text"),
     ".json": "json",
     ".jsonl": "json",
     ".ndjson": "json",
