@@ -166,7 +166,8 @@ def test_a_directory_without_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TextError, match="holds no text files") as caught:
         read_documents([tmp_path])
     assert caught.value.hint == (
-        "files ending in .txt, .text, .md, .markdown, .org, .rst, .tex, .json, .jsonl, .ndjson, .ipynb, .csv, .tsv or .parquet "
+        "files ending in .txt, .text, .md, .markdown, .org, .rst, .tex, .json, .jsonl, .ndjson, .ipynb, .csv, .tsv "
+        "or .parquet "
         "(or these with .gz, .zst, .bz2 or .xz) are read"
     )
 
