@@ -27,6 +27,8 @@ WAYS: dict[str, dict[str, str]] = {
 }
 WORK = ("steps", "traces")
 BUSY = "while True: pass"
+SETTLING = 1.0
+"""Seconds until threads that look around have seen whether a neighbour is busy."""
 
 
 def main() -> None:
@@ -59,6 +61,7 @@ def measure(ways: dict[str, dict[str, str]], rounds: int, seconds: float) -> dic
         for round_ in range(rounds + 1):  # the first one warms up
             for where, sent in zip(PLACES, (signal.SIGSTOP, signal.SIGCONT), strict=True):
                 busy.send_signal(sent)
+                time.sleep(SETTLING)
                 for way, worker in workers.items():
                     for kind in WORK:
                         rate = turn(worker, kind)

@@ -2,7 +2,7 @@
 
 The public names are imported when they are first used, so that `import nextword` costs milliseconds and never
 imports torch. Where torch is not installed, what takes it is missing from `dir(nextword)`; asking for it says what to
-install. What the import does at once is to make OpenMP's threads, which torch computes with, sleep while they wait.
+install. What the import does at once is to bound OpenMP's threads, which torch computes with, by a container's share.
 """
 
 from __future__ import annotations

@@ -1,68 +1,100 @@
-"""torch's threads sleep while they wait, whichever of torch and nextword comes first; who chose otherwise keeps it."""
+"""torch's threads sleep while they wait where others are busy; who chose otherwise keeps it."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from nextword.machine import openmp
+from nextword.machine import openmp, processors
 from nextword.machine.openmp import calm_threads
+from nextword.machine.processors import busy_seconds, usable_processors
 
 # Between two sums the second thread waits. Spinning it takes milliseconds of the processor each time.
 WAITS = """
-import time, torch
+import json, sys, time
+from nextword.machine import openmp
+order, steps = json.loads(sys.argv[1])
+openmp.LOOK_SECONDS = 0.05
+openmp.busy_seconds = lambda processors: None if others is None else time.process_time() + others * time.monotonic()
+others = steps[0]
+exec(order)
 torch.set_num_threads(2)
 numbers = torch.zeros(1 << 18)
 numbers.add_(1)
-start = time.process_time()
-for _ in range(40):
-    numbers.add_(1)
-    time.sleep(0.02)
-print(time.process_time() - start, torch.get_num_threads())
+found = []
+for others in steps:
+    time.sleep(0.3)
+    start = time.process_time()
+    for _ in range(30):
+        numbers.add_(1)
+        time.sleep(0.02)
+    found.append(time.process_time() - start)
+assert torch.get_num_threads() == 2
+print(json.dumps(found))
 """
 
 
-def waiting_seconds(before: str, **environment: str) -> float:
-    """Seconds of processor time for forty small sums."""
-    told = ("OMP_", "GOMP_", "KMP_")
-    there = {name: value for name, value in os.environ.items() if not name.startswith(told)}
+def waiting_seconds(order: str, others: list[float | None], **environment: str) -> list[float]:
+    """Seconds of processor time for thirty small sums, while others take so many processors' worth of time."""
+    ours = {"OMP_NUM_THREADS": str(len(usable_processors()))}
+    there = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
     ran = subprocess.run(
-        [sys.executable, "-c", before + WAITS], env={**there, **environment}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", WAITS, json.dumps([order, others])],
+        env={**there, **ours, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    seconds, threads = ran.stdout.split()
-    assert threads == "2"
-    return float(seconds)
+    return list(json.loads(ran.stdout))
 
 
-def test_a_thread_that_waits_sleeps_whichever_was_imported_first() -> None:
-    spinning = waiting_seconds("")
-    assert waiting_seconds("import nextword\n") < spinning / 2
-    assert waiting_seconds("import torch, nextword\n") < spinning / 2
-    assert waiting_seconds("import torch; torch.zeros(1 << 20).add_(1); import nextword\n") < spinning / 2
-    chosen = {"OMP_WAIT_POLICY": "ACTIVE"}
-    for order in ("import nextword\n", "import torch, nextword\n"):
-        assert waiting_seconds(order, **chosen) > spinning / 2
+def test_waiting_threads_sleep_where_others_are_busy_and_spin_where_none_is() -> None:
+    (spinning,) = waiting_seconds("import torch", [None])  # nothing of ours has seen torch
+    others = [None, 0.0, 0.8, 0.2, 2.0, None]
+    for order in ("import torch, nextword.model", "import torch; torch.zeros(1 << 20).add_(1); openmp.calm_threads()"):
+        asleep = [seconds < spinning / 2 for seconds in waiting_seconds(order, others)]
+        assert asleep == [True, False, True, False, True, True], order
 
 
-@pytest.mark.parametrize("name", ["GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY"])
-def test_who_has_chosen_keeps_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openmp, "processor_share", lambda: None)
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
-    for other in openmp.CHOSEN:
-        monkeypatch.delenv(other, raising=False)
-    monkeypatch.setenv(name, "7")
-    before = dict(os.environ)
-    calm_threads()
-    assert dict(os.environ) == before
-    monkeypatch.delenv(name)
-    calm_threads()
-    assert {other: os.environ.get(other) for other in openmp.CHOSEN} == {**openmp.WAITING, "OMP_WAIT_POLICY": None}
-    for other in openmp.WAITING:
-        monkeypatch.delenv(other)
+def test_who_has_chosen_how_to_wait_keeps_it() -> None:
+    order = "import torch, nextword.model"
+    (asleep,) = waiting_seconds(order, [None])
+    for name, value in (("GOMP_SPINCOUNT", "300000"), ("KMP_BLOCKTIME", "200"), ("OMP_WAIT_POLICY", "ACTIVE")):
+        (seconds,) = waiting_seconds(order, [None], **{name: value})
+        assert seconds > 2 * asleep, name
+
+
+def test_what_others_take_is_what_the_system_says_less_what_this_process_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "stat"
+    monkeypatch.setattr(processors, "STATISTICS", told)
+    assert busy_seconds({0, 2}) is None
+    second = os.sysconf("SC_CLK_TCK")
+    told.write_text(
+        f"cpu 1 2 3 4 5 6 7 8 9 9\ncpu0 {second} 0 {second} 900 77 0 {second} {second} 5 5\n"
+        f"cpu1 {second} 0 0 0 0 0 0 0 0 0\ncpu2 0 {2 * second} 0 4 0 0 0 0 0 0\n"
+        f"cpu20 {second} 0 0 0 0 0 0 0 0 0\nctxt 5\n"
+    )
+    assert busy_seconds({0, 2}) == 6.0
+    told.write_text("cpu 0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n")  # what some containers say
+    assert busy_seconds({0, 2}) is None
+    monkeypatch.undo()
+    everywhere = set(range(os.cpu_count() or 1))
+    if sys.platform == "linux":
+        before, own = busy_seconds(everywhere), time.process_time()
+        while time.process_time() < own + 0.3:
+            pass
+        after = busy_seconds(everywhere)
+        assert before is not None
+        assert after is not None
+        assert after - before > 0.2
 
 
 def test_a_library_is_known_by_its_files_name(tmp_path: Path) -> None:

@@ -1,73 +1,99 @@
-"""OpenMP's threads, which torch computes with: they sleep while they wait, and are no more than a container allows.
+"""OpenMP's threads, which torch computes with: they sleep where others are busy, and keep to a container's share.
 
-Left alone, a thread that has done its part spins for milliseconds, waiting for the others. Beside one busy process the
-others are not running, and whole time slices are spun away: benchmarks/neighbour.py.
+A thread that has done its part spins for milliseconds, waiting for the others. With the machine to itself that is the
+fastest way. Beside a busy process the others are not running, and whole time slices are spun away:
+benchmarks/neighbour.py.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
-from collections.abc import Callable
+import time
 from functools import partial
 from pathlib import Path
 
 from nextword.machine.control_groups import PROCESS
-from nextword.machine.processors import processor_share, usable_processors
+from nextword.machine.processors import busy_seconds, processor_share, usable_processors
 
-SPINS = "1000"
-"""Looks of a waiting GNU thread before it sleeps, some 20 microseconds: long enough for the next part of a sum."""
-WAITING = {"GOMP_SPINCOUNT": SPINS, "KMP_BLOCKTIME": "0"}
-"""GNU's variable and LLVM's (also Intel's), in milliseconds."""
-CHOSEN = (*WAITING, "OMP_WAIT_POLICY")
-"""Who sets one of these has chosen."""
+CHOSEN = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY")
+"""Who sets one of these, which are GNU's, LLVM's (also Intel's) and everybody's, has chosen."""
+LOOK_SECONDS = 0.25
+"""Between two looks at what other processes take."""
+NEIGHBOURS = 0.5
+"""Processors' worth of what torch counts on that others may take before sleeping pays."""
+
+_watched = threading.Lock()
+"""Taken for good by the first call that found torch."""
 
 
 def calm_threads() -> None:
-    """Makes torch's threads sleep while they wait, whether torch is imported already or will be.
+    """Bounds torch's threads by a container's share, and makes them sleep while they wait where others are busy.
 
-    What OpenMP's variables say, such as OMP_WAIT_POLICY or OMP_NUM_THREADS, is left as it is.
+    Called before torch is imported it bounds them only; once it is imported the rest can be done. What OpenMP's
+    variables say, such as OMP_WAIT_POLICY or OMP_NUM_THREADS, is left as it is.
     """
     share = processor_share()
     count = max(1, int(share)) if share is not None and share < len(usable_processors()) else None
     if "OMP_NUM_THREADS" in os.environ:
         count = None
-    calm = not any(name in os.environ for name in CHOSEN)
     torch = sys.modules.get("torch")
-    if torch is None:  # its libraries read these when they are loaded
-        os.environ.update(WAITING if calm else {})
+    if torch is None:  # its libraries read this when they are loaded
         os.environ.update({} if count is None else {"OMP_NUM_THREADS": str(count)})
         return
     if count is not None and count < torch.get_num_threads():
         torch.set_num_threads(count)
-    if calm and torch.get_num_threads() > 1:
-        _calm_loaded()
-
-
-def _calm_loaded() -> None:
-    """The same for libraries that have read their variables.
-
-    LLVM's has a call for it. GNU's has none, but its threads spin for no longer than SPINS where there are more of them
-    than processors, as its manual says of GOMP_SPINCOUNT: so that many are made, and sleep from then on.
-    """
-    import ctypes  # noqa: PLC0415  not where torch comes later
-
-    for library in _loaded("libgomp"):
-        gnu, asleep = ctypes.CDLL(library), threading.Event()
-        nothing = ctypes.cast(gnu.omp_get_level, ctypes.c_void_p)  # what each of them calls, to no effect
-        start = partial(gnu.GOMP_parallel, nothing, None, len(usable_processors()) + 1, 0)
-        threading.Thread(target=_sleep, args=(start, asleep), name="calm OpenMP", daemon=True).start()
-        asleep.wait()
+    threads = torch.get_num_threads()
+    if threads == 1 or any(name in os.environ for name in CHOSEN) or not _watched.acquire(blocking=False):
+        return
     for library in _loaded("libiomp5") + _loaded("libomp"):
-        ctypes.CDLL(library).kmp_set_blocktime(0)
+        ctypes.CDLL(library).kmp_set_blocktime(0)  # LLVM's sleep at once
+    if gnu := [ctypes.CDLL(library) for library in _loaded("libgomp")]:
+        threading.Thread(target=_watch, args=(gnu, threads), name="calm OpenMP", daemon=True).start()
 
 
-def _sleep(start: Callable[[], object], asleep: threading.Event) -> None:
-    """Makes one thread more than there are processors, and never ends: they would end with it."""
-    start()
-    asleep.set()
-    threading.Event().wait()
+def _watch(gnu: list[ctypes.CDLL], threads: int) -> None:
+    """Makes GNU's waiting threads sleep while others take what they count on, and spin otherwise; never ends.
+
+    They sleep too until it is known what others take, and where the system does not tell.
+    """
+    processors = usable_processors()
+    crowd: threading.Event | None = None
+    others: float | None = None
+    while True:
+        if others is None or others > len(processors) - threads + NEIGHBOURS:
+            crowd = crowd or _crowd(gnu, len(processors) + 1)
+        elif crowd:
+            crowd.set()
+            crowd = None
+        others = _others(processors)
+
+
+def _others(processors: set[int]) -> float | None:
+    """Processors' worth of time that other processes take until the next look; None where the system does not tell."""
+    before, own, start = busy_seconds(processors), time.process_time(), time.monotonic()
+    time.sleep(LOOK_SECONDS)
+    after = busy_seconds(processors)
+    if before is None or after is None:
+        return None
+    return (after - before - (time.process_time() - own)) / (time.monotonic() - start)
+
+
+def _crowd(gnu: list[ctypes.CDLL], count: int) -> threading.Event:
+    """Threads that do nothing, one more than there are processors; they end when the event is set.
+
+    GNU's library has no call for how long threads spin, and has read its variables. But while it has more threads than
+    there are processors they look a thousand times before they sleep, some 20 microseconds, as its manual says of
+    GOMP_SPINCOUNT. Threads are a team's for as long as the thread lives that called it.
+    """
+    end = threading.Event()
+    for library in gnu:
+        nothing = ctypes.cast(library.omp_get_level, ctypes.c_void_p)  # what each of them calls, to no effect
+        start = partial(library.GOMP_parallel, nothing, None, count, 0)
+        threading.Thread(target=lambda start=start: (start(), end.wait()), name="idle OpenMP", daemon=True).start()
+    return end
 
 
 def _loaded(name: str, maps: Path = PROCESS / "maps") -> list[str]:

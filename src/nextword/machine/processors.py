@@ -9,6 +9,7 @@ from nextword.errors import ConfigError
 from nextword.machine.control_groups import PROCESS, groups
 
 CPUS = Path("/sys/devices/system/cpu")
+STATISTICS = Path("/proc/stat")
 MOST_THREADS = 1024
 
 
@@ -60,3 +61,23 @@ def physical_cores(cpus: Path = CPUS) -> int:
 def processor_share(process: Path = PROCESS) -> float | None:
     """Processors' worth of time that a container may take, such as 1.5; None where there is no limit."""
     return min((cpus for group in groups("cpu", process) if (cpus := group.cpus()) is not None), default=None)
+
+
+def busy_seconds(processors: set[int]) -> float | None:
+    """Seconds that these processors have worked, for whomever, since the machine started; another machine's too.
+
+    None where the system does not tell, as in some containers, whose numbers are all 0.
+    """
+    try:
+        lines = [line.split() for line in STATISTICS.read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return None
+    names = {f"cpu{number}" for number in processors}
+    times = [[int(ticks) for ticks in line[1:9]] for line in lines if line and line[0] in names]
+    if not any(map(sum, times)):
+        return None
+    idle, waiting = (
+        3,
+        4,
+    )  # user, nice, system, idle, waiting for a disk, two kinds of interrupts, stolen by other machines
+    return sum(sum(ticks) - ticks[idle] - ticks[waiting] for ticks in times) / os.sysconf("SC_CLK_TCK")

@@ -11,6 +11,7 @@ Names of tensors carry their shape as a suffix:
     S  key position (cached tokens and new ones)         L  layers
 """
 
+from nextword.machine.openmp import calm_threads
 from nextword.model.attention import Attention
 from nextword.model.backend import TorchBackend
 from nextword.model.cache import KVCache
@@ -19,3 +20,5 @@ from nextword.model.gpt import GPTModel, TransformerBlock
 from nextword.model.tap import Tap
 
 __all__ = ["Attention", "GPTModel", "KVCache", "Tap", "TorchBackend", "TransformerBlock", "evaluating"]
+
+calm_threads()  # torch is imported by now
