@@ -162,7 +162,10 @@ def test_an_unfinished_run_goes_on_or_is_thrown_away_as_it_is_told(call: Call, t
     ]
     assert call("train", text, "--out", out, "--restart", *FLAGS).code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "text.txt"]
-    assert call("train", "--out", out, "--resume").errors[0] == f"error: there is no checkpoint at {out}.checkpoint"
+    assert call("train", "--out", out, "--resume").errors == [
+        f"error: there is no checkpoint at {out}.checkpoint: the model in {out} is finished",
+        f"hint: to train it further: --from {out} and another --out; to begin anew, no --resume",
+    ]
 
 
 def test_a_model_is_tuned_with_an_adapter(call: Call, trained: Trained, tmp_path: Path) -> None:

@@ -71,7 +71,11 @@ WRONG = [
     ),
     (["train", TEXT, "--out", MODEL, "--from", MODEL], "the model that the run starts from", "another directory"),
     (["train", TEXT, "--out", TEXT], "text.txt exists and is not a model", "choose another directory"),
-    (["train", TEXT, "--out", "x", "--resume"], "there is no checkpoint at x.checkpoint", "begin anew with --restart"),
+    (
+        ["train", TEXT, "--out", "x", "--resume"],
+        "there is no checkpoint at x.checkpoint",
+        "leave out --resume",
+    ),
     (["figure", "hi", "-m", MODEL, "--out", "x.bmp"], "unknown suffix '.bmp'", ".png, .svg, .pdf"),
     (["figure", "", "-m", MODEL], "the text is empty", ""),
     ([os.fsdecode(b"hi \xff"), "-m", MODEL], "the text holds a lone surrogate, U+DCFF, at character 3", "encoding"),

@@ -24,13 +24,14 @@ def start(*arguments: str | bytes, stdout: int = subprocess.PIPE, stdin: int | N
     return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=environment)
 
 
-def test_ctrl_c_while_writing_exits_with_130(trained: Trained) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_ctrl_c_and_its_like_while_writing_end_the_line(trained: Trained, number: int, code: int) -> None:
     process = start("generate", "나는", "-m", trained.path, "-n", "1000000", "--seed", "1")
     assert process.stdout is not None
     assert process.stdout.read(40).decode(errors="ignore").startswith("나는 오늘 학교에")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert out.endswith(b"\n")
     assert err == b"\nstopped\n"
 

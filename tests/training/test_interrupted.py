@@ -42,7 +42,10 @@ def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_ctrl_c_ends_the_run_and_keeps_what_was_learned(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)], ids=lambda value: getattr(value, "name", "")
+)
+def test_ctrl_c_and_sigterm_end_the_run_and_keep_what_was_learned(tmp_path: Path, number: int, code: int) -> None:
     write_text(tmp_path)
     flags = ["400" if word == "4" else word for word in FLAGS]  # steps; the first look is after 40
     process = subprocess.Popen(
@@ -56,9 +59,9 @@ def test_ctrl_c_ends_the_run_and_keeps_what_was_learned(tmp_path: Path) -> None:
     )
     assert process.stderr is not None
     seen = next(line for line in process.stderr if "step 40 " in line)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=300)
-    assert process.returncode == 0
+    assert process.returncode == code
     assert "stopped early; what was learned is kept" in err
     assert "Traceback" not in seen + err
     assert out.startswith("out\ntry: nextword")
@@ -69,6 +72,47 @@ def test_ctrl_c_ends_the_run_and_keeps_what_was_learned(tmp_path: Path) -> None:
     assert names(tmp_path) == ["out", "out.checkpoint", "text.txt"]
     steps = Checkpoints(tmp_path / "out.checkpoint").steps()
     assert steps[-1] == lm.provenance["steps"]
+
+
+def test_a_closed_terminal_ends_the_run_and_keeps_what_was_learned(tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    text = write_text(tmp_path)
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(tmp_path)
+        flags = ["4000" if word == "4" else word for word in FLAGS]
+        command = [sys.executable, "-m", "nextword", "train", str(text), "--out", "out", *flags]
+        os.execve(sys.executable, command, ONE_THREAD)  # noqa: S606
+    seen = b""
+    while b"held-out " not in seen or b"nats/character" not in seen:  # the first look
+        seen += os.read(terminal, 1 << 16)
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    lm = nextword.load(tmp_path / "out")
+    assert lm.provenance["stopped_early"] is True
+    assert Checkpoints(tmp_path / "out.checkpoint").steps()[-1] == lm.provenance["steps"]
+
+
+ENDED = """
+import os, signal, sys, torch
+from nextword.training import Stepped, train
+torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts what goes on in the background
+def end(event):
+    if isinstance(event, Stepped) and event.step == 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+settings = {"preset": "tiny", "steps": 6, "context_length": 16, "batch_size": 2, "vocab_size": 300}
+train(sys.argv[1], sys.argv[2], watch=end, **settings)
+print("went on")
+"""
+
+
+def test_a_script_that_is_ended_while_it_trains_saves_the_model_and_ends(tmp_path: Path) -> None:
+    ended = python(ENDED, str(write_text(tmp_path)), str(tmp_path / "out"))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGTERM, "", "")
+    assert nextword.load(tmp_path / "out").provenance["steps"] == 3
+    assert Checkpoints(tmp_path / "out.checkpoint").steps() == [3]
 
 
 STOPPED = """

@@ -91,7 +91,9 @@ def test_an_unfinished_run_is_neither_overwritten_nor_forgotten(broken_off: Path
     assert sorted(path.name for path in out.parent.iterdir()) == ["out", "text.txt"]
 
 
-def test_a_run_that_was_killed_before_its_first_saved_step_begins_again_from_its_data(broken_off: Path) -> None:
+def test_a_run_that_was_killed_before_its_first_saved_step_begins_again_from_its_data_and_says_so(
+    broken_off: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for step in broken_off.with_name("out.checkpoint").glob("step-*"):
         shutil.rmtree(step)
     log = list[Event]()
@@ -99,6 +101,9 @@ def test_a_run_that_was_killed_before_its_first_saved_step_begins_again_from_its
     whole = train(broken_off, broken_off.with_name("whole"), **FEW_STEPS)
     assert not [event for event in log if isinstance(event, Preparing | Resumed)]
     assert [event.step for event in log if isinstance(event, Stepped)] == [1, 2, 3, 4]
+    assert [record.message for record in caplog.records if record.name.startswith("nextword")] == [
+        "the run was ended before its first checkpoint: it begins again at step 0, with its text"
+    ]
     assert resumed.state == whole.state
     assert (resumed.out / "model.safetensors").read_bytes() == (whole.out / "model.safetensors").read_bytes()
 

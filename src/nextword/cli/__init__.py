@@ -39,8 +39,15 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 2 bad input, 130 stopped with Ctrl-C."""
-    code = run(list(sys.argv[1:] if arguments is None else arguments))
+    """Runs the command line and exits: 0 done, 2 bad input, 130 stopped with Ctrl-C, 143 and 129 by another signal."""
+    from nextword.cli.streams import forget, terminals
+    from nextword.machine.signals import ended_like_ctrl_c
+
+    shown = terminals()
+    with ended_like_ctrl_c(hung_up=lambda: forget(shown)) as ending:
+        code = run(list(sys.argv[1:] if arguments is None else arguments))
+    if ending.number is not None:
+        code = 128 + ending.number  # as shells count
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C while Python takes itself apart would end in a traceback
     if os.environ.get("WORLD_SIZE", "1") != "1":
         # Of several processes' talk threads are left, which abort when Python takes itself apart under them.
@@ -167,8 +174,10 @@ def _notes() -> Iterator[None]:
 
 def _forget_output() -> None:
     """What is still to be written goes nowhere, or Python would try again, and fail again, at its end."""
+    from nextword.cli.streams import forget
+
     with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget([sys.stdout.fileno()])
 
 
 def complain_of(error: NextwordError, command: str) -> None:

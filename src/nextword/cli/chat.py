@@ -20,6 +20,7 @@ from nextword.files.card import languages_of
 from nextword.generation import Generation, Memory, TextStream
 from nextword.language_model import LanguageModel
 from nextword.loading import load
+from nextword.machine.signals import ended_by
 
 _DEFAULTS = SamplingFlags()
 _WELCOME = """Ctrl-C stops an answer, Ctrl-D or /exit leaves.
@@ -134,6 +135,8 @@ def _converse(talk: _Talk) -> None:
                 _answer(talk, line)
                 sys.stdout.write("\n")
         except KeyboardInterrupt:
+            if ended_by() is not None:
+                raise
             sys.stdout.write("\n")
         except NextwordError as error:
             complain(error.message, error.hint)
@@ -145,6 +148,8 @@ def _lines() -> Iterator[str]:
         try:
             yield input("> ").strip()
         except KeyboardInterrupt:
+            if ended_by() is not None:
+                raise
             sys.stdout.write("\n")
         except EOFError:
             sys.stdout.write("\n")

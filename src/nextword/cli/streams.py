@@ -37,6 +37,19 @@ def make_streams_usable() -> None:
         del os.environ["COLUMNS"]  # the terminal is asked, or 80 are taken
 
 
+def terminals() -> list[int]:
+    """Those of the three streams, by number, that are terminals."""
+    return [number for number in range(3) if _is_open(number) and os.isatty(number)]
+
+
+def forget(numbers: list[int]) -> None:
+    """These streams read nothing from now on, and forget what they are told: their terminal is gone."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in numbers:
+        os.dup2(nothing, number)
+    os.close(nothing)
+
+
 def writes_any_character(encoding: str | None) -> bool:
     """Whether an encoding has every character there is."""
     return codecs.lookup(encoding or "ascii").name.startswith("utf")

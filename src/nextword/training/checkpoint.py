@@ -7,14 +7,10 @@ OUT.checkpoint/step-00000120/*.safetensors tensors by kind: model, best, optimiz
 from __future__ import annotations
 
 import json
-import signal
-import threading
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -23,6 +19,7 @@ from safetensors.torch import load, save_file
 
 from nextword.errors import ModelFileError
 from nextword.files.atomic import discard, replace_directory, sweep
+from nextword.machine.signals import interrupts_wait
 from nextword.training.run_record import FORMAT_VERSION, START_ANEW, check_version, newer, step_path, steps_in
 
 SHAPES = "shards.json"
@@ -156,27 +153,6 @@ class Checkpoints:
 
     def _path(self, step: int) -> Path:
         return step_path(self.directory, step)
-
-
-@contextmanager
-def interrupts_wait() -> Iterator[None]:
-    """Ctrl-C (SIGINT) inside takes effect at the end. It reaches the main thread only; elsewhere this does nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed = False
-
-    def remember(_number: int, _frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed = True
-
-    previous = signal.signal(signal.SIGINT, remember)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-        if pressed:
-            signal.raise_signal(signal.SIGINT)
 
 
 def _write_state(path: Path, state: RunState, checksums: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,6 +23,9 @@ from nextword.training.distributed import Ranks
 from nextword.training.events import Watcher
 from nextword.training.prepare import Prepared, open_data
 from nextword.training.run_record import RECORD, checkpoint_path
+from nextword.training.runs import read_run
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,9 @@ def open_run(
         sweep(out.parent, out.name)
         checkpoints.sweep()
         stack.callback(_remove_what_holds_no_step, checkpoints)
-        if not resume:
+        if resume:
+            _require_begun(out, checkpoints)
+        else:
             _require_free(checkpoints, restart)
             if asked.base is not None:
                 base = load(asked.base, backend="torch", device=ranks.device)
@@ -91,6 +97,24 @@ def _require_free(checkpoints: Checkpoints, restart: bool) -> None:
             hint="resume=True goes on with it, restart=True throws it away",
         )
     checkpoints.remove()
+
+
+def _require_begun(out: Path, checkpoints: Checkpoints) -> None:
+    """Refuses to go on with a run that is not there; of one that was ended before its first checkpoint, a note tells.
+
+    Raises:
+        ModelFileError: Nothing has been begun, or what has been begun is done.
+    """
+    kept = checkpoints.directory
+    if not (kept / RECORD).exists():
+        if read_run(out) is not None:
+            raise ModelFileError(
+                f"there is no checkpoint at {kept}: the model in {out} is finished",
+                hint=f'to train it further: from_model="{out}" and another out=...; to begin anew, no resume=True',
+            )
+        raise ModelFileError(f"there is no checkpoint at {kept}", hint="leave out resume=True to begin a run")
+    if not checkpoints.steps():
+        _LOG.warning("the run was ended before its first checkpoint: it begins again at step 0, with its text")
 
 
 def _remove_what_holds_no_step(checkpoints: Checkpoints) -> None:

@@ -17,12 +17,12 @@ from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.files.bundle import require_writable
 from nextword.language_model import LanguageModel
 from nextword.loading import load
+from nextword.machine.signals import ended_like_ctrl_c, interrupts_wait
 from nextword.model import GPTModel
 from nextword.readable import readable
 from nextword.training.adapters import save_adapter
 from nextword.training.asked import Asked
 from nextword.training.baselines import Baselines, measure_baselines
-from nextword.training.checkpoint import interrupts_wait
 from nextword.training.distributed import join
 from nextword.training.events import Sampled, Started, Watcher, clock
 from nextword.training.forecast import Forecast, forecast
@@ -115,7 +115,8 @@ def train(
     """Trains a model on text and saves it as a bundle.
 
     What is left at None is derived from the text, the time and the speed of the machine. While it runs, its state is
-    kept in `OUT.checkpoint`: a run that is killed goes on with `resume=True`, and comes to the same weights.
+    kept in `OUT.checkpoint`: a run that is killed goes on with `resume=True`, and comes to the same weights. Ctrl-C
+    and, where nobody else handles them, SIGTERM and SIGHUP end it early: model and state are saved first.
 
     Args:
         paths: Files, directories, patterns, `-` (standard input), URLs, `hf:owner/name`; .txt, .md, .json, .jsonl,
@@ -209,6 +210,7 @@ def train(
     )
     sources = _sources(paths)
     with (
+        ended_like_ctrl_c(again=True),
         torch_as_it_starts(),
         memory_is_enough(),
         join(device) as ranks,
