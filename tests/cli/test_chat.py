@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -235,6 +236,22 @@ def test_ctrl_c_stops_an_answer_and_then_a_line_and_the_conversation_goes_on(tra
         terminal.wait_for("> ")
         terminal.type("\x04")
         assert terminal.process.wait(60) == 0
+    finally:
+        terminal.close()
+
+
+@terminal_only
+def test_sigterm_ends_the_conversation(saved: Path) -> None:
+    terminal = Terminal(sys.executable, "-X", "utf8", "-m", "nextword", "chat", str(saved))
+    try:
+        terminal.wait_for("how to answer.*> ")
+        code = None
+        for _ in range(60):  # as in `wait_for`: what comes just before keys are waited for is overlooked
+            terminal.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = terminal.process.wait(2)
+                break
+        assert code == 143
     finally:
         terminal.close()
 
