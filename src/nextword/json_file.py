@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nextword.errors import ModelFileError
+from nextword.text_file import read_text
 
 _LONE = re.compile("[\ud800-\udfff]")
 
@@ -25,10 +26,8 @@ def read_json(path: Path) -> dict[str, Any]:
         ModelFileError: The file is missing, or is not a JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist") from None
-    except (OSError, ValueError, RecursionError) as error:
+        value = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} cannot be read: {error}") from None
     if not isinstance(value, dict):
         raise ModelFileError(f"{path} should hold a JSON object, found {type(value).__name__}")

@@ -194,7 +194,7 @@ def test_a_model_that_does_not_say_how_it_cuts_text_is_refused_with_the_way_out(
         ("vocab.json", "{", "cannot be read"),
         ("merges.txt", "#version: 0.2\nnone such", "line 2: 'none such' merges what vocab.json does not have"),
         ("merges.txt", "alone", "line 1: 'alone' merges"),
-        ("merges.txt", b"\xff\xfe", "cannot be read"),
+        ("merges.txt", b"\xff\xff", "cannot be read"),
         ("merges.txt", None, "does not exist"),
         ("tokenizer_config.json", '{"added_tokens_decoder": {"x": {}}}', "should hold a token for each id"),
         ("tokenizer_config.json", '{"added_tokens_decoder": {"9": {"content": 5}}}', "should hold a token for each id"),

@@ -12,12 +12,12 @@ def map_file(path: Path) -> memoryview:
     """A file's bytes. They live as long as anything refers to them; what is written into them never reaches the file.
 
     Raises:
-        ModelFileError: The file is missing, no file, empty, or may not be read.
+        ModelFileError: The file is missing, no file, or may not be read.
     """
     try:
         with path.open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
     except ValueError:  # what mmap says of a file without bytes
-        raise ModelFileError(f"{path} is damaged: it is empty") from None
+        return memoryview(b"")
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None

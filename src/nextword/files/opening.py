@@ -8,6 +8,7 @@ from nextword.errors import ModelFileError
 from nextword.files.bundle import Bundle
 from nextword.files.huggingface.directory import PICKLE_WAY_OUT, read_bundle
 from nextword.files.parts import part_names
+from nextword.text_file import require_content
 from nextword.tokens import Tokenizer
 
 
@@ -56,10 +57,16 @@ def _gguf_at(path: Path) -> Path | None:
                 raise ModelFileError(f"{path} holds {len(files)} GGUF files", hint=f"name one of them: {names}")
             return path / whole.pop()
         with path.open("rb") as file:
-            if file.read(4) == b"GGUF" or path.suffix == ".gguf":
-                return path
+            beginning = file.read(4096)
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from None
+    if beginning[:4] == b"GGUF" or path.suffix == ".gguf":
+        return path
+    require_content(path, beginning)
+    if path.suffix == ".safetensors":
+        there = (path.parent / "config.json").exists()
+        way = f"open the directory: {path.parent}" if there else "config.json and tokenizer.json must lie beside it"
+        raise ModelFileError(f"{path} is no model file: it holds weights, but no config and no tokenizer", hint=way)
     if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"):
         raise ModelFileError(f"{path} is a pickle, which can run code when loaded", hint=PICKLE_WAY_OUT)
     raise ModelFileError(

@@ -18,6 +18,7 @@ from nextword.errors import ModelFileError
 from nextword.files.mapped import map_file
 from nextword.files.tensors import ELEMENT_NAMES, STORAGE, RawTensor
 from nextword.json_file import read_json
+from nextword.text_file import FETCH_AGAIN, require_content
 
 _CONSTANTS = (
     *(".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias"),
@@ -37,11 +38,12 @@ def read_safetensors(path: Path) -> dict[str, RawTensor]:
         ModelFileError: The file is missing, truncated, or not safetensors; or holds an unsupported element type.
     """
     data = map_file(path)
+    require_content(path, data)
     try:
         safetensors.safe_open(str(path), framework="numpy")
     except (OSError, safetensors.SafetensorError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ModelFileError(f"{path} is damaged or no safetensors file: {reason}") from None
+        raise ModelFileError(f"{path} is damaged or no safetensors file: {reason}", hint=FETCH_AGAIN) from None
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(bytes(data[8:start]), object_pairs_hook=lambda pairs: _once(path, pairs))
     tensors = {}

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ConfigError, ContextOverflowError, ModelFileError, TextError
 from nextword.panics import explained, not_encodable
+from nextword.text_file import read_text
 from nextword.tokens import byte_level, sentencepiece, word_level
 from nextword.tokens.description import (
     Kind,
@@ -146,11 +147,11 @@ class Tokenizer:
             marks = read_marks(directory)
             if place.is_dir() and not file.exists() and (place / "vocab.json").exists():
                 return cls._checked(read_vocabulary_files(place, marks), str(place), marks)
-            text = file.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise ModelFileError(f"{file} does not exist", hint="a model directory holds a tokenizer.json") from None
-        except (OSError, UnicodeDecodeError) as error:
+            if not file.exists():
+                raise ModelFileError(f"{file} does not exist", hint="a model directory holds a tokenizer.json")
+        except OSError as error:
             raise ModelFileError(f"{file} cannot be read: {error}") from None
+        text = read_text(file)
         return cls.from_json(text, source=str(file), **marks)
 
     @classmethod

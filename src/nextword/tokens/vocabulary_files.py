@@ -10,6 +10,7 @@ from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ModelFileError
 from nextword.json_file import read_json, read_json_if_there
+from nextword.text_file import read_text
 from nextword.tokens.marks import Marks
 from nextword.tokens.published import byte_level_tokenizer, cutting_named
 
@@ -59,14 +60,8 @@ def _vocabulary(file: Path) -> dict[str, int]:
 
 
 def _merges(file: Path, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise ModelFileError(f"{file} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{file} cannot be read: {error}") from None
     merges = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(file).split("\n"), start=1):
         if not line.strip() or (number == 1 and line.startswith("#version")):
             continue
         left, _, right = line.rstrip("\r").partition(" ")

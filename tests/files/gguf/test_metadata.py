@@ -182,13 +182,19 @@ REFUSED = {
     "a fraction for a number": (f32("llama.block_count", 1.0), "llama.block_count should be a whole number, found 1.0"),
     "true for a number": (flag("llama.block_count", True), "llama.block_count should be a whole number, found True"),
     "more layers than tensors": (u32("llama.block_count", 1 << 31), "there are 11 tensors"),
-    "no layers": (u32("llama.block_count", 0), "GPTConfig.num_layers is 0"),
+    "no layers": (u32("llama.block_count", 0), "llama.block_count is 0"),
     "two layers where one is": (u32("llama.block_count", 2), "tensor blocks.1.ln1.weight of shape (8,) is missing"),
     "no heads": (u32("llama.attention.head_count", 0), "llama.attention.head_count is 0, it must be at least 1"),
-    "heads that do not divide": (u32("llama.attention.head_count_kv", 3), "GPTConfig.num_kv_heads is 3"),
+    "heads that do not divide": (
+        u32("llama.attention.head_count_kv", 3),
+        "llama.attention.head_count_kv is 3, it must be a divisor of llama.attention.head_count",
+    ),
     "a huge context": (u32("llama.context_length", 1 << 31), "at most 16777216 is supported"),
     "another width": (u32("llama.embedding_length", 16), "should have shape (259, 16), found (259, 8)"),
-    "an epsilon of zero": (f32("llama.attention.layer_norm_rms_epsilon", 0.0), "GPTConfig.norm_eps is 0.0"),
+    "an epsilon of zero": (
+        f32("llama.attention.layer_norm_rms_epsilon", 0.0),
+        "llama.attention.layer_norm_rms_epsilon is 0.0",
+    ),
     "an epsilon that is no number": (
         f32("llama.attention.layer_norm_rms_epsilon", float("nan")),
         "layer_norm_rms_epsilon should be a finite number, found nan",
@@ -198,7 +204,7 @@ REFUSED = {
         "rope.freq_base should be a finite number, found inf",
     ),
     "a recommended temperature that is no number": (f32("general.sampling.temp", float("nan")), "a finite number"),
-    "a negative factor": (f32("llama.rope.scaling.factor", -2.0), "GPTConfig.rope_scaling"),
+    "a negative factor": (f32("llama.rope.scaling.factor", -2.0), "llama.rope.scaling is {"),
 }
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from nextword import GPTConfig
 from nextword.errors import ModelFileError
-from nextword.files import read_bundle, write_bundle
+from nextword.files import read_bundle, read_model, write_bundle
 from nextword.files.huggingface.config import config_from_json, config_to_json
 from nextword.files.huggingface.families import family_of, misfit
+from nextword.files.huggingface.fields import passed_over
 from tests.files.making import CONFIGS, LLAMA3, SMALL, change_json, minimal_bundle, random_bundle, refusal
 
 STANDARD = {name: CONFIGS[name] for name in ("qwen3", "llama", "gpt2")}
@@ -352,7 +353,7 @@ def test_a_number_of_the_wrong_kind_is_refused(name: str, value: object) -> None
 
 @pytest.mark.parametrize("value", ["yes", 1, [], {}], ids=repr)
 def test_a_switch_of_the_wrong_kind_is_refused(value: object) -> None:
-    assert "tie_embeddings" in _refused({**_values("qwen3"), "tie_word_embeddings": value})
+    assert "tie_word_embeddings" in _refused({**_values("qwen3"), "tie_word_embeddings": value})
 
 
 @pytest.mark.parametrize("name", ["rope_parameters", "rope_scaling"])
@@ -431,3 +432,137 @@ def test_fewer_layers_than_the_file_holds_are_refused(tmp_path: Path) -> None:
     assert "tensor 'model.layers.1." in refusal(tmp_path / "model")
     change_json(tmp_path / "model/config.json", num_hidden_layers=2)
     assert read_bundle(tmp_path / "model").config == CONFIGS["llama"]
+
+
+# -- a file's own words and spellings ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "says"),
+    [
+        ("llama", {"hidden_size": -8}, ": hidden_size is -8, it must be a whole number of at least 1"),
+        (
+            "llama",
+            {"hidden_size": 30, "head_dim": None},
+            "hidden_size is 30, it must be divisible by num_attention_heads (4)",
+        ),
+        (
+            "qwen2",
+            {"num_key_value_heads": 3},
+            "num_key_value_heads is 3, it must be a divisor of num_attention_heads (4)",
+        ),
+        ("qwen3", {"rms_norm_eps": 0}, "rms_norm_eps is 0, it must be above 0"),
+        ("qwen3", {"max_position_embeddings": "9"}, "max_position_embeddings is '9', it must be"),
+        ("gpt2", {"n_embd": 30}, "n_embd is 30, it must be divisible by n_head (4)"),
+        ("gpt2", {"n_embd": None, "hidden_size": 30}, "hidden_size is 30, it must be divisible by n_head (4)"),
+        ("gpt2", {"resid_pdrop": 2}, "resid_pdrop is 2, it must be at least 0"),
+        ("mistral", {"sliding_window": 0}, "sliding_window is 0, it must be a whole number of at least 1"),
+        ("llama", {"rope_scaling": {"type": "linear", "factor": -2.0}}, "rope_scaling is {'rope_type': 'linear', "),
+        ("llama", {"rope_parameters": {"rope_type": "klingon"}}, "rope_parameters is {'rope_type': 'klingon'}"),
+        (
+            "qwen2",
+            {"use_sliding_window": True, "sliding_window": 9, "layer_types": None, "max_window_layers": "x"},
+            "max_window_layers is 'x', it must be a whole number of at least 0",
+        ),
+        ("qwen2", {"layer_types": 5}, "layer_types should hold 2 entries, found 5"),
+        ("smollm3", {"no_rope_layers": 5}, "no_rope_layers should hold 2 times 0 or 1, found 5"),
+    ],
+)
+def test_what_is_wrong_has_the_name_that_the_file_gives_it(family: str, changes: dict[str, Any], says: str) -> None:
+    message = _refused({**_values(family), **changes})
+    assert says in message
+    assert "GPTConfig" not in message
+    assert "d_model" not in message
+
+
+def test_a_field_of_nextwords_own_is_named_where_it_stands() -> None:
+    values = {"model_type": "nextword", "gpt_config": {**CONFIGS["lesson"].to_dict(), "d_model": 0}}
+    assert ": gpt_config.d_model is 0, it must be" in _refused(values)
+
+
+def test_a_layer_count_that_the_weights_do_not_have_is_named_as_the_file_does(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "model", minimal_bundle())
+    change_json(tmp_path / "model/config.json", num_hidden_layers=4000, layer_types=None)
+    assert "config.json: num_hidden_layers is 4000, but " in refusal(tmp_path / "model")
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3", "nextword"])
+def test_whole_numbers_may_have_a_point(family: str) -> None:
+    config = CONFIGS["lesson"]
+    values = {"model_type": family, "gpt_config": config.to_dict()} if family == "nextword" else _values(family)
+    on = {"use_sliding_window": True, "sliding_window": 9, "layer_types": None, "max_window_layers": 1}
+    values |= on if family == "qwen2" else {}
+
+    def pointed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: pointed(item) for name, item in value.items()}
+        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    found = config_from_json(pointed(values), "x")
+    assert found == config_from_json(values, "x")
+    assert type(found.d_model) is type(found.num_heads) is type(found.vocab_size) is int
+    assert all(type(window) is int for window in found.layer_windows if window is not None)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_layers_that_are_all_of_the_only_kind_say_nothing(family: str) -> None:
+    kinds = {"layer_types": ["full_attention"] * 2, "mlp_layer_types": ["dense"] * 2}
+    assert _read(family, **kinds) == _read(family)
+    assert "layer_types" in _refused({**_values(family), "layer_types": ["full_attention", "sliding_attention"]})
+    assert "mlp_layer_types" in _refused({**_values(family), "mlp_layer_types": ["dense", "sparse"]})
+
+
+def test_mistrals_layers_slide_where_it_has_a_window() -> None:
+    sliding, full = ["sliding_attention"] * 2, ["full_attention"] * 2
+    assert _read("mistral", layer_types=sliding) == _read("mistral")
+    assert _read("mistral", layer_types=full, sliding_window=None) == _read("mistral", sliding_window=None)
+    assert "'layer_types' is not understood" in _refused({**_values("mistral"), "layer_types": full})
+
+
+FULL, SLIDING = {"rope_type": "default", "rope_theta": 77.0}, {"rope_type": "linear", "factor": 2.0, "rope_theta": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "theta"),
+    [
+        ("llama", {}, 77.0),
+        ("llama", {"layer_types": ["full_attention"] * 2}, 77.0),
+        ("qwen3", {}, 77.0),
+        ("qwen2", {"layer_types": ["sliding_attention"] * 2}, 5.0),
+        ("mistral", {}, 5.0),
+        ("mistral", {"sliding_window": None}, 77.0),
+    ],
+)
+def test_positions_given_by_kind_of_layer_are_those_of_the_layers_there_are(
+    family: str, changes: dict[str, Any], theta: float
+) -> None:
+    by_kind = {"rope_parameters": {"full_attention": FULL, "sliding_attention": SLIDING}, "rope_scaling": None}
+    config = _read(family, **by_kind, **changes)
+    assert config.rope_theta == theta
+    assert config.rope_scaling == (None if theta == 77.0 else {"rope_type": "linear", "factor": 2.0})
+    assert passed_over({**_values(family), **by_kind, **changes}) == passed_over({**_values(family), **changes})
+
+
+def test_positions_given_by_kind_must_be_alike_where_both_kinds_are_used() -> None:
+    mixed = {
+        "use_sliding_window": True,
+        "sliding_window": 9,
+        "rope_scaling": None,
+        "layer_types": ["sliding_attention", "full_attention"],
+    }
+    alike = {"rope_parameters": {"full_attention": FULL, "sliding_attention": FULL}}
+    assert _read("qwen2", **mixed, **alike) == _read("qwen2", **mixed, rope_parameters=FULL)
+    differ = {"rope_parameters": {"full_attention": FULL, "sliding_attention": SLIDING}}
+    assert "differ between full_attention and sliding_attention" in _refused({**_values("qwen2"), **mixed, **differ})
+    lacking = {"rope_parameters": {"full_attention": FULL, "sliding_attention": None}}
+    assert "the rotary positions of sliding_attention are missing" in _refused({**_values("qwen2"), **mixed, **lacking})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_config_in_any_unicode_encoding_is_read(tmp_path: Path, encoding: str) -> None:
+    write_bundle(tmp_path / "model", minimal_bundle())
+    plain = read_model(tmp_path / "model").config
+    for name in ("config.json", "tokenizer_config.json", "tokenizer.json"):
+        file = tmp_path / "model" / name
+        file.write_bytes(file.read_text(encoding="utf-8").encode(encoding))
+    assert read_model(tmp_path / "model").config == plain

@@ -8,6 +8,7 @@ from typing import Any
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
+from nextword.files.field_names import in_their_names
 from nextword.files.gguf.header import quoted
 from nextword.files.gguf.metadata import Metadata
 from nextword.files.gguf.rope import is_expressible, rope_metadata
@@ -125,6 +126,25 @@ def read_architecture(metadata: Metadata) -> Architecture:
     return ARCHITECTURES[name]
 
 
+def their_keys(architecture: Architecture) -> dict[str, str]:
+    """Fields of GPTConfig -> the keys of a file that hold them."""
+    epsilon = "layer_norm_epsilon" if architecture.fixed["norm"] == "layernorm" else "layer_norm_rms_epsilon"
+    keys = {
+        "vocab_size": "vocab_size",
+        "context_length": "context_length",
+        "d_model": "embedding_length",
+        "num_layers": "block_count",
+        "d_ff": "feed_forward_length",
+        "num_heads": "attention.head_count",
+        "num_kv_heads": "attention.head_count_kv",
+        "head_dim": "attention.key_length",
+        "norm_eps": f"attention.{epsilon}",
+        "rope_theta": "rope.freq_base",
+        "rope_scaling": "rope.scaling",
+    }
+    return {field: f"{architecture.name}.{key}" for field, key in keys.items()}
+
+
 def read_config(metadata: Metadata, architecture: Architecture, tensors: Mapping[str, RawTensor]) -> GPTConfig:
     """The config that a file describes, without its rope scaling.
 
@@ -132,21 +152,20 @@ def read_config(metadata: Metadata, architecture: Architecture, tensors: Mapping
         ModelFileError: A key is missing, wrong, or could change the numbers and is not understood.
     """
     arch = architecture.name
-    layers = metadata.layers = metadata.integer(f"{arch}.block_count")
+    keys = their_keys(architecture)
+    layers = metadata.layers = metadata.integer(keys["num_layers"])
     if layers > len(tensors):  # before anything is made per layer
-        raise ModelFileError(f"{metadata.source}: {arch}.block_count is {layers}, there are {len(tensors)} tensors")
+        raise ModelFileError(f"{metadata.source}: {keys['num_layers']} is {layers}, there are {len(tensors)} tensors")
     if "token_embd.weight" not in tensors:
         raise ModelFileError(f"{metadata.source}: tensor token_embd.weight is missing")
-    context_length = metadata.integer(f"{arch}.context_length")
+    context_length = metadata.integer(keys["context_length"])
     if context_length > _LONGEST_CONTEXT:
         raise ModelFileError(
-            f"{metadata.source}: {arch}.context_length is {context_length}, at most {_LONGEST_CONTEXT} is supported"
+            f"{metadata.source}: {keys['context_length']} is {context_length}, at most {_LONGEST_CONTEXT} is supported"
         )
-    width, heads = metadata.integer(f"{arch}.embedding_length"), metadata.integer(f"{arch}.attention.head_count")
+    width, heads = metadata.integer(keys["d_model"]), metadata.integer(keys["num_heads"])
     if heads < 1:
-        raise ModelFileError(f"{metadata.source}: {arch}.attention.head_count is {heads}, it must be at least 1")
-    norm = architecture.fixed["norm"]
-    epsilon = "layer_norm_epsilon" if norm == "layernorm" else "layer_norm_rms_epsilon"
+        raise ModelFileError(f"{metadata.source}: {keys['num_heads']} is {heads}, it must be at least 1")
     fields: dict[str, Any] = {
         "vocab_size": tensors["token_embd.weight"].shape[0],
         "d_model": width,
@@ -154,10 +173,10 @@ def read_config(metadata: Metadata, architecture: Architecture, tensors: Mapping
         "num_layers": layers,
         "dropout": 0.0,
         "context_length": context_length,
-        "num_kv_heads": metadata.integer(f"{arch}.attention.head_count_kv", heads),
-        "head_dim": metadata.integer(f"{arch}.attention.key_length", width // heads),
-        "d_ff": metadata.integer(f"{arch}.feed_forward_length"),
-        "norm_eps": metadata.number(f"{arch}.attention.{epsilon}"),
+        "num_kv_heads": metadata.integer(keys["num_kv_heads"], heads),
+        "head_dim": metadata.integer(keys["head_dim"], width // heads),
+        "d_ff": metadata.integer(keys["d_ff"]),
+        "norm_eps": metadata.number(keys["norm_eps"]),
         "tie_embeddings": "output.weight" not in tensors,
         "no_rope_layers": architecture.unrotated(layers),
         # The architectures that leave biases free have them where the tensors are.
@@ -167,12 +186,12 @@ def read_config(metadata: Metadata, architecture: Architecture, tensors: Mapping
         **architecture.fixed,
     }
     if fields["position"] == "rotary":
-        fields["rope_theta"] = metadata.number(f"{arch}.rope.freq_base", 10000.0)
+        fields["rope_theta"] = metadata.number(keys["rope_theta"], 10000.0)
         metadata.expect(f"{arch}.rope.dimension_count", fields["head_dim"])
     try:
         return GPTConfig(**fields)
     except ConfigError as error:
-        raise ModelFileError(f"{metadata.source}: {error.message}") from None
+        raise ModelFileError(f"{metadata.source}: {in_their_names(error.message, keys)}") from None
 
 
 def config_metadata(config: GPTConfig) -> dict[str, Any]:
@@ -182,30 +201,16 @@ def config_metadata(config: GPTConfig) -> dict[str, Any]:
         ConfigError: llama.cpp cannot express it; names the field.
     """
     architecture = architecture_of(config)
-    values: dict[str, Any] = {
-        "vocab_size": config.vocab_size,
-        "context_length": config.context_length,
-        "embedding_length": config.d_model,
-        "block_count": config.num_layers,
-        "feed_forward_length": config.d_ff,
-        "attention.head_count": config.num_heads,
-    }
+    fields = ["vocab_size", "context_length", "d_model", "num_layers", "d_ff", "num_heads", "norm_eps"]
     if config.position == "rotary":
-        values |= {
-            "attention.head_count_kv": config.num_kv_heads,
-            "attention.key_length": config.head_dim,
-            "attention.value_length": config.head_dim,
-            "attention.layer_norm_rms_epsilon": float(config.norm_eps),
-            "rope.dimension_count": config.head_dim,
-            "rope.freq_base": float(config.rope_theta),
-            **rope_metadata(config),
-        }
-    else:
-        values["attention.layer_norm_epsilon"] = float(config.norm_eps)
-    return {
-        "general.architecture": architecture.name,
-        **{f"{architecture.name}.{key}": value for key, value in values.items()},
-    }
+        fields += ["num_kv_heads", "head_dim", "rope_theta"]
+    keys = their_keys(architecture)
+    values = {keys[field]: getattr(config, field) for field in fields}
+    values |= {keys[field]: float(getattr(config, field)) for field in ("norm_eps", "rope_theta") if field in fields}
+    if config.position == "rotary":
+        same = {"attention.value_length": config.head_dim, "rope.dimension_count": config.head_dim}
+        values |= {f"{architecture.name}.{key}": value for key, value in {**same, **rope_metadata(config)}.items()}
+    return {"general.architecture": architecture.name, **values}
 
 
 # -- names of tensors ----------------------------------------------------------------------------------------------

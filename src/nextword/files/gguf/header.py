@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from nextword.errors import ModelFileError
 from nextword.files.quantization import BLOCKS
 from nextword.files.tensors import count_bytes
+from nextword.text_file import FETCH_AGAIN
 
 Value = bool | int | float | str | list[str] | NDArray[np.generic]
 
@@ -79,7 +80,7 @@ def read_header(source: str, data: memoryview) -> Header:
     """
     cursor = _Cursor(source, data)
     if (magic := bytes(data[:4])) != MAGIC:
-        raise cursor.error(f"is no GGUF file: it should begin with {MAGIC!r}, found {magic!r}")
+        raise cursor.error(f"is no GGUF file: it should begin with {MAGIC!r}, found {magic!r}", FETCH_AGAIN)
     cursor.at = 4
     _check_version(cursor)
     num_tensors = cursor.count("number of tensors", _SMALLEST_TENSOR)
@@ -176,7 +177,7 @@ def _read_tensors(cursor: _Cursor, count: int, alignment: int) -> dict[str, Tens
             raise cursor.error(
                 f"tensor {quoted(info.name)} should end at byte {info.start + info.nbytes}, the file ends at "
                 f"{len(cursor.data)}",
-                hint="the download is probably not complete: get it again",
+                hint=FETCH_AGAIN,
             )
     return tensors
 
@@ -223,7 +224,7 @@ class _Cursor:
     def take(self, size: int, what: str) -> memoryview:
         left = len(self.data) - self.at
         if size > left:
-            raise self.error(f"{what} needs {size} bytes at byte {self.at}, the file has {left} more")
+            raise self.error(f"{what} needs {size} bytes at byte {self.at}, the file has {left} more", FETCH_AGAIN)
         self.at += size
         return self.data[self.at - size : self.at]
 
@@ -236,7 +237,9 @@ class _Cursor:
         count = self.unpack("<q", what)
         left = len(self.data) - self.at
         if not 0 <= count <= left // smallest:
-            raise self.error(f"the {what} should be 0 to {left // smallest} in what is left of the file, found {count}")
+            raise self.error(
+                f"the {what} should be 0 to {left // smallest} in what is left of the file, found {count}", FETCH_AGAIN
+            )
         return count
 
     def string(self, what: str) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
 from nextword.files.bundle import Bundle, check_vocabulary
-from nextword.files.gguf.architecture import Architecture, name_pairs, read_architecture, read_config
+from nextword.files.field_names import in_their_names
+from nextword.files.gguf.architecture import Architecture, name_pairs, read_architecture, read_config, their_keys
 from nextword.files.gguf.header import quoted, read_header
 from nextword.files.gguf.metadata import SAMPLING, Metadata
 from nextword.files.gguf.neutral import check_rest
@@ -22,6 +23,7 @@ from nextword.files.mapped import map_file
 from nextword.files.parts import part_names
 from nextword.files.quantization import BLOCKS, block_rows
 from nextword.files.tensors import RawTensor, check_tensors
+from nextword.text_file import require_content
 from nextword.tokens import Tokenizer
 
 _ABOUT = ("name", "organization", "license", "size_label", "finetune", "basename")
@@ -114,6 +116,7 @@ def _open_part(path: Path) -> tuple[Metadata, dict[str, RawTensor]]:
     if len(part_names(path.name)) > 1 and not path.exists():
         raise ModelFileError(f"{path} is missing: a part of the model", hint="put all its parts into one directory")
     data = map_file(path)
+    require_content(path, data)
     header = read_header(str(path), data)
     tensors = {
         info.name: RawTensor(info.name, info.dtype, info.shape, data[info.start : info.start + info.nbytes])
@@ -137,7 +140,8 @@ def _read_config(file: _File, architecture: Architecture) -> GPTConfig:
     try:
         return config.replace(rope_scaling=scaling)
     except ConfigError as error:
-        raise ModelFileError(f"{source}: {error.message}") from None
+        message = in_their_names(error.message, their_keys(architecture))
+        raise ModelFileError(f"{source}: {message}") from None
 
 
 def _read_tensors(config: GPTConfig, architecture: Architecture, file: _File) -> dict[str, RawTensor]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
+from nextword.files.field_names import in_their_names
 from nextword.files.huggingface.families import FAMILIES, Family, FamilyName, family_of
-from nextword.files.huggingface.fields import check_fields, without_aliases
-from nextword.files.huggingface.rope import read_rope
-
-# What is made per layer must fit in memory before the file's tensors have been counted.
-_MOST_LAYERS = 4096
+from nextword.files.huggingface.fields import MOST_LAYERS, check_fields, without_aliases
+from nextword.files.huggingface.rope import LAYER_KINDS, read_rope
 
 # Tables grow with the context; the longest published one is 10 million tokens.
 _LONGEST_CONTEXT = 1 << 24
+
+# Fields that `config.py` reads itself, and that count something.
+_OTHER_COUNTS = ("sliding_window", "max_window_layers", "no_rope_layer_interval", "original_max_position_embeddings")
+
+_OURS = [item.name for item in dataclasses.fields(GPTConfig)]
+_COUNTS = {item.name for item in dataclasses.fields(GPTConfig) if item.type == "int"}
 
 # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -35,7 +40,8 @@ def config_from_json(values: Mapping[str, Any], source: str) -> GPTConfig:
     try:
         config = _config_of(cast(FamilyName, family), values)
     except ConfigError as error:
-        raise ModelFileError(f"{source}: {error}", hint=error.hint) from None
+        names = {ours: their_name(values, ours) for ours in _OURS}
+        raise ModelFileError(f"{source}: {in_their_names(error.message, names)}", hint=error.hint) from None
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelFileError(f"{source}: {error}") from None
     if config.context_length > _LONGEST_CONTEXT:
@@ -43,11 +49,25 @@ def config_from_json(values: Mapping[str, Any], source: str) -> GPTConfig:
     return config
 
 
+def their_name(values: Mapping[str, Any], ours: str) -> str:
+    """What a config.json calls a field of GPTConfig."""
+    family = FAMILIES.get(values["model_type"])
+    if family is None:
+        return f"gpt_config.{ours}"
+    if ours == "layer_windows":
+        return "sliding_window"
+    if ours == "rope_scaling":
+        return "rope_scaling" if values.get("rope_scaling") else "rope_parameters"
+    name = next((theirs for theirs, field in family.fields.items() if field == ours), ours)
+    return next((alias for alias, field in family.aliases.items() if field == name and alias in values), name)
+
+
 def _config_of(name: FamilyName, values: Mapping[str, Any]) -> GPTConfig:
     if name == "nextword":
-        return GPTConfig.from_dict(values.get("gpt_config", {}))
+        return GPTConfig.from_dict(_whole(values.get("gpt_config", {}), _COUNTS))
     family = FAMILIES[name]
-    values = without_aliases(family, values)
+    counts = {theirs for theirs, ours in family.fields.items() if ours in _COUNTS} | set(family.aliases)
+    values = without_aliases(family, _whole(values, counts | set(_OTHER_COUNTS)))
     values |= {field: value for field, value in family.defaults.items() if values.get(field) is None}
     check_fields(name, values)
     fields = {ours: values[theirs] for theirs, ours in family.fields.items() if values.get(theirs) is not None}
@@ -59,23 +79,33 @@ def _config_of(name: FamilyName, values: Mapping[str, Any]) -> GPTConfig:
     return config
 
 
+def _whole(values: Mapping[str, Any], counts: Collection[str]) -> dict[str, Any]:
+    """The values with `128.0` made 128, where something is counted: JSON has one kind of number only."""
+    return {
+        name: int(value) if name in counts and isinstance(value, float) and value.is_integer() else value
+        for name, value in values.items()
+    }
+
+
 def _modern(family: Family, values: Mapping[str, Any], fields: Mapping[str, Any]) -> GPTConfig:
     """Llama and its descendants, with what each file may leave out as transformers fills it in."""
     num_layers = fields["num_layers"]
-    if not isinstance(num_layers, int) or not 1 <= num_layers <= _MOST_LAYERS:
-        raise ConfigError(f"num_hidden_layers is {num_layers!r}, it must be between 1 and {_MOST_LAYERS}")
+    if not isinstance(num_layers, int) or not 1 <= num_layers <= MOST_LAYERS:
+        raise ConfigError(f"num_hidden_layers is {num_layers!r}, it must be between 1 and {MOST_LAYERS}")
     bias = _switch(family, values, "attention_bias")
+    windows, slides = _windows(family, values, num_layers)
+    kinds = {LAYER_KINDS[sliding] for sliding in slides}
     return GPTConfig.llama(
         **{
             "dropout": 0.0,
             "tie_embeddings": family.tied,
             **fields,
-            **read_rope(values, family.rope_theta),
+            **read_rope(values, family.rope_theta, kinds),
             "qkv_bias": bias,
             "attention_output_bias": bias,
             "mlp_bias": _switch(family, values, "mlp_bias"),
             "no_rope_layers": _unrotated(values, num_layers) if "no_rope_layers" in family.reads else (),
-            "layer_windows": _windows(family, values, num_layers),
+            "layer_windows": windows,
             **family.constant,
         }
     )
@@ -88,48 +118,64 @@ def _switch(family: Family, values: Mapping[str, Any], name: str) -> bool:
     return bool(value)
 
 
+def _count(values: Mapping[str, Any], name: str, default: int, at_least: int) -> int:
+    value = values.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise ConfigError(f"{name} is {value!r}, it must be a whole number of at least {at_least}")
+    return value
+
+
+def _list(values: Mapping[str, Any], name: str, num_layers: int) -> list[Any] | None:
+    """A field with an entry for each layer."""
+    value = values.get(name)
+    if value is not None and not (isinstance(value, list) and len(value) == num_layers):
+        found = len(value) if isinstance(value, list) else repr(value)
+        raise ConfigError(f"{name} should hold {num_layers} entries, found {found}")
+    return value
+
+
 def _unrotated(values: Mapping[str, Any], num_layers: int) -> tuple[int, ...]:
     """SmolLM3's layers without rotation; its list holds a 1 for every layer that *is* rotated."""
     rotated = values.get("no_rope_layers")
     if rotated is None:
-        interval = values.get("no_rope_layer_interval", 4)
-        if interval < 1:
-            raise ConfigError(f"no_rope_layer_interval is {interval!r}, it must be at least 1")
+        interval = _count(values, "no_rope_layer_interval", 4, 1)
         return tuple(range(interval - 1, num_layers, interval))
-    if len(rotated) < num_layers or not set(rotated) <= {0, 1}:
+    if not isinstance(rotated, list) or len(rotated) < num_layers or any(turns not in (0, 1) for turns in rotated):
         raise ConfigError(f"no_rope_layers should hold {num_layers} times 0 or 1, found {rotated!r}")
     return tuple(i for i in range(num_layers) if not rotated[i])
 
 
-def _windows(family: Family, values: Mapping[str, Any], num_layers: int) -> tuple[int | None, ...]:
-    """The window of every layer, empty if none has one."""
+def _windows(
+    family: Family, values: Mapping[str, Any], num_layers: int
+) -> tuple[tuple[int | None, ...], Sequence[bool]]:
+    """The window of every layer, empty if none has one; and which layers are called sliding."""
     if family.windows == "none":
-        return ()
+        return (), [False]
     window = values.get("sliding_window")
     if family.windows == "every":
         if "sliding_window" not in values:
             raise ConfigError("the field 'sliding_window' is missing")
-        slides = [True] * num_layers
+        slides = [window is not None] * num_layers
     else:
         window = window if _switch(family, values, "use_sliding_window") else None
-        slides = _sliding_layers(family, values, num_layers)
+        slides = _sliding_layers(family, values, num_layers, window)
     if window is None or not any(slides):
-        return ()
-    return tuple(window if sliding else None for sliding in slides)
+        return (), slides
+    width = _count(values, "sliding_window", 0, 1)
+    return tuple(width if sliding else None for sliding in slides), slides
 
 
-def _sliding_layers(family: Family, values: Mapping[str, Any], num_layers: int) -> list[bool]:
-    kinds = values.get("layer_types")
-    if kinds is not None:
-        if other := set(kinds) - {"full_attention", "sliding_attention"}:
-            raise ConfigError(f"layer_types holds {other.pop()!r}; nextword computes full and sliding attention")
-        if len(kinds) != num_layers:
-            raise ConfigError(f"layer_types should hold {num_layers} entries, found {len(kinds)}")
+def _sliding_layers(family: Family, values: Mapping[str, Any], num_layers: int, window: object) -> list[bool]:
+    if (kinds := _list(values, "layer_types", num_layers)) is not None:
+        if other := [kind for kind in kinds if kind not in LAYER_KINDS]:
+            raise ConfigError(f"layer_types holds {other[0]!r}; nextword computes full and sliding attention")
         return [kind == "sliding_attention" for kind in kinds]
+    if window is None:
+        return [False] * num_layers
     if family.windows == "unrotated":
         unrotated = _unrotated(values, num_layers)
         return [i in unrotated for i in range(num_layers)]
-    first = values.get("max_window_layers", 28)
+    first = _count(values, "max_window_layers", 28, 0)
     return [i >= first for i in range(num_layers)]
 
 

@@ -7,19 +7,23 @@ from typing import Any
 
 from nextword.errors import ModelFileError
 from nextword.files.bundle import FORMAT_VERSION, Bundle, check_vocabulary
-from nextword.files.huggingface.config import config_from_json
+from nextword.files.huggingface.config import config_from_json, their_name
 from nextword.files.huggingface.fields import passed_over
 from nextword.files.huggingface.names import family_weights, with_the_files_head
 from nextword.files.huggingface.tensors import tensors_from_family
 from nextword.files.safetensors import read_safetensors, read_sharded
 from nextword.files.tensors import RawTensor, check_tensors
 from nextword.json_file import read_json, read_json_if_there
+from nextword.text_file import read_text
 from nextword.tokens import Tokenizer
 
 PICKLE_WAY_OUT = (
     "where you trust its makers, open it in transformers and save it again: "
     "model.save_pretrained(directory) writes safetensors"
 )
+
+_MERGE = "merge it into its base model: in peft, merge_and_unload(), then save_pretrained(directory)"
+_HOLDS = "a model directory holds config.json, tokenizer.json, and model.safetensors or its parts with their index"
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -36,17 +40,21 @@ def read_bundle(path: Path) -> Bundle:
 
 def _read(path: Path) -> Bundle:
     if not path.is_dir():
-        raise ModelFileError(
-            f"{path} is not a model directory",
-            hint="a model directory holds config.json, model.safetensors, tokenizer.json",
-        )
+        raise ModelFileError(f"{path} is not a model directory", hint=_HOLDS)
+    if not (path / "config.json").exists():
+        if (path / "adapter_config.json").exists():
+            raise ModelFileError(f"{path} is an adapter, not a whole model", hint=_MERGE)
+        inside = sorted(file.parent for file in path.glob("*/config.json"))[:3]
+        hint = f"one is inside: {', '.join(map(str, inside))}" if inside else _HOLDS
+        raise ModelFileError(f"{path} is no model directory: it has no config.json", hint=hint)
     values = read_json(path / "config.json")
     provenance = _provenance(path / "nextword.json")
     config = config_from_json(values, str(path / "config.json"))
     weights, stored = _stored_tensors(path)
     if config.num_layers > len(stored):  # before anything is made per layer
+        field = their_name(values, "num_layers")
         raise ModelFileError(
-            f"{path / 'config.json'}: num_layers is {config.num_layers}, but {weights} has only {len(stored)} tensors"
+            f"{path / 'config.json'}: {field} is {config.num_layers}, but {weights} has only {len(stored)} tensors"
         )
     family, notes = str(values["model_type"]), passed_over(values)
     if family != "nextword":
@@ -62,7 +70,7 @@ def _read(path: Path) -> Bundle:
         tensors,
         tokenizer,
         provenance,
-        _read_text(path / "README.md"),
+        _text_if_there(path / "README.md"),
         chat_template=_chat_template(path),
         generation=_generation(path / "generation_config.json"),
         notes=notes,
@@ -92,6 +100,7 @@ def _stored_tensors(path: Path) -> tuple[Path, dict[str, RawTensor]]:
         return index, read_sharded(index)
     if not one.exists():
         _refuse_pickles(path)
+        raise ModelFileError(f"{path} has no weights: there is no {one.name}", hint=_HOLDS)
     return one, read_safetensors(one)
 
 
@@ -104,7 +113,7 @@ def _refuse_pickles(path: Path) -> None:
 def _chat_template(path: Path) -> str:
     """The template of a file of its own, or the default one of tokenizer_config.json."""
     if (path / "chat_template.jinja").exists():
-        return _read_text(path / "chat_template.jinja")
+        return read_text(path / "chat_template.jinja")
     file = path / "tokenizer_config.json"
     template = read_json_if_there(file).get("chat_template", "")
     if isinstance(template, list):  # several, with names
@@ -121,8 +130,5 @@ def _generation(file: Path) -> dict[str, Any]:
     return {name: value for name, value in read_json_if_there(file).items() if name not in left_out}
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8") if path.exists() else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{path} cannot be read: {error}") from None
+def _text_if_there(path: Path) -> str:
+    return read_text(path) if path.exists() and path.stat().st_size else ""

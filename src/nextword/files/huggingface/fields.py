@@ -23,6 +23,9 @@ _OFF: tuple[Any, ...] = (None, False, 0, "", [], {}, "none")
 
 _ONE = (None, 1)
 
+MOST_LAYERS = 4096
+"""What is made per layer must fit in memory before the file's tensors have been counted."""
+
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     # What every model of transformers' asks its config for.
     "is_causal": (True,),
@@ -99,7 +102,7 @@ def check_fields(name: FamilyName, values: Mapping[str, Any]) -> None:
         ConfigError: Names the field.
     """
     family = FAMILIES[name]
-    neutral = {**NEUTRAL, **_of_a_head(values)}
+    neutral = {**NEUTRAL, **_of_a_head(values), **_of_layers(values)}
     for field, value in values.items():
         if field in family.fields or field in family.reads or field in WITHOUT_EFFECT[name]:
             continue
@@ -125,6 +128,15 @@ def _of_a_head(values: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
         return {}
     scales = dict.fromkeys(("attention_multiplier", "attention_scale", "softmax_scale"), (None, channels**-0.5))
     return {**scales, **dict.fromkeys(("query_pre_attn_scalar", "rotary_dim"), (None, channels))}
+
+
+def _of_layers(values: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """The neutral values that have an entry for each layer: all layers are of the kind that the architecture has."""
+    layers = values.get("num_hidden_layers", values.get("n_layer"))
+    if not isinstance(layers, int) or not 1 <= layers <= MOST_LAYERS:
+        return {}
+    attention = "full_attention" if values.get("sliding_window") is None else "sliding_attention"
+    return {"layer_types": (None, [attention] * layers), "mlp_layer_types": (None, ["dense"] * layers)}
 
 
 def passed_over(values: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from nextword.config import yarn_attention_factor
@@ -14,6 +14,8 @@ _PARAMETERS = {
     *("long_factor", "low_freq_factor", "high_freq_factor", "mscale", "mscale_all_dim", "truncate", "mrope_section"),
     "partial_rotary_factor",
 }
+LAYER_KINDS = ("full_attention", "sliding_attention")
+"""What layers attend to, as a config.json calls it."""
 _OF_ITS_KIND: dict[str, set[str]] = {
     "default": set(),
     "linear": {"factor"},
@@ -25,15 +27,20 @@ _OF_ITS_KIND: dict[str, set[str]] = {
 _NEUTRAL = {"partial_rotary_factor": 1, "attention_factor": 1, "factor": 1, "truncate": True}
 
 
-def read_rope(values: Mapping[str, Any], default_theta: float) -> dict[str, Any]:
+def read_rope(values: Mapping[str, Any], default_theta: float, kinds: Collection[str]) -> dict[str, Any]:
     """`rope_theta` and `rope_scaling`, with what a file leaves out as transformers fills it in.
 
     Of `rope_scaling` and `rope_parameters` in one file, transformers takes the first.
 
+    Args:
+        values: The config.json's.
+        default_theta: The base where none is named.
+        kinds: Of `LAYER_KINDS`, those that the model has, where the file gives the parameters for each kind.
+
     Raises:
         ConfigError: A kind or a parameter that could change the numbers and is not understood.
     """
-    given = _given(values)
+    given = _of_one_kind(_given(values), kinds)
     theta = given.pop("rope_theta", values.get("rope_theta", default_theta))
     kind = given.pop("type", None)
     kind = given.pop("rope_type", kind) or "default"
@@ -56,7 +63,8 @@ def read_rope(values: Mapping[str, Any], default_theta: float) -> dict[str, Any]
 
 def rope_notes(values: Mapping[str, Any]) -> list[str]:
     """What a config.json says of rotary positions that nothing computes with, a sentence each."""
-    given = _given(values)
+    by_kind = _by_kind(_given(values))
+    given = {name: value for own in by_kind.values() for name, value in own.items()}
     notes = []
     if strange := sorted(set(given) - _PARAMETERS - {"type", "rope_type", "rope_theta"}):
         notes.append(f"config.json: passed over, because no rotary position depends on it: {', '.join(strange)}")
@@ -64,6 +72,32 @@ def rope_notes(values: Mapping[str, Any]) -> list[str]:
         length = values.get("max_position_embeddings")
         notes.append(f"config.json: dynamic scaling begins behind {length} tokens, where the context ends here")
     return notes
+
+
+def _by_kind(given: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The parameters of each kind of layer, as transformers 5 may write them; under `""` those of all."""
+    if not set(given) & set(LAYER_KINDS):
+        return {"": given}
+    if strange := sorted(set(given) - set(LAYER_KINDS)):
+        raise ConfigError(f"the rotary positions of the layers {strange[0]!r} are not understood")
+    if wrong := [kind for kind, own in given.items() if own is not None and not isinstance(own, Mapping)]:
+        raise ConfigError(f"the rotary positions of {wrong[0]} should be a JSON object, found {given[wrong[0]]!r}")
+    return {kind: dict(own) for kind, own in given.items() if own is not None}
+
+
+def _of_one_kind(given: dict[str, Any], kinds: Collection[str]) -> dict[str, Any]:
+    """The parameters of the layers that there are: one table serves them all."""
+    by_kind = _by_kind(given)
+    if "" in by_kind:
+        return given
+    if missing := [kind for kind in LAYER_KINDS if kind in kinds and kind not in by_kind]:
+        raise ConfigError(f"the rotary positions of {missing[0]} are missing")
+    first, *others = (by_kind[kind] for kind in LAYER_KINDS if kind in kinds)
+    if any(other != first for other in others):
+        raise ConfigError(
+            "the rotary positions differ between full_attention and sliding_attention; nextword turns all layers alike"
+        )
+    return first
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
