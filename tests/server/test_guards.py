@@ -17,7 +17,9 @@ import httpx
 import openai
 import pytest
 
+from nextword.errors import ConfigError
 from nextword.loading import DEFAULT_MODEL
+from nextword.server.run import Address
 from tests.server.conftest import Served, serving
 from tests.server.test_requests import COMPLETIONS, refusal
 
@@ -81,6 +83,23 @@ def test_a_key_is_asked_for_where_there_is_one(tmp_path: Path) -> None:
         assert httpx.get(f"{url}/v1/models", headers={"authorization": key}).status_code == 200
 
 
+def test_a_key_may_be_bytes_that_are_no_text_and_what_is_sent_may_be(tmp_path: Path) -> None:
+    """An environment in another encoding: 열쇠 in EUC-KR, which is no UTF-8."""
+    key = "열쇠".encode("euc-kr") + b"\xff"
+    with serving(tmp_path / "log", DEFAULT_MODEL, NEXTWORD_API_KEY=os.fsdecode(key)) as server:
+        for given, status in ((key, 200), (b"\xff", 401), ("열쇠".encode(), 401), (b"?", 401)):
+            answer = httpx.get(f"{server.url}/v1/models", headers={"authorization": b"Bearer " + given})
+            assert answer.status_code == status
+    assert "Traceback" not in server.log.read_text(encoding="utf-8")
+
+
+def test_a_key_that_no_request_can_send_is_refused_at_the_start() -> None:
+    for key in ("a\nb", "a\x00b", "a\x7fb", "\x1b[31m"):
+        with pytest.raises(ConfigError, match="the API key holds a control character"):
+            Address(key=key)
+    assert Address(key=" key\n").key == " key\n"  # a file's last line feed is not the key's
+
+
 def test_others_are_let_in_only_with_a_key() -> None:
     command = [sys.executable, "-m", "nextword", "serve", "--host", EVERYWHERE, "--port", "0"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -98,7 +117,7 @@ def test_a_blank_key_is_none() -> None:
 
 
 def test_small_packets_are_sent_at_once() -> None:
-    from nextword.server.run import Address, listen
+    from nextword.server.run import listen
 
     with listen(Address(port=0)) as listening:
         listening.listen()

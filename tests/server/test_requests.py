@@ -35,7 +35,7 @@ def refusal(answer: httpx.Response, status: int = 400) -> dict:
         ({"prompt": [[1], ["two"]]}, "prompt"),
         ({"prompt": [-1]}, "prompt"),
         ({"prompt": [[]]}, "prompt"),
-        ({"prompt": [99_999]}, None),
+        ({"prompt": [99_999]}, "prompt"),
         ({"prompt": [2**40]}, "prompt"),
         ({"prompt": "a", "max_tokens": -2}, "max_tokens"),
         ({"prompt": "a", "max_tokens": "5"}, "max_tokens"),
@@ -136,7 +136,7 @@ KINDS = "must be a text, a list of texts, a list of token ids or a list of such 
         (
             COMPLETIONS,
             {"prompt": "a", "seed": 1.5},
-            "seed must be a whole number, found a number with a point",
+            "seed must be a whole number, found 1.5",
             None,
         ),
         (

@@ -59,7 +59,9 @@ def test_the_context_may_be_smaller(tmp_path: Path) -> None:
     with serving(tmp_path / "log", DEFAULT_MODEL, "--context", "32") as server:
         body = {"prompt": [300] * 20, "max_tokens": -1, "logit_bias": {"0": -100}}
         found = server.client.post(COMPLETIONS, json=body).json()
-        assert (found["choices"][0]["finish_reason"], found["usage"]["total_tokens"]) == ("length", 32)
+        assert (found["choices"][0]["finish_reason"], found["usage"]["total_tokens"]) == ("length", 33)
+        whole = {"prompt": [300] * 32, "max_tokens": -1}  # the last one is written, not read, as at the model's own end
+        assert server.client.post(COMPLETIONS, json=whole).json()["usage"]["completion_tokens"] == 1
         error = refusal(server.client.post(COMPLETIONS, json={"prompt": [300] * 33}))
         assert (error["n_prompt_tokens"], error["n_ctx"]) == (33, 32)
         assert server.client.get("/v1/models").json()["data"][0]["max_model_len"] == 32

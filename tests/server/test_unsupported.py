@@ -13,17 +13,29 @@ from tests.server.test_requests import CHAT, COMPLETIONS, USER, answer_of, refus
 
 NAMES = [
     "guided_choice",
+    "guided_json",
+    "guided_regex",
+    "guided_grammar",
     "structured_outputs",
     "grammar",
     "json_schema",
+    "regex",
+    "ebnf",
+    "bad_words",
+    "allowed_token_ids",
     "min_tokens",
     "ignore_eos",
     "stop_token_ids",
+    "n_predict",
     "typical_p",
     "mirostat",
-    "bad_words",
+    "dynatemp_range",
+    "xtc_probability",
+    "dry_multiplier",
     "repeat_penalty",
+    "use_beam_search",
     "do_sample",
+    "truncate_prompt_tokens",
 ]
 
 
@@ -62,35 +74,7 @@ def test_what_would_change_the_answer_is_refused_by_name_and_what_changes_nothin
     assert answer_of(server.client.post(path, json={**body, **nothing, "temperature": 0})) == wanted
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "guided_choice",
-        "structured_outputs",
-        "grammar",
-        "json_schema",
-        "min_tokens",
-        "ignore_eos",
-        "stop_token_ids",
-        "typical_p",
-        "mirostat",
-        "guided_json",
-        "guided_regex",
-        "guided_grammar",
-        "regex",
-        "ebnf",
-        "bad_words",
-        "allowed_token_ids",
-        "use_beam_search",
-        "n_predict",
-        "repeat_penalty",
-        "dry_multiplier",
-        "xtc_probability",
-        "dynatemp_range",
-        "truncate_prompt_tokens",
-        "do_sample",
-    ],
-)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("path", [COMPLETIONS, CHAT])
 def test_the_fields_that_people_send_are_among_them(server: Served, path: str, name: str) -> None:
     body = {"prompt": "a"} if path == COMPLETIONS else {"model": "chatty", "messages": [USER]}

@@ -169,7 +169,7 @@ class TextStream(Iterator[str]):
         self._decoder = StreamDecoder()
         self._ids: list[int] = []
         self._memory = Memory() if memory is None else memory
-        capacity = min(context, len(self._prompt_ids) + max_new_tokens)
+        capacity = min(context, len(self._prompt_ids) + max(0, max_new_tokens - 1))  # the last one is not read
         self._pending = self._memory.begin(backend, self._prompt_ids, capacity, anew=score_prompt)
         self._asked: list[int] = []
         self._lookup = PromptLookup(self._prompt_ids) if speculative and backend.bitwise_invariant else None

@@ -19,7 +19,7 @@ from nextword.errors import NextwordError
 from nextword.language_model import LanguageModel
 from nextword.server.chat import ChatCompletion, conversation_ids
 from nextword.server.completions import Completion
-from nextword.server.errors import DECLARED, ApiError, of_user
+from nextword.server.errors import DECLARED, ApiError, of_user, reading
 from nextword.server.jobs import Batch, unless_gone
 from nextword.server.looking import Run, look_routes
 from nextword.server.looks import Looks
@@ -103,12 +103,16 @@ def create_app(models: Models, settings: Settings | None = None, run: Run | None
     @both("GET", "/models")
     async def list_models() -> dict[str, Any]:
         """The models there are."""
-        return {"object": "list", "data": [models.about(name, state.settings) for name in models.names]}
+
+        def all_about() -> list[dict[str, object]]:
+            return [models.about(name, state.settings) for name in models.names]
+
+        return {"object": "list", "data": await asyncio.to_thread(all_about)}
 
     @both("GET", "/models/{name:path}")
     async def one_model(name: str) -> dict[str, Any]:
         """One of them."""
-        return models.about(models.name_of(name), state.settings)
+        return await asyncio.to_thread(models.about, models.name_of(name), state.settings)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -152,7 +156,8 @@ def _add_tokenizer(app: FastAPI, state: State) -> None:
         _, lm = await _model(state, body.model)
 
         def work(_: Asker) -> Response:
-            text = lm.tokenizer.decode(body.tokens)
+            with reading("tokens"):
+                text = lm.tokenizer.decode(body.tokens)
             return JSONResponse({"prompt": text, "content": text})
 
         return await unless_gone(request, state.encoding.run(work))
@@ -170,7 +175,7 @@ def _add_tokenizer(app: FastAPI, state: State) -> None:
         return {
             "tokenizer_class": tokenizer.kind,
             "vocab_size": tokenizer.vocab_size,
-            "model_max_length": state.settings.context_of(lm),
+            "model_max_length": state.settings.context_of(lm.config),
             "bos_token": mark(tokenizer.bos_id),
             "eos_token": mark(end),
             "pad_token": mark(end),
@@ -186,8 +191,9 @@ def _tokenized(body: TokenizeRequest, lm: LanguageModel, settings: Settings) -> 
         text = body.prompt if body.prompt is not None else body.content or ""
         asked = body.add_special_tokens if body.add_special is None else body.add_special
         starts = body.prompt is not None if asked is None else asked
-        ids = tokenizer.encode_start(text) if starts else tokenizer.encode(text)
-    found: dict[str, Any] = {"tokens": ids, "count": len(ids), "max_model_len": settings.context_of(lm)}
+        with reading("content" if body.prompt is None else "prompt"):
+            ids = tokenizer.encode_start(text) if starts else tokenizer.encode(text)
+    found: dict[str, Any] = {"tokens": ids, "count": len(ids), "max_model_len": settings.context_of(lm.config)}
     if body.return_token_strs:
         found["token_strs"] = [tokenizer.vocabulary[token] for token in ids]
     return JSONResponse(found)  # written here: of a million tokens that takes its time

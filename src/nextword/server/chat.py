@@ -7,11 +7,10 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
-from nextword.errors import NextwordError
 from nextword.generation.context import cut_to_context
 from nextword.generation.stream import TokenLogprob
 from nextword.language_model import LanguageModel
-from nextword.server.errors import ApiError, of_user
+from nextword.server.errors import ApiError, reading
 from nextword.server.jobs import Batch, sampling_of, seed_of
 from nextword.server.schemas import ChatRequest, Conversation
 from nextword.server.workers import Asker
@@ -22,12 +21,19 @@ def conversation_ids(
 ) -> list[int]:
     """The tokens of a conversation as the model's template writes it, told of tools if it knows what they are.
 
-    What cannot be `at_most` so many tokens is refused before it is encoded.
+    What is more than `at_most` so many tokens is refused, and before it is encoded where it cannot be less.
 
     Raises:
-        ApiError: `reasoning_effort` means nothing to this model.
-        NextwordError: The model has no template, or the template refuses the conversation.
+        ApiError: The model has no template, the template refuses the conversation, it is too long, or
+            `reasoning_effort` means nothing to this model.
+        ModelFileError: The template is not valid.
     """
+    if not lm.chat_template:
+        raise ApiError(
+            "the model has no chat template: it was not trained on conversations",
+            param="messages",
+            hint="POST /v1/completions goes on from a prompt",
+        )
     template, variables = lm.template, dict(asked.chat_template_kwargs or {})
     if tools and "tools" in template.variables:
         variables["tools"] = tools
@@ -43,13 +49,17 @@ def conversation_ids(
                 param="reasoning_effort",
                 code="unsupported_parameter",
             )
-    return template.encode(
-        [message.plain() for message in asked.messages or ()],
-        at_most,
-        asked.add_generation_prompt,
-        asked.continue_final_message,
-        **variables,
-    )
+    with reading("messages"):
+        ids = template.encode(
+            [message.plain() for message in asked.messages or ()],
+            at_most,
+            asked.add_generation_prompt,
+            asked.continue_final_message,
+            **variables,
+        )
+        if at_most is not None:
+            cut_to_context(ids, at_most, "stop")
+    return ids
 
 
 class ChatCompletion:
@@ -65,12 +75,8 @@ class ChatCompletion:
         self._id, self._created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
         self._top = request.top_logprobs or 0
         self._count = request.n or 1
-        try:
-            context = batch.settings.context_of(lm)
-            self._ids = conversation_ids(request, lm, request.offered, context)
-            cut_to_context(self._ids, context, "stop")
-        except NextwordError as error:
-            raise of_user(error) from None
+        batch.check(self._count, "n")
+        self._ids = conversation_ids(request, lm, request.offered, batch.settings.context_of(lm.config))
         limits = [limit for limit in (request.max_completion_tokens, request.max_tokens) if limit is not None]
         sampling = sampling_of(request, lm, batch.settings)
         for index in range(self._count):

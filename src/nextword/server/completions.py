@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from nextword.errors import NextwordError
 from nextword.generation.context import Prompt, cut_to_context, encode_prompt
 from nextword.generation.stream import FinishReason, TokenLogprob
 from nextword.language_model import LanguageModel
-from nextword.server.errors import of_user
+from nextword.server.errors import ApiError, reading
 from nextword.server.jobs import Batch, sampling_of, seed_of
 from nextword.server.schemas import CompletionRequest
 from nextword.server.workers import Asker
@@ -80,8 +79,8 @@ class Completion:
         self._choices: list[Choice] = []
         self._prompts: list[list[int]] = []
         sampling, count = sampling_of(request, lm, batch.settings), request.n or 1
-        prompts = _prompts(request)
-        batch.check(len(prompts) * count)  # before they are encoded
+        prompts = _prompts(request, lm)
+        batch.check(len(prompts) * count, "prompt" if count == 1 else "n")  # before they are encoded
         for prompt in prompts:
             asker.check()
             text, ids, start = self._read(prompt)
@@ -104,8 +103,8 @@ class Completion:
     def _read(self, prompt: Prompt) -> tuple[str, list[int], int]:
         """A prompt's text, tokens, and how many of those are not the text's own."""
         tokenizer = self._lm.tokenizer
-        try:
-            context = self._batch.settings.context_of(self._lm)
+        with reading("prompt"):
+            context = self._batch.settings.context_of(self._lm.config)
             if not isinstance(prompt, str):
                 cut_to_context(prompt, context, "stop")  # before it looks up every id of a million
             ids = encode_prompt(tokenizer, prompt, context, "stop")
@@ -113,8 +112,6 @@ class Completion:
             if isinstance(prompt, str):
                 return prompt, ids, len(ids) - len(tokenizer.encode(prompt))
             return tokenizer.decode(ids), ids, 0
-        except NextwordError as error:
-            raise of_user(error) from None
 
     async def whole(self) -> dict[str, Any]:
         """The answer in one."""
@@ -175,9 +172,11 @@ class Completion:
         return {"id": self._id, "object": "text_completion", "created": self._created, "model": self._name}
 
 
-def _prompts(request: CompletionRequest) -> list[Prompt]:
+def _prompts(request: CompletionRequest, lm: LanguageModel) -> list[Prompt]:
     prompt: Any = request.prompt
     if prompt is None:
+        if not lm.tokenizer.encode_start(""):
+            raise ApiError("prompt is missing", param="prompt", hint="this model has no token that begins a text")
         return [""]
     if isinstance(prompt, str) or isinstance(prompt[0], int):
         return [prompt]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from nextword.errors import ContextOverflowError, NextwordError
@@ -67,12 +68,25 @@ def stopped() -> ApiError:
     return ApiError("the server is shutting down", status=503, kind="server_error", code="shutting_down")
 
 
-def of_user(error: NextwordError) -> ApiError:
-    """What nextword refused because of the request."""
+def of_user(error: NextwordError, param: str | None = None) -> ApiError:
+    """What nextword refused because of the request, or of one of its fields."""
     if isinstance(error, ContextOverflowError):
         details = {"n_prompt_tokens": error.n_prompt_tokens, "n_ctx": error.context_length}
-        return ApiError(error.message, code="context_length_exceeded", details=details)
-    return ApiError(error.message, hint=error.hint)
+        return ApiError(error.message, param=param, code="context_length_exceeded", details=details)
+    return ApiError(error.message, param=param, hint=error.hint)
+
+
+@contextmanager
+def reading(param: str) -> Iterator[None]:
+    """Names the field whose content is worked with, where nextword refuses it.
+
+    Raises:
+        ApiError: It does.
+    """
+    try:
+        yield
+    except NextwordError as error:
+        raise of_user(error, param) from None
 
 
 DECLARED: dict[int | str, dict[str, Any]] = {

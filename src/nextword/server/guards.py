@@ -103,7 +103,7 @@ class Guards:
         is_open = path in OPEN_PATHS or path.startswith(OPEN_FOLDER) or scope["method"] == "OPTIONS"
         if self._key is not None and not is_open:
             scheme, _, given = headers.get("authorization", "").partition(" ")
-            right = hmac.compare_digest(given.strip().encode("latin-1"), self._key.strip().encode())
+            right = hmac.compare_digest(given.strip().encode("latin-1"), _bytes_of(self._key.strip()))
             if scheme.lower() != "bearer" or not right:
                 raise ApiError(
                     "the API key is missing or wrong",
@@ -154,6 +154,11 @@ class Guards:
             return message
 
         return bounded
+
+
+def _bytes_of(key: str) -> bytes:
+    """A key as a client sends it: UTF-8, or the very bytes of an environment that holds something else."""
+    return key.encode("utf-8", "surrogateescape")
 
 
 def _watched(send: Send, headers: list[tuple[bytes, bytes]], seen: dict[str, Any]) -> Send:

@@ -32,18 +32,18 @@ class Batch:
         self._events: asyncio.Queue[tuple[int, Piece | ApiError]] = asyncio.Queue()
         self.jobs: list[Job] = []
 
-    def check(self, texts: int) -> None:
+    def check(self, texts: int, param: str) -> None:
         """Refuses more texts than may ever wait at once, before they are made.
 
         Raises:
-            ApiError: They are more.
+            ApiError: They are more; it names the field that asks for them.
         """
-        self._scheduler.check(texts)
+        self._scheduler.check(texts, param)
 
     def add(self, lm: LanguageModel, ids: list[int], most: int | None, **settings: Any) -> None:
         """One more text of `most` new tokens, or as many as there is room for: the settings are TextStream's."""
         index = len(self.jobs)
-        settings["max_new_tokens"] = self.settings.room(lm, len(ids), most)
+        settings["max_new_tokens"] = self.settings.room(lm.config, len(ids), most)
 
         def start(memory: Memory) -> TextStream:
             return TextStream(lm.backend, lm.tokenizer, ids, overflow="stop", memory=memory, **settings)

@@ -14,7 +14,7 @@ from nextword.files.verification import read_verification
 from nextword.generation.prediction import predict_token
 from nextword.language_model import LanguageModel
 from nextword.machine.memory import process_bytes
-from nextword.server.errors import DECLARED
+from nextword.server.errors import DECLARED, reading
 from nextword.server.jobs import unless_gone
 from nextword.server.looks import Looks
 from nextword.server.models import Models
@@ -78,7 +78,12 @@ def look_routes(models: Models, looks: Looks, run: Run | None) -> APIRouter:
     @router.get("/{trace}/block/{layer}", responses=_FRAMES, response_class=Response)
     async def block(trace: str, layer: int, request: Request) -> Response:
         """One layer of a trace."""
-        return await frame(request, lambda _: looks.block(trace, layer))
+
+        def work(_: Asker) -> bytes:
+            with reading("layer"):
+                return looks.block(trace, layer)
+
+        return await frame(request, work)
 
     @router.get("/{trace}/turns/{layer}/{head}", responses=_FRAMES, response_class=Response)
     async def turns(trace: str, layer: int, head: int, request: Request) -> Response:
@@ -94,7 +99,8 @@ def look_routes(models: Models, looks: Looks, run: Run | None) -> APIRouter:
 
 
 def _predicted(name: str, lm: LanguageModel, body: QuickRequest, asker: Asker) -> dict[str, Any]:
-    found = predict_token(lm.backend, lm.tokenizer, body.prompt, body.top, between=asker.check)
+    with reading(body.given):
+        found = predict_token(lm.backend, lm.tokenizer, body.prompt, body.top, between=asker.check)
     return {
         "model": {"name": name, "backend": lm.backend.name},
         "tokens": [{"id": p.token_id, "text": p.text, "part": p.part, "parts": p.parts} for p in found.pieces],

@@ -17,7 +17,7 @@ from nextword.generation.context import fit_to_context
 from nextword.generation.sampling import Sampling, Stages
 from nextword.language_model import LanguageModel
 from nextword.machine.memory import machine_memory
-from nextword.server.errors import ApiError
+from nextword.server.errors import ApiError, reading
 from nextword.server.schemas import (
     BlockPart,
     DrawRequest,
@@ -84,15 +84,18 @@ class Looks:
         """
         _reference(lm)  # before the clock runs: it is made once
         begun = time.monotonic()
-        ids, dropped = _tokens(lm, asked.prompt)
+        with reading(asked.given):
+            ids, dropped = _tokens(lm, asked.prompt)
         spelling = [name, asked.prompt, [spec.model_dump() for spec in asked.edits]]
         trace_id = hashlib.sha256(json.dumps(spelling).encode()).hexdigest()[:24]
         if trace_id in self._kept and self._kept[trace_id].trace.model is lm.reference:
             return self.kept(trace_id).frame + self._parts(trace_id, asked.parts)
         asker.check()
-        changes = [self._change(spec, name, lm, len(ids)) for spec in asked.edits]
+        with reading("edits"):
+            changes = [self._change(spec, name, lm, len(ids)) for spec in asked.edits]
+            edited = lm.edit(*(edits for edits, _ in changes)) if changes else lm
         asker.check()
-        trace = self._trace(lm.edit(*(edits for edits, _ in changes)) if changes else lm, asked.prompt)
+        trace = self._trace(edited, asked.prompt)
 
         from nextword.inspection.frames import Facts, look_frame  # noqa: PLC0415  it imports torch
 
@@ -154,11 +157,12 @@ class Looks:
     def _parts(self, trace_id: str, parts: Sequence[PartSpec]) -> bytes:
         frames = []
         for part in parts:
-            match part:
-                case BlockPart(layer=layer):
-                    frames.append(self.block(trace_id, layer))
-                case TurnsPart(layer=layer, head=head):
-                    frames.append(self.turns(trace_id, layer, head))
+            with reading("parts"):
+                match part:
+                    case BlockPart(layer=layer):
+                        frames.append(self.block(trace_id, layer))
+                    case TurnsPart(layer=layer, head=head):
+                        frames.append(self.turns(trace_id, layer, head))
         return b"".join(frames)
 
     def _too_much(self) -> bool:

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from nextword.config import GPTConfig
+from nextword.errors import ModelFileError
+from nextword.files import read_model
 from nextword.language_model import LanguageModel
 from nextword.loading import DEFAULT_MODEL, load
 from nextword.server.errors import ApiError
@@ -31,6 +34,7 @@ class Models:
         self._paths, self._load = dict(paths), load_model
         self._sources = {name: str(path) for name, path in paths.items()} | dict(sources or {})
         self._loaded: dict[str, LanguageModel] = {}
+        self._configs: dict[tuple[str, object], GPTConfig] = {}
         self._locks = {name: threading.Lock() for name in paths}
         self.since = int(time.time())
 
@@ -84,9 +88,24 @@ class Models:
 
     def about(self, name: str, settings: Settings) -> dict[str, object]:
         """A model as `/v1/models` lists it."""
-        lm = self.loaded(name)
         about: dict[str, object] = {"id": name, "object": "model", "created": self.since, "owned_by": "nextword"}
-        if lm is not None:
-            about["max_model_len"] = settings.context_of(lm)
-            about["meta"] = {"n_params": lm.config.num_parameters, "backend": lm.backend.name}
+        lm = self.loaded(name)
+        try:
+            config = self._config(name) if lm is None else lm.config
+        except ModelFileError:  # damaged or gone since: it is told to whoever asks for the model
+            return about
+        backend = {} if lm is None else {"backend": lm.backend.name}
+        about["max_model_len"] = settings.context_of(config)
+        about["meta"] = {"n_params": config.num_parameters, **backend}
         return about
+
+    def _config(self, name: str) -> GPTConfig:
+        """How a model that is not loaded is built, read once from its files."""
+        key = name, self._version(name)
+        if key not in self._configs:
+            self._configs[key] = read_model(self.path(name)).config
+        return self._configs[key]
+
+    def _version(self, name: str) -> object:  # noqa: ARG002  a run's models have one
+        """What changes when another model takes the place of a name."""
+        return None

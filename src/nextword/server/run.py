@@ -46,6 +46,11 @@ class Address:
         """Refuses to be open to a network without a key, a blank one, and names that no request can ask for."""
         if self.key is not None and not self.key.strip():
             raise ConfigError("the API key is blank", hint="set NEXTWORD_API_KEY to a word, or unset it")
+        if self.key is not None and any(character < " " or character == "\x7f" for character in self.key.strip()):
+            raise ConfigError(
+                "the API key holds a control character, which no request can send",
+                hint="set NEXTWORD_API_KEY to a word, or unset it",
+            )
         for name in self.hosts:
             if not name or not set(name).isdisjoint("/:@ "):
                 raise ConfigError(

@@ -73,6 +73,9 @@ class RunModels(Models):
             return super().path(name)
         return self.run.step_path(int(name.removeprefix(AT_STEP))) if name.startswith(AT_STEP) else self.run.out
 
+    def _version(self, name: str) -> object:
+        return super()._version(name) if name in self._paths else _stamp(self.path(name))
+
     def source(self, name: str) -> str:
         """What `nextword.load` takes for it."""
         return super().source(name) if name in self._paths else str(self.path(name))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
+from nextword.config import GPTConfig
 from nextword.errors import NextwordError
 from nextword.generation import Memory, TextStream
 from nextword.generation.stream import FinishReason, TokenLogprob
@@ -134,7 +135,7 @@ class Scheduler:
         queue: int,
         cache_bytes: int,
         watch: Callable[[Job], None] = lambda _: None,
-        context_of: Callable[[LanguageModel], int] = lambda lm: lm.config.context_length,
+        context_of: Callable[[GPTConfig], int] = lambda config: config.context_length,
     ) -> None:
         self._slots_a_model, self._queue, self._cache_bytes, self._watch = slots, queue, cache_bytes, watch
         self._context_of = context_of
@@ -149,15 +150,17 @@ class Scheduler:
 
     # -- called from anywhere --------------------------------------------------------------------------------------
 
-    def check(self, count: int) -> None:
+    def check(self, count: int, param: str | None = None) -> None:
         """Refuses more jobs than may ever wait at once.
 
         Raises:
-            ApiError: They are more.
+            ApiError: They are more; it names the field that asks for them.
         """
         if count > self._queue:
             raise ApiError(
-                f"{count:,} texts are more than the {self._queue:,} that may wait", hint="ask for fewer at once"
+                f"{count:,} texts are more than the {self._queue:,} that may wait",
+                param=param,
+                hint="ask for fewer at once",
             )
 
     def submit(self, jobs: Iterable[Job]) -> None:
@@ -269,7 +272,7 @@ class Scheduler:
             idle = [key for key, slots in self._slots.items() if all(slot.job is None for slot in slots)]
             for key in idle[: max(0, len(self._slots) + 1 - MOST_MODELS)]:
                 del self._slots[key]
-            size = lm.backend.new_cache(self._context_of(lm)).nbytes
+            size = lm.backend.new_cache(self._context_of(lm.config)).nbytes
             count = max(1, min(self._slots_a_model, self._cache_bytes // max(1, size)))
             self._slots[id(lm)] = [Slot(lm) for _ in range(count)]
         return self._slots[id(lm)]
@@ -281,7 +284,7 @@ class Scheduler:
         # once: one that grew would forget what it holds.
         try:
             if slot.memory.cache is None or not job.lm.backend.bitwise_invariant:
-                context = self._context_of(job.lm)
+                context = self._context_of(job.lm.config)
                 slot.memory = Memory([], job.lm.backend.new_cache(context), context)
             before = len(slot.memory.ids)
             slot.stream = job.start(slot.memory)

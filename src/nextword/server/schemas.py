@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 
+from nextword.readable import readable
 from nextword.server.errors import ApiError
 from nextword.server.unsupported import (
     UNSUPPORTED,
@@ -40,6 +41,8 @@ def _stop(value: Any) -> Any:
         raise wrong(f"holds {len(stops)} texts, at most {MOST_STOPS} stops are possible")
     if "" in stops:
         raise wrong("holds an empty text")
+    if any(readable(stop) != stop for stop in stops):
+        raise wrong("holds what is no valid Unicode text")
     return stops
 
 
@@ -79,6 +82,8 @@ def _content(value: Any) -> Any:
         return value
     if not isinstance(value, list):
         raise wrong(f"must be a text or a list of parts, found {kind_of(value)}")
+    if not value:
+        raise wrong("must be a text or a list of parts, found an empty one")
     for index, part in enumerate(value):
         kind = part.get("type") if isinstance(part, dict) else None
         if isinstance(kind, str) and kind in _NOT_TEXT:
@@ -100,10 +105,26 @@ _NOT_TEXT = {
 }
 
 
+def _text_throughout(value: Any) -> Any:
+    """Refuses halves of characters in what a template is given as it comes."""
+    left = [value]
+    while left:
+        match left.pop():
+            case dict() as found:
+                left += [*found, *found.values()]
+            case list() as found:
+                left += found
+            case str() as found if readable(found) != found:
+                raise wrong("holds what is no valid Unicode text")
+    return value
+
+
 def _not_limited(value: Any) -> Any:
     return None if type(value) is int and value == -1 else value
 
 
+Given = Annotated[dict[str, Any], BeforeValidator(_text_throughout)]
+"""An object that goes to the template."""
 Stop = Annotated[list[str] | str | None, BeforeValidator(_stop)]
 Unlimited = BeforeValidator(_not_limited)
 """-1 is no limit, as many servers have it."""
@@ -190,7 +211,8 @@ class Message(Body):
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
-    role: Annotated[str, Field(min_length=1, max_length=64)]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    """OpenAI's."""
     content: Annotated[str | list[TextPart] | None, BeforeValidator(_content)] = None
     name: str | None = None
     reasoning_content: str | None = None
@@ -211,11 +233,11 @@ class Conversation(Body):
     """Messages, and how the model's template writes them."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096)] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: list[Given] | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     """None: where the last message is the assistant's."""
-    chat_template_kwargs: dict[str, Any] | None = None
+    chat_template_kwargs: Given | None = None
     reasoning_effort: Annotated[str, Field(max_length=64)] | None = None
 
     @model_validator(mode="after")
@@ -230,6 +252,10 @@ class Conversation(Body):
             extra = message.model_extra or {}
             if extra.get("tool_calls") or extra.get("function_call") or message.role in {"tool", "function"}:
                 raise ApiError(f"messages[{index}]: tool calls are not supported", param="messages")
+            if message.content is None:
+                given = "content" in message.model_fields_set
+                said = "must be a text or a list of parts, found null" if given else "is missing"
+                raise ApiError(f"messages[{index}].content {said}", param="messages")
         if self.continue_final_message and (not messages or messages[-1].role != "assistant"):
             raise ApiError(
                 "continue_final_message needs a last message of the assistant", param="continue_final_message"
@@ -254,7 +280,7 @@ class ChatRequest(Sampled, Conversation):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: dict[str, Any] | None = None
     tool_choice: Any = None
-    functions: list[dict[str, Any]] | None = None
+    functions: list[Given] | None = None
     function_call: Any = None
     """The old spelling of tools and tool_choice."""
     modalities: list[str] | None = None
@@ -314,7 +340,7 @@ class TokenizeRequest(Conversation):
     @model_validator(mode="after")
     def _one_text(self) -> Self:
         if sum(value is not None for value in (self.prompt, self.content, self.messages)) != 1:
-            raise ApiError("give prompt, content or messages, one of them")
+            raise ApiError("give prompt, content or messages, one of them", param="prompt")
         return self
 
 
@@ -390,8 +416,13 @@ class Subject(Body):
     @model_validator(mode="after")
     def _one_text(self) -> Self:
         if (self.text is None) == (self.ids is None):
-            raise ApiError("give text or ids")
+            raise ApiError("give text or ids, one of them", param="text")
         return self
+
+    @property
+    def given(self) -> str:
+        """The field that holds it."""
+        return "ids" if self.text is None else "text"
 
     @property
     def prompt(self) -> str | list[int]:

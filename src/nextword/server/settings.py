@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nextword.config import GPTConfig
 from nextword.errors import ConfigError
 from nextword.files import Bundle
 from nextword.generation.sampling import Sampling
@@ -80,12 +81,14 @@ class Settings:
             del given["top_k"]
         return given
 
-    def context_of(self, lm: LanguageModel) -> int:
-        """Tokens of a text of this model at most."""
-        return min(lm.config.context_length, self.context or lm.config.context_length)
+    def context_of(self, config: GPTConfig) -> int:
+        """Tokens of a text of such a model at most."""
+        return min(config.context_length, self.context or config.context_length)
 
-    def room(self, lm: LanguageModel, read: int, asked: int | None) -> int:
-        """Tokens that may be written behind so many; None: as many as there is room for."""
-        context = self.context_of(lm)
-        most = context - read if context < lm.config.context_length else context
+    def room(self, config: GPTConfig, read: int, asked: int | None) -> int:
+        """Tokens that may be written behind so many; None: as many as there is room for.
+
+        The last one is written and not read: behind a text that fills the context there is room for one.
+        """
+        most = self.context_of(config) - read + 1
         return most if asked is None else min(asked, most)

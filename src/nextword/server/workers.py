@@ -50,6 +50,8 @@ class Worker:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._room = threading.BoundedSemaphore(most)
         self._closing = False
+        self._submitting = threading.Lock()
+        """So that nothing is given to a pool that has just been closed."""
 
     async def run(self, work: Callable[[Asker], T]) -> T:
         """What the work gives; nothing is begun if whoever asked is gone, and what has begun can ask for that.
@@ -57,12 +59,13 @@ class Worker:
         Raises:
             ApiError: Too much is waiting, the server ends, or the request is wrong.
         """
-        if self._closing:
-            raise stopped()
-        if not self._room.acquire(blocking=False):
-            raise overloaded(1)
         asker = Asker()
-        future = self._pool.submit(work, asker)
+        with self._submitting:
+            if self._closing:
+                raise stopped()
+            if not self._room.acquire(blocking=False):
+                raise overloaded(1)
+            future = self._pool.submit(work, asker)
         future.add_done_callback(lambda _: self._room.release())  # when the thread is free, not when the client goes
         try:
             return await asyncio.wrap_future(future)
@@ -76,5 +79,6 @@ class Worker:
 
     def close(self) -> None:
         """Drops what has not begun."""
-        self._closing = True
+        with self._submitting:
+            self._closing = True
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
+from nextword.readable import readable
 from nextword.server.errors import ApiError
 
 _OURS = "wrong"
@@ -62,7 +63,7 @@ def _path(place: Sequence[str | int], body: Any) -> str:
         elif number == len(place) or not isinstance(value, dict) or (part in value and part != value.get("kind")):
             path += f".{part[:100]}" if path else part[:100]
             value = value.get(part) if isinstance(value, dict) else None
-    return path or "the body"
+    return readable(path) or "the body"  # a name may hold half a character
 
 
 def _message(error: Mapping[str, Any]) -> str:
@@ -71,6 +72,10 @@ def _message(error: Mapping[str, Any]) -> str:
         return f"is wrong: {error['msg']}"
     said = known(error.get("ctx") or {})
     shown = error.get("input")
+    if error["type"] == "int_type" and isinstance(shown, float):
+        return f"{said}{' without a point or an exponent' if shown.is_integer() else ''}, found {shown!r}"
+    if error["type"] == "literal_error" and isinstance(shown, str):
+        return f"{said}, found {readable(repr(shown[:100]))}"
     if error["type"] in _SHOWN and isinstance(shown, (int, float)) and not isinstance(shown, bool):
         return f"{said}, found {shown:.40g}" if isinstance(shown, float) else f"{said}, found {str(shown)[:40]}"
     return f"{said}, found {kind_of(shown)}" if error["type"] in _FOUND else said
@@ -91,6 +96,7 @@ _FOUND: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "dict_type": _must("an object"),
     "model_type": _must("an object"),
     "model_attributes_type": _must("an object"),
+    "literal_error": _must("{expected}"),
 }
 """Behind these stands what kind of value was found."""
 _SHOWN: dict[str, Callable[[Mapping[str, Any]], str]] = {
@@ -112,7 +118,6 @@ _MESSAGES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "string_too_long": lambda context: f"may have at most {context['max_length']:,} characters",
     "string_too_short": lambda _: "must not be empty",
     "string_unicode": lambda _: "is no valid Unicode text",
-    "literal_error": _must("{expected}"),
     "union_tag_invalid": lambda context: f"has a {context['discriminator']} that is none of {context['expected_tags']}",
     "union_tag_not_found": lambda context: f"lacks {context['discriminator']}",
 }
