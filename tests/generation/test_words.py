@@ -11,11 +11,16 @@ import pytest
 import regex
 
 from nextword import GPTConfig, Tokenizer
+from nextword.engine.backend import NativeBackend
 from nextword.errors import ConfigError, ContextOverflowError, TextError
-from nextword.generation import WordPrediction, predict_word
-from nextword.generation.words import MAX_PATH, split_word
+from nextword.files.tensors import RawTensor
+from nextword.generation import WordPrediction, predict_word, word_search
+from nextword.generation.backend import Logits
+from nextword.generation.word_pieces import split_word
+from nextword.generation.word_search import MAX_PATH
 from nextword.model import GPTModel, TorchBackend
 from tests.generation.backends import TableBackend, always, byte_tokenizer, plain_logits, random_model
+from tests.oracle.cases import random_weights
 
 EVERYTHING = 10**9
 ALL_OF_IT = 10**6
@@ -342,3 +347,43 @@ def test_a_replacement_character_that_the_model_writes_itself_is_a_mark() -> Non
     both = predict_word(always([0.5, 0.5]), tokenizer, "a", 2, tolerance=0, max_expansions=200)
     assert found.broken == both.broken == 0.0
     assert by_text(both)["\ufffd"] == by_text(both)["a"] == pytest.approx(0.25)
+
+
+class Reads:
+    """A backend that counts the paths of every pass."""
+
+    def __init__(self, backend: TableBackend | NativeBackend) -> None:
+        self._backend = backend
+        self.together: list[int] = []
+        self.caches: set[int] = set()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._backend, name)
+
+    def forward(self, chunks: list[list[int]], caches: list[object]) -> list[Logits]:
+        self.together.append(len(chunks))
+        self.caches |= set(map(id, caches))
+        return self._backend.forward(chunks, caches)  # type: ignore[arg-type]
+
+
+def test_paths_that_are_read_together_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = GPTConfig.qwen3(CRAFTED.vocab_size, 40, d_model=16, num_heads=4, num_kv_heads=2, num_layers=2, d_ff=24)
+    weights = random_weights(config, 7).items()
+    native = NativeBackend(config, {name: RawTensor.from_bits(name, "F32", np.float32(w)) for name, w in weights})
+    found = []
+    for most in (1, 8):
+        monkeypatch.setattr(word_search, "MOST_READ_TOGETHER", most)
+        reads = Reads(native)
+        found.append(predict_word(reads, CRAFTED, "ab a.b", 50, tolerance=0, max_expansions=100))  # type: ignore[arg-type]
+        assert max(reads.together) == len(reads.caches) == most
+        assert sum(reads.together) < 100 + most
+    assert found[0].to_json() == found[1].to_json()
+    assert found[0].expansions == found[1].expansions == 100
+
+
+def test_long_prompts_are_read_with_as_many_caches_as_there_is_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = Reads(always([0.5, 0.3, 0.2]))
+    one = TableBackend.new_cache(always([1.0]), 1 + MAX_PATH).nbytes
+    monkeypatch.setattr(word_search, "CACHE_BYTES", 4 * one + 1)
+    predict_word(reads, Tokenizer.characters("a.b"), "a", 5, tolerance=0, max_expansions=30)  # type: ignore[arg-type]
+    assert len(reads.caches) == max(reads.together) == 4

@@ -1,0 +1,184 @@
+"""The best-first search over paths of tokens that spell the next word."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nextword.generation.backend import Backend, Logits
+from nextword.generation.sampling import softmax
+from nextword.generation.word_pieces import Kind, decode, kind_of, split_word, vocabulary
+from nextword.tokens import Tokenizer
+
+MAX_PATH = 24  # tokens of one word; longer ones stay among the unexplored
+MOST_READ_TOGETHER = 16
+CACHE_BYTES = 1 << 28
+"""What the caches of paths that are read together may take."""
+
+Probabilities = np.ndarray[Any, np.dtype[np.float64]]
+Path = tuple[int, ...]
+"""Tokens behind the prompt."""
+
+
+@dataclass
+class Found:
+    """A word that paths were followed to."""
+
+    probability: float = 0.0
+    """Summed over the paths."""
+    spelling: str = ""
+    """The text of the most probable one."""
+    best: float = 0.0
+    """Its probability."""
+
+
+class WordSearch:
+    """Paths of tokens behind the prompt, the most probable one expanded first.
+
+    Attributes:
+        words: What was found, by the word; the end of the text is the empty one.
+        unexplored: Probability of the paths that were not followed to a word's end.
+        broken: Probability of the paths that begin with bytes that are no character.
+        expansions: Paths expanded.
+    """
+
+    def __init__(self, backend: Backend, tokenizer: Tokenizer, prompt_ids: list[int]) -> None:
+        self._vocabulary = vocabulary(tokenizer)
+        self._end_ids = tokenizer.end_ids
+        self._room = min(MAX_PATH, backend.config.context_length - len(prompt_ids))
+        self._reader = _Reader(backend, prompt_ids, self._room)
+        self.words: dict[str, Found] = {}
+        self.unexplored = 1.0
+        self.broken = 0.0
+        self.expansions = 0
+        # Open paths: (-probability, tie-breaker, tokens, their bytes)
+        self._open: list[tuple[float, int, Path, bytes]] = [(-1.0, 0, (), b"")]
+        self._count = itertools.count(1)
+
+    def run(self, top: int, tolerance: float, max_expansions: int) -> None:
+        """Expands paths until the ranking is settled, the rest is small enough, or the expansions are used up."""
+        while self._open and self.unexplored > tolerance and self.expansions < max_expansions:
+            if self._settled(top):
+                return
+            negative, _, path, data = heapq.heappop(self._open)
+            self.expansions += 1
+            left = max_expansions - self.expansions
+            following = (path for _, _, path, _ in heapq.nsmallest(min(left, MOST_READ_TOGETHER), self._open))
+            logits = self._reader.logits(path, following)
+            probabilities = -negative * softmax(logits)[: len(self._vocabulary.token_bytes)]
+            self._expand(path, data, probabilities, left)
+
+    def _settled(self, top: int) -> bool:
+        """No word outside the first `top` can overtake, and their order is fixed, whatever the unexplored mass does."""
+        if len(self.words) < top:
+            return False
+        largest = heapq.nlargest(top + 1, (word.probability for word in self.words.values()))
+        ranked = [*largest, 0.0][: top + 1]
+        return all(a - b > self.unexplored for a, b in itertools.pairwise(ranked))
+
+    def _expand(self, path: Path, data: bytes, probabilities: Probabilities, left: int) -> None:
+        """Gives every token's probability to the word that it closes, or to a longer path.
+
+        Sums are formed in the order of falling probability, one after the other.
+
+        Args:
+            path: The tokens so far.
+            data: Their bytes.
+            probabilities: Of each token behind them, times the path's own, [V].
+            left: Expansions to come: of this path's continuations no more can be expanded.
+        """
+        text, tail = decode(data)
+        word, _ = split_word(text, ended=False)
+        kind = kind_of(word[-1]) if word else Kind.NONE
+        kinds, goes_on = self._vocabulary.pieces(tail).behind(kind)
+        possible = probabilities > 0
+        if word and not tail:  # whatever starts with another kind of character closes the word: summed at once
+            others = (kinds != kind) & (kinds != Kind.NONE) & (kinds != Kind.PART)
+            closing = np.array([probabilities[others].sum()])
+            self._explored(closing)
+            self._add(word, text, closing)
+            possible &= ~others
+        tokens = np.flatnonzero(possible)
+        tokens = tokens[np.argsort(-probabilities[tokens], kind="stable")]
+        if len(path) < self._room:
+            for token in tokens[goes_on[tokens]][:left]:
+                longer = data + self._vocabulary.token_bytes[token]
+                entry = (-float(probabilities[token]), next(self._count), (*path, int(token)), longer)
+                heapq.heappush(self._open, entry)
+
+        tokens = tokens[~goes_on[tokens]]
+        probabilities, kinds = probabilities[tokens], kinds[tokens]
+        self._explored(probabilities)
+        if word:
+            self._add(word, text, probabilities[kinds != kind])
+            longer_words = kinds == kind
+        else:
+            self._add("", "", probabilities[kinds == Kind.END])
+            self.broken = _sum(self.broken, probabilities[kinds == Kind.PART])
+            longer_words = kinds < Kind.PART
+        for token, probability in zip(tokens[longer_words], probabilities[longer_words], strict=True):
+            text, _ = decode(data + self._vocabulary.token_bytes[token])
+            word, _ = split_word(text, ended=False)
+            end = text.index(word.strip()) + len(word.strip())
+            self._add(word, text[:end], np.array([probability]))
+
+    def _explored(self, probabilities: Probabilities) -> None:
+        self.unexplored = max(0.0, _sum(self.unexplored, -probabilities))
+
+    def _add(self, word: str, spelling: str, probabilities: Probabilities) -> None:
+        """Gives a word the probabilities of paths that spell it alike, the most probable first."""
+        if not probabilities.any():
+            return
+        found = self.words.setdefault(word, Found())
+        if probabilities[0] > found.best:
+            found.best, found.spelling = float(probabilities[0]), spelling
+        found.probability = _sum(found.probability, probabilities)
+
+
+class _Reader:
+    """The logits behind paths, which are read together with those that are likely to be asked for next.
+
+    The more is read together the less a path takes, but what the search never asks for was read in vain: so the first
+    ones are read alone, and twice as many each time.
+    """
+
+    def __init__(self, backend: Backend, prompt_ids: list[int], room: int) -> None:
+        self._backend = backend
+        self._prompt_ids = prompt_ids
+        self._caches: list[Any] = [backend.new_cache(len(prompt_ids) + room)]
+        self._together = 1
+        self._read: dict[Path, Logits] = {}
+
+    def logits(self, path: Path, following: Iterable[Path]) -> Logits:
+        """The logits behind the prompt and a path, [V].
+
+        Args:
+            path: Its tokens; none the first time.
+            following: What may be asked for next, the likeliest first.
+        """
+        if not path:
+            return self._backend.forward([self._prompt_ids], self._caches)[0]
+        if path not in self._read:
+            unread = (other for other in following if other not in self._read)
+            paths = [path, *itertools.islice(unread, self._together - 1)]
+            self._read |= zip(paths, self._backend.forward(paths, self._behind_prompt(len(paths))), strict=True)
+            most = max(1, min(MOST_READ_TOGETHER, CACHE_BYTES // max(1, self._caches[0].nbytes)))
+            self._together = min(2 * self._together, most)
+        return self._read.pop(path)
+
+    def _behind_prompt(self, count: int) -> list[Any]:
+        """So many caches that hold the prompt."""
+        for cache in self._caches:
+            cache.truncate(len(self._prompt_ids))
+        self._caches += [self._caches[0].fork() for _ in range(count - len(self._caches))]
+        return self._caches[:count]
+
+
+def _sum(start: float, values: Probabilities) -> float:
+    """Added one after the other, as they come."""
+    return float(np.add.accumulate(np.concatenate(([start], values)))[-1])
