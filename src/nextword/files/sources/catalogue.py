@@ -37,3 +37,12 @@ _ENTRIES = [
     ),
 ]
 CATALOGUE = {entry.name: entry for entry in _ENTRIES}
+
+MOVED = {
+    "gpt2": "openai-community/gpt2",
+    "gpt2-medium": "openai-community/gpt2-medium",
+    "gpt2-large": "openai-community/gpt2-large",
+    "gpt2-xl": "openai-community/gpt2-xl",
+    "distilgpt2": "distilbert/distilgpt2",
+}
+"""Models that had no owner on the hub when they were published -> their ids today."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import logging
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,14 +15,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nextword.errors import ModelFileError
+from nextword.errors import ConfigError, ModelFileError
 from nextword.files.parts import part_names
 from nextword.files.sources.pulled import Origin, Pulled, find_pulled, keep, one_pull_at_a_time
 from nextword.json_file import read_json
+from nextword.machine.user import home_directory
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
+_PLACES = ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME")
 _LOG = logging.getLogger(__name__)
 _HUB_ID = re.compile(
     r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(?P<file>/[^@\\]+\.gguf)?(?:@(?P<revision>[^@\s]+))?", re.ASCII
@@ -86,7 +90,10 @@ def fetch(wanted: HubId) -> HubModel:
     Raises:
         ModelFileError: No such repository, revision or file; access is restricted; the repository holds no weights that
             can be read; it is not cached and the hub cannot be reached; the download broke off.
+        ConfigError: There is no home directory, and the library is told of no other place for its cache.
     """
+    if home_directory() is None and not any(os.environ.get(name) for name in _PLACES):
+        raise ConfigError("there is no home directory to keep the hub's files in", hint="set HF_HOME to a directory")
     with _explained(wanted):
         answer = _ask(wanted)
         if isinstance(answer, str):
@@ -280,7 +287,8 @@ def _explained(wanted: HubId) -> Iterator[None]:
         ) from None
     except OSError as error:
         reason = error.strerror or _one_line(error)
-        raise ModelFileError(f"cannot fetch {wanted} into {constants.HF_HUB_CACHE}: {reason}") from None
+        hint = "" if error.errno == errno.ENOSPC else "set HF_HOME to a directory that you may write"
+        raise ModelFileError(f"cannot fetch {wanted} into {constants.HF_HUB_CACHE}: {reason}", hint=hint) from None
 
 
 def _one_line(said: object) -> str:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -29,6 +30,7 @@ from nextword.machine.user import home_directory
 _LOG = logging.getLogger(__name__)
 RECORD = "pulled.json"
 # Parts of a name: what every file system takes and no shell or path gives a meaning to.
+_ELSEWHERE = "set NEXTWORD_CACHE to a directory that you may write"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 
@@ -94,8 +96,8 @@ def cache_directory() -> Path:
     Raises:
         ConfigError: Neither is known: the user has no home directory.
     """
-    chosen, caches = os.environ.get("NEXTWORD_CACHE", ""), os.environ.get("XDG_CACHE_HOME", "")
-    if home_directory() is None and (chosen.startswith("~") or not (chosen or caches)):
+    chosen = os.environ.get("NEXTWORD_CACHE", "")
+    if not _has_cache():
         raise ConfigError(
             "there is no home directory to keep pulled models in", hint="set NEXTWORD_CACHE to a directory for them"
         )
@@ -103,13 +105,18 @@ def cache_directory() -> Path:
 
 
 def find_pulled(name: str) -> Pulled | None:
-    """The pulled model of this name, if there is one.
+    """The pulled model of this name, if there is one. Without a home there is nowhere that one could have been kept.
 
     Raises:
-        ModelFileError: Its pulled.json is damaged.
+        ModelFileError: Its pulled.json is damaged, or the cache cannot be read.
     """
+    if not _is_name(name) or not _has_cache():
+        return None
     directory = _directory_of(name)
-    return _read_record(directory) if _is_name(name) and (directory / RECORD).is_file() else None
+    try:
+        return _read_record(directory) if (directory / RECORD).is_file() else None
+    except PermissionError as error:  # another user's home
+        raise _not_allowed("read", directory, error) from None
 
 
 def list_pulled() -> list[Pulled]:
@@ -117,6 +124,7 @@ def list_pulled() -> list[Pulled]:
 
     Raises:
         ModelFileError: A pulled.json is damaged.
+        ConfigError: As `cache_directory`.
     """
     return sorted((_read_record(record.parent) for record in _records()), key=lambda pulled: pulled.name)
 
@@ -145,7 +153,7 @@ def one_pull_at_a_time(name: str) -> Iterator[None]:
         for left in directory.parent.glob(f".{directory.name}.*.tmp"):
             shutil.rmtree(left, ignore_errors=True)
     except OSError as error:
-        raise ModelFileError(f"cannot write {directory}: {error.strerror or error}") from None
+        raise _not_allowed("write", directory, error) from None
     try:
         yield
     finally:
@@ -190,7 +198,7 @@ def remove(name: str) -> int:
     """
     directory = _directory_of(name)
     if not (_is_name(name) and directory.is_dir()):
-        names = ", ".join(record.parent.name.replace("--", "/") for record in _records())
+        names = ", ".join(pulled_names())
         raise ModelFileError(f"no model {name} was pulled", hint=f"pulled: {names}" if names else "none was pulled")
     with one_pull_at_a_time(name):
         size = size_of(directory)
@@ -212,6 +220,21 @@ def sha256_of(file: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def pulled_names() -> list[str]:
+    """The names of all pulled models, as far as one may look."""
+    return [record.parent.name.replace("--", "/") for record in _records()] if _has_cache() else []
+
+
+def _has_cache() -> bool:
+    chosen, caches = os.environ.get("NEXTWORD_CACHE", ""), os.environ.get("XDG_CACHE_HOME", "")
+    return home_directory() is not None or (not chosen.startswith("~") and bool(chosen or caches))
+
+
+def _not_allowed(act: str, directory: Path, error: OSError) -> ModelFileError:
+    hint = "" if error.errno == errno.ENOSPC else _ELSEWHERE
+    return ModelFileError(f"cannot {act} {directory}: {error.strerror or error}", hint=hint)
 
 
 def _records() -> list[Path]:

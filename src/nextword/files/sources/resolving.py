@@ -41,6 +41,8 @@ def resolve_model(source: str | Path, *, revision: str | None = None) -> Path:
     named = _named(source, revision) if isinstance(source, str) else None
     if named is not None:
         return named
+    if meant := _near_path(path) or (near_name(source) if isinstance(source, str) else None):
+        raise ModelFileError(f"there is no model at {path}", hint=f"did you mean {meant}?")
     raise ModelFileError(
         f"there is no model at {path}",
         hint="give a path, a pulled name (nextword pull lists them) or a hub id (org/name); or train one: nextword "
@@ -50,6 +52,29 @@ def resolve_model(source: str | Path, *, revision: str | None = None) -> Path:
 
 def _holds_model(path: Path) -> bool:
     return path.is_file() or (path / "config.json").exists() or any(path.glob("*.gguf"))
+
+
+def near_name(name: str) -> str | None:
+    """The model that a misspelled name means: one that ships, can be pulled or was, or has got an owner on the hub."""
+    from difflib import get_close_matches
+
+    from nextword.files.sources.catalogue import CATALOGUE, MOVED
+    from nextword.files.sources.pulled import pulled_names
+
+    near = get_close_matches(name.lower(), [SHIPPED, *CATALOGUE, *pulled_names(), *MOVED], n=1)
+    return MOVED.get(near[0], near[0]) if near else None
+
+
+def _near_path(path: Path) -> str | None:
+    """The model beside a misspelled path."""
+    from difflib import get_close_matches
+
+    try:
+        beside = {str(path.with_name(other.name)): other for other in path.parent.iterdir()}
+    except (OSError, ValueError):
+        return None
+    near = get_close_matches(str(path), beside, n=3)
+    return next((name for name in near if _holds_model(beside[name])), None)
 
 
 def _named(source: str, revision: str | None) -> Path | None:
