@@ -1,4 +1,4 @@
-"""The lesson's notebooks run from the first cell to the last, and what they print is true."""
+"""The notebooks run from the first cell to the last, and what they print and draw is true."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tests.docs.programs import assert_same_program
 from tests.docs.sources import DOCS
 
 FILES = {"en": DOCS / "lesson.ipynb", "ko": DOCS / "lesson.ko.ipynb"}
+ABOUT_NOTEBOOKS = {"en": DOCS / "notebooks.ipynb", "ko": DOCS / "notebooks.ko.ipynb"}
 TEXTS = {"en": "To be, or not to", "ko": "대한민국의 주권은 국민에게 있고, 모든 권력은"}
 PICTURES = [
     "embedding",
@@ -49,14 +50,19 @@ def code(path: Path) -> dict[str, str]:
 class Executed:
     """A notebook that was run: what its cells printed and drew."""
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: str, files: dict[str, Path] = FILES) -> None:
         self.language = language
         self.text = TEXTS[language]
-        cells = [cell for cell in executed_notebook(FILES[language]).cells if cell.cell_type == "code"]
+        cells = [cell for cell in executed_notebook(files[language]).cells if cell.cell_type == "code"]
         self.outputs = {cell.id: cell.outputs for cell in cells}
 
     def printed(self, cell: str) -> str:
         return "".join(output.text for output in self.outputs[cell] if output.output_type == "stream")
+
+    def shown(self, cell: str) -> dict[str, str]:
+        """The one value or picture that a cell shows, in all its forms."""
+        [output] = [output for output in self.outputs[cell] if "data" in output]
+        return dict(output.data)
 
     def numbers(self, cell: str) -> list[float]:
         return [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?", self.printed(cell))]
@@ -80,7 +86,7 @@ def lm() -> LanguageModel:
     return nextword.load()
 
 
-@pytest.mark.parametrize("path", FILES.values(), ids=FILES)
+@pytest.mark.parametrize("path", [*FILES.values(), *ABOUT_NOTEBOOKS.values()], ids=lambda path: path.name)
 def test_the_committed_file_is_valid_and_has_no_outputs(path: Path) -> None:
     notebook = json.loads(path.read_text(encoding="utf-8"))
     nbformat.validate(notebook)
@@ -94,8 +100,9 @@ def test_the_committed_file_is_valid_and_has_no_outputs(path: Path) -> None:
         assert not re.search(r"(?<![\w.])/(?:home|root|tmp|Users)/|[A-Z]:\\\\", "".join(cell["source"]))
 
 
-def test_both_languages_have_the_same_program() -> None:
-    english, korean = code(FILES["en"]), code(FILES["ko"])
+@pytest.mark.parametrize("files", [FILES, ABOUT_NOTEBOOKS], ids=["lesson", "notebooks"])
+def test_both_languages_have_the_same_program(files: dict[str, Path]) -> None:
+    english, korean = code(files["en"]), code(files["ko"])
     assert list(english) == list(korean)
     for name in english:
         assert_same_program(english[name], korean[name], name)
@@ -209,3 +216,40 @@ def test_another_program_computes_the_same(executed: Executed) -> None:
     same, largest = executed.printed("transformers").splitlines()
     assert same.endswith("True")
     assert float(largest.rsplit(": ", 1)[1]) < 1e-4
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_in_a_notebook_values_figures_and_training_draw_themselves(language: str, lm: LanguageModel) -> None:
+    executed = Executed(language, ABOUT_NOTEBOOKS)
+    said = [o.text for outputs in executed.outputs.values() for o in outputs if o.get("name") == "stderr"]
+    assert said == []
+    sources = code(ABOUT_NOTEBOOKS[language])
+    text = re.search('text = "(.*)"', sources["load"])
+    assert text
+    assert not any("%matplotlib" in source for source in sources.values())
+
+    expected = {
+        "predict": lm.predict(text[1], top=5),
+        "words": lm.predict(text[1], top=5, unit="word"),
+        "generate": lm.generate(text[1], 6, temperature=0, logprobs=3),
+        "score": lm.score(text[1]),
+    }
+    for cell, value in expected.items():
+        assert executed.shown(cell)["text/html"] == value._repr_html_(), cell
+    short, *table = executed.printed("plain").splitlines()
+    assert short == repr([lm.generate(text[1], 3, temperature=0), lm.score(text[1])])
+    assert "\n".join(table) == str(lm.predict(text[1], top=3))
+
+    assert executed.shown("figure")["image/png"].startswith("iVBOR")  # PNG, in base64
+    offered = [ast.literal_eval(line[line.index(" [") + 1 :]) for line in executed.printed("complete").splitlines()]
+    assert [found[0] for found in offered[::2]] == ["temperature=", "blocks.3.attn.hook_pattern"]
+    assert "min_p=" in offered[1]
+    tokens = len(lm.trace(text[1], names=["embed"]).token_ids)
+    assert executed.shown("complete")["text/plain"] == f"(4, {tokens}, {tokens})"
+
+    live, ended = executed.shown("train")["text/html"], executed.shown("run")["text/html"]
+    assert re.search(r"step 60, loss \d\.\d+, [\d,]+ tokens/s, done after 0:\d\d", live)
+    assert "width: 100.00%" in live
+    assert "held-out bits/byte" in live
+    assert "held-out bits/byte" in ended
+    assert re.search(r"^  1\.  9\d\.\d\d%", executed.shown("learned")["text/plain"], re.MULTILINE)
