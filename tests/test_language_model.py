@@ -110,9 +110,8 @@ def test_a_wrong_dtype_device_or_backend_is_a_config_error(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="device 'abacus' is not available here") as caught:
         load(path, device="abacus")
     assert "cpu" in caught.value.hint
-    with pytest.raises(ConfigError, match="there is no backend 'abacus'") as caught:
+    with pytest.raises(ConfigError, match="backend is 'abacus', it must be auto, native or torch"):
         load(path, backend="abacus")  # type: ignore[arg-type]
-    assert caught.value.hint == "backends: auto, native, torch"
     with pytest.raises(ConfigError, match="there is no dtype 'int8'"):
         language_model().save(tmp_path / "other", "int8")
     assert not (tmp_path / "other").exists()
@@ -261,9 +260,8 @@ def test_four_threads_write_what_one_writes_after_another(name: str) -> None:
 
 
 def test_the_lessons_generate_refuses_a_function_as_tokenizer() -> None:
-    with pytest.raises(ConfigError, match="generate needs a Tokenizer, not function") as caught:
+    with pytest.raises(ConfigError, match="tokenizer is of type function, it must be a Tokenizer"):
         generate(model_of(), lambda text: [0], "hello", 5)  # type: ignore[arg-type]
-    assert caught.value.hint == "Tokenizer.words(vocabulary) makes one"
 
 
 def test_the_lessons_generate_gives_start_text_and_greedy_continuation() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from nextword.arguments import check_fields, checked
 from nextword.errors import ConfigError
 
 Position = Literal["learned", "rotary"]
@@ -16,14 +17,6 @@ Activation = Literal["gelu", "gelu_tanh", "relu_squared", "swiglu"]
 Residual = Literal["stream", "normalized"]
 Precision = Literal["auto", "f32", "bf16", "q8", "q4"]
 """What weights may be rounded to when a model is loaded."""
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "position": ("learned", "rotary"),
-    "rope_layout": ("half", "interleaved"),
-    "norm": ("layernorm", "rmsnorm"),
-    "activation": ("gelu", "gelu_tanh", "relu_squared", "swiglu"),
-    "residual": ("stream", "normalized"),
-}
 
 # Scaled rotary frequencies: the parameters each kind must bring.
 ROPE_SCALING_PARAMETERS: dict[str, tuple[str, ...]] = {
@@ -97,33 +90,22 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         """Fills the derived fields, then checks every field."""
+        check_fields(self, "GPTConfig.")
         for name in ("vocab_size", "d_model", "num_heads", "num_layers", "context_length"):
-            self._require(
-                name, _is_int(getattr(self, name)) and getattr(self, name) >= 1, "a whole number of at least 1"
-            )
+            self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("num_kv_heads", "head_dim", "d_ff"):
-            self._require(
-                name, _is_int(getattr(self, name)) and getattr(self, name) >= 0, "a whole number of at least 0"
-            )
+            self._require(name, getattr(self, name) >= 0, "at least 0")
         object.__setattr__(self, "num_kv_heads", self.num_kv_heads or self.num_heads)
         if not self.head_dim:
             self._require("d_model", self.d_model % self.num_heads == 0, f"divisible by num_heads ({self.num_heads})")
             object.__setattr__(self, "head_dim", self.d_model // self.num_heads)
         object.__setattr__(self, "d_ff", self.d_ff or 4 * self.d_model)
-        for name in ("layer_windows", "no_rope_layers"):
-            self._require(name, isinstance(getattr(self, name), list | tuple), "a list")
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         self._require(
             "num_kv_heads", self.num_heads % self.num_kv_heads == 0, f"a divisor of num_heads ({self.num_heads})"
         )
-        self._require("dropout", _is_number(self.dropout) and 0 <= self.dropout < 1, "at least 0 and below 1")
-        self._require("norm_eps", _is_number(self.norm_eps) and self.norm_eps > 0, "above 0")
-        self._require("rope_theta", _is_number(self.rope_theta) and self.rope_theta > 0, "above 0")
-        for name, choices in CHOICES.items():
-            self._require(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
-        for item in dataclasses.fields(self):
-            if item.type == "bool":
-                self._require(item.name, isinstance(getattr(self, item.name), bool), "true or false")
+        self._require("dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
+        self._require("norm_eps", self.norm_eps > 0, "above 0")
+        self._require("rope_theta", self.rope_theta > 0, "above 0")
         self._check_positions()
 
     def _check_positions(self) -> None:
@@ -132,17 +114,13 @@ class GPTConfig:
         layers = range(self.num_layers)
         self._require(
             "no_rope_layers",
-            all(_is_int(i) and i in layers for i in self.no_rope_layers),
+            all(i in layers for i in self.no_rope_layers),
             f"layer numbers below {self.num_layers}",
         )
         windows = self.layer_windows
         self._require("layer_windows", len(windows) in (0, self.num_layers), f"empty or {self.num_layers} entries long")
-        self._require(
-            "layer_windows", all(w is None or (_is_int(w) and w >= 1) for w in windows), "None or at least 1 per layer"
-        )
+        self._require("layer_windows", all(w is None or w >= 1 for w in windows), "None or at least 1 per layer")
         if self.rope_scaling is not None:
-            self._require("rope_scaling", isinstance(self.rope_scaling, Mapping), "a mapping")
-            object.__setattr__(self, "rope_scaling", dict(self.rope_scaling))  # the caller's may change
             kind = self.rope_scaling.get("rope_type")
             self._require("rope_scaling", self.position == "rotary", "None for learned positions")
             self._require(
@@ -183,6 +161,7 @@ class GPTConfig:
         return values
 
     @classmethod
+    @checked
     def from_dict(cls, values: Mapping[str, Any]) -> GPTConfig:
         """The config that `to_dict` wrote.
 
@@ -244,6 +223,7 @@ class GPTConfig:
         return cls(vocab_size=vocab_size, context_length=context_length, **{**_modern(), **standard, **fields})
 
     @classmethod
+    @checked
     def preset(cls, name: str, vocab_size: int, context_length: int, **fields: Any) -> GPTConfig:
         """A training preset: `tiny`, `small`, `medium` or `large` (the Qwen3 architecture).
 
@@ -319,10 +299,6 @@ def _modern() -> dict[str, Any]:
     """What Llama and its descendants share."""
     biases = {"qkv_bias": False, "attention_output_bias": False, "mlp_bias": False, "output_bias": False}
     return {"position": "rotary", "norm": "rmsnorm", "activation": "swiglu", **biases}
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> bool:

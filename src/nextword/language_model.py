@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
+from nextword.arguments import Destination, argument, checked
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, require_packages
 from nextword.files import Bundle, RawTensor, write_bundle
@@ -44,6 +45,16 @@ _ROOM = 2048
 """Tokens that the cache has room for which a model keeps from one text to the next."""
 
 
+class About(TypedDict, total=False):
+    """What is known of a model besides its weights and tokenizer; `LanguageModel` says what each is."""
+
+    provenance: Mapping[str, Any] | None
+    card: str
+    chat_template: str
+    recommended: Mapping[str, Any] | None
+    notes: Sequence[str]
+
+
 class LanguageModel:
     """A model with its tokenizer, ready to predict, write and score.
 
@@ -61,6 +72,7 @@ class LanguageModel:
         edits: Changes that every pass of this model makes; `edit` gives a model that has some.
     """
 
+    @checked
     def __init__(
         self,
         backend: Backend,
@@ -93,8 +105,14 @@ class LanguageModel:
         self._read: list[tuple[Backend, Memory]] = []
 
     @classmethod
-    def from_model(cls, model: GPTModel, tokenizer: Tokenizer, **about: Any) -> LanguageModel:
+    @checked
+    def from_model(cls, model: GPTModel, tokenizer: Tokenizer, **about: Unpack[About]) -> LanguageModel:
         """Wraps a GPTModel; it is put into evaluation mode, and runs without dropout whatever mode it is in later.
+
+        Args:
+            model: The model.
+            tokenizer: Its tokenizer.
+            **about: What is known of it; the attributes of the same names.
 
         Raises:
             ConfigError: The tokenizer has more tokens than the model.
@@ -181,14 +199,15 @@ class LanguageModel:
 
     @overload
     def predict(
-        self, text: str, top: int = ..., unit: Literal["token"] = ..., overflow: Overflow = ...
+        self, text: Prompt, top: int = ..., unit: Literal["token"] = ..., overflow: Overflow = ...
     ) -> Prediction: ...
     @overload
     def predict(
-        self, text: str, top: int = ..., *, unit: Literal["word"], overflow: Overflow = ...
+        self, text: Prompt, top: int = ..., *, unit: Literal["word"], overflow: Overflow = ...
     ) -> WordPrediction: ...
+    @checked
     def predict(
-        self, text: str, top: int = 10, unit: str = "token", overflow: Overflow = "slide"
+        self, text: Prompt, top: int = 10, unit: Literal["token", "word"] = "token", overflow: Overflow = "slide"
     ) -> Prediction | WordPrediction:
         """The most probable continuations.
 
@@ -208,12 +227,11 @@ class LanguageModel:
         self._check_weights()
         if unit == "word":
             return predict_word(self.backend, self.tokenizer, text, top, overflow)
-        if unit != "token":
-            raise ConfigError(f"unit is {unit!r}, it must be token or word")
         with self._reading() as memory:
             return predict_token(self.backend, self.tokenizer, text, top, overflow, memory)
 
     @takes_settings
+    @checked
     def stream(self, text: Prompt, max_new_tokens: int = 40, **settings: Unpack[GenerationSettings]) -> TextStream:
         """Writes on from `text`, piece by piece; see `generate`.
 
@@ -247,6 +265,7 @@ class LanguageModel:
         )
 
     @takes_settings
+    @checked
     def generate(self, text: Prompt, max_new_tokens: int = 40, **settings: Unpack[GenerationSettings]) -> Generation:
         """Writes on from `text`.
 
@@ -307,6 +326,7 @@ class LanguageModel:
         return self._template
 
     @takes_settings
+    @checked
     def stream_chat(
         self,
         messages: Sequence[Mapping[str, Any]],
@@ -322,6 +342,7 @@ class LanguageModel:
         return self.stream(ids, max_new_tokens, **settings)
 
     @takes_settings
+    @checked
     def chat(
         self,
         messages: Sequence[Mapping[str, Any]],
@@ -350,6 +371,7 @@ class LanguageModel:
         start = partial(self.stream_chat, messages, max_new_tokens, variables=variables)
         return self._written(start, settings)
 
+    @checked
     def score(self, text: str, stride: int | None = None) -> Score:
         """How probable the model finds a text of any length; see `Score`.
 
@@ -366,6 +388,7 @@ class LanguageModel:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    @checked
     def trace(
         self,
         text: Prompt,
@@ -404,6 +427,7 @@ class LanguageModel:
             max_bytes=MAX_BYTES if max_bytes is None else max_bytes,
         )
 
+    @checked
     def edit(self, *edits: Edits) -> LanguageModel:
         """This model with changes in its forward pass; weights are shared, and this model stays as it is.
 
@@ -435,6 +459,7 @@ class LanguageModel:
         edited.edits = together
         return edited
 
+    @checked
     def attribute(self, text: Prompt, target: int | str | None = None) -> Attribution:
         """How much each token of a text speaks for a next token: gradient x input.
 
@@ -456,7 +481,8 @@ class LanguageModel:
 
     # -- on disk ---------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path, dtype: str | None = None, files: Mapping[str, bytes] | None = None) -> Path:
+    @checked
+    def save(self, path: Destination, dtype: str | None = None, files: Mapping[str, bytes] | None = None) -> Path:
         """Writes the model as a bundle: a directory that other tools open too, where the architecture is standard.
 
         Args:
@@ -472,9 +498,10 @@ class LanguageModel:
         write_bundle(path, self._bundle(dtype), files)
         return path
 
+    @checked
     def export(
         self,
-        path: str | Path,
+        path: Destination,
         format: Format = "huggingface",  # noqa: A002
         dtype: str | None = None,
     ) -> Path:
@@ -530,6 +557,7 @@ class LanguageModel:
         )
 
 
+@checked
 def generate(model: GPTModel, tokenizer: Tokenizer, start_text: str, max_new_tokens: int) -> str:
     """The lesson's generate: always the most probable next token; start text and continuation together.
 
@@ -542,11 +570,7 @@ def generate(model: GPTModel, tokenizer: Tokenizer, start_text: str, max_new_tok
     Raises:
         TextError: The text is empty, or has words that the tokenizer does not know.
     """
-    if not isinstance(tokenizer, Tokenizer):
-        raise ConfigError(
-            f"generate needs a Tokenizer, not {type(tokenizer).__name__}", hint="Tokenizer.words(vocabulary) makes one"
-        )
-    from nextword.model import evaluating
+    from nextword.model import GPTModel, evaluating
 
-    with evaluating(model):
+    with evaluating(argument("model", model, GPTModel)):
         return str(LanguageModel.from_model(model, tokenizer).generate(start_text, max_new_tokens, temperature=0.0))

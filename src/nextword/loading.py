@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from nextword.arguments import checked
 from nextword.config import Precision
 from nextword.engine import is_built
 from nextword.engine.weights import FORMATS
@@ -19,13 +20,14 @@ from nextword.generation import Backend
 from nextword.language_model import LanguageModel
 
 DEFAULT_MODEL = SHIPPED_MODEL
-BACKENDS = ("auto", "native", "torch")
+Backends = Literal["auto", "native", "torch"]
 
 
+@checked
 def load(
     source: str | Path | None = None,
     *,
-    backend: Literal["auto", "native", "torch"] = "auto",
+    backend: Backends = "auto",
     device: str = "auto",
     dtype: str | None = None,
     precision: Precision = "auto",
@@ -102,14 +104,13 @@ class Choice:
         return f"{self.name}: {self.reason}"
 
 
-def choose_backend(backend: str = "auto", device: str = "auto", dtype: str | None = None) -> Choice:
+@checked
+def choose_backend(backend: Backends = "auto", device: str = "auto", dtype: str | None = None) -> Choice:
     """The backend that `load` takes.
 
     Raises:
         ConfigError: There is no such backend, it cannot do what else was asked for, or it was not built.
     """
-    if backend not in BACKENDS:
-        raise ConfigError(f"there is no backend {backend!r}", hint=f"backends: {', '.join(BACKENDS)}")
     obstacle = ""
     if device not in ("auto", "cpu"):
         obstacle = f"device {device} was asked for"

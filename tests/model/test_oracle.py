@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -10,12 +11,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nextword.config import CHOICES, ROPE_SCALING_PARAMETERS, GPTConfig
+from nextword.config import ROPE_SCALING_PARAMETERS, GPTConfig
 from tests.oracle import table
 from tests.oracle.cases import CASES, LLAMA3_SCALING, random_tokens, random_weights
 from tests.oracle.compare import errors, gpt_pass, torch_model
 from tests.oracle.numpy_gpt import NumpyGPT, rotary_frequencies
 
+CHOICES = {name: get_args(hint) for name, hint in get_type_hints(GPTConfig).items() if get_origin(hint) is Literal}
 TOLERANCE = {torch.float32: 5e-5, torch.float64: 1e-10}
 
 

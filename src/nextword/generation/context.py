@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
+from typing import Annotated, Literal, SupportsIndex, cast, get_args
 
+from nextword.arguments import OWN_CHECK
 from nextword.errors import ConfigError, ContextOverflowError, TextError
 from nextword.tokens import Tokenizer
 
 Overflow = Literal["slide", "stop"]
-Prompt = str | Sequence[int]
+Prompt = Annotated[str | Sequence[int], OWN_CHECK]
 """A text, or token ids that are taken as they are."""
 
 
@@ -64,12 +65,14 @@ def _token_ids(prompt: object) -> list[int]:
     if isinstance(prompt, bytes | bytearray):
         raise TextError("the prompt is bytes, not text", hint='prompt.decode("utf-8") makes a text of them')
     hint = "a prompt is one text, or the ids of its tokens; for several, call once for each"
-    if not isinstance(prompt, Iterable):
-        raise TextError(f"the prompt is {type(prompt).__name__}, not text", hint=hint)
+    try:
+        tokens = iter(cast(Iterable[object], prompt))
+    except TypeError:
+        raise TextError(f"the prompt is {type(prompt).__name__}, not text", hint=hint) from None
     ids = []
-    for token in prompt:
+    for token in tokens:
         try:
-            ids.append(operator.index(token))
+            ids.append(operator.index(cast(SupportsIndex, token)))
         except TypeError:
             raise TextError(f"the prompt holds {type(token).__name__}, not token ids", hint=hint) from None
     return ids

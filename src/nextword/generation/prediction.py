@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, overload
 
+from nextword.arguments import checked
 from nextword.generation import html
 from nextword.generation.backend import Backend, Logits
 from nextword.generation.context import Overflow, Prompt, cut_to_context, encode_prompt, prompt_text
@@ -40,6 +41,7 @@ class Prediction(Sequence[Candidate]):
         logits: The model's logits of the whole vocabulary, float32 [V].
     """
 
+    @checked
     def __init__(
         self,
         prompt: str,
@@ -66,11 +68,13 @@ class Prediction(Sequence[Candidate]):
         """The prompt's tokens as a reader sees them."""
         return self._tokenizer.pieces(self.prompt_token_ids)
 
+    @checked
     def texts(self, token_ids: Sequence[int]) -> list[str]:
         """The texts of any tokens of the vocabulary."""
         names = self._tokenizer.vocabulary
         return [names[token] if token < len(names) else "" for token in token_ids]
 
+    @checked
     def stages(self, sampling: Sampling) -> Stages:
         """The way from the logits to the distribution that `sampling` draws from."""
         return Stages.of(self.logits, sampling, self.prompt_token_ids)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from nextword.arguments import check_fields
 from nextword.errors import ConfigError
 from nextword.generation.backend import Logits
 
@@ -48,21 +49,13 @@ class Sampling:
 
     def __post_init__(self) -> None:
         """Checks every value."""
+        check_fields(self)
         checks = {
-            "temperature": (self.temperature >= 0 and np.isfinite(self.temperature), "0 or more and finite"),
-            "top_k": (
-                self.top_k is None or (isinstance(self.top_k, int | np.integer) and self.top_k >= 1),
-                "a whole number of at least 1",
-            ),
+            "temperature": (self.temperature >= 0, "0 or more"),
+            "top_k": (self.top_k is None or self.top_k >= 1, "at least 1"),
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
             "min_p": (0 <= self.min_p <= 1, "between 0 and 1"),
-            "repetition_penalty": (
-                self.repetition_penalty > 0 and np.isfinite(self.repetition_penalty),
-                "above 0 and finite",
-            ),
-            "presence_penalty": (np.isfinite(self.presence_penalty), "finite"),
-            "frequency_penalty": (np.isfinite(self.frequency_penalty), "finite"),
-            "logit_bias": (bool(np.isfinite(list(self.logit_bias.values())).all()), "finite"),
+            "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
         }
         for name, (holds, must_be) in checks.items():
             if not holds:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from nextword.arguments import checked
 from nextword.errors import ConfigError
 from nextword.generation import Prediction, html
 from nextword.generation.sampling import log_softmax
@@ -41,6 +42,7 @@ class Comparison(Sequence[Change]):
         after: The second's.
     """
 
+    @checked
     def __init__(self, before: Prediction, after: Prediction) -> None:
         if before.prompt_token_ids != after.prompt_token_ids or len(before.logits) != len(after.logits):
             raise ConfigError("the two models read the text as different tokens, or have different vocabularies")
@@ -100,6 +102,7 @@ class Comparison(Sequence[Change]):
         }
 
 
+@checked
 def compare(before: Predicts, after: Predicts, text: str, top: int = 10) -> Comparison:
     """What comes next after a text in two models, usually one and its edited self.
 

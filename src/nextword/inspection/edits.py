@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nextword.arguments import OWN_CHECK, argument, check_fields, checked
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
 from nextword.inspection.names import Key, full_name, hook_shapes, is_pattern, name_of_version_1, resolve
@@ -41,7 +42,7 @@ class Edit:
     """The value that is changed."""
     action: Action
     """`scale` multiplies, `add` adds, `set` replaces, `embed` takes another token's embedding."""
-    value: Value
+    value: Annotated[Value, OWN_CHECK]
     """What with: a number, a vector for every position, or one row a position (read-only)."""
     positions: tuple[int, ...] | None = None
     """Places in the text from its first token on; None is every one, generated ones included."""
@@ -52,16 +53,14 @@ class Edit:
 
     def __post_init__(self) -> None:
         """Checks what does not depend on a model, and makes the value read-only."""
-        if self.action not in get_args(Action):
-            raise ConfigError(f"there is no edit {self.action!r}", hint=f"edits: {', '.join(get_args(Action))}")
+        check_fields(self, "an edit's ")
         for name in ("positions", "heads"):
-            numbers = getattr(self, name)
-            if numbers is None:
-                continue
-            if not all(_is_index(number) for number in numbers):
-                raise ConfigError(f"{name} of an edit are whole numbers of at least 0, not {numbers!r}")
-            object.__setattr__(self, name, tuple(int(number) for number in numbers))  # NumPy's are not JSON
-        value = np.array(self.value)
+            if any(number < 0 for number in getattr(self, name) or ()):
+                raise ConfigError(f"{name} of an edit are whole numbers of at least 0, not {getattr(self, name)!r}")
+        try:
+            value = np.array(self.value)
+        except ValueError:  # rows of different lengths
+            value = np.array(None)
         if not np.issubdtype(value.dtype, np.number):
             raise ConfigError(f"the value of an edit of {self.name} is not made of numbers")
         value.flags.writeable = False
@@ -172,26 +171,31 @@ Edits = Edit | Sequence[Edit]
 """One edit, or several (`ablate_layer` is two)."""
 
 
+@checked
 def ablate_head(layer: int, head: int, positions: Sequence[int] | None = None) -> Edit:
     """Switches a head off: what it gathered is 0 before the output projection reads it."""
     return _edit(("z", layer), "set", 0.0, positions, (head,))
 
 
+@checked
 def ablate_mlp(layer: int, positions: Sequence[int] | None = None) -> Edit:
     """Switches a feed-forward layer off: it adds nothing."""
     return _edit(("mlp_out", layer), "set", 0.0, positions)
 
 
+@checked
 def ablate_layer(layer: int, positions: Sequence[int] | None = None) -> tuple[Edit, Edit]:
     """Switches a block off: neither its attention nor its feed-forward layer adds anything."""
     return _edit(("attn_out", layer), "set", 0.0, positions), ablate_mlp(layer, positions)
 
 
+@checked
 def scale(name: Key, factor: float, positions: Sequence[int] | None = None, heads: Sequence[int] | None = None) -> Edit:
     """Multiplies a value: 1 changes nothing, 0 takes it out, -1 turns it round."""
     return _edit(name, "scale", factor, positions, heads)
 
 
+@checked
 def set_value(
     name: Key, vector: object, positions: Sequence[int] | None = None, heads: Sequence[int] | None = None
 ) -> Edit:
@@ -199,16 +203,19 @@ def set_value(
     return _edit(name, "set", vector, positions, heads)
 
 
+@checked
 def add(name: Key, vector: object, positions: Sequence[int] | None = None, heads: Sequence[int] | None = None) -> Edit:
     """Adds a number or a vector; into the residual stream, this steers the model."""
     return _edit(name, "add", vector, positions, heads)
 
 
+@checked
 def swap_embedding(position: int, token_id: int) -> Edit:
     """Reads another token at one position, without changing the text."""
     return _edit("hook_embed", "embed", token_id, (position,))
 
 
+@checked
 def patch(name: Key, trace: Trace, positions: Sequence[int] | None = None, heads: Sequence[int] | None = None) -> Edit:
     """Puts in a value's place what it was in another run.
 
@@ -221,9 +228,12 @@ def patch(name: Key, trace: Trace, positions: Sequence[int] | None = None, heads
     Raises:
         ConfigError: The other run has no such value or position.
     """
+    from nextword.inspection.trace import Trace
+
+    trace = argument("trace", trace, Trace)
     name = resolve(name, trace.config)
     places = tuple(range(len(trace.token_ids))) if positions is None else tuple(positions)
-    if beyond := [place for place in places if not _is_index(place) or place >= len(trace.token_ids)]:
+    if beyond := [place for place in places if not 0 <= place < len(trace.token_ids)]:
         raise ConfigError(
             f"the trace to patch from has no position {beyond[0]}",
             hint=f"it has {len(trace.token_ids)} tokens, from 0 on",
@@ -249,7 +259,7 @@ def _edit(
     return Edit(
         full_name(name),
         action,
-        np.asarray(value),
+        cast(Value, value),
         None if positions is None else tuple(positions),
         None if heads is None else tuple(heads),
     )
@@ -263,9 +273,11 @@ def flatten(edits: Iterable[Edits]) -> tuple[Edit, ...]:
     """
     row: list[Edit] = []
     for item in edits:
-        for edit in [item] if isinstance(item, Edit) else item:
+        for edit in item if isinstance(item, list | tuple) else [item]:
             if not isinstance(edit, Edit):
-                raise ConfigError(f"{edit!r} is no edit", hint="ablate_head, scale, add, set_value and patch make some")
+                raise ConfigError(
+                    f"{type(edit).__name__} is no edit", hint="ablate_head, scale, add, set_value and patch make some"
+                )
             row.append(edit)
     return tuple(row)
 
@@ -275,10 +287,6 @@ def _head_count(name: str, config: GPTConfig) -> int | None:
     if is_pattern(name):
         return shape[0]
     return shape[1] if ".attn." in name else None
-
-
-def _is_index(number: object) -> bool:
-    return isinstance(number, int | np.integer) and not isinstance(number, bool) and int(number) >= 0
 
 
 def _plain(number: float) -> float | str:

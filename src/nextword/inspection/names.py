@@ -118,7 +118,7 @@ def full_name(key: Key) -> str:
     """A key written out; a key that is no short form stays as it is."""
     if isinstance(key, str):
         return f"hook_{key}" if key in ("embed", "pos_embed") else key
-    kind, *rest = key
+    kind, *rest = key or ("",)
     layer = next((part for part in rest if isinstance(part, int)), None)
     rooms = [part for part in rest if isinstance(part, str)]
     if layer is None:  # ("scale",), ("embed",), ("normalized", "ln_final")

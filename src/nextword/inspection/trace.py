@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nextword.arguments import Destination, argument, checked
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
 from nextword.generation import html
@@ -46,6 +47,7 @@ class Trace(Mapping[Key, Array]):
         tokenizer: The model's; None in a trace that was loaded without one.
     """
 
+    @checked
     def __init__(
         self,
         text: str,
@@ -75,6 +77,7 @@ class Trace(Mapping[Key, Array]):
         array.flags.writeable = False
         return array
 
+    @checked
     def tensor(self, key: Key) -> Tensor:
         """A value as the torch tensor that is held, on the CPU; it must not be written into.
 
@@ -178,6 +181,7 @@ class Trace(Mapping[Key, Array]):
             raise ConfigError("this trace was loaded without its model", hint=_LOADING)
         return self._model
 
+    @checked
     def model_for(self, *parts: str) -> GPTModel:
         """The model that ran, provided that these parts of it (modules) have the weights that ran.
 
@@ -200,12 +204,14 @@ class Trace(Mapping[Key, Array]):
             raise ConfigError("this trace was loaded without a tokenizer", hint=_LOADING)
         return self.tokenizer.pieces(self.token_ids)
 
+    @checked
     def residual(self, layer: int) -> Array:
         """[T, D]: the residual stream that block `layer` reads; the one past the last is what the final norm reads."""
         if layer == self.config.num_layers:
             return self["resid_post", layer - 1]
         return self["resid_pre", layer]
 
+    @checked
     def attention(self, layer: int, head: int | None = None) -> Array:
         """How much each token (row) looks at each token (column): [H, T, T], or [T, T] of one head.
 
@@ -219,12 +225,14 @@ class Trace(Mapping[Key, Array]):
             raise ConfigError(f"there is no head {head}", hint=f"heads are 0 to {self.config.num_heads - 1}")
         return pattern_HTS[head]  # type: ignore[no-any-return]
 
+    @checked
     def lens(self, top: int = 5, positions: Sequence[int] | None = None) -> Lens:
         """What each layer would predict if it were the last; see `lens.logit_lens`."""
         from nextword.inspection.lens import logit_lens
 
         return logit_lens(self, top, positions)
 
+    @checked
     def attribution(
         self, target: int | str | None = None, position: int = -1, against: int | str | None = None
     ) -> LogitAttribution:
@@ -233,6 +241,7 @@ class Trace(Mapping[Key, Array]):
 
         return logit_attribution(self, target, position, against)
 
+    @checked
     def top(self, position: int = -1, k: int = 10) -> list[Candidate]:
         """The most probable tokens after `position`, best first."""
         position = absolute_position(self, position)
@@ -246,7 +255,8 @@ class Trace(Mapping[Key, Array]):
 
     # -- on disk ---------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path) -> Path:
+    @checked
+    def save(self, path: Destination) -> Path:
         """Writes a directory with the values (safetensors) and what they are (JSON).
 
         Raises:
@@ -257,6 +267,7 @@ class Trace(Mapping[Key, Array]):
         return write_trace(Path(path), self, self._values, self._marks)
 
     @classmethod
+    @checked
     def load(cls, path: str | Path, model: GPTModel | None = None, tokenizer: Tokenizer | None = None) -> Trace:
         """Reads what `save` wrote.
 
@@ -272,7 +283,10 @@ class Trace(Mapping[Key, Array]):
 
         return read_trace(Path(path), model, tokenizer)
 
-    def to_html(self, path: str | Path | None = None, *, plain: Trace | None = None, facts: Facts | None = None) -> str:
+    @checked
+    def to_html(
+        self, path: Destination | None = None, *, plain: Trace | None = None, facts: Facts | None = None
+    ) -> str:
         """The page that shows this trace, as one HTML file that needs no server and no network.
 
         Args:
@@ -285,8 +299,10 @@ class Trace(Mapping[Key, Array]):
             ModelFileError: The file cannot be written.
         """
         from nextword.files.atomic import replace_file
+        from nextword.inspection.frames import Facts
         from nextword.inspection.page_file import trace_html
 
+        facts = argument("facts", facts, Facts | None)
         html = trace_html(self, facts, plain)
         if path is not None:
             with replace_file(Path(path)) as fresh:

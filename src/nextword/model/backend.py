@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nextword.arguments import checked
 from nextword.backend_input import StoredTensor, check_chunks
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
@@ -34,6 +35,7 @@ class TorchBackend:
     name = "torch"
     bitwise_invariant = False  # a matrix product's rounding may depend on how many rows it has
 
+    @checked
     def __init__(self, model: GPTModel, reason: str = "", tap: Callable[[int], Tap] | None = None) -> None:
         self.model = model.eval()
         self.config = model.config

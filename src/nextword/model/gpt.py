@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nextword.arguments import checked
 from nextword.config import GPTConfig
-from nextword.errors import ContextOverflowError
+from nextword.errors import ConfigError, ContextOverflowError
 from nextword.model.attention import Attention
 from nextword.model.cache import KVCache
 from nextword.model.initialization import initialize
@@ -37,6 +38,7 @@ class TransformerBlock(nn.Module):
         initialize(self, self.config)
 
     @classmethod
+    @checked
     def from_config(cls, config: GPTConfig, layer: int = 0) -> TransformerBlock:
         """Block number `layer` of a model of this config; its weights are still to be initialised."""
         block = cls.__new__(cls)
@@ -105,6 +107,7 @@ class GPTModel(nn.Module):
         initialize(self, self.config)
 
     @classmethod
+    @checked
     def from_config(cls, config: GPTConfig, *, initialized: bool = True) -> GPTModel:
         """A model of this config, with fresh random weights unless `initialized` is False (they are loaded next)."""
         model = cls.__new__(cls)
@@ -115,6 +118,7 @@ class GPTModel(nn.Module):
         return model
 
     @classmethod
+    @checked
     def from_lesson(cls, state_dict: Mapping[str, Tensor], num_heads: int) -> GPTModel:
         """A model with weights saved from the lesson's own classes; it gives the same logits.
 
@@ -135,8 +139,17 @@ class GPTModel(nn.Module):
         state = self.state_dict()
         return {name: state[name].detach() for name in self.config.parameter_shapes()}
 
+    @checked
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Copies weights in, named as `weights()` names them; each must be there and fit."""
+        """Copies weights in, named as `weights()` names them.
+
+        Raises:
+            ConfigError: One is missing, unexpected or of another shape.
+        """
+        expected, found = self.config.parameter_shapes(), {name: tuple(one.shape) for name, one in weights.items()}
+        for name in sorted(expected.keys() | found.keys()):
+            if expected.get(name) != found.get(name):
+                raise ConfigError(f"{name} is {found.get(name, 'missing')}, it must be {expected.get(name, 'absent')}")
         tied = {"output_layer.weight": weights["token_embedding.weight"]} if self.config.tie_embeddings else {}
         self.load_state_dict({**weights, **tied})
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tokenizers import Tokenizer as RawTokenizer
 
+from nextword.arguments import checked
 from nextword.errors import ConfigError, ContextOverflowError, ModelFileError, TextError
 from nextword.panics import explained, not_encodable
 from nextword.text_file import read_text
@@ -50,6 +51,7 @@ class Tokenizer:
         adds_bos: Whether the model was trained with `bos_id` before every text, so that a prompt begins with it.
     """
 
+    @checked
     def __init__(
         self,
         raw: RawTokenizer,
@@ -79,6 +81,7 @@ class Tokenizer:
     # -- making one ------------------------------------------------------------------------------------------------
 
     @classmethod
+    @checked
     def words(cls, vocabulary: Sequence[str], *, unknown: str | None = None) -> Tokenizer:
         """The lesson's tokenizer: text is cut at white space, ids are positions in `vocabulary`.
 
@@ -93,6 +96,7 @@ class Tokenizer:
         return cls(word_level.words(vocabulary, unknown))
 
     @classmethod
+    @checked
     def characters(cls, text: str) -> Tokenizer:
         """One token a character (Unicode code point) that occurs in `text`, in sorted order.
 
@@ -102,6 +106,7 @@ class Tokenizer:
         return cls(word_level.characters(text))
 
     @classmethod
+    @checked
     def train_bpe(
         cls,
         texts: Iterable[str],
@@ -127,6 +132,7 @@ class Tokenizer:
         if vocab_size < smallest:
             raise ConfigError(f"vocab_size is {vocab_size}, byte-level BPE needs at least {smallest}")
         for token in unique_ids(special_tokens):
+            refuse_surrogates(token)
             if byte_level.is_one_piece(token):
                 raise ConfigError(f"{token!r} cannot be a special token", hint="spell it like <|name|>")
         documents = without_surrogates([texts] if isinstance(texts, str) else texts)
@@ -135,6 +141,7 @@ class Tokenizer:
         return cls(raw, bos=mark, eos=mark)
 
     @classmethod
+    @checked
     def load(cls, path: str | Path) -> Tokenizer:
         """The tokenizer in a `tokenizer.json`, or in a model directory (there, vocab.json and merges.txt will do).
 
@@ -155,6 +162,7 @@ class Tokenizer:
         return cls.from_json(text, source=str(file), **marks)
 
     @classmethod
+    @checked
     def from_json(
         cls,
         text: str,
@@ -213,6 +221,7 @@ class Tokenizer:
         """The text of every token, in the order of their ids; parts of characters are written as `⟨EA·B0⟩`."""
         return [text_of(data) for data in self._bytes]
 
+    @checked
     def encode(self, text: str, special: bool = False) -> list[int]:
         """Token ids of a text. Nothing is added to it, nothing of it is dropped.
 
@@ -230,6 +239,7 @@ class Tokenizer:
             ids: list[int] = raw.encode_batch_fast([text], add_special_tokens=False)[0].ids
         return ids
 
+    @checked
     def refuse_longer(self, text: str, num_tokens: int) -> None:
         """Refuses a text that is more than so many tokens however it is encoded: encoding megabytes takes seconds.
 
@@ -243,6 +253,7 @@ class Tokenizer:
         if fewest > num_tokens:
             raise ContextOverflowError(fewest, num_tokens, at_least=True)
 
+    @checked
     def encode_start(self, text: str) -> list[int]:
         """Token ids of a text that begins a document: `bos_id`, where the model was trained with it, then the text's.
 
@@ -252,6 +263,7 @@ class Tokenizer:
         ids = self.encode(text)
         return [self.bos_id, *ids] if ids and self.adds_bos and self.bos_id is not None else ids
 
+    @checked
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of many texts at once, on all processors.
 
@@ -263,6 +275,7 @@ class Tokenizer:
         with explained(lambda said: self._refusal(texts, said)):
             return [encoding.ids for encoding in self._raw.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    @checked
     def decode(self, token_ids: Iterable[int]) -> str:
         """The text of token ids; bytes that are no UTF-8 become U+FFFD.
 
@@ -282,10 +295,12 @@ class Tokenizer:
             return None
         return max(4, *map(len, self._bytes)) * shrinking(description, self.kind)
 
+    @checked
     def pieces(self, token_ids: Sequence[int]) -> list[Piece]:
         """The text of each token, grouped to whole graphemes, fragments marked."""
         return group_pieces(token_ids, self.bytes_of(token_ids))
 
+    @checked
     def bytes_of(self, token_ids: Iterable[int], *, continued: bool = False) -> list[bytes]:
         """The bytes that each token adds to the text.
 
@@ -330,6 +345,7 @@ class Tokenizer:
         raw.encode_special_tokens = False
         return raw
 
+    @checked
     def special_id(self, token: str) -> int | None:
         """The id of a special token, or None if there is no special token of this name."""
         return next(

@@ -15,7 +15,7 @@ from torch import nn
 
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.files.bundle import require_writable
-from nextword.language_model import LanguageModel
+from nextword.language_model import About, LanguageModel
 from nextword.loading import load
 from nextword.machine.signals import ended_like_ctrl_c, interrupts_wait
 from nextword.model import GPTModel
@@ -369,9 +369,10 @@ def _finish(
             save_adapter(model, out.with_name(f"{out.name}.adapter"), str(plan.base))
         merge_lora(model)
     provenance = provenance_of(trainer, run.begun.seed, run.prepared, base, about.baselines, about.expected, words)
-    kept = {} if base is None else {"chat_template": base.chat_template, "recommended": base.recommended}
-    card = model_card(out.name, provenance, model.config)
-    lm = LanguageModel.from_model(model, run.prepared.tokenizer, provenance=provenance, card=card, **kept)
+    known: About = {"provenance": provenance, "card": model_card(out.name, provenance, model.config)}
+    if base is not None:
+        known |= {"chat_template": base.chat_template, "recommended": base.recommended}
+    lm = LanguageModel.from_model(model, run.prepared.tokenizer, **known)
     with interrupts_wait():  # a second Ctrl-C would leave half of it
         lm.save(out, files=journal_of(checkpoint_path(out)))
     draw_curve(out)

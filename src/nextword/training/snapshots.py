@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 
 from nextword.files.atomic import discard, sweep
-from nextword.language_model import LanguageModel
+from nextword.language_model import About, LanguageModel
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
 from nextword.training.lora import lora_layers, merge_lora
@@ -27,7 +27,9 @@ class Snapshots:
     def __init__(self, directory: Path, tokenizer: Tokenizer, base: LanguageModel | None = None) -> None:
         self.directory = directory
         self._tokenizer = tokenizer
-        self._kept = {} if base is None else {"chat_template": base.chat_template, "recommended": base.recommended}
+        self._kept: About = (
+            {} if base is None else {"chat_template": base.chat_template, "recommended": base.recommended}
+        )
 
     def is_due(self, step: int) -> bool:
         """Whether the model of a step is kept for good."""
@@ -47,8 +49,9 @@ class Snapshots:
         if next(lora_layers(model), None):
             whole = copy.deepcopy(model)
             merge_lora(whole)
-        about = {"run": self.directory.name.removesuffix(STEPS_SUFFIX), "step": step}
-        LanguageModel.from_model(whole, self._tokenizer, provenance=about, **self._kept).save(path)
+        run = {"run": self.directory.name.removesuffix(STEPS_SUFFIX), "step": step}
+        about: About = {"provenance": run, **self._kept}
+        LanguageModel.from_model(whole, self._tokenizer, **about).save(path)
         model.train(training)
         for older in steps_in(self.directory):
             if older < step and not self.is_due(older):

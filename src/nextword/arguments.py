@@ -1,0 +1,318 @@
+"""What public calls are given, held against their own type hints: one line for whatever is of another type.
+
+NumPy's numbers become Python's, so that results can be written as JSON. Ranges are checked where a value is used, and
+what has a check of its own says so in its hint: `Annotated[..., OWN_CHECK]`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import dataclasses
+import functools
+import inspect
+import math
+import operator
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from numbers import Real
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Protocol, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from nextword.errors import ConfigError
+
+Call = TypeVar("Call", bound=Callable[..., Any])
+
+OWN_CHECK = "checked where it is read"
+Destination = Annotated[str | Path, "no empty name"]
+"""Where something is written: an empty name would be the current directory."""
+_FEW = 8
+"""Items of a list that are shown."""
+_MOST_BITS = 128
+"""Of a whole number: Python does not write one of thousands of digits out, and no seed has more."""
+_ONE = {str: "a text", int: "a whole number", float: "a finite number", bool: "True or False", NoneType: "None"}
+_SEVERAL = {str: "texts", int: "whole numbers", float: "finite numbers"}
+
+
+class _OtherTypeError(Exception):
+    """A value is not of the type that a hint says."""
+
+
+def checked(call: Call) -> Call:
+    """Holds what a function or method is given against its type hints.
+
+    It then raises ConfigError for a value of another type, naming the argument and what it must be, and TypeError, with
+    the nearest name, for an argument that there is not.
+    """
+    parameters = inspect.signature(call).parameters
+    places = [one.name for one in parameters.values() if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    rest = next((one.name for one in parameters.values() if one.kind is one.VAR_POSITIONAL), "")
+    open_ended = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    takes = [name for name in parameters if name not in ("self", "cls")]
+    owner, _, name = call.__qualname__.rpartition(".")
+    title = owner if name == "__init__" else name
+
+    @functools.cache
+    def hints() -> dict[str, Any]:
+        return {name: hint for name, hint in type_hints(call).items() if name in parameters}
+
+    @functools.wraps(call)
+    def held(*args: Any, **kwargs: Any) -> Any:
+        known = hints()
+        if not open_ended and (unknown := next((name for name in kwargs if name not in parameters), None)):
+            raise unknown_name(title, unknown, takes)
+        names = [*places[: len(args)], *[rest] * (len(args) - len(places))]
+        return call(
+            *[argument(name, value, known.get(name, Any)) for name, value in zip(names, args, strict=True)],
+            **{name: argument(name, value, known.get(name, Any)) for name, value in kwargs.items()},
+        )
+
+    return cast(Call, held)
+
+
+def check_fields(values: object, before: str = "") -> None:
+    """Holds the fields of a frozen dataclass against their type hints; for its `__post_init__`.
+
+    Args:
+        values: The dataclass.
+        before: What stands before a field's name in a message.
+
+    Raises:
+        ConfigError: A field is of another type.
+    """
+    for name, hint in _field_hints(cast(Any, type(values))).items():
+        object.__setattr__(values, name, argument(before + name, getattr(values, name), hint))
+
+
+def argument(name: str, value: Any, hint: Any) -> Any:
+    """A value as its hint says it is; `name` is what it was given as.
+
+    Raises:
+        ConfigError: It is of another type.
+    """
+    try:
+        return _as(value, hint)
+    except _OtherTypeError:
+        raise ConfigError(f"{name} is {_said(value)}, it must be {_meaning(hint)}") from None
+
+
+def unknown_name(call: str, name: str, known: Iterable[str], elsewhere: Mapping[str, str] | None = None) -> TypeError:
+    """The error for an argument that there is not.
+
+    Args:
+        call: What was called.
+        name: The argument.
+        known: Those that there are.
+        elsewhere: What is to be said of names that other libraries have.
+    """
+    known = list(known)
+    if elsewhere is not None and name in elsewhere:
+        said = f": {elsewhere[name]}"
+    elif meant := get_close_matches(name, known, n=1):
+        said = f": did you mean {meant[0]}?"
+    else:
+        said = f"; there are {', '.join(known)}" if known else ""
+    return TypeError(f"{call}() has no setting {name}{said}")
+
+
+def type_hints(call: Any) -> dict[str, Any]:
+    """The hints of a function or class; a type that is imported for type checkers alone may be anything."""
+    there = getattr(call, "__globals__", None) or vars(sys.modules[call.__module__])
+
+    class Names(dict[str, Any]):
+        def __missing__(self, name: str) -> Any:
+            if name in there or hasattr(builtins, name):
+                raise KeyError(name)
+            return Any
+
+    return get_type_hints(call, globalns=there, localns=Names(), include_extras=True)
+
+
+@functools.cache
+def _field_hints(kind: Any) -> dict[str, Any]:
+    hints = type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _as(value: Any, hint: Any) -> Any:
+    """A value of the type that a hint says, NumPy's as Python's.
+
+    Raises:
+        _OtherTypeError: It is of another type.
+    """
+    if hint in _READERS:
+        return _READERS[hint](value)
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any or hint is object or isinstance(hint, TypeVar) or (origin is Annotated and OWN_CHECK in inner):
+        return value
+    if hint == Destination:
+        return _as(_require(value, not isinstance(value, str) or value != ""), str | Path)
+    if origin in (Union, UnionType):
+        if Path in inner and isinstance(value, str):
+            return _file_name(value)
+        for arm in inner:
+            try:
+                return _as(value, arm)
+            except _OtherTypeError:
+                continue
+        raise _OtherTypeError
+    if origin is Literal:
+        return _require(value, isinstance(value, str) and value in inner)
+    kind = hint if origin is None else origin
+    if not isinstance(kind, type):
+        return value
+    if kind is Mapping:
+        _require(value, isinstance(value, Mapping))
+        keys = str if inner and inner[0] is str else Any  # ids may be spelled in digits, as JSON has them
+        return {_as(key, keys): _as(item, inner[1]) for key, item in value.items()} if inner else value
+    if kind in (Sequence, Iterable, tuple, list):
+        return _items(value, kind, inner[0] if inner else Any)
+    if Protocol in kind.__mro__:
+        return _require(value, all(hasattr(value, name) for name in _members(kind)))
+    return _require(value, isinstance(value, kind))
+
+
+def _require(value: Any, holds: bool) -> Any:
+    if not holds:
+        raise _OtherTypeError
+    return value
+
+
+def _whole(value: Any) -> int:
+    _require(value, not isinstance(value, bool) and not _is_numpy_bool(value))
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise _OtherTypeError from None
+    return int(_require(number, number.bit_length() <= _MOST_BITS))
+
+
+def _number(value: Any) -> float:
+    _require(value, isinstance(value, Real) and not isinstance(value, bool))
+    try:
+        number = float(value)
+    except OverflowError:
+        raise _OtherTypeError from None
+    return value if type(value) is int else float(_require(number, math.isfinite(number)))
+
+
+def _truth(value: Any) -> bool:
+    return bool(_require(value, isinstance(value, bool) or _is_numpy_bool(value)))
+
+
+def _is_numpy_bool(value: Any) -> bool:
+    return type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")
+
+
+def _text(value: Any) -> str:
+    return str.__str__(_require(value, isinstance(value, str)))
+
+
+def _path(value: Any) -> Path:
+    _require(value, isinstance(value, os.PathLike) and isinstance(os.fspath(value), str))
+    return Path(_file_name(os.fspath(value)))
+
+
+def _file_name(name: str) -> str:
+    """The name, if a file can have it: no system takes a NUL, or half a character."""
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError:
+        raise _OtherTypeError from None
+    return _text(_require(name, b"\0" not in encoded))
+
+
+def _none(value: Any) -> None:
+    _require(value, value is None)
+
+
+_READERS: dict[Any, Callable[[Any], Any]] = {
+    int: _whole,
+    float: _number,
+    bool: _truth,
+    str: _text,
+    Path: _path,
+    NoneType: _none,
+}
+
+
+def _items(value: Any, kind: type, hint: Any) -> Any:
+    """A sequence or iterable of items of a type; an iterator's are held against it as they come."""
+    apart = isinstance(value, bytes | bytearray | Mapping) or (isinstance(value, str) and hint is not str)
+    _require(value, not apart and hasattr(value, "__iter__"))
+    if getattr(value, "ndim", 1) == 0:  # an array that holds one number
+        raise _OtherTypeError
+    if isinstance(value, list | tuple) and {hint}.issuperset(map(type, value)):
+        return tuple(value) if kind is tuple else value
+    if kind is Iterable and not hasattr(value, "__len__"):
+        return (_as_item(item, hint) for item in value)
+    if isinstance(value, str):
+        return value
+    items = [_as(item, hint) for item in value]
+    return tuple(items) if kind is tuple else items
+
+
+def _as_item(item: Any, hint: Any) -> Any:
+    try:
+        return _as(item, hint)
+    except _OtherTypeError:
+        raise ConfigError(f"one of the {_meaning(hint, several=True)} is {_said(item)}") from None
+
+
+def _members(kind: type) -> list[str]:
+    """The methods of a protocol."""
+    return [name for name, value in vars(kind).items() if inspect.isfunction(value) and not name.startswith("_")]
+
+
+def _said(value: object) -> str:
+    """A value in a few words, on one line."""
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return f"a number of {value.bit_length():,} bits"
+    items = value if isinstance(value, list | tuple) and len(value) <= _FEW else [value]
+    if not all(item is None or isinstance(item, str | bytes | int | float) for item in items):
+        return f"of type {type(value).__name__}"
+    if any(isinstance(item, int) and item.bit_length() > _MOST_BITS for item in items):
+        return f"of type {type(value).__name__}"
+    spelled = repr(value)
+    return spelled if len(spelled) <= 40 else f"{spelled[:36]}..."
+
+
+def _meaning(hint: Any, *, several: bool = False) -> str:
+    """What a hint asks for, in words."""
+    if several and hint in _SEVERAL:
+        return _SEVERAL[hint]
+    if hint in _ONE:
+        return _ONE[hint]
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _meaning(inner[0], several=several)
+    if origin in (Union, UnionType):
+        arms = [arm for arm in inner if arm is not str or Path not in inner]
+        return _one_of([_meaning(arm, several=several) for arm in arms])
+    if origin is Literal:
+        return _one_of(list(map(str, inner)))
+    kind = hint if origin is None else origin
+    if kind in (Sequence, Iterable, tuple, list):
+        return f"a list of {_meaning(inner[0], several=True)}" if inner else "a list"
+    if kind is Path:
+        return "a path"
+    if not isinstance(kind, type):
+        return "something else"
+    if kind is Mapping:
+        return (
+            f"a mapping to {_meaning(inner[1], several=True)}"
+            if len(inner) > 1 and inner[1] is not Any
+            else "a mapping"
+        )
+    if Protocol in kind.__mro__:
+        return f"something that has {', '.join(_members(kind))}"
+    owner = kind.__module__.partition(".")[0]
+    name = kind.__name__ if owner in ("nextword", "builtins") else f"{owner}.{kind.__name__}"
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def _one_of(meanings: list[str]) -> str:
+    *most, last = meanings
+    return f"{', '.join(most)} or {last}" if most else last
