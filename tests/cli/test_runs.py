@@ -137,3 +137,20 @@ def test_what_files_say_moves_no_cursor(tmp_path: Path, call: Call) -> None:
     assert "[bold]a" in out
     assert "[bold]b" in out
     assert "\x1b" in json.dumps(call("runs", tmp_path, "--json").json).encode().decode("unicode_escape")
+
+
+def test_runs_are_named_by_where_they_lie_below_what_was_searched(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, folder in enumerate(("2023", "2024/봄", "a/rather/deep/folder/of/models")):
+        (tmp_path / folder).mkdir(parents=True)
+        finished(tmp_path / folder, "모형", steps=number + 1)
+    names = ["2023/모형", "2024/봄/모형", "a/rather/deep/folder/of/models/모형"]
+    assert [run["name"] for run in call("runs", tmp_path, "--json").json["runs"]] == names
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "60")
+    named = [line.split()[0] for line in call("runs").out.splitlines() if line[:1] not in (" ", "")]
+    assert named[1:3] == names[:2]
+    assert re.fullmatch(r"….*/모형", named[3])
+    monkeypatch.chdir(tmp_path / names[1])
+    assert [run["name"] for run in call("runs", "--json").json["runs"]] == ["모형"]

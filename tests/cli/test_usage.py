@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 import traceback
 from pathlib import Path
 from typing import Literal, get_origin
@@ -11,7 +13,7 @@ from typing import Literal, get_origin
 import pytest
 from cyclopts import Argument
 
-import nextword
+import nextword.cli
 from nextword.cli import COMMANDS, _app
 from nextword.cli.usage import Typed, in_flags
 from nextword.errors import ConfigError, ContextOverflowError, NextwordError
@@ -222,3 +224,92 @@ def test_no_room_below_the_command_line_speaks_of_flags() -> None:
                 flag = re.search(r"(?<![\w-])--[a-z]", text)
                 assert flag is None or SHELL.search(text, 0, flag.start()), f"{file}:{node.lineno}: {text}"
     assert checked > 300
+
+
+# -- help, --debug and `--` ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "same"),
+    [
+        (["help"], ["--help"]),
+        (["version"], ["--version"]),
+        *((["help", command], [command, "--help"]) for command in ("predict", "runs", "doctor")),
+    ],
+)
+def test_help_and_version_are_commands_too(call: Call, words: list[str], same: list[str]) -> None:
+    assert call(*words).out == call(*same).out != ""
+
+
+def test_help_to_what_is_no_command_says_so(call: Call) -> None:
+    error, hint = says(call, "help", "predct")
+    assert (error, hint) == (
+        "there is no command predct",
+        'did you mean predict; if it is a text: nextword "help predct"',
+    )
+    assert says(call, "help", "나를")[1] == 'nextword help lists them; if it is a text: nextword "help 나를"'
+    assert says(call, "help", "me", "please") == [
+        "a text of several words needs quotes",
+        'nextword "help me please"',
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--debug", "predict", "하나", "-n", "0"],
+        ["predict", "--debug", "하나", "-n", "0"],
+        ["predict", "하나", "-n", "0", "--debug"],
+        ["하나", "-n", "0", "--debug"],
+        ["--debug", "하나", "-n", "0"],
+    ],
+)
+def test_debug_is_a_flag_wherever_options_stand(words: list[str]) -> None:
+    with pytest.raises(ConfigError, match="top is 0"):
+        nextword.cli.run(words)
+
+
+@pytest.mark.parametrize(
+    "words", [["--stop", "--debug"], ["--stop=--debug"], ["--stop", "a", "--stop", "--debug"], ["--", "--debug"]]
+)
+def test_debug_as_a_value_or_a_text_is_none(call: Call, words: list[str]) -> None:
+    text = [] if "--" in words else ["하나"]
+    result = call("generate", *text, "--top-k", "0", *words)
+    assert (result.code, result.errors[0][:19]) == (2, "error: --top-k is 0")
+
+
+def test_options_behind_the_text_that_stands_behind_the_stroke_are_put_before_it(call: Call) -> None:
+    assert says(call, "--", "--help me", "--top", "2") == [
+        "behind `--` all is text, options too: they stand before it",
+        'nextword --top 2 -- "--help me"',
+    ]
+    assert says(call, "generate", "--seed", "1", "--", "-나", "-n", "3")[1] == (
+        "nextword generate --seed 1 -n 3 -- '-나'"
+    )
+    assert says(call, "predict", "--", "a", "b")[0] == "a text of several words needs quotes"
+
+
+WITHOUT_TORCH = """
+import sys
+from nextword.cli import run
+code = run(sys.argv[1:])
+print(code, sorted({"torch", "matplotlib", "seaborn"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "says_so"),
+    [
+        (["look", "hi", "--ablate", "foo"], "--ablate foo is neither a head nor a layer"),
+        (["look", "hi", "--ablate", "1.mpl"], "--ablate 1.mpl is neither"),
+        (["figure", "hi", "-o", "x.xyz"], "unknown suffix '.xyz'"),
+        (["figure", "hi", "-o", "없는/x.png"], "there is no directory 없는"),
+        (["figure", "hi", "--kind", "pie"], "there is no figure 'pie'"),
+    ],
+)
+def test_a_wrong_name_is_refused_before_anything_large_is_imported(words: list[str], says_so: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *words], capture_output=True, encoding="utf-8", check=True, timeout=120
+    )
+    assert says_so in done.stderr
+    assert done.stdout == "2 []\n"

@@ -264,8 +264,9 @@ def test_kernels_and_threads_can_be_chosen() -> None:
 def test_the_environment_may_say_which_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = stored(random_weights(BLOCKS))
     for name in KERNELS:
-        monkeypatch.setenv("NEXTWORD_KERNELS", name)
-        assert NativeBackend(BLOCKS, tensors).kernels == name
+        for spelling in (name, name.upper(), f" {name} "):
+            monkeypatch.setenv("NEXTWORD_KERNELS", spelling)
+            assert NativeBackend(BLOCKS, tensors).kernels == name
         assert NativeBackend(BLOCKS, tensors, kernels="portable").kernels == "portable"  # what is asked for here counts
     monkeypatch.setenv("NEXTWORD_KERNELS", "")
     assert NativeBackend(BLOCKS, tensors).kernels == KERNELS[0]

@@ -63,13 +63,11 @@ def run(arguments: list[str]) -> int:
     from nextword.errors import FailedElsewhereError, NextwordError
     from nextword.panics import quietly
 
-    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    debug = "--debug" in options
-    arguments = [word for word in options if word != "--debug"] + arguments[len(options) :]
     make_streams_usable()
+    debug, arguments = _without_debug(arguments)
     try:
         with _notes(), contextlib.nullcontext() if debug else quietly():
-            code = _dispatch(arguments)
+            code = _dispatch(_called(arguments))
         sys.stdout.flush()  # here, where a closed pipe or a full disk can still be told
         return code
     except FailedElsewhereError:
@@ -100,6 +98,52 @@ def run(arguments: list[str]) -> int:
         _forget_output()
         complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", "")
         return 2
+
+
+def _without_debug(arguments: list[str]) -> tuple[bool, list[str]]:
+    """Whether `--debug` was asked for, and the rest; as the value of an option, or behind `--`, it is text."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    if "--debug" not in arguments[:end]:
+        return False, arguments
+    rest = [word for word in arguments[:end] if word != "--debug"] + arguments[end:]
+    command = _command_of(rest)
+    if not command:
+        return True, rest
+    from nextword.cli.usage import Typed
+    from nextword.errors import NextwordError
+
+    head = [command] if rest[0] == command else []
+    words = arguments[arguments.index(command) + 1 :] if head else arguments
+    try:
+        typed = Typed.read(_app(command), command, words).without("--debug")
+    except NextwordError:  # which the command will say again
+        return True, rest
+    return len(head) + len(typed) < len(arguments), head + typed
+
+
+def _called(arguments: list[str]) -> list[str]:
+    """`help`, `help COMMAND` and `version` as the options that they mean.
+
+    Raises:
+        UsageError: Help was asked for to what is no command.
+    """
+    match arguments:
+        case ["help"]:
+            return ["--help"]
+        case ["version"]:
+            return ["--version"]
+        case ["help", command] if command in COMMANDS:
+            return [command, "--help"]
+        case ["help", other] if not other.startswith("-"):
+            from difflib import get_close_matches
+
+            from nextword.cli.usage import UsageError, quoted
+
+            meant = get_close_matches(other, COMMANDS, n=1)
+            hint = f"did you mean {meant[0]}" if meant else "nextword help lists them"
+            text = quoted(f"help {other}")
+            raise UsageError(f"there is no command {other}", hint=f"{hint}; if it is a text: nextword {text}")
+    return arguments
 
 
 def _dispatch(arguments: list[str]) -> int:

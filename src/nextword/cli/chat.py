@@ -63,7 +63,7 @@ def chat(
         return
     question = read_text("-") if message is None else typed_text(message)
     if not question.strip():
-        raise TextError("the message is empty")
+        raise TextError("the message is empty", hint='nextword chat --message "..."; a terminal asks for it')
     if as_json:
         stream = talk.ask(question)
         for _ in stream:

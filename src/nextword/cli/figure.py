@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from nextword.cli.options import Device, Model, Text, read_text
 from nextword.errors import ConfigError, require_packages
 from nextword.generation import Sampling
+from nextword.inspection.figures.canvas import drawable_suffix
 from nextword.language_model import LanguageModel
 from nextword.loading import load
 
@@ -75,6 +76,7 @@ def figure(
             raise ConfigError(f"--{odd.replace('_', '-')} is for --kind {owner}, not for {kind}")
     if target is not None and kind not in ("attribution", "logits"):
         raise ConfigError(f"--target is for --kind attribution or logits, not for {kind}")
+    drawable_suffix(out)  # before what takes seconds is imported
     sampling = Sampling(**sampled) if sampled else None  # type: ignore[arg-type]
     if kind == "next":  # the one that takes nothing from inside
         require_packages("drawing figures", "figures", "matplotlib", "seaborn")

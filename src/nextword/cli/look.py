@@ -69,6 +69,7 @@ def look(
         raise ConfigError("--head shows a head of one layer", hint="add --layer")
     if (patch_from is None) != (patch_at is None) or (patch_positions is not None and patch_from is None):
         raise ConfigError("--patch-from takes the values of a text, --patch-at says where", hint="give both")
+    off = [_spelled(spelling) for spelling in ablate]
     prompt = read_text(text)
     if open_page:
         if ablate or patch_from is not None or html is not None or as_json:
@@ -83,10 +84,10 @@ def look(
 
     with make_console(stderr=True).status("looking inside"):  # PyTorch alone takes a second to load
         lm = load(model, device=device)
+        changes = [change for part in off for change in _ablation(part, lm)]
         before = _trace(lm, prompt, overflow)
         dropped = len(lm.tokenizer.encode_start(prompt)) - len(before.token_ids)
         place = position if position >= 0 else len(before.token_ids) + position
-        changes = [change for spelling in ablate for change in _ablation(spelling, lm)]
         if patch_from is not None and patch_at is not None:
             changes.append(_patch(lm, before, patch_from, patch_at, _positions(patch_positions, place, before)))
         trace = _trace(lm.edit(*[edit for _, edit in changes]), prompt, overflow) if changes else before
@@ -155,16 +156,21 @@ def _trace(lm: LanguageModel, text: str, overflow: str) -> Trace:
     return lm.trace(text, names=shown_names(lm.config), overflow=cast(Any, overflow))
 
 
-def _ablation(spelling: str, lm: LanguageModel) -> list[tuple[str, Edit]]:
-    """The edits of one `--ablate`, each with what is said about it."""
-    from nextword.inspection.edits import ablate_head, ablate_layer, ablate_mlp
-
+def _spelled(spelling: str) -> tuple[int, str | None]:
+    """The layer of one `--ablate`, and the part of it: a head's number, `mlp`, or all."""
     match = re.fullmatch(r"(\d+)(?:\.(\d+|mlp))?", spelling)
     if match is None:
         raise ConfigError(
             f"--ablate {spelling} is neither a head nor a layer", hint="3.1 is head 1 of layer 3; 3.mlp; 3"
         )
-    layer, part = int(match[1]), match[2]
+    return int(match[1]), match[2]
+
+
+def _ablation(spelled: tuple[int, str | None], lm: LanguageModel) -> list[tuple[str, Edit]]:
+    """The edits of one `--ablate`, each with what is said about it."""
+    from nextword.inspection.edits import ablate_head, ablate_layer, ablate_mlp
+
+    layer, part = spelled
     if layer >= lm.config.num_layers:
         raise ConfigError(f"there is no layer {layer}", hint=f"layers are 0 to {lm.config.num_layers - 1}")
     if part is None:

@@ -89,6 +89,8 @@ def read_text(text: str) -> str:
     """
     if text != "-":
         return typed_text(text)
+    if sys.stdin.isatty():
+        sys.stderr.write("note: the text is read from here; Ctrl-D on a line of its own ends it\n")
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -31,6 +31,10 @@ def runs(
     """
     from nextword.training.runs import differing_settings, find_runs
 
+    if curve is not None:
+        from nextword.inspection.figures.canvas import drawable_suffix
+
+        drawable_suffix(curve)
     found = [find_runs(directory) for directory in directories or (Path(),)]
     listed = [run for each in found for run in each]
     compared = len(found) > 1 and all(len(each) == 1 for each in found)

@@ -72,16 +72,33 @@ class Typed:
         Raises:
             UsageError: A word looks like an option, and the command has none of this name.
         """
-        found: list[str] = []
-        words = iter(enumerate(self.words))
-        for place, word in words:
+        behind = list(self.words).index("--") + 1 if "--" in self.words else len(self.words)
+        plain = [self.words[place] for place in self._heads() if _OPTION.fullmatch(self.words[place]) is None]
+        return plain + list(self.words[behind:])
+
+    def without(self, flag: str) -> list[str]:
+        """The words without a flag that every command has; where it is the value of an option, it stays.
+
+        Raises:
+            UsageError: As `arguments`.
+        """
+        flags = {place for place in self._heads() if self.words[place] == flag}
+        return [word for place, word in enumerate(self.words) if place not in flags]
+
+    def _heads(self) -> list[int]:
+        """Where the words up to `--` stand that are no option's value."""
+        heads: list[int] = []
+        places = iter(range(len(self.words)))
+        for place in places:
+            word = self.words[place]
             if word == "--":
-                return [*found, *self.words[place + 1 :]]
+                break
+            heads.append(place)
             if _OPTION.fullmatch(word) is None:
-                found.append(word)
-            elif (argument := self._option(word)) is not None and self._takes_next(argument, word, place):
-                next(words, None)
-        return found
+                continue
+            if (argument := self._option(word)) is not None and self._takes_next(argument, word, place):
+                next(places, None)
+        return heads
 
     def fits(self) -> bool:
         """Whether every option is one of the command's."""
@@ -98,7 +115,7 @@ class Typed:
             UsageError: There is none.
         """
         name = word.partition("=")[0]
-        if name in ("--help", "-h", "--version"):
+        if name in ("--help", "-h", "--version", "--debug"):
             return None
         attached = name[:2] if not name.startswith("--") else name  # -n5
         for spelling in (name, attached):
@@ -111,7 +128,7 @@ class Typed:
         if nearest := get_close_matches(name, names, n=1):
             hint = f"did you mean {nearest[0]}?"
         elif self._reads_text:
-            hint = f"{self.line} --help lists the options; if it is the text: {self.line} -- {_quoted(word)}"
+            hint = f"{self.line} --help lists the options; if it is the text: {self.line} -- {quoted(word)}"
         else:
             hint = f"{self.line} --help lists the options"
         raise UsageError(f"unknown option {name}", hint=hint)
@@ -148,7 +165,7 @@ class Typed:
             case ArgumentOrderError() if error.argument is not None:
                 given = error.prior_positional_or_keyword_supplied_as_keyword_arguments
                 names = " and ".join(argument.name for argument in given)
-                named = f"{error.argument.name} {_quoted(error.token)}"
+                named = f"{error.argument.name} {quoted(error.token)}"
                 return f"after {names}, {error.token!r} needs its name too", f"{self.line} ... {named}"
         return " ".join(str(error).split()), self._help
 
@@ -160,11 +177,23 @@ class Typed:
         found, places = self.arguments(), self._places()
         flags = [name for argument in self.takes if argument.index is not None for name in argument.names]
         if given := [word for word in self.words if word.partition("=")[0] in flags]:
-            return f"{given[0]} was given, and {_quoted(found[-1])} too", self._help
+            return f"{given[0]} was given, and {quoted(found[-1])} too", self._help
+        if self._reads_text and (moved := self._options_behind_the_text()):
+            return "behind `--` all is text, options too: they stand before it", moved
         if self._reads_text:
-            return "a text of several words needs quotes", f"{self.line} {_quoted(' '.join(found))}"
+            return "a text of several words needs quotes", f"{self.line} {quoted(' '.join(found))}"
         few = "no argument" if not places else f"only {' and '.join(places)}"
-        return f"{self.command} takes {few}, found {', '.join(map(_quoted, found))}", self._help
+        return f"{self.command} takes {few}, found {', '.join(map(quoted, found))}", self._help
+
+    def _options_behind_the_text(self) -> str:
+        """The line as it was meant, where options follow a text that stands behind `--`."""
+        words = list(self.words)
+        text, *rest = words[words.index("--") + 1 :] if "--" in words else [""]
+        before = words[: words.index("--")] if rest else []
+        if not rest or _OPTION.fullmatch(rest[0]) is None or rest[0] in before:
+            return ""
+        options = [*before, *rest]
+        return f"{self.line} {' '.join(map(quoted, options))} -- {quoted(text)}"
 
     def _missing(self, error: MissingArgumentError, argument: Argument) -> tuple[str, str]:
         keyword = error.keyword or next((token.keyword for token in argument.tokens if token.keyword), None)
@@ -214,7 +243,7 @@ def spoken(error: NextwordError, app: App, command: str) -> tuple[str, str]:
     return in_flags(error.message, flags, of_file=of_file), in_flags(error.hint, flags, of_file=of_file)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A text as it is typed into a shell; the rest of a long one left out."""
     short = text if len(text) <= 60 else f"{text[:57]}..."
     plain = re.search(r'["$`\\!\n]', short) is None

@@ -20,7 +20,8 @@ def chosen_kernels(asked: str = "") -> str:
         ConfigError: There is none of that name, or this processor cannot run it.
     """
     usable = usable_kernels()
-    name, said = (asked, "kernels") if asked else (os.environ.get("NEXTWORD_KERNELS", ""), "NEXTWORD_KERNELS")
+    set_to = os.environ.get("NEXTWORD_KERNELS", "").strip().lower()  # as shells hand variables on
+    name, said = (asked, "kernels") if asked else (set_to, "NEXTWORD_KERNELS")
     if not name:
         return usable[0]
     if name not in usable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -82,6 +83,14 @@ def shorten(text: Text, width: int) -> Text:
     short = text.copy()
     short.truncate(width, overflow="ellipsis")
     return short
+
+
+def shorten_path(path: str, width: int) -> str:
+    """The path in at most `width` cells, with `…` where its beginning is left out."""
+    kept = path
+    while cell_len(kept) > width:
+        kept = f"…{kept.removeprefix('…')[1:]}"
+    return kept
 
 
 def size_text(size: float) -> str:

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from nextword.terminal.console import shorten
+from nextword.terminal.console import shorten, shorten_path
 from nextword.terminal.sparkline import sparkline
 from nextword.tokens.visible import visible
 from nextword.training.runs import Run, differing_settings
@@ -30,7 +30,7 @@ def show_runs(console: Console, runs: Sequence[Run]) -> None:
     for name in columns:
         table.add_column(name, justify="left" if name in ("preset", "held out") else "right", no_wrap=True)
     for run, *cells in zip(runs, *columns.values(), strict=True):
-        table.add_row(shorten(Text(_plain(run.name), style="bold"), room - _GAP), *cells)
+        table.add_row(_label(run, room - _GAP), *cells)
     header, *rows = console.render_lines(table, console.options, pad=False)  # one line a row: nothing wraps
     console.print(Text("".join(segment.text for segment in header).rstrip(), style="dim"))
     for run, row in zip(runs, rows, strict=True):
@@ -41,6 +41,12 @@ def show_runs(console: Console, runs: Sequence[Run]) -> None:
                 Padding(shorten(Text(below, style="dim"), max(1, console.width - 2)), (0, 0, 0, 2), expand=False)
             )
         console.print(Padding(Text(_plain(run.verdict.words)), (0, 0, 0, 2), expand=False))
+
+
+def _label(run: Run, width: int) -> Text:
+    """A run's name; of one that lies deeper, what it ends with is worth more than what it begins with."""
+    name = _plain(run.name)
+    return Text(shorten_path(name, width) if "/" in name else shorten(Text(name), width).plain, style="bold")
 
 
 def _columns(runs: Sequence[Run], width: int) -> dict[str, list[Text]]:

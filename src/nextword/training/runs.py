@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,15 @@ class Run:
     """The journal; empty where it was not kept."""
     heard: float
     """When the run last wrote something, seconds since 1970."""
+    searched: Path | None = None
+    """The directory in which it was found."""
 
     @property
     def name(self) -> str:
-        """The model's directory."""
-        return self.path.name.removesuffix("" if self.finished else run_record.SUFFIX)
+        """The model's directory, as seen from the one that was searched."""
+        inside = self.searched is not None and self.path != self.searched
+        place = self.path.relative_to(self.searched) if inside and self.searched else Path(self.path.resolve().name)
+        return place.as_posix().removesuffix("" if self.finished else run_record.SUFFIX)
 
     @property
     def preset(self) -> str:
@@ -174,7 +178,8 @@ def find_runs(directory: Path) -> list[Run]:
     """
     if not directory.is_dir():
         raise ModelFileError(f"{directory} is no directory")
-    return [run for place in _places(directory) if (run := read_run(place)) is not None]
+    found = [run for place in _places(directory) if (run := read_run(place)) is not None]
+    return [replace(run, searched=directory) for run in found]
 
 
 def _places(directory: Path) -> Iterator[Path]:

@@ -222,6 +222,20 @@ def finish(figure: Figure, fonts: FontChoice, title: str = "", notes: Sequence[s
     return figure
 
 
+def drawable_suffix(path: Path) -> str:
+    """The suffix of a file that a figure can be written to; asking needs no package yet.
+
+    Raises:
+        ConfigError: Another suffix, or there is no directory for the file.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _METADATA:
+        raise ConfigError(f"cannot draw {path}: unknown suffix {suffix!r}", hint=f"supported: {', '.join(_METADATA)}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"cannot write {path}: there is no directory {path.parent}")
+    return suffix
+
+
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Writes a figure as PNG, SVG or PDF, by the suffix; the file is whole or not there.
 
@@ -233,11 +247,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     import matplotlib
 
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in _METADATA:
-        raise ConfigError(f"cannot draw {path}: unknown suffix {suffix!r}", hint=f"supported: {', '.join(_METADATA)}")
-    if not path.parent.is_dir():
-        raise ConfigError(f"cannot write {path}: there is no directory {path.parent}")
+    suffix = drawable_suffix(path)
     drawn = io.BytesIO()
     # Letters as paths: an SVG must look the same where the Korean font is not installed.
     with _SAVING, matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "nextword"}):
