@@ -29,6 +29,7 @@ from nextword.generation import (
 )
 from nextword.generation.context import Overflow, Prompt, fit_to_context, prompt_text
 from nextword.generation.settings import GenerationSettings, completed, takes_settings, token_biases
+from nextword.readable import counted
 from nextword.tokens import Tokenizer
 from nextword.tokens.chat import ChatTemplate
 
@@ -549,10 +550,10 @@ class LanguageModel:
         }
 
     def __repr__(self) -> str:
-        shape = f"{self.config.num_layers} layers x {self.config.d_model}"
-        edited = f", {len(self.edits)} edits" if self.edits else ""
+        shape = f"{counted(self.config.num_layers, 'layers')} x {self.config.d_model}"
+        edited = f", {counted(len(self.edits), 'edits')}" if self.edits else ""
         return (
-            f"<LanguageModel {self.config.num_parameters:,} parameters, {shape}, "
+            f"<LanguageModel {counted(self.config.num_parameters, 'parameters')}, {shape}, "
             f"vocabulary of {self.tokenizer.extent}, {self.backend.name}{edited}>"
         )
 

@@ -1,4 +1,4 @@
-"""File names as text that every stream and file takes."""
+"""Names and counts as they are told."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ def readable(text: object) -> str:
 def _escaped(found: re.Match[str]) -> str:
     number = ord(found[0])
     return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else f"\\u{number:04x}"
+
+
+def counted(count: int, things: str) -> str:
+    """So many things: `1 step`, `2,000 steps`; `things` is the plural, which ends in s."""
+    return f"{count:,} {things.removesuffix('s') if count == 1 else things}"

@@ -13,7 +13,7 @@ from rich.console import Console
 from nextword.config import GPTConfig
 from nextword.terminal.console import size
 from nextword.terminal.sparkline import sparkline
-from nextword.terminal.training_view import TrainingView, prepared_text
+from nextword.terminal.training_view import TrainingView, folded, prepared_text
 from nextword.training.baselines import Baselines
 from nextword.training.events import Preparing, Sampled, Started, Stepped, Validated
 from nextword.training.forecast import Forecast
@@ -215,3 +215,20 @@ def test_names_are_printed_as_they_are_whatever_is_in_them() -> None:
     assert lines[0].startswith("base [v2] [/old] \\xb0U+001B[31m: ")
     assert lines[1] == "read: a [bold].txt, b [/old].txt, 0.txt, 1.txt, 2.txt and 4 more"
     assert lines[2] == "not read: .git [/x], .trash (hidden); m (a model); and 2 more"
+
+
+def test_samples_end_no_line_within_a_character() -> None:
+    text = "한국\n👨\u200d👩\u200d👧 어⟨EC·97⟩\x01나는오늘학교에가서친구를만났다길게 word"
+    narrow = Console(file=io.StringIO(), width=21)
+    lines = ["한국↵👨\u200d👩\u200d👧 어", "⟨EC·97⟩", "U+0001나는오", "늘학교에가서", "친구를만났다", "길게 word"]
+    assert folded(text, narrow) == lines
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
+    lines = folded("나는 오늘 학교에", Console(file=ascii_only, width=24))
+    assert lines == ["\\ub098\\ub294", "\\uc624\\ub298", "\\ud559\\uad50", "\\uc5d0"]
+
+
+def test_one_is_no_plural() -> None:
+    file = io.StringIO()
+    view = TrainingView(Console(file=file, width=80, highlight=False))
+    view.watch(replace(FORECAST, steps=1, seconds=0.2, epochs=1.0, bits_per_byte=None))
+    assert file.getvalue() == "expected: 12,346 tokens/s, 1 step in 0:00, text read once\n"

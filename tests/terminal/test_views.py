@@ -69,7 +69,7 @@ def test_what_is_drawn_from_stands_beside_the_models_own(console: Console, train
     rows = [line.rstrip() for line in out.splitlines() if re.match(r"\d  ", line)]
     assert rows[0].endswith("100.00 %")
     assert [row.endswith("cut") for row in rows] == [False, True, True, True]
-    assert f"kept 1 tokens, cut away {percent(stages.discarded_mass)}" in out
+    assert f"kept 1 token, cut away {percent(stages.discarded_mass)}" in out
 
 
 def test_what_the_model_did_not_see_is_said(console: Console, trained: Trained) -> None:

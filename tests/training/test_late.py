@@ -16,6 +16,7 @@ import nextword
 from nextword.errors import ModelFileError
 from nextword.training import Event, Sampled, Stepped, Validated, train
 from nextword.training.events import Interrupted
+from nextword.training.journal import Journal
 from nextword.training.runs import read_run
 from nextword.training.verdict import Verdict
 from tests.training.corpus import FEW_STEPS, write_text
@@ -56,6 +57,24 @@ def test_a_package_for_figures_that_is_broken_costs_only_the_picture(
     assert [one.message for one in caplog.records] == [
         "the curve of its losses was not drawn: module 'numpy' has no attribute 'no_such_thing'"
     ]
+
+
+def test_a_log_that_cannot_be_closed_costs_no_model(
+    tmp_path: Path, undrawn: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, expected: bytes
+) -> None:
+    close = Journal.close
+
+    def fail(journal: Journal) -> None:
+        close(journal)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Journal, "close", fail)
+    out = tmp_path / "out"
+    with pytest.raises(OSError, match="No space left on device"):
+        train(write_text(tmp_path), out, **FEW_STEPS)
+    assert holds(out, expected)
+    assert caplog.messages == [f"the model is saved in {out}; what went wrong then:"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "text.txt"]
 
 
 @pytest.mark.parametrize("kind", [Validated, Sampled, Verdict])

@@ -23,6 +23,7 @@ from nextword.training.evaluate import evaluate
 from nextword.training.events import Preparing
 from nextword.training.forecast import Forecast
 from nextword.training.journal import METRICS, read_metrics
+from nextword.training.plan import Plan
 from nextword.training.text import Document
 from nextword.training.verdict import Verdict
 from tests.conftest import Trained
@@ -245,6 +246,20 @@ def test_the_loss_that_is_no_number_leaves_no_model(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
 
 
+def test_of_a_run_that_gets_out_of_hand_the_best_model_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rate = Plan.learning_rate_at
+    monkeypatch.setattr(Plan, "learning_rate_at", lambda plan, share: 1e30 if share > 0.8 else rate(plan, share))
+    with pytest.raises(NextwordError, match=r"^the (held-out )?loss became nan at step \d+(?m:$)") as caught:
+        train(write_text(tmp_path), tmp_path / "out", learning_rate=4e-3, **{**FEW_STEPS, "steps": 30})
+    assert caught.value.hint == "the steps were too large, at a peak of 0.004: try learning_rate=0.0004"
+    lm = nextword.load(tmp_path / "out")
+    assert 0 < lm.provenance["best_step"] <= 24
+    assert lm.score(TEXT[:400]).bits_per_byte < 8
+    assert caplog.messages[-1] == f"the model is saved in {tmp_path / 'out'}; what went wrong then:"
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
@@ -302,7 +317,7 @@ def test_wrong_settings_are_refused_before_anything_is_trained(
 
 
 def test_too_little_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TextError, match=r"^199 characters are too little to learn from"):
+    with pytest.raises(TextError, match=r"^too little to learn from: 199 characters in .*text\.txt(?m:$)"):
         train(write_text(tmp_path, TEXT[:199]), tmp_path / "out", **FEW_STEPS)
 
 

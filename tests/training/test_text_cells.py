@@ -119,3 +119,10 @@ def test_rows_have_the_numbers_of_their_lines(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_text(f'\ntext{mark}n\n"two\nlines"{mark}1\n\nplain{mark}2\n', encoding="utf-8")
         assert [place for place, _ in read_records([path])] == [f"{path}:3", f"{path}:6"]
+
+
+def test_of_columns_that_are_called_alike_none_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = table(tmp_path, "text,note,text,,\n하나,x,둘,,\nthree,y,four,,5\n")
+    assert rows[0] == {"text": "하나", "note": "x", "text (2)": "둘", "": "", " (2)": ""}
+    assert rows[1] == {"text": "three", "note": "y", "text (2)": "four", "": "", " (2)": "5"}
+    assert caplog.messages == [f"{tmp_path}/a.csv has several columns text: one is called text (2) here"]

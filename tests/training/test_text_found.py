@@ -11,7 +11,7 @@ import pytest
 
 from nextword.errors import TextError
 from nextword.training import Event, Started, train
-from nextword.training.text import Reading, UpTo, read_documents, read_pieces
+from nextword.training.text import Piece, Reading, UpTo, read_documents, read_pieces
 from tests.training.corpus import FEW_STEPS, TEXT, write_text
 
 NOT_UTF_8 = os.fsdecode("글".encode("cp949"))
@@ -197,3 +197,52 @@ def test_what_is_no_name_is_told(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"^paths should be a name or a list of names, found "):
             train(paths, tmp_path / "out", **FEW_STEPS)
     wrong[-1].close()
+
+
+def test_one_file_of_another_encoding_can_be_left_out(tmp_path: Path) -> None:
+    fill(tmp_path, "a.txt")
+    fill(tmp_path, "b [1].txt", text=("나는 오늘 학교에 갔다. " * 20).encode("cp949"))
+    with pytest.raises(TextError, match=r"b \[1\]\.txt is not UTF-8") as caught:
+        read(tmp_path)
+    assert caught.value.hint == (
+        'it looks like cp949: encoding="cp949" (for all files); or leave this one out: exclude="b [[]1].txt"'
+    )
+    assert [document.name for document in read_documents_but(tmp_path, "b [[]1].txt")] == [f"{tmp_path}/a.txt"]
+    with pytest.raises(TextError) as caught:
+        read(tmp_path / "b [1].txt")  # it was named
+    assert caught.value.hint == 'it looks like cp949: encoding="cp949"'
+
+
+def read_documents_but(directory: Path, pattern: str) -> list[Piece]:
+    return list(read_pieces([directory], exclude=[pattern]))
+
+
+@pytest.mark.parametrize("pattern", [".git", ".git/", ".git/config", "node_modules", ".hidden.txt", "picture.png"])
+def test_what_is_left_out_anyway_may_be_excluded(
+    tmp_path: Path, pattern: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, "a.txt", ".git/config", ".git/x.txt", "node_modules/x.txt", ".hidden.txt", "picture.png")
+    assert [piece.name for piece in read_documents_but(tmp_path, pattern)] == [f"{tmp_path}/a.txt"]
+    assert caplog.messages == []
+
+
+def test_what_is_named_more_than_once_is_read_once_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, "a.txt", "b.txt")
+    (tmp_path / "link.txt").symlink_to("a.txt")
+    monkeypatch.chdir(tmp_path)
+    documents = read_documents(["a.txt", tmp_path / "a.txt", "./a.txt", tmp_path, "b.*"])
+    assert [document.name for document in documents] == ["a.txt", f"{tmp_path}/b.txt"]
+    assert caplog.messages == [
+        f"named more than once, read once: {tmp_path}/a.txt, a.txt, {tmp_path}/link.txt and 1 more"
+    ]
+
+
+def test_nul_characters_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(tmp_path, "a.txt", text="나는 오늘\0 학교에 갔다. " * 3)
+    fill(tmp_path, "b.jsonl", text='{"text": "one\\u0000two"}\n{"text": "\\u0000"}\n')
+    read(tmp_path)
+    assert caplog.messages == [
+        f"{tmp_path}/{name} holds NUL characters: they are learned with the rest" for name in ("a.txt", "b.jsonl:1")
+    ]

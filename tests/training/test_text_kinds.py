@@ -117,7 +117,8 @@ def test_what_is_wrong_with_a_list_is_told_with_its_place(tmp_path: Path, data: 
         '{"quoted"} is how he began.\nAnd went on.',
         "[1] A footnote.\n[2] Another.",
         "{{template}}",
-        '["a", "b"]',
+        '["a", "b"], he said.',
+        '["Quoted" was the word.]',
         "BZhang is the name of a person.",
         "The ftyp box comes first.",
         "PK and MZ and GIF are letters.",
@@ -291,3 +292,9 @@ def test_a_text_in_place_of_a_name_is_not_told_whole() -> None:
         with pytest.raises(TextError, match=r"^a text was given where the name of a file is expected: ") as caught:
             read_documents([place])
         assert len(caught.value.message) < 200
+
+
+def test_a_list_of_strings_is_rows_whatever_it_is_called(tmp_path: Path) -> None:
+    for texts in (["하나", "two"], ["글" * 400_000, "나"], [f"line {number}" for number in range(200_000)], ["one"]):
+        listed = json.dumps(texts, ensure_ascii=False)
+        assert [document.text for document in read_documents([write(tmp_path, listed, "a.txt")])] == texts

@@ -21,6 +21,7 @@ from nextword.generation import Generation, Memory, TextStream
 from nextword.language_model import LanguageModel
 from nextword.loading import load
 from nextword.machine.signals import ended_by
+from nextword.readable import counted
 
 _DEFAULTS = SamplingFlags()
 _WELCOME = """Ctrl-C stops an answer, Ctrl-D or /exit leaves.
@@ -105,7 +106,7 @@ def _answer(talk: _Talk, question: str) -> None:
     """Writes an answer as it is made; Ctrl-C ends it and is passed on."""
     stream = talk.ask(question)
     if dropped := stream.generation.dropped_tokens:
-        sys.stderr.write(f"note: the model does not see the oldest {dropped:,} tokens of the conversation\n")
+        sys.stderr.write(f"note: the model does not see the oldest {counted(dropped, 'tokens')} of the conversation\n")
     terminal = sys.stdout.isatty()
     try:
         for piece in stream:

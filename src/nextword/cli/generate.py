@@ -12,6 +12,7 @@ from nextword.cli.options import Device, Json, Model, Overflow, SamplingFlags, T
 from nextword.config import Precision
 from nextword.errors import ConfigError
 from nextword.loading import load
+from nextword.readable import counted
 from nextword.tokens.visible import write_code_points
 
 _DEFAULTS = SamplingFlags()
@@ -65,7 +66,9 @@ def generate(
         print_json(stream.generation.to_json())
         return
     if stream.generation.dropped_tokens:
-        sys.stderr.write(f"note: the model does not see the oldest {stream.generation.dropped_tokens:,} tokens\n")
+        sys.stderr.write(
+            f"note: the model does not see the oldest {counted(stream.generation.dropped_tokens, 'tokens')}\n"
+        )
     terminal = sys.stdout.isatty()
     sys.stdout.write(shown(prompt, terminal))
     try:

@@ -225,7 +225,7 @@ def in_flags(text: str, flags: Mapping[str, str], *, of_file: bool = False) -> s
         flag, value = flags.get(found[1]), found[2].strip("\"'")
         if flag is None:
             return found[0]
-        return flag if value in ("True", "...") else f"{flag} {value}"
+        return flag if value in ("True", "...") else f"{flag} {shlex.quote(value)}"
 
     text = _ASSIGNED.sub(assigned, text)
     if of_file:

@@ -25,6 +25,7 @@ from nextword.files.huggingface.tensors import tensors_to_family
 from nextword.files.safetensors import write_safetensors
 from nextword.files.tensors import ELEMENT_NAMES, RawTensor, Unpacked, check_tensors
 from nextword.json_file import json_text
+from nextword.readable import counted
 from nextword.tokens import Tokenizer
 
 FORMAT_VERSION = 1
@@ -146,9 +147,9 @@ def _dtype_word(kinds: set[str]) -> str:
 def _plain_card(bundle: Bundle) -> str:
     config = bundle.config
     return (
-        f"# A {family_of(config)} model with {config.num_parameters:,} parameters\n\n"
-        f"{config.num_layers} layers x {config.d_model}, context {config.context_length}, "
-        f"{bundle.tokenizer.vocab_size:,} tokens. Made with nextword.\n"
+        f"# A {family_of(config)} model with {counted(config.num_parameters, 'parameters')}\n\n"
+        f"{counted(config.num_layers, 'layers')} x {config.d_model}, context {config.context_length}, "
+        f"{counted(bundle.tokenizer.vocab_size, 'tokens')}. Made with nextword.\n"
     )
 
 

@@ -14,6 +14,7 @@ from nextword.errors import ConfigError, TextError
 from nextword.generation import html
 from nextword.generation.backend import Backend
 from nextword.generation.sampling import log_softmax
+from nextword.readable import counted
 from nextword.tokens import Piece, Tokenizer
 from nextword.tokens.visible import visible
 
@@ -82,7 +83,7 @@ class Score:
 
     def _facts(self) -> str:
         return (
-            f"{self.scored_tokens:,} tokens: {self.bits_per_byte:.3f} bits/byte, "
+            f"{counted(self.scored_tokens, 'tokens')}: {self.bits_per_byte:.3f} bits/byte, "
             f"{self.nats_per_character:.3f} nats/character, perplexity {self.perplexity:,.1f}"
         )
 

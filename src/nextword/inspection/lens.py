@@ -19,6 +19,7 @@ from torch import Tensor
 from nextword.errors import ConfigError, TextError
 from nextword.generation import html
 from nextword.inspection.readout import Spread, best_ids, check_last, each_position, read_out
+from nextword.readable import counted
 from nextword.tokens import Tokenizer
 from nextword.tokens.visible import text_of, visible
 
@@ -87,7 +88,7 @@ class Lens:
 
     def __repr__(self) -> str:
         rows, columns, L = self.rows, self._shown(), self.trace.config.num_layers
-        lines = [f"<Lens: {len(rows)} rows, {len(self.positions)} positions{self._left_out()}>"]
+        lines = [f"<Lens: {counted(len(rows), 'rows')}, {counted(len(self.positions), 'positions')}{self._left_out()}>"]
         for column in columns:
             lines.append(f"  after {self.positions[column]} {self._token(column)!r}")
             for row in range(L, -1, -1):

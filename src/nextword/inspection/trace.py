@@ -20,6 +20,7 @@ from nextword.inspection.names import Key, NoSuchValueError, full_name, hook_sha
 from nextword.inspection.weight_marks import Mark, check_weights, linear_weight
 from nextword.model import GPTModel, evaluating
 from nextword.model.attention import attention_bias, attention_pattern, attention_scores
+from nextword.readable import counted
 from nextword.tokens import Piece, Tokenizer
 
 if TYPE_CHECKING:
@@ -333,10 +334,10 @@ class Trace(Mapping[Key, Array]):
         return list(rows.items())
 
     def _facts(self) -> str:
-        edited = f", {len(self.edits)} edits" if self.edits else ""
+        edited = f", {counted(len(self.edits), 'edits')}" if self.edits else ""
         return (
-            f"{len(self.token_ids)} tokens, {self.config.num_layers} layers, {len(self)} values, "
-            f"{self.nbytes / 1e6:.1f} MB{edited}"
+            f"{counted(len(self.token_ids), 'tokens')}, {counted(self.config.num_layers, 'layers')}, "
+            f"{counted(len(self), 'values')}, {self.nbytes / 1e6:.1f} MB{edited}"
         )
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.generation import Prediction, Stages, WordPrediction
+from nextword.readable import counted
 from nextword.terminal.console import BAR_WIDTH, bar, percent, shorten, styled, token_line
 from nextword.tokens.visible import part_note, visible
 
@@ -42,7 +43,10 @@ def show_prediction(console: Console, prediction: Prediction, stages: Stages | N
     rest = 1 - sum(candidate.probability for candidate in prediction)
     if stages is not None:
         console.print(
-            styled(f"[dim]kept {int(stages.kept.sum()):,} tokens, cut away {percent(stages.discarded_mass)}[/dim]")
+            styled(
+                f"[dim]kept {counted(int(stages.kept.sum()), 'tokens')}, "
+                f"cut away {percent(stages.discarded_mass)}[/dim]"
+            )
         )
     console.print(styled(f"[dim]all other tokens together: {percent(max(0.0, rest))}[/dim]"))
     show_part_note(console, [candidate.text for candidate in prediction])
@@ -105,7 +109,9 @@ def _show_prompt(console: Console, prompt: str, dropped: int) -> None:
     console.print(Text(prompt, style="bold"))
     if dropped:
         console.print(
-            styled(f"[yellow]the model did not see the oldest {dropped:,} tokens: its context is shorter[/yellow]")
+            Text(
+                f"the model did not see the oldest {counted(dropped, 'tokens')}: its context is shorter", style="yellow"
+            )
         )
 
 

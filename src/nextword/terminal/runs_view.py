@@ -13,7 +13,7 @@ from rich.text import Text
 
 from nextword.terminal.console import shorten, shorten_path
 from nextword.terminal.sparkline import sparkline
-from nextword.tokens.visible import visible
+from nextword.tokens.visible import printed
 from nextword.training.runs import Run, differing_settings
 
 _CURVE, _GAP, _SHORTEST_NAME = 10, 2, 12  # cells
@@ -112,4 +112,4 @@ def _value(value: object) -> str:
 
 def _plain(text: str) -> str:
     """What a file says, without anything that moves the cursor."""
-    return visible(text).replace("␣", " ")
+    return printed(text)

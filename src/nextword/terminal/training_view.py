@@ -6,17 +6,19 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
+import regex
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.status import Status
 from rich.text import Text
 
-from nextword.readable import readable
+from nextword.readable import counted, readable
 from nextword.terminal.console import size, styled
 from nextword.terminal.sparkline import sparkline
 from nextword.tokens.byte_level import LONGEST_WORD
-from nextword.tokens.visible import visible
+from nextword.tokens.visible import printed
 from nextword.training.baselines import Baselines
 from nextword.training.events import (
     Event,
@@ -34,6 +36,8 @@ from nextword.training.verdict import Verdict, yardsticks
 
 _CURVE = 40  # cells
 _NOTABLE = 0.01  # of the held-out text
+_INDENT = 9  # of samples, below the time
+_WHOLE = regex.compile(r"⟨[0-9A-F·]+⟩|U\+[0-9A-F]{4,6}|\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})|\X")
 _NAMES = 5  # of files for one reason
 _SECONDS_BETWEEN_LINES = 30.0
 _LINES = 40  # a line for each 40th of the time that has passed, once that is longer
@@ -122,8 +126,10 @@ class TrainingView:
             case Validated():
                 self._look(event)
             case Sampled():
-                sample = Text(visible(event.text).replace("␣", " "), style="dim")
-                self._progress.console.print(Padding(sample, (0, 0, 0, 9), expand=False))
+                sample = Text(
+                    "\n".join(folded(event.text, self._console)), style="dim", no_wrap=True, overflow="ignore"
+                )
+                self._progress.console.print(Padding(sample, (0, 0, 0, _INDENT), expand=False))
             case Verdict():
                 self._progress.console.print(Text(event.words, style="bold"))
 
@@ -143,8 +149,9 @@ class TrainingView:
             self._preparing = None
         config, plan = event.config, event.plan
         about = (
-            f": {config.num_parameters:,} parameters, {config.num_layers} layers x {config.d_model}, "
-            f"context {plan.context_length}, {config.vocab_size:,} tokens"
+            f": {counted(config.num_parameters, 'parameters')}, "
+            f"{counted(config.num_layers, 'layers')} x {config.d_model}, context {plan.context_length}, "
+            f"{counted(config.vocab_size, 'tokens')}"
         )
         self._console.print(Text.assemble((_name(plan.base or plan.preset), "bold"), about))
         for line in _sources(event):
@@ -154,8 +161,8 @@ class TrainingView:
         processes = f" on {event.processes} processes" if event.processes > 1 else ""
         self._console.print(
             styled(
-                f"[dim]text: {event.train_characters:,} characters{documents} ({event.train_tokens:,} tokens), "
-                f"{held_out}\n"
+                f"[dim]text: {counted(event.train_characters, 'characters')}{documents} "
+                f"({counted(event.train_tokens, 'tokens')}), {held_out}\n"
                 f"batch {plan.batch_size}{processes}, learning rate {plan.learning_rate:g}; "
                 "Ctrl-C stops and keeps the best[/dim]"
             )
@@ -174,9 +181,10 @@ class TrainingView:
             self._progress.console.print(styled(f"[dim]to beat, in bits/byte: {scores}[/dim]"))
 
     def _forecast(self, event: Forecast) -> None:
-        epochs = f"{event.epochs:.2g}" if event.epochs < 10 else f"{event.epochs:,.0f}"
+        read = f"{event.epochs:.2g}" if event.epochs < 10 else f"{event.epochs:,.0f}"
+        often = "once" if read == "1" else f"{read} times"
         speed = f"{event.tokens_per_second:,.0f} tokens/s"
-        lines = [f"expected: {speed}, {event.steps:,} steps in {clock(event.seconds)}, text read {epochs} times"]
+        lines = [f"expected: {speed}, {counted(event.steps, 'steps')} in {clock(event.seconds)}, text read {often}"]
         if event.bits_per_byte is not None:
             guess = " (beyond what was measured)" if event.beyond else ""
             lines.append(f"held-out {event.bits_per_byte:.2f} bits/byte, {event.low:.2f} to {event.high:.2f}{guess}")
@@ -249,7 +257,21 @@ def _some(names: Sequence[str], count: int) -> str:
 
 def _name(name: str) -> str:
     """A name as it can be printed, with nothing in it that moves the cursor."""
-    return visible(readable(name)).replace("␣", " ")
+    return printed(readable(name))
+
+
+def folded(text: str, console: Console) -> list[str]:
+    """A sample in lines that fit; none ends within a character, or within what stands for one."""
+    file, width, lines = console.file, console.width - _INDENT, [""]
+    shown = printed(text).encode(console.encoding, getattr(file, "errors", None) or "replace").decode(console.encoding)
+    for word in regex.findall(r"\s*\S+", shown):
+        parts = [word] if cell_len(word.strip()) <= width else _WHOLE.findall(word)
+        for part in parts:
+            if cell_len(lines[-1] + part) <= width:
+                lines[-1] += part
+            else:
+                lines.append(part.lstrip())
+    return [line.rstrip() for line in lines]
 
 
 def prepared_text(event: Preparing) -> str:

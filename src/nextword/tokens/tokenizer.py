@@ -13,6 +13,7 @@ from tokenizers import Tokenizer as RawTokenizer
 from nextword.arguments import checked
 from nextword.errors import ConfigError, ContextOverflowError, ModelFileError, TextError
 from nextword.panics import explained, not_encodable
+from nextword.readable import counted
 from nextword.text_file import read_text
 from nextword.tokens import byte_level, sentencepiece, word_level
 from nextword.tokens.description import (
@@ -326,7 +327,7 @@ class Tokenizer:
         return pieces
 
     def __repr__(self) -> str:
-        return f"<Tokenizer {self.kind}, {self.vocab_size:,} tokens>"
+        return f"<Tokenizer {self.kind}, {counted(self.vocab_size, 'tokens')}>"
 
     @cached_property
     def _bytes(self) -> list[bytes]:

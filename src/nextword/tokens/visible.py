@@ -9,6 +9,8 @@ from collections.abc import Iterable
 _SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 _INVISIBLE = ("C", "Z")  # Unicode categories: controls, formats, unassigned, private; separators
 _STRAY = re.compile("[\udc80-\udcff]+")  # bytes that are no UTF-8, as `surrogateescape` keeps them
+_JOINERS = re.compile("(?<=[^\\s\x00-\x1f\u200c\u200d])([\u200c\u200d\U000e0020-\U000e007f]+)")
+"""What makes one character of several, behind one that can be seen; anywhere else nobody would see it."""
 _PART = re.compile(r"⟨[0-9A-F]{2}(?:·[0-9A-F]{2})*⟩")
 
 
@@ -39,6 +41,12 @@ def visible(text: str, missing: Iterable[str] = ()) -> str:
     signed = "".join(_SIGNS.get(character, character) for character in text.replace("\r\n", "\n"))
     hidden = {character for character in signed if unicodedata.category(character).startswith(_INVISIBLE)}
     return write_code_points(signed, hidden.union(missing))
+
+
+def printed(text: str) -> str:
+    """As `visible`, for names and prose: blanks stay blanks, and what joins visible characters (👨‍👩‍👧) stays."""
+    parts = _JOINERS.split(text)
+    return "".join(part if number % 2 else visible(part).replace("␣", " ") for number, part in enumerate(parts))
 
 
 def write_code_points(text: str, characters: Iterable[str]) -> str:

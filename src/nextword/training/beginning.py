@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.language_model import LanguageModel
+from nextword.readable import counted
 from nextword.training.asked import Asked
 from nextword.training.chat_text import holds_conversations, prepare_conversations
 from nextword.training.events import Preparing
@@ -125,9 +126,9 @@ def derive_plan(asked: Asked, prepared: Prepared, base: LanguageModel | None, fl
         raise ConfigError("bpe_dropout is for text in byte-level BPE", hint="leave it out for this model or text")
     longest = tokens - 1 if base is None else min(tokens - 1, base.config.context_length)
     if plan.context_length > longest:
-        whose = f"the text to learn from has only {tokens} tokens"
+        whose = f"the text to learn from has only {counted(tokens, 'tokens')}"
         if base is not None and plan.context_length > base.config.context_length:
-            whose = f"the model can look at {base.config.context_length} tokens"
+            whose = f"the model can look at {counted(base.config.context_length, 'tokens')}"
         raise ConfigError(
             f"context_length is {plan.context_length}, {whose}",
             hint="give more text, hold out less of it, or choose a shorter context",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import ConfigError, TextError
+from nextword.readable import counted
 from nextword.tokens import END_OF_TEXT, Tokenizer
 from nextword.training.text import Document
 
@@ -52,19 +53,19 @@ def require_enough(documents: Sequence[Document]) -> None:
     Raises:
         TextError: There are fewer than 200 characters.
     """
-    require_characters(sum(len(document.text) for document in documents))
+    require_characters(sum(len(one.text) for one in documents), [one.name for one in documents])
 
 
-def require_characters(characters: int) -> None:
-    """`require_enough` for a text that has been counted.
+def require_characters(characters: int, names: Sequence[str] = ()) -> None:
+    """`require_enough` for a text that has been counted, in the sources of these names.
 
     Raises:
         TextError: There are fewer than 200 characters.
     """
     if characters < MINIMUM_CHARACTERS:
-        raise TextError(
-            f"{characters} characters are too little to learn from", hint=f"give at least {MINIMUM_CHARACTERS}"
-        )
+        some = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+        found = counted(characters, "characters") + (f" in {some}" if some else "")
+        raise TextError(f"too little to learn from: {found}", hint=f"give at least {MINIMUM_CHARACTERS}")
 
 
 def document_start(tokenizer: Tokenizer) -> list[int]:

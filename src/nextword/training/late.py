@@ -18,7 +18,11 @@ class LateErrors:
         try:
             yield
         except Exception as error:  # noqa: BLE001  whatever it is, `release` raises it
-            self._first = self._first or error
+            self.add(error)
+
+    def add(self, error: Exception) -> None:
+        """Keeps an error."""
+        self._first = self._first or error
 
     def __bool__(self) -> bool:
         return self._first is not None

@@ -42,6 +42,10 @@ EVALUATION_COST = 0.1
 Weights = dict[str, Tensor]
 
 
+class NotFiniteError(NextwordError):
+    """The loss is not finite any more."""
+
+
 class Trainer:
     """One run of training on one text. The weights that require gradients are trained in place.
 
@@ -195,8 +199,20 @@ class Trainer:
                 can be ended another time. After Ctrl-C that is done in any case.
 
         Raises:
-            NextwordError: The loss is not finite any more.
+            NextwordError: The loss is not finite any more, and no weights were good before; else `late` keeps it.
         """
+        try:
+            self._learn(keeps_last)
+        except NotFiniteError as error:
+            if not self._has_learned():
+                raise
+            self.late.add(error)
+            self.stopped = True
+            self.hash = self.state_hash()
+        self._set_weights(self._best)
+        self.model.eval()
+
+    def _learn(self, keeps_last: Callable[[], bool]) -> None:
         self.model.train()
         began = last_save = time.monotonic()
         earlier, first_step = self.state.seconds, self.state.step
@@ -246,8 +262,6 @@ class Trainer:
                 self._validate(progress)
         if self._validation is None or self.state.best_nats is None:
             self._best = self._weights()
-        self._set_weights(self._best)
-        self.model.eval()
 
     def save(self) -> None:
         """Writes a checkpoint, if the run keeps any.
@@ -330,6 +344,11 @@ class Trainer:
             return self.state.step % self.plan.evaluate_every == 0
         return self.state.next_evaluation <= progress < 1
 
+    def _has_learned(self) -> bool:
+        """Whether some weights were seen that do better than guessing."""
+        guessing = math.log(self.model.config.vocab_size)
+        return any(look["nats_per_token"] < guessing for look in self.state.validations)
+
     def _just_validated(self) -> bool:
         looks = self.state.validations
         return bool(looks) and looks[-1]["step"] == self.state.step
@@ -371,15 +390,17 @@ class Trainer:
         self._watch(event)
         self._sample(self.state.step)
 
-    def _not_finite(self, what: str, value: float) -> NextwordError:
+    def _not_finite(self, what: str, value: float) -> NotFiniteError:
         kept: list[int] = []
         if self._checkpoints is not None:
             if self.ranks.is_main:
                 self._checkpoints.drop(self.state.step)  # these very weights gave the loss
             kept = [step for step in self._checkpoints.steps() if step < self.state.step]
         there = f"; the checkpoint of step {kept[-1]:,} is kept" if kept else ""
-        return NextwordError(
-            f"the {what} became {value} at step {self.state.step}{there}", hint="try a smaller learning_rate"
+        rate = self.plan.learning_rate
+        return NotFiniteError(
+            f"the {what} became {value} at step {self.state.step}{there}",
+            hint=f"the steps were too large, at a peak of {rate:g}: try learning_rate={rate / 10:g}",
         )
 
     def _trained(self) -> Weights:

@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
 from nextword.generation import html
-from nextword.tokens.visible import visible
+from nextword.readable import counted
+from nextword.tokens.visible import printed
 from nextword.training.baselines import Baselines
 from nextword.training.events import Event, Preparing, Sampled, Started, Stepped, Validated, clock
 from nextword.training.forecast import Forecast
@@ -64,14 +65,15 @@ class NotebookView:
                 config = event.config
                 self._doing = "learning"
                 self._about = (
-                    f"{event.plan.base or event.plan.preset}: {config.num_parameters:,} parameters, "
-                    f"{config.num_layers} layers x {config.d_model}, {event.train_tokens:,} tokens of text"
+                    f"{event.plan.base or event.plan.preset}: {counted(config.num_parameters, 'parameters')}, "
+                    f"{counted(config.num_layers, 'layers')} x {config.d_model}, "
+                    f"{counted(event.train_tokens, 'tokens')} of text"
                 )
             case Baselines():
                 scores = yardsticks(asdict(event)).items()
                 self._to_beat = ", ".join(f"{name} {score:.3f}" for name, score in scores)
             case Forecast():
-                self._expected = f"expected: {event.steps:,} steps in {clock(event.seconds)}"
+                self._expected = f"expected: {counted(event.steps, 'steps')} in {clock(event.seconds)}"
             case Stepped():
                 self._step = event
             case Validated():
@@ -138,7 +140,7 @@ def run_html(run: TrainingRun) -> html.Markup:
         parts.append(looks_html(run.validations))
     said = run.model.provenance.get("verdict")
     if isinstance(said, dict):
-        parts.append(html.element("b", visible(str(said.get("words", ""))).replace("␣", " ")))
+        parts.append(html.element("b", printed(str(said.get("words", "")))))
     return html.box(parts)
 
 

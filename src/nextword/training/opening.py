@@ -14,6 +14,7 @@ from nextword.files.atomic import sweep
 from nextword.files.bundle import require_writable
 from nextword.language_model import LanguageModel
 from nextword.loading import load
+from nextword.readable import counted
 from nextword.training.asked import Asked
 from nextword.training.beginning import Beginning, begin, check_resumed, read_beginning
 from nextword.training.checkpoint import Checkpoints
@@ -93,7 +94,7 @@ def _require_free(checkpoints: Checkpoints, restart: bool) -> None:
     steps = checkpoints.steps()
     if steps and not restart:
         raise ConfigError(
-            f"{checkpoints.directory} holds a run that was stopped after {steps[-1]:,} steps",
+            f"{checkpoints.directory} holds a run that was stopped after {counted(steps[-1], 'steps')}",
             hint="resume=True goes on with it, restart=True throws it away",
         )
     checkpoints.remove()

@@ -145,7 +145,7 @@ def prepare_data(
 
         reading = Reading() if reading is None else reading
         text = spooled(_TEXT, sources, reading)
-        require_characters(text.characters)
+        require_characters(text.characters, reading.read)
         train, held_out = whole(text), None
         decomposed = text.decomposed
         if isinstance(validation, str | Path):

@@ -14,7 +14,7 @@ import torch
 from nextword import __version__
 from nextword.config import GPTConfig
 from nextword.language_model import LanguageModel
-from nextword.readable import readable
+from nextword.readable import counted, readable
 from nextword.training.baselines import Baselines
 from nextword.training.forecast import Forecast
 from nextword.training.journal import METRICS
@@ -90,14 +90,15 @@ def model_card(name: str, provenance: dict[str, Any], config: GPTConfig) -> str:
     )
     documents = text["document_count"]
     trained = (
-        f"Trained for {provenance['steps']:,} steps ({provenance['seconds']:,.0f} s) on {text['characters']:,} "
-        f"characters of text ({documents:,} document{'' if documents == 1 else 's'}), with {provenance['made_with']}."
+        f"Trained for {counted(provenance['steps'], 'steps')} ({provenance['seconds']:,.0f} s) on "
+        f"{counted(text['characters'], 'characters')} of text "
+        f"({counted(documents, 'documents')}), with {provenance['made_with']}."
     )
     return (
         f"# {readable(name)}\n\n"
-        f"{what}: {config.num_parameters:,} parameters, "
-        f"{config.num_layers} layers x {config.d_model}, context {config.context_length}, "
-        f"{config.vocab_size:,} tokens.\n\n"
+        f"{what}: {counted(config.num_parameters, 'parameters')}, "
+        f"{counted(config.num_layers, 'layers')} x {config.d_model}, context {config.context_length}, "
+        f"{counted(config.vocab_size, 'tokens')}.\n\n"
         f"{trained}\n\n{judged}\n\n"
         f'```python\nimport nextword\nlm = nextword.load("{readable(name)}")\nprint(lm.predict("..."))\n```\n'
     )

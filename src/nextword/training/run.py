@@ -19,7 +19,7 @@ from nextword.language_model import About, LanguageModel
 from nextword.loading import load
 from nextword.machine.signals import ended_like_ctrl_c, interrupts_wait
 from nextword.model import GPTModel
-from nextword.readable import readable
+from nextword.readable import counted, readable
 from nextword.training.adapters import save_adapter
 from nextword.training.asked import Asked
 from nextword.training.baselines import Baselines, measure_baselines
@@ -38,7 +38,7 @@ from nextword.training.report import draw_curve, journal_of, model_card, provena
 from nextword.training.run_record import checkpoint_path, steps_path
 from nextword.training.snapshots import Snapshots, forget_steps
 from nextword.training.surroundings import memory_is_enough, torch_as_it_starts
-from nextword.training.verdict import verdict, yardsticks
+from nextword.training.verdict import FEWEST_CHARACTERS, verdict, yardsticks
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,7 +66,9 @@ class TrainingRun:
         """Where the model is and how good it became, in a line."""
         best = min((look["bits_per_byte"] for look in self.validations), default=None)
         held_out = "" if best is None else f", held-out {best:.3f} bits/byte"
-        return f"{self.out}: {self.steps:,} steps in {clock(self.seconds)}{held_out}{', stopped' * self.stopped}"
+        return (
+            f"{self.out}: {counted(self.steps, 'steps')} in {clock(self.seconds)}{held_out}{', stopped' * self.stopped}"
+        )
 
     def __repr__(self) -> str:
         return f"<TrainingRun {self.facts()}>"
@@ -253,7 +255,10 @@ def train(
         if trainer.state.step == 0:
             raise NextwordError("stopped before the first step: there is nothing to save")
         lm = _finish(out, trainer, run, about, record, tell)
-        logs.close()  # before the directory goes: Windows removes no open file
+        with trainer.late.wait():
+            logs.close()  # before the directory goes: Windows removes no open file
+        if lm is not None and trainer.late:
+            _LOG.warning("the model is saved in %s; what went wrong then:", readable(out))
         if ranks.is_main and not trainer.stopped:
             run.checkpoints.remove()
         ranks.barrier()
@@ -314,7 +319,7 @@ def _foretell(trainer: Trainer, run: Run, began: float, tell: Watcher, saves: in
         train_tokens=len(prepared.train.tokens),
         seconds=plan.seconds,
         steps=plan.steps,
-        bigram=None if run.base is not None else _bigrams(baselines),
+        bigram=_bigrams(baselines) if _is_foretold(run) else None,
     )
     tell(
         Started(
@@ -340,6 +345,12 @@ def _foretell(trainer: Trainer, run: Run, began: float, tell: Watcher, saves: in
         tell(baselines)
     tell(expected)
     return _Foretold(baselines, expected)
+
+
+def _is_foretold(run: Run) -> bool:
+    """Whether it is known how well such a run goes: from no model, and judged by enough text."""
+    held_out = run.prepared.validation
+    return run.base is None and held_out is not None and held_out.characters >= FEWEST_CHARACTERS
 
 
 def _bigrams(baselines: Baselines | None) -> float | None:
@@ -378,8 +389,6 @@ def _finish(
     draw_curve(out)
     with late.wait():
         tell(words)
-    if late:
-        _LOG.warning("the model is saved in %s; what went wrong then:", readable(out))
     return lm
 
 

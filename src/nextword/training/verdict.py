@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from nextword.readable import counted
+
 Kind = Literal[
     "unknown", "too few steps", "too early", "overfitting", "too little text", "worse than bigrams", "still improving",
     "as expected", "better than expected", "worse than expected", "levelled off",
@@ -79,7 +81,7 @@ def verdict(
         )
     last = looks[-1]
     if finished and last["step"] < FEWEST_STEPS:
-        ran = "1 step" if last["step"] == 1 else f"{last['step']:,} steps"
+        ran = counted(last["step"], "steps")
         return Verdict("too few steps", f"Only {ran} ran: too few to learn from. Give it more minutes.")
     best = min(looks, key=lambda look: look["bits_per_byte"])
     reached = best["bits_per_byte"]

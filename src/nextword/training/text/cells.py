@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import logging
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 from nextword.errors import TextError
 
+_LOG = logging.getLogger(__name__)
 Rows = Iterator[tuple[int, dict[str, Any]]]
 Cells = Iterator[tuple[int, list[str]]]
 _MARKS = (",", ";", "\t", "|")
@@ -93,11 +95,23 @@ def _named(cells: Cells, name: str, wanted: str | None, sample: Sequence[Sequenc
     if not has_names:
         names = [str(number) for number in range(1, len(names) + 1)]
         cells = chain([first], cells)
+    names = _apart(names, name)
     for number, row in cells:
         if len(row) > len(names):
             more = "the first line names" if has_names else "the first line has"
             raise TextError(f"{name}:{number} has more cells than {more}")
         yield number, dict(zip(names, [*row, *[None] * (len(names) - len(row))], strict=True))
+
+
+def _apart(names: Sequence[str], name: str) -> list[str]:
+    """The names of columns, each its own: of those that are called alike, later ones get a number."""
+    apart = dict[str, None]()
+    for column in names:
+        fresh = next(one for one in chain([column], (f"{column} ({i})" for i in count(2))) if one not in apart)
+        if fresh != column and column.strip():
+            _LOG.warning("%s has several columns %s: one is called %s here", name, column, fresh)
+        apart[fresh] = None
+    return list(apart)
 
 
 def _are_names(first: Sequence[str], others: Sequence[Sequence[str]], wanted: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from itertools import chain, islice
 from typing import Any
 
 from nextword.errors import TextError
+from nextword.readable import readable
 from nextword.training.text.blocks import read_blocks
-from nextword.training.text.encodings import decode
+from nextword.training.text.encodings import EncodingError, decode
 from nextword.training.text.found import Reading
 from nextword.training.text.json_rows import notebook_text
 from nextword.training.text.kinds import settled
@@ -75,7 +77,7 @@ def read_pieces(
     Args:
         sources: Files, directories (the files with known suffixes in them, at any depth, in order of their names),
             patterns such as `texts/*.txt`, `-` for standard input, URLs, and data sets as `hf:owner/name[:split]`. One
-            named twice is read twice.
+            that is named twice is read once, and a note says so.
         encoding: How the files are encoded; None is UTF-8.
         field: The field of a row that holds the text; None is `text`, else `content`, else the only one with words.
         exclude: Patterns of files and directories that are left out.
@@ -87,19 +89,32 @@ def read_pieces(
     """
     reading = Reading() if reading is None else reading
     for source in find_sources(sources, exclude, reading.skipped):
-        begun = False
+        begun = nul = False
         try:
             for piece in _unless_blank(_pieces(settled(source, encoding), encoding, field), source.name):
                 if not begun:  # now: nobody may ask for the last piece
                     reading.read.append(source.name)
                 begun = True
+                if not nul and "\0" in piece.text:
+                    nul = True
+                    _LOG.warning("%s holds NUL characters: they are learned with the rest", piece.name)
                 yield piece
+        except EncodingError as error:
+            raise _of_one(error, source) from None
         except NoTextError as error:
             if not source.found or begun:
                 raise
             reading.skipped.append((source.name, error.why))
     if not reading.read:
         raise reading.nothing()
+
+
+def _of_one(error: EncodingError, source: Source) -> EncodingError:
+    """The error for one file among others, which the encoding would be changed for too."""
+    if not source.found or source.path is None:
+        return error
+    name = glob.escape(readable(source.path.name))
+    return EncodingError(error.message, hint=f'{error.hint} (for all files); or leave this one out: exclude="{name}"')
 
 
 def _unless_blank(pieces: Iterator[Piece], name: str) -> Iterator[Piece]:
@@ -163,6 +178,8 @@ def read_records(
             if known.format in ("text", "notebook"):
                 raise NoTextError(source.name, "has no records", hint=f"{_TABLES} files have")
             rows = _unless_settings(read_rows(known, encoding), known, None)
+        except EncodingError as error:
+            raise _of_one(error, source) from None
         except NoTextError as error:
             if not source.found:
                 raise

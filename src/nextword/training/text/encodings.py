@@ -12,6 +12,10 @@ GUESSES = ("utf_16_le", "utf_16_be", "cp949", "shift_jis", "gb18030", "big5", "c
 _SAMPLE_BYTES = 100_000
 
 
+class EncodingError(TextError):
+    """A text is not in the encoding that was asked for."""
+
+
 def decode(blocks: Iterable[bytes], name: str, encoding: str | None) -> Iterator[str]:
     r"""Text without its byte order mark and with \n for \r\n, in pieces about as long as the blocks.
 
@@ -99,7 +103,7 @@ def _wrong_encoding(
     why = f"is not {encoding or 'UTF-8'}: byte 0x{byte:02X} at offset {offset:,}"
     if not guess and b"\0" in sample:  # no text in any encoding
         return NoTextError(name, why, hint=hint)
-    return TextError(f"{name} {why}", hint=hint)
+    return EncodingError(f"{name} {why}", hint=hint)
 
 
 def guess_encoding(data: bytes, *, complete: bool = True) -> str | None:

@@ -70,6 +70,11 @@ class Exclusion:
         self.unused -= meant
         return bool(meant)
 
+    def left(self, path: Path, within: str) -> None:
+        """Told of a directory that is not entered: what a pattern means below it is left out with it."""
+        below = tuple(f"{name}/" for name in (path.name, path.as_posix(), within))
+        self.unused -= {one for one in self.unused if PurePosixPath(one).as_posix().startswith(below)}
+
 
 def files_below(
     root: Path, is_known: Callable[[str], bool], exclusion: Exclusion, skipped: list[tuple[str, str]]
@@ -100,9 +105,8 @@ def files_below(
         skipped.append((readable(path), reason))
 
     def why_not(path: Path) -> str:
-        if path.name.startswith("."):
-            return "hidden"
-        return "excluded" if exclusion.covers(path, path.relative_to(root).as_posix()) else ""
+        excluded = exclusion.covers(path, path.relative_to(root).as_posix())  # asked of all: a pattern may mean it
+        return "hidden" if path.name.startswith(".") else "excluded" if excluded else ""
 
     for place, below, names in os.walk(root, onerror=unreadable):
         directory, entered = Path(place), []
@@ -111,6 +115,7 @@ def files_below(
             reason = why_not(path) or ("a link to a directory" if path.is_symlink() else kind_of_directory(path))
             if reason:
                 leave(path, reason)
+                exclusion.left(path, path.relative_to(root).as_posix())
             else:
                 entered.append(name)
         below[:] = entered

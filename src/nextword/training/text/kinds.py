@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -66,6 +67,8 @@ _ZIPPED: Sequence[tuple[bytes, str]] = (
 )
 _ZIP = b"PK\x03\x04"
 _HEAD_BYTES = 1 << 20
+_STRING = r'"(?:[^"\\\x00-\x1f]|\\.)*+"'
+_TWO_STRINGS = re.compile(rf"\[\s*{_STRING}\s*,\s*{_STRING}\s*[,\]]")
 _LONGEST_ESCAPE = len(r"\u0000") + 1  # of JSON: the error of one that is cut stands at its start
 
 
@@ -136,7 +139,7 @@ def _format(head: str, whole: bool) -> str:
     """
     text = head.lstrip()
     if text.startswith("["):
-        return "json" if _object(text[1:].lstrip()) is not None else "text"
+        return "json" if _object(text[1:].lstrip()) is not None or _lists_strings(text, whole) else "text"
     if not text.startswith("{"):
         return "text"
     found = _object(text)
@@ -155,10 +158,24 @@ def _object(text: str) -> tuple[dict[str, object], str] | None:
     return (value, text[end:].strip()) if isinstance(value, dict) else None
 
 
+def _lists_strings(text: str, whole: bool) -> bool:
+    """Whether a text is a list of strings, as far as it is there; prose may begin with a bracket and a quote."""
+    if whole:
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(values, list) and bool(values) and all(isinstance(value, str) for value in values)
+    return _TWO_STRINGS.match(text) is not None
+
+
 def _is_cut(text: str) -> bool:
     """Whether a text ends within the object of JSON that it begins with: nobody can tell yet what it is."""
-    text = text.lstrip().removeprefix("[").lstrip()
-    if not text.startswith("{"):
+    text = text.lstrip()
+    if text.startswith('"'):
+        return False
+    text = text.removeprefix("[").lstrip()
+    if not text.startswith(("{", '"')):
         return False
     try:
         json.JSONDecoder().raw_decode(text)

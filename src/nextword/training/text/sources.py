@@ -75,7 +75,15 @@ def find_sources(
         TextError: There is nothing at a place, or no place was given.
         ConfigError: A package that it takes is not installed.
     """
-    empty = True
+    empty, once, again = True, set[str](), list[str]()
+
+    def is_new(name: str, key: str) -> bool:
+        if new := key not in once:
+            once.add(key)
+        else:
+            again.append(name)
+        return new
+
     exclusion, left = Exclusion(exclude), [] if skipped is None else skipped
     for place in places:
         empty = False
@@ -86,16 +94,24 @@ def find_sources(
         if not text.strip():  # Path("") is this directory
             raise TextError("the name of a text is empty", hint="is a variable of the shell unset?")
         if text == "-":
-            yield Source("standard input", "text", "", Replay(_standard_input, keep_open=True).open)
+            if is_new("standard input", text):
+                yield Source("standard input", "text", "", Replay(_standard_input, keep_open=True).open)
         elif text.startswith(DATASET):
-            yield Source(text, "dataset", "", partial(_no_bytes, text))
+            if is_new(text, text):
+                yield Source(text, "dataset", "", partial(_no_bytes, text))
         elif _URL.match(text) and "\n" not in text:
-            yield from _remote(text)
+            yield from (source for source in _remote(text) if is_new(source.name, source.name))
         else:
             for file, found in _files(Path(place), exclusion, left):
+                if not is_new(readable(file), str(file.resolve())):
+                    continue
                 # A pipe gives its bytes once.
                 opened = partial(_open, file) if file.is_file() else Replay(partial(_open, file)).open
                 yield Source(readable(file), *_format(file.name), opened, file, found)
+    if again:
+        names = list(dict.fromkeys(again))
+        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+        _LOG.warning("named more than once, read once: %s%s", ", ".join(names[:3]), more)
     for pattern in sorted(exclusion.unused):
         _LOG.warning("nothing is called %s: nothing was left out for it", pattern)
     if empty:
@@ -164,11 +180,12 @@ def _fitting(pattern: Path, exclusion: Exclusion, skipped: list[tuple[str, str]]
     for file in (one for one in found if not one.is_dir()):
         above = list(file.parents)[: max(0, len(file.parts) - 1 - fixed)]
         kinds = [kind for directory in above if (kind := kind_of(directory))]
+        excluded = sum(exclusion.covers(one, within(one)) for one in (file, *above))  # all are asked: see `unused`
         if kinds:
             skipped.append((readable(file), f"in {kinds[-1]}"))
         elif not file.exists():
             skipped.append((readable(file), "no file"))
-        elif exclusion.covers(file, within(file)) or any(exclusion.covers(one, within(one)) for one in above):
+        elif excluded:
             skipped.append((readable(file), "excluded"))
         else:
             files.append(file)
