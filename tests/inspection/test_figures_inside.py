@@ -310,7 +310,7 @@ def test_effects_of_zero_and_missing_ones_are_drawn_and_noted():
     figure = ablation_figure(effects)
     render(figure)
     assert figure.axes[0].images[0].get_clim() == (-0.001, 0.001)
-    assert figure.get_supxlabel() == "1 values are infinite or no numbers (left white)"
+    assert figure.get_supxlabel() == "1 value infinite or no number (left white)"
     assert (signed(-0.001), signed(0.0), signed(-0.5), signed(0.5)) == ("0.00", "0.00", "-0.50", "+0.50")
 
 

@@ -316,6 +316,31 @@ def test_wrong_settings_are_refused_before_anything_is_trained(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 2.5}, "steps is 2.5, it must be a whole number or None"),
+        ({"steps": True}, "steps is True, it must be a whole number or None"),
+        ({"minutes": "2"}, "minutes is '2', it must be a finite number or None"),
+        ({"seed": 1.5}, "seed is 1.5, it must be a whole number"),
+        ({"resume": "no"}, "resume is 'no', it must be True or False"),
+        ({"exclude": 5}, "exclude is 5, it must be a text or a list of texts"),
+        ({"from_model": 7}, "from_model is 7, it must be "),
+        ({"watch": 5}, "watch is 5, it must be "),
+        ({"paths": 5}, "paths should be a name or a list of names, found int"),
+        ({"paths": None}, "paths should be a name or a list of names, found NoneType"),
+        ({"paths": ["a.txt", None]}, "paths should be a name or a list of names, found list"),
+        ({"out": None}, "out is None, it must be a path"),
+    ],
+    ids=lambda value: "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
+)
+def test_a_value_of_another_type_is_told_by_its_name(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        train(**{"paths": write_text(tmp_path), "out": tmp_path / "out", **FEW_STEPS, **settings})
+    assert caught.value.message.startswith(message)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
+
+
 def test_too_little_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TextError, match=r"^too little to learn from: 199 characters in .*text\.txt(?m:$)"):
         train(write_text(tmp_path, TEXT[:199]), tmp_path / "out", **FEW_STEPS)

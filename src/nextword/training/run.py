@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
+from nextword.arguments import OWN_CHECK, checked
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.files.bundle import require_writable
 from nextword.language_model import About, LanguageModel
@@ -77,8 +78,9 @@ class TrainingRun:
         return run_html(self)
 
 
+@checked
 def train(
-    paths: str | Path | Sequence[str | Path],
+    paths: Annotated[str | Path | Sequence[str | Path], OWN_CHECK],
     out: str | Path,
     *,
     minutes: float | None = None,
@@ -166,8 +168,8 @@ def train(
 
     Raises:
         TextError: Text is missing, empty, too short or wrongly encoded.
-        ConfigError: A setting is out of range, a run to the same place is unfinished or going on, or there is not
-            enough memory.
+        ConfigError: A setting is of another type or out of range, a run to the same place is unfinished or going on, or
+            there is not enough memory.
         ModelFileError: `out` holds something that is no model, or cannot be written.
         NextwordError: The loss is not finite any more, or the run was stopped before its first step.
     """

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from nextword.colours import DIVERGING
 from nextword.errors import ConfigError, missing_extra
 from nextword.inspection.fonts import FontChoice, choose_fonts
+from nextword.readable import counted
 from nextword.tokens import Piece
 from nextword.tokens.visible import part_note, visible, write_code_points
 
@@ -192,7 +193,7 @@ def edited(edits: Sequence[Edit]) -> str:
 def broken(values: NDArray[Any]) -> str:
     """A note on values that no colour can show; empty for none."""
     count = int((~np.isfinite(values)).sum())
-    return f"{count} values are infinite or no numbers (left white)" if count else ""
+    return f"{counted(count, 'values')} infinite or no number (left white)" if count else ""
 
 
 def largest(values: NDArray[Any]) -> float:
