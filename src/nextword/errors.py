@@ -11,6 +11,7 @@ import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from nextword.readable import readable
 
@@ -30,6 +31,10 @@ class NextwordError(Exception):
         super().__init__(self.message)
         if hint:
             self.add_note(f"hint: {self.hint}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Other processes raise it as it is, whatever its own arguments were."""
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class ModelFileError(NextwordError):

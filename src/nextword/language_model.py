@@ -447,7 +447,7 @@ class LanguageModel:
         for edit in together:
             edit.check(self.config)
         with evaluating(model):  # a model that is being trained goes on in its mode
-            backend = TorchBackend(model, "the model is edited", tap=lambda start: EditTap(together, model, start))
+            backend = TorchBackend(model, "the model is edited", tap=partial(EditTap, together, model))
         edited = LanguageModel(
             backend,
             self.tokenizer,
@@ -548,6 +548,10 @@ class LanguageModel:
             name: RawTensor(name, kind, shape, memoryview(data))
             for name, (kind, shape, data) in stored_tensors(self._torch().model, dtype).items()
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy, or another process, is given: not what can be made again."""
+        return {**vars(self), "_template": None, "_read": []}
 
     def __repr__(self) -> str:
         shape = f"{counted(self.config.num_layers, 'layers')} x {self.config.d_model}"

@@ -15,7 +15,7 @@ from cyclopts import Argument
 
 import nextword.cli
 from nextword.cli import COMMANDS, _app
-from nextword.cli.usage import Typed, in_flags
+from nextword.cli.usage import Typed, in_flags, spoken
 from nextword.errors import ConfigError, ContextOverflowError, NextwordError
 from tests.cli.conftest import Call
 
@@ -184,6 +184,20 @@ FLAGS = {"restart": "--restart", "top_k": "--top-k", "top_p": "--top-p", "from_m
 )
 def test_settings_become_flags(said: str, typed: str) -> None:
     assert in_flags(said, FLAGS) == typed
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("predict", "shorten the prompt, or use --overflow slide, which goes on with the newest half of the context"),
+        ("figure", "shorten the prompt"),
+        ("chat", "shorten the prompt"),
+    ],
+)
+def test_a_hint_proposes_only_what_the_command_takes(command: str, hint: str) -> None:
+    assert spoken(ContextOverflowError(5, 3), _app(command), command)[1] == hint
+    python = ConfigError("no", hint="names= keeps less; lm.use_torch() lets it; wait; pip install 'x==1'")
+    assert spoken(python, _app(command), command)[1] == "wait; pip install 'x==1'"
 
 
 def test_fields_of_a_file_keep_their_names() -> None:

@@ -32,6 +32,8 @@ _OPTION = re.compile(r"--?[A-Za-z][\w-]*(=.*)?", re.DOTALL)
 """What is an option where it stands; `-5 degrees` and `- item` are text."""
 _ASSIGNED = re.compile(r"""(?<![\w.-])([a-z]\w*)=(\.\.\.|"[^"]*"|'[^']*'|[\w.+-]*\w)""")
 """A setting as Python writes it."""
+_PYTHON = re.compile(r"(?<![\w.?&/-])[a-z]\w*=(?!=)|\b(lm|nextword)\.\w+\(")
+"""What can only be typed in Python."""
 _EXAMPLES = {
     "train": "nextword train my.txt --out my-model",
     "convert": "nextword convert model.gguf my-model",
@@ -240,7 +242,15 @@ def in_flags(text: str, flags: Mapping[str, str], *, of_file: bool = False) -> s
 def spoken(error: NextwordError, app: App, command: str) -> tuple[str, str]:
     """Message and hint of an error, as the command line says them."""
     flags, of_file = Typed.read(app, command, ()).flags(), isinstance(error, ModelFileError)
-    return in_flags(error.message, flags, of_file=of_file), in_flags(error.hint, flags, of_file=of_file)
+    return in_flags(error.message, flags, of_file=of_file), _typeable(in_flags(error.hint, flags, of_file=of_file))
+
+
+def _typeable(hint: str) -> str:
+    """A hint without those of its proposals that only Python has: settings that the command does not take."""
+    first, *others = re.split(r"(; |, or )", hint)
+    proposals = [("", first), *zip(others[::2], others[1::2], strict=True)]
+    kept = [(before, said) for before, said in proposals if not _PYTHON.search(said)]
+    return "".join(before * (i > 0) + said for i, (before, said) in enumerate(kept))
 
 
 def quoted(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,12 @@ class NativeBackend:
     def threads(self) -> int:
         """Threads in use."""
         return self._model.threads
+
+    def __reduce__(self) -> NoReturn:
+        raise ConfigError(
+            "a model on the native backend cannot be copied or sent to another process",
+            hint='load it there: nextword.load(path); with backend="torch" it can be copied and sent',
+        )
 
     def __repr__(self) -> str:
         return f"<NativeBackend {self.kernels}, {self.threads} threads: {self.reason}>"

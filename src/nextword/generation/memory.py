@@ -25,6 +25,10 @@ class Memory:
     origin: int = 0
     """Where in its text the first token in the cache stands: beyond 0 once the window has slid."""
 
+    def __reduce__(self) -> tuple[type[Memory], tuple[()]]:
+        """A copy, or another process, begins with nothing: what was read belongs to this backend, and is read again."""
+        return Memory, ()
+
     def begin(self, backend: Backend, ids: Sequence[int], capacity: int, *, anew: bool = False) -> list[int]:
         """Keeps what `ids` share with what was read; those that are still to be read, at least the last one.
 

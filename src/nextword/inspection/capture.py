@@ -78,7 +78,7 @@ def capture(
         raise ConfigError(
             f"a trace of {len(token_ids):,} tokens would hold up to {size / 1e9:.2f} GB, "
             f"the limit is {max_bytes / 1e9:.2f} GB",
-            hint="names= and layers= keep less of it; max_bytes= raises the limit",
+            hint="a shorter text takes less; names= and layers= keep less of it; max_bytes= raises the limit",
         )
     tap = _CaptureTap(wanted, EditTap(edits, model))
     ids_1T = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device)
