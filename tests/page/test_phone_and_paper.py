@@ -43,6 +43,39 @@ def test_the_pieces_of_one_character_wrap_where_they_are_many(visit: Visitor, lm
     assert page.locator("#tokens .chip:not(.tied *)").count() > 0
 
 
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_at_360_pixels_choices_and_names_of_heads_are_read_whole(visit: Visitor, lang: str) -> None:
+    page = visit("To be", width=360, height=740, lang=lang)
+    lacking = """one => {
+      const free = one.cloneNode(true);
+      free.value = one.value;
+      one.parentElement.append(free);
+      Object.assign(free.style, {position: "absolute", width: "max-content", maxWidth: "none"});
+      const wanted = free.getBoundingClientRect().width;
+      free.remove();
+      return wanted - one.getBoundingClientRect().width;
+    }"""
+    for name in ("model", "language", "theme"):
+        assert page.locator(f"#{name}").evaluate(lacking) < 1, name
+    assert len({round(box(page.locator(f"#{name}"))["y"]) for name in ("model", "language", "theme")}) == 1
+    open_layer(page, 0)
+    room = """one => {
+      const name = one.querySelector(".thumb-name");
+      name.textContent = name.textContent.replace(/\\d+/, "10"); // a longer one
+      const text = document.createRange();
+      text.selectNodeContents(name);
+      return [one.querySelector(".switch").getBoundingClientRect().left - text.getBoundingClientRect().right,
+              text.getClientRects().length];
+    }"""
+    heads = page.locator("#blocks .thumb").all()
+    assert heads
+    for head in heads:
+        space, lines = head.evaluate(room)
+        assert space >= 0
+        assert lines == 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
 def change_three_heads(page: Page) -> None:
     open_layer(page, 0)
     for head in range(3):

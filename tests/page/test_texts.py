@@ -152,6 +152,8 @@ def test_colours_follow_the_system_or_the_choice(visit: Visitor, system: str) ->
     drawn(page)
     assert page.locator("#theme").input_value() == "light", "the choice is remembered"
     assert brightness() > 128
+    page.locator("#theme").select_option("auto")
+    assert (brightness() > 128) == (system == "light")
 
 
 def test_the_address_holds_text_language_and_model(visit: Visitor, models: dict[str, LanguageModel]) -> None:

@@ -13,9 +13,9 @@ import {setLanguage, t} from "nextword/i18n.js";
 import {argmax, softmax} from "nextword/sampling.js";
 import {section} from "nextword/station.js";
 import {floats} from "nextword/tensors.js";
+import {addTheme} from "nextword/theme.js";
 import {aboutOf, joined, named} from "nextword/words.js";
 
-const THEME_NAME = "nextword-theme";
 const HASH_MS = 300;
 
 /** @param {Context} context */
@@ -115,36 +115,6 @@ function addLanguage({store, source}) {
   });
   store.subscribe(["lang"], show);
   show();
-}
-
-function addTheme() {
-  const choice = /** @type {HTMLSelectElement} */ (section("theme"));
-  const set = (/** @type {string} */ theme) => {
-    if (theme === "auto") {
-      document.documentElement.removeAttribute("data-theme");
-    } else {
-      document.documentElement.setAttribute("data-theme", theme);
-    }
-  };
-  choice.value = stored() ?? "auto";
-  set(choice.value);
-  choice.addEventListener("change", () => {
-    set(choice.value);
-    try {
-      localStorage.setItem(THEME_NAME, choice.value);
-    } catch {
-      // A browser that keeps nothing shows the theme until the page is left.
-    }
-  });
-}
-
-/** @returns {string | null} */
-function stored() {
-  try {
-    return localStorage.getItem(THEME_NAME);
-  } catch {
-    return null;
-  }
 }
 
 /** @param {Context} context */

@@ -1,0 +1,45 @@
+// Light or dark: as the system has it, or as the reader has chosen.
+
+import {section} from "nextword/station.js";
+
+const NAME = "nextword-theme";
+const SYSTEM = "screen and (prefers-color-scheme: dark)";
+const WHERE_DARK = new Map([["dark", "screen"], ["light", "not all"]]);
+
+/** The choice of colours, remembered where the browser keeps things. */
+export function addTheme() {
+  const choice = /** @type {HTMLSelectElement} */ (section("theme"));
+  const dark = darkRule();
+  const set = (/** @type {string} */ theme) => {
+    dark.media.mediaText = WHERE_DARK.get(theme) ?? SYSTEM;
+    document.documentElement.setAttribute("data-theme", theme); // pictures are drawn again when it changes
+  };
+  choice.value = stored() ?? "auto";
+  set(choice.value);
+  choice.addEventListener("change", () => {
+    set(choice.value);
+    try {
+      localStorage.setItem(NAME, choice.value);
+    } catch {
+      // A browser that keeps nothing shows the theme until the page is left.
+    }
+  });
+}
+
+/**
+ * The rule of style.css that holds the dark colours, which stand there once.
+ * @returns {CSSMediaRule}
+ */
+function darkRule() {
+  const found = [...document.styleSheets[0].cssRules].find((rule) => rule instanceof CSSMediaRule && rule.media.mediaText === SYSTEM);
+  return /** @type {CSSMediaRule} */ (found);
+}
+
+/** @returns {string | null} */
+function stored() {
+  try {
+    return localStorage.getItem(NAME);
+  } catch {
+    return null;
+  }
+}
