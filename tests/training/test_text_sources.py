@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.server
 import io
+import socket
 import sys
 import threading
 import tracemalloc
@@ -165,3 +166,18 @@ def test_a_data_set_is_read_by_its_split(tmp_path: Path, monkeypatch: pytest.Mon
         texts(f"hf:{data}:nothing")
     with pytest.raises(TextError, match="is no data set"):
         texts("hf:a:b:c:d")
+
+
+def test_an_address_that_nothing_answers_at_is_told_with_what_went_wrong() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]  # nobody listens there when it is closed
+    with pytest.raises(TextError, match=r"^http://[0-9.:]+/a\.txt cannot be read: Cannot connect to ") as caught:
+        read_documents([f"http://127.0.0.1:{port}/a.txt"])
+    assert "is there a network?" in caught.value.hint
+
+
+def test_an_address_that_takes_another_package_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(TextError, match=r"^s3://bucket/a\.txt cannot be read: Install s3fs") as caught:
+        read_documents(["s3://bucket/a.txt"])
+    assert caught.value.hint == f"{sys.executable} -m pip install s3fs"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
 from nextword.errors import TextError, missing_extra
-from nextword.training.text.sources import Source
+from nextword.training.text.sources import Source, unreadable
 
 BLOCK_BYTES = 1 << 20
 _PACKED_BYTES = 4096  # read at once of a .zst file: a hostile one can grow 30,000-fold
@@ -51,9 +51,9 @@ def read_blocks(source: Source) -> Iterator[bytes]:
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
         raise TextError(f"{source.name} is damaged: {error}") from None
     except OSError as error:
-        raise TextError(f"{source.name} cannot be read: {error.strerror or error}") from None
+        raise unreadable(source.name, error) from None
     except _web_errors() as error:
-        raise TextError(f"{source.name} cannot be read: {error}") from None
+        raise unreadable(source.name, error) from None
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, cast
@@ -12,7 +13,7 @@ from nextword.training.text.cells import cell_rows, is_number
 from nextword.training.text.encodings import decode
 from nextword.training.text.json_rows import json_rows, lines_of
 from nextword.training.text.no_text import NoTextError
-from nextword.training.text.sources import DATASET, Source
+from nextword.training.text.sources import DATASET, Source, unreadable
 
 Rows = Iterator[tuple[int, dict[str, Any]]]
 USUAL_FIELDS = ("text", "content")
@@ -113,7 +114,7 @@ def _parquet(source: Source, column: str | None) -> Rows:
     except pyarrow.ArrowException as error:
         raise TextError(f"{source.name} is no parquet file: {error}") from None
     except OSError as error:
-        raise TextError(f"{source.name} cannot be read: {error.strerror or error}") from None
+        raise unreadable(source.name, error) from None
 
 
 def _unpacked(source: Source) -> BinaryIO:
@@ -133,7 +134,12 @@ def _dataset(source: Source) -> Rows:
     if len(rest) > 2:
         raise TextError(f"{source.name} is no data set", hint="hf:owner/name, hf:owner/name:split or :config:split")
     split, config = rest[-1] if rest else "train", rest[0] if len(rest) == 2 else None
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)  # it tells of every try to reach the hub
     try:
         yield from enumerate(datasets.load_dataset(name, config, split=split, streaming=True), 1)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise TextError(f"{source.name} cannot be read: {error}") from None
+        raise unreadable(source.name, error) from None
+    finally:
+        hub.setLevel(level)

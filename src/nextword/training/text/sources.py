@@ -36,6 +36,7 @@ DATASET = "hf:"
 """What a data set of the Hugging Face hub begins with: `hf:owner/name`, then perhaps `:split` or `:config:split`."""
 _LOG = logging.getLogger(__name__)
 _URL = re.compile(r"[A-Za-z][\w+.:-]*://")
+_INSTALL = re.compile(r"[Ii]nstall ['\"`]?([\w.-]+)")
 _LONGEST_NAME = 80  # that is told
 _LONGEST_PART, _LONGEST_PATH = 255, 4096  # of a name on disk, and of the way to it
 
@@ -224,15 +225,35 @@ def _remote(url: str) -> Iterator[Source]:
         # A question mark in a web address is no pattern.
         files = fsspec.open_files(url, "rb") if "*" in url else [fsspec.open(url, "rb", expand=False)]
     except ImportError as error:  # fsspec names the package that this kind of address takes
+        if found := _INSTALL.search(str(error)):  # a package that no extra has
+            raise TextError(
+                f"{url} cannot be read: {error}", hint=f"{sys.executable} -m pip install {found[1]}"
+            ) from None
         raise missing_extra(str(error), "data", f"reading {url}") from None
     except (OSError, ValueError) as error:
-        raise TextError(f"{url} cannot be read: {error}") from None
+        raise unreadable(url, error) from None
     if not files:
         raise TextError(f"no file is called {url}")
     for file in files:
         name = url if len(files) == 1 else file.full_name
         kind = _format(urlsplit(url if len(files) == 1 else file.path).path)
         yield Source(name, *kind, partial(_open_remote, file), found="*" in url)
+
+
+def unreadable(name: str, error: Exception) -> TextError:
+    """The error for a source whose bytes cannot be had.
+
+    Args:
+        name: Of the source.
+        error: What went wrong.
+    """
+    if not _URL.match(name) and not name.startswith(DATASET):
+        return TextError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}")
+    said = " ".join(str(error.__cause__ or error).split())  # of a missing file fsspec says no more than its address
+    return TextError(
+        f"{name} cannot be read: {'nothing was found there' if said in ('', name) else said}",
+        hint="is it spelled right, and is there a network? What lies on this machine can be named by its path",
+    )
 
 
 def _open_remote(file: object) -> AbstractContextManager[BinaryIO]:
