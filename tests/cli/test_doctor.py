@@ -189,7 +189,7 @@ def test_a_torch_that_cannot_be_imported_is_an_error(call: Call, monkeypatch: py
 def test_a_gpu_is_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [{"device": "cuda:0", "name": "Example 9000", "memory": 24_000_000_000}]
     monkeypatch.setattr(doctor.machine, "_GPU", f"print({json.dumps(json.dumps(found))})")
-    assert "✓ GPU          Example 9000 (cuda:0, 24.0 GB)" in call("doctor", "--no-speed").out
+    assert "✓ GPU          Example 9000 (cuda:0, 24 GB)" in call("doctor", "--no-speed").out
 
 
 def test_little_room_and_a_wrong_setting_are_gaps(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

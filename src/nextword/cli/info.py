@@ -89,12 +89,14 @@ def _show_card(console: Console, bundle: Bundle) -> None:
 
 
 def _facts(bundle: Bundle, verified: bool) -> dict[str, str]:
+    from nextword.terminal.console import size as in_bytes
+
     size = sum(len(tensor.data) for tensor in bundle.tensors.values())
     kinds = ", ".join(f"{count} tensors {kind}" for kind, count in _element_types(bundle).items())
     tokenizer = bundle.tokenizer
     facts: dict[str, str] = {
         "parameters": f"{bundle.config.num_parameters:,}",
-        "weights": f"{size / 1e6:.1f} MB, {kinds}",
+        "weights": f"{in_bytes(size)}, {kinds}",
         "tokenizer": tokenizer.extent,
         "end of a text": ", ".join(map(str, sorted(tokenizer.end_ids))) or "no token",
         "chat template": f"{len(bundle.chat_template):,} characters" if bundle.chat_template else "none",

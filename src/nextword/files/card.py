@@ -1,4 +1,4 @@
-"""A model's card: Markdown, with facts in YAML before it, of which only the languages are read."""
+"""A model's card: Markdown, with facts in YAML before it, of which only the languages and the licence are read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 _FRONT = re.compile(r"\A---\r?\n(.*?)^---[ \t]*\r?$\n?", re.DOTALL | re.MULTILINE)
 _LANGUAGE = re.compile(r"^language:[ \t]*(.*(?:\n[ \t]*-[^\n]*)*)", re.MULTILINE)
+_LICENCE = re.compile(r"^license:[ \t]*([^\s#]+)", re.MULTILINE)
 _CODE = re.compile(r"[A-Za-z]{2,}(?:-[A-Za-z0-9]+)*")  # or a word: `code`, `multilingual`
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _NAMES = {
@@ -28,6 +29,13 @@ def card_lead(card: str) -> str:
     headings = [number for number, line in enumerate(lines) if re.match(r"#{1,6} ", line)]
     later = [number for number in headings if number > 0]
     return "\n".join(lines[: later[0]] if later else lines).strip()
+
+
+def licence_of(card: str) -> str:
+    """The licence that the card's facts name; `unknown` if they name none."""
+    front = _FRONT.match(card)
+    found = _LICENCE.search(front[1]) if front else None
+    return found[1].strip("\"'") if found else "unknown"
 
 
 def languages_of(card: str, provenance: Mapping[str, Any]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.bench import Bench
+from nextword.terminal.console import size as in_bytes
 
 
 def show_bench(console: Console, measured: Bench) -> None:
@@ -37,7 +38,7 @@ def show_bench(console: Console, measured: Bench) -> None:
     limits.add_row(
         "writing",
         f"{ours['writing'] * measured.weight_bytes / 1e9:.1f} GB/s of weights, {measured.memory_share:.0%} of the "
-        f"{measured.read_speed / 1e9:.1f} GB/s at which {measured.weight_bytes / 1e6:,.1f} MB are read",
+        f"{measured.read_speed / 1e9:.1f} GB/s at which {in_bytes(measured.weight_bytes)} are read",
     )
     limits.add_row(
         "prompt",

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from nextword.doctor import Disk, Gap, Native, Report
 from nextword.machine.user import below_home
+from nextword.terminal.console import size as in_bytes
 from nextword.terminal.console import styled
 
 _GOOD, _ABSENT, _BROKEN = ("✓", "green"), ("·", "dim"), ("✗", "red")
@@ -28,8 +29,8 @@ def show_report(console: Console, report: Report) -> None:
     _row(about, mark, "engine", native.reason or f"native code: {_kernels(native)}")
     _row(about, _GOOD, "processors", _processors(report))
     if report.memory_total is not None:
-        free = "" if report.memory_free is None else f"{_size(report.memory_free)} free of "
-        _row(about, _low("memory", report.gaps), "memory", f"{free}{_size(report.memory_total)}")
+        free = "" if report.memory_free is None else f"{in_bytes(report.memory_free)} free of "
+        _row(about, _low("memory", report.gaps), "memory", f"{free}{in_bytes(report.memory_total)}")
     for place in report.disks:
         _row(about, _low(place.purpose, report.gaps), "disk", _disk(place))
     if report.gpus is not None:
@@ -55,8 +56,8 @@ def show_report(console: Console, report: Report) -> None:
         measured = report.speed
         console.print(styled("\n[dim]speed[/dim]"))
         speeds = _table()
-        size = f"{measured.read_bytes / 1e6:,.1f} MB of the default model"
-        _row(speeds, _GOOD, "memory", f"{measured.read_speed / 1e9:,.1f} GB/s, over the {size}")
+        read = f"{in_bytes(measured.read_bytes)} of the default model"
+        _row(speeds, _GOOD, "memory", f"{measured.read_speed / 1e9:,.1f} GB/s, over the {read}")
         _row(speeds, _GOOD, "arithmetic", f"{measured.multiply_speed / 1e9:,.0f} GFLOP/s in float32")
         _row(speeds, _GOOD, "writing", f"{measured.tokens_a_second:,.0f} tokens a second with the default model")
         console.print(speeds)
@@ -107,13 +108,9 @@ def _processors(report: Report) -> str:
 
 def _disk(place: Disk) -> str:
     where = f" in {below_home(Path(place.path))}" if place.purpose != "the current directory" else ""
-    return f"{_size(place.free)} free for {place.purpose}{where}"
+    return f"{in_bytes(place.free)} free for {place.purpose}{where}"
 
 
 def _gpu(found: dict[str, object]) -> str:
     memory = found["memory"]
-    return f"{found['name']} ({found['device']}{f', {_size(memory)}' if isinstance(memory, int) else ''})"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB"
+    return f"{found['name']} ({found['device']}{f', {in_bytes(memory)}' if isinstance(memory, int) else ''})"
