@@ -249,7 +249,10 @@ def test_every_public_call_is_walked(tmp_path: Path) -> None:
         (lambda lm: lm.trace([1, 2]).to_html(""), "path is '', it must be a path or None"),
         (lambda lm: nextword.load(5), "source is 5, it must be a path or None"),
         (lambda lm: nextword.load(["nextword"]), "source is ['nextword'], it must be a path or None"),
-        (lambda lm: nextword.scale("embed", math.nan), "factor is nan, it must be a finite number"),
+        (
+            lambda lm: nextword.scale("embed", math.nan),
+            "hook_embed is scaled by what is not finite, factor must be finite numbers",
+        ),
         (lambda lm: nextword.patch("embed", {}), "trace is of type dict, it must be a Trace"),
         (
             lambda lm: nextword.ablate_head(0, 0, positions=5),
@@ -287,7 +290,7 @@ def test_numbers_of_numpy_are_taken_and_come_back_as_pythons() -> None:
     assert json.dumps(numpy.to_json()) == json.dumps(plain.to_json())
     assert len(lm.predict(text, np.int64(3))) == 3
     assert lm.score(text, np.int64(2)) == lm.score(text, 2)
-    edit = nextword.scale(("resid_pre", np.int64(0)), np.float32(0.5), positions=np.arange(2), heads=None)
+    edit = nextword.scale(("resid_pre", np.int64(0)), np.float64(0.5), positions=np.arange(2), heads=None)
     assert edit == nextword.scale("blocks.0.hook_resid_pre", 0.5, positions=[0, 1])
     assert json.loads(json.dumps(edit.to_json()))["positions"] == [0, 1]
     assert json.dumps(GPTConfig.gpt2(d_model=np.int64(24)).to_dict()) == json.dumps(

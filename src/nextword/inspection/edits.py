@@ -191,9 +191,18 @@ def ablate_layer(layer: int, positions: Sequence[int] | None = None) -> tuple[Ed
 
 
 @checked
-def scale(name: Key, factor: float, positions: Sequence[int] | None = None, heads: Sequence[int] | None = None) -> Edit:
-    """Multiplies a value: 1 changes nothing, 0 takes it out, -1 turns it round."""
-    return _edit(name, "scale", factor, positions, heads)
+def scale(
+    name: Key, factor: object, positions: Sequence[int] | None = None, heads: Sequence[int] | None = None
+) -> Edit:
+    """Multiplies a value by a number, or each channel by its own: 1 changes nothing, 0 takes it out, -1 turns it round.
+
+    Raises:
+        ConfigError: A factor is not finite: it would leave no number.
+    """
+    edit = _edit(name, "scale", factor, positions, heads)
+    if not np.isfinite(edit.value).all():
+        raise ConfigError(f"{edit.name} is scaled by what is not finite, factor must be finite numbers")
+    return edit
 
 
 @checked
