@@ -133,7 +133,7 @@ def test_a_model_of_zeros_and_one_of_nans_are_drawn(lesson, words):
     lesson.position_encoding.weight.data.fill_(torch.nan)
     figure = embedding_figure(lesson, words, "hello")
     render(figure)
-    assert note(figure) == "256 values are infinite or no numbers (left white)"
+    assert note(figure) == "256 values infinite or no number (left white)"
 
 
 @pytest.mark.parametrize("layout", ["half", "interleaved"])
