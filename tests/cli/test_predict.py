@@ -126,7 +126,8 @@ def test_sampling_flags_show_what_is_drawn_from(
     table = call("The", "-m", trained.path, "--top", "6", *flags).out
     assert "sampled from" in table
     assert sum(row.rstrip().endswith("cut") for row in rows_of(table)) == sum(share == 0 for share in drawn)
-    assert f"kept {int(stages.kept.sum()):,} tokens" in table
+    count = int(stages.kept.sum())
+    assert f"kept {count:,} token{'s' * (count != 1)}, cut away" in table
 
 
 def test_without_sampling_flags_there_is_no_such_column(call: Call, trained: Trained) -> None:
