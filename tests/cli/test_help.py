@@ -28,6 +28,7 @@ OPTIONS = {
     "runs": "--curve --json",
     "info": "--model -m --json",
     "verify": "--keep --no-keep --json",
+    "cloze": "--misses --json",
     "bench": "--rounds --max-new-tokens --prompt --threads --peers --no-peers --json",
     "serve": "--host --port --allow-origin --allow-host --sampling --temperature --top-k --top-p --min-p "
     "--repetition-penalty --presence-penalty --frequency-penalty --context --slots --queue --request-seconds "

@@ -28,6 +28,7 @@ COMMANDS = {
     "runs": "List trained models and runs under way, or compare them.",
     "info": "Show what a model is made of.",
     "verify": "Hold a model against transformers, number by number.",
+    "cloze": "Measure what a model knows of ordinary language.",
     "bench": "Measure a model's speed, beside other engines.",
     "tokenize": "Show a text as the model reads it.",
     "pull": "Fetch a published model.",

@@ -1,0 +1,41 @@
+"""`nextword cloze`: what a model knows of ordinary language."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nextword.cli.options import Flag, Json, ModelArgument, print_json
+
+
+def cloze(
+    model: ModelArgument = None,
+    file: Path | None = None,
+    *,
+    misses: Flag = False,
+    as_json: Json = False,
+) -> None:
+    """Ask a model for the next word of ordinary sentences, English and Korean, and count how often it is right.
+
+    Several words are right after each opening, such as tea, coffee or water after "I drank a cup of". Counted are
+    the most probable word, the five most probable ones, and the probability of all that are right.
+
+    Args:
+        model: The model.
+        file: Openings of your own, a line each: kind, opening and accepted words (tea|coffee, tea~ for all words that
+            begin so), with tabs between.
+        misses: Show what the model expects where it missed.
+        as_json: Print JSON.
+    """
+    from nextword.cloze import measure, read_openings, shipped_openings
+    from nextword.loading import load
+    from nextword.terminal.cloze_view import show_cloze
+    from nextword.terminal.console import make_console
+
+    openings = shipped_openings() if file is None else read_openings(file)
+    lm = load(model)
+    with make_console(stderr=True).status("reading") as status:
+        measured = measure(lm, openings, lambda count: status.update(f"{count} of {len(openings)} openings"))
+    if as_json:
+        print_json(measured.to_json())
+    else:
+        show_cloze(make_console(), measured, misses=misses)

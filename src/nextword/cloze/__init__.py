@@ -1,0 +1,10 @@
+"""What a model knows of ordinary language: openings of sentences, and the words that may come next.
+
+`english.tsv` and `korean.tsv` hold openings of four kinds (everyday, grammar, phrase, fact) in the format of
+`openings.py`; `measure.py` asks a model for the next whole word of each.
+"""
+
+from nextword.cloze.measure import Answer, Cloze, Tally, measure
+from nextword.cloze.openings import Opening, read_openings, shipped_openings
+
+__all__ = ["Answer", "Cloze", "Opening", "Tally", "measure", "read_openings", "shipped_openings"]

@@ -1,0 +1,133 @@
+"""How often a model's next word is one of those that may come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nextword.cloze.openings import Opening
+from nextword.generation import WordCandidate, predict_word
+from nextword.language_model import LanguageModel
+
+FIRST = 5
+MANY = 10_000
+EXPANSIONS = 64
+"""Passes an opening at most: what they leave unexplored hardly ever changes the first words."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model expects after one opening."""
+
+    opening: Opening
+    words: tuple[WordCandidate, ...]
+    """The most probable ones, best first."""
+    probability: float
+    """Of all accepted words together: a lower bound, short of the truth by at most `unexplored`."""
+    unexplored: float
+
+    @property
+    def rank(self) -> int | None:
+        """The place of the first accepted word, from 1 on; None where the first five hold none."""
+        return next((i for i, word in enumerate(self.words, 1) if self.opening.accepts(word.text)), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "group": self.opening.group,
+            "kind": self.opening.kind,
+            "opening": self.opening.text,
+            "accepted": list(self.opening.accepted),
+            "rank": self.rank,
+            "probability": self.probability,
+            "unexplored": self.unexplored,
+            "words": [{"text": word.text, "probability": word.probability} for word in self.words],
+        }
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Shares over several openings."""
+
+    openings: int
+    first: float
+    """Share whose most probable word is accepted."""
+    first_five: float
+    """Share with an accepted word among the five most probable ones."""
+    probability: float
+    """Mean probability of the accepted words."""
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer]) -> Tally:
+        """Of these answers, of which there is at least one."""
+        count = len(answers)
+        ranks = [answer.rank for answer in answers]
+        return cls(
+            count,
+            ranks.count(1) / count,
+            sum(rank is not None for rank in ranks) / count,
+            sum(answer.probability for answer in answers) / count,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "openings": self.openings,
+            "top_1": self.first,
+            "top_5": self.first_five,
+            "probability": self.probability,
+        }
+
+
+@dataclass(frozen=True)
+class Cloze:
+    """A model's answers to openings."""
+
+    answers: tuple[Answer, ...]
+
+    def tallies(self) -> dict[str, dict[str, Tally]]:
+        """By group, then by kind; a group's `all` is all of it."""
+        groups: dict[str, dict[str, list[Answer]]] = {}
+        for answer in self.answers:
+            kinds = groups.setdefault(answer.opening.group, {})
+            kinds.setdefault(answer.opening.kind, []).append(answer)
+        return {
+            group: {
+                **{kind: Tally.of(answers) for kind, answers in kinds.items()},
+                "all": Tally.of([answer for answers in kinds.values() for answer in answers]),
+            }
+            for group, kinds in groups.items()
+        }
+
+    def misses(self) -> list[Answer]:
+        """Where the first five words hold no accepted one."""
+        return [answer for answer in self.answers if answer.rank is None]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as `nextword cloze --json` prints them."""
+        tallies = {
+            group: {kind: tally.to_json() for kind, tally in kinds.items()} for group, kinds in self.tallies().items()
+        }
+        return {"groups": tallies, "answers": [answer.to_json() for answer in self.answers]}
+
+
+def measure(lm: LanguageModel, openings: Iterable[Opening], watch: Callable[[int], object] | None = None) -> Cloze:
+    """Asks a model for the next whole word after each opening.
+
+    Args:
+        lm: The model.
+        openings: What it reads.
+        watch: Called with the number of openings that are done.
+
+    Raises:
+        TextError: An opening has words that the model's tokenizer does not know.
+    """
+    answers: list[Answer] = []
+    for opening in openings:
+        found = predict_word(lm.backend, lm.tokenizer, opening.text, MANY, max_expansions=EXPANSIONS)
+        probability = sum(word.probability for word in found if opening.accepts(word.text))
+        answers.append(Answer(opening, tuple(found[:FIRST]), probability, found.unexplored))
+        if watch:
+            watch(len(answers))
+    return Cloze(tuple(answers))

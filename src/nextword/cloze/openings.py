@@ -1,0 +1,78 @@
+"""Openings of sentences in a file: kind, opening and accepted next words, with tabs between."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from nextword.errors import TextError
+from nextword.text_file import read_text
+
+FIELDS = ("kind", "opening", "accepted words")
+BEGINS = "~"
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The beginning of a sentence, and what may come next."""
+
+    group: str
+    """Where it is from: a language, or the name of a file."""
+    kind: str
+    """What it asks for, such as `everyday` or `grammar`."""
+    text: str
+    """What the model reads."""
+    accepted: tuple[str, ...]
+    """Words that are right; one with `~` at its end stands for all words that begin so."""
+
+    def accepts(self, word: str) -> bool:
+        """Whether a word is among the accepted ones; case makes no difference."""
+        word = _plain(word)
+        return bool(word) and any(
+            word.startswith(_plain(known[:-1])) if known.endswith(BEGINS) else word == _plain(known)
+            for known in self.accepted
+        )
+
+
+def _plain(word: str) -> str:
+    return unicodedata.normalize("NFC", word).strip().casefold()
+
+
+def shipped_openings() -> list[Opening]:
+    """The openings that come with nextword, in English and Korean."""
+    folder = Path(__file__).parent
+    return [opening for group in ("english", "korean") for opening in read_openings(folder / f"{group}.tsv")]
+
+
+def read_openings(path: Path) -> list[Opening]:
+    """The openings of a file, a line each; empty lines and lines that begin with `#` are passed over.
+
+    Raises:
+        ModelFileError: The file cannot be read.
+        TextError: A line has not three fields, one of them is empty, an opening stands twice, or there is none.
+    """
+    found: dict[str, Opening] = {}
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        place = f"{path}, line {number}"
+        fields = [field.strip() for field in line.split("\t")]
+        if len(fields) != len(FIELDS):
+            raise TextError(
+                f"{place}: {len(fields)} field{'s' * (len(fields) != 1)}, there must be three",
+                hint="kind, opening, accepted words, with tabs between: everyday<TAB>I drank a cup of<TAB>tea|coffee",
+            )
+        for name, field in zip(FIELDS, fields, strict=True):
+            if not field:
+                raise TextError(f"{place}: the {name} {'is' if name != FIELDS[2] else 'are'} empty")
+        kind, text, words = fields
+        accepted = tuple(word.strip() for word in words.split("|"))
+        if any(not word.removesuffix(BEGINS) for word in accepted):
+            raise TextError(f"{place}: one of the accepted words is empty", hint="words stand between bars: tea|coffee")
+        if text in found:
+            raise TextError(f"{place}: the opening stands in the file already")
+        found[text] = Opening(path.stem, kind, text, accepted)
+    if not found:
+        raise TextError(f"{path} has no openings")
+    return list(found.values())

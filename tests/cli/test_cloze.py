@@ -1,0 +1,39 @@
+"""`nextword cloze`: what a model knows of ordinary language."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nextword import load
+from tests.cli.conftest import Call
+
+
+def test_the_command_prints_shares_misses_and_json(call: Call, tmp_path: Path) -> None:
+    file = tmp_path / "mine.tsv"
+    file.write_text(
+        "play\tTo be, or not to\tbe\nplay\tTo be, or not\tzebra\nlaw\t모든 권력은\t국민~\n", encoding="utf-8"
+    )
+    result = call("cloze", "nextword", file)
+    assert [line.split() for line in result.out.splitlines()[1:4]] == [
+        ["play", "2", "50%", "50%", *result.out.splitlines()[1].split()[4:]],
+        ["law", "1", "100%", "100%", *result.out.splitlines()[2].split()[4:]],
+        ["mine", "3", "67%", "67%", *result.out.splitlines()[3].split()[4:]],
+    ]
+    assert "1 of 3 missed" in result.out
+    assert "zebra" in call("cloze", "nextword", file, "--misses").out
+    values = json.loads(call("cloze", "nextword", file, "--json").out)
+    assert values["groups"]["mine"]["all"]["top_5"] == pytest.approx(2 / 3)
+    words = load("nextword").predict("To be, or not to", top=5, unit="word")
+    shown = values["answers"][0]["words"]
+    assert [word["text"] for word in shown] == [word.text for word in words]
+    assert shown[0]["probability"] == pytest.approx(words[0].probability, abs=0.01)
+
+
+def test_a_bad_line_ends_the_command_with_one_line(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine.tsv").write_text("play\tTo be\n", encoding="utf-8")
+    result = call("cloze", "nextword", tmp_path / "mine.tsv")
+    assert result.code == 2
+    assert "mine.tsv, line 1: 2 fields, there must be three" in result.err
