@@ -55,6 +55,7 @@ COMMANDS_TRIED = [
     Case("tokenize 안녕"),
     Case("info"),
     Case("bench --rounds 1 -n 2 --prompt 4 --no-peers"),
+    Case("cloze nextword openings.tsv"),
     Case("doctor --no-speed"),
     Case("pull"),
     Case("export --out exported"),
@@ -122,6 +123,7 @@ def test_what_is_missing_is_said_and_the_rest_works(extra: str, trained: Trained
     folder = tmp_path / "work"
     folder.mkdir()
     (folder / "text.txt").write_bytes(trained.text.read_bytes())
+    (folder / "openings.tsv").write_text("phrase\tTo be, or not to\tbe\n", encoding="utf-8")
     shutil.copytree(trained.path, folder / "a run")
     able = [set(case.needs) <= there for case in COMMANDS_TRIED]
     commands = [case for case, can in zip(COMMANDS_TRIED, able, strict=True) if case.runs or not can]
