@@ -106,6 +106,9 @@ for expression in expressions:
         told["expressions"].append(None)
     except nextword.ConfigError as error:
         told["expressions"].append([str(error), error.__notes__, isinstance(error, ImportError)])
+names = {}
+exec("from nextword import *", names)
+told["star"] = sorted(set(names) - {"__builtins__"})
 try:
     exec("from nextword import Trace")
     told["imported"] = None
@@ -162,7 +165,8 @@ def test_what_is_missing_is_said_and_the_rest_works(extra: str, trained: Trained
             assert said == [f"{case.says} needs torch", [hint], True]
     has_torch = "torch" in there
     assert told["imported"] == (None if has_torch else "nextword.Trace needs torch")
-    assert told["dir"] == sorted(set(nextword.__all__) - (set() if has_torch else {*TORCH, *TRAINING}))
+    there_are = sorted(set(nextword.__all__) - (set() if has_torch else {*TORCH, *TRAINING}))
+    assert told["dir"] == told["star"] == there_are
     assert "class LanguageModel" in told["help"]
     assert ("class GPTModel" in told["help"]) == has_torch
 

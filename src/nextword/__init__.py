@@ -106,6 +106,9 @@ if TYPE_CHECKING:
     from nextword.tokens import Tokenizer
     from nextword.training import TrainingRun, train
 
+if find_spec("torch") is None:  # `from nextword import *` brings what there is
+    __all__ = [name for name in __all__ if _HOMES.get(name) not in _EXTRAS]
+
 calm_threads()
 
 
@@ -123,5 +126,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    torch = find_spec("torch") is not None
-    return sorted(name for name in __all__ if torch or _HOMES.get(name) not in _EXTRAS)
+    return sorted(__all__)

@@ -98,6 +98,21 @@ def test_a_model_that_is_not_the_traces_is_found_out_by_the_last_row() -> None:
         logit_lens(unmarked)
 
 
+def test_logits_that_are_no_numbers_are_called_so() -> None:
+    config = CASES["llama"]
+    model = torch_model(config, random_weights(config), torch.float64)
+    ids = random_tokens(config)[0][0].tolist()
+    huge = capture(model, None, "", ids, edits=(add("blocks.1.hook_resid_post", math.inf),))
+    with pytest.raises(NextwordError, match=r"the model's logits are no numbers") as caught:
+        logit_lens(huge)
+    assert caught.value.hint == "an edit puts what is no number into the forward pass: see trace.edits"
+    with torch.no_grad():
+        model.ln_final.weight[0] = math.nan
+    with pytest.raises(NextwordError, match=r"the model's logits are no numbers") as caught:
+        logit_lens(capture(model, None, "", ids))
+    assert str(caught.value.hint).startswith("the model's weights are none")
+
+
 def test_edits_of_the_stream_show_from_there_on_and_those_of_norm_and_logits_in_every_row() -> None:
     plain, steered = traced("llama"), traced("llama", edits=(add("blocks.1.hook_resid_post", np.full(24, 2.0)),))
     before, after = logit_lens(plain), logit_lens(steered)

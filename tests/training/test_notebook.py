@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from contextlib import suppress
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ import nbformat
 from nbclient import NotebookClient
 
 from nextword.config import GPTConfig
+from nextword.generation.html import curve
 from nextword.training import Sampled, Started, Stepped, Validated
 from nextword.training.notebook import NotebookView, in_notebook
 from nextword.training.plan import Plan
@@ -95,6 +97,11 @@ def test_a_run_that_breaks_says_so() -> None:
         view.watch(Stepped(7, 0.5, 1.0, 1.0, 1.0, seconds=3.0))
         raise ValueError
     assert words(drawn[-1]).endswith("broken off after 0:03")
+
+
+def test_a_loss_that_is_no_number_is_left_out_of_the_curve() -> None:
+    assert curve([3.0, math.nan, 2.0, math.inf, 1.0]) == curve([3.0, 2.0, 1.0])
+    assert curve([math.nan, 1.0]) == curve([])
 
 
 def test_here_is_no_notebook() -> None:

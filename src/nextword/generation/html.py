@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -43,7 +44,8 @@ def bar(share: float, width: int = 160) -> Markup:
 
 
 def curve(values: Sequence[float], width: int = 240, height: int = 40) -> Markup:
-    """A line through the values, lowest at the bottom; fewer than two make none."""
+    """A line through the values that are finite, lowest at the bottom; fewer than two make none."""
+    values = [value for value in values if math.isfinite(value)]
     if len(values) < 2:
         return Markup()
     low, high = min(values), max(values)

@@ -171,7 +171,14 @@ def check_last(trace: Trace, positions: Sequence[int], final_PV: Tensor) -> None
     gap = float(np.abs(read_PV[differ_PV] - own_PV[differ_PV]).max(initial=0.0))
     largest = float(np.abs(own_PV[np.isfinite(own_PV)]).max(initial=1.0))
     bound = _rounding_bound(trace.model.output_layer.weight.dtype) * largest
-    if not gap <= bound:  # not-a-number too
+    if np.isnan(gap):
+        raise NextwordError(
+            "the model's logits are no numbers",
+            hint="an edit puts what is no number into the forward pass: see trace.edits"
+            if trace.edits
+            else "the model's weights are none: a training run diverged, or the file is damaged",
+        )
+    if gap > bound:
         raise NextwordError(
             f"the lens of the last layer differs from the model's logits by {gap:.2g} (rounding explains {bound:.2g})",
             hint="the trace was made with other weights than its model has now",
