@@ -76,3 +76,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, _one_thread: None) -> Trai
     by_heart = {"bpe_dropout": 0.0, "weight_decay": 0.1}  # the text is to be learned word for word
     run = train(text, directory / "four sentences", watch=events.append, **settings, **by_heart)
     return Trained(run, events, text)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _children_hear_sighup() -> None:
+    """Under `nohup` SIGHUP is ignored, here and in all that is started from here; a handler is not handed on."""
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda _number, _frame: None)

@@ -299,7 +299,9 @@ def test_numbers_of_numpy_are_taken_and_come_back_as_pythons() -> None:
     assert (
         LETTERS.decode(np.array([1, 2])) == LETTERS.decode(torch.tensor([1, 2])) == LETTERS.decode(iter([1, 2])) == "ab"
     )
-    assert Sampling(Fraction(1, 2)).temperature == 0.5  # type: ignore[arg-type]
+    for half in (Fraction(1, 2), Decimal("0.5"), np.array(0.5), torch.tensor(0.5)):
+        assert Sampling(half).temperature == 0.5  # type: ignore[arg-type]
+    assert nextword.load(backend="torch", device=torch.device("cpu")).backend.name == "torch"  # type: ignore[arg-type]
 
 
 def test_texts_that_come_one_by_one_are_held_against_their_type_as_they_come() -> None:

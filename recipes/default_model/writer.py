@@ -37,10 +37,10 @@ TOGETHER = 64
 """Texts that are written at once."""
 LONGEST = 40
 """Tokens of a sentence."""
-END = re.compile(r"[.!?]\"?$")
+END = re.compile(r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\d)[.!?]\"?$")
 SAMPLING = Sampling(temperature=0.85, min_p=0.08)
 LEAST_LOGPROB = -2.2
-"""Mean log-probability of a token, below which a sentence hardly ever makes sense."""
+"""Mean log-probability of a token that a sentence must reach."""
 
 
 @dataclass

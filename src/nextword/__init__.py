@@ -8,6 +8,7 @@ install. What the import does at once is to bound OpenMP's threads, which torch 
 from __future__ import annotations
 
 import importlib
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,7 @@ if TYPE_CHECKING:
     from nextword.tokens import Tokenizer
     from nextword.training import TrainingRun, train
 
-if find_spec("torch") is None:  # `from nextword import *` brings what there is
+if "torch" not in sys.modules and find_spec("torch") is None:  # `from nextword import *` brings what there is
     __all__ = [name for name in __all__ if _HOMES.get(name) not in _EXTRAS]
 
 calm_threads()

@@ -16,7 +16,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from numbers import Real
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Protocol, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -26,6 +25,8 @@ from nextword.errors import ConfigError
 Call = TypeVar("Call", bound=Callable[..., Any])
 
 OWN_CHECK = "checked where it is read"
+Device = Annotated[str, "a device"]
+"""A device's name; `torch.device` is one too."""
 Destination = Annotated[str | Path, "no empty name"]
 """Where something is written: an empty name would be the current directory."""
 _FEW = 8
@@ -147,6 +148,8 @@ def _as(value: Any, hint: Any) -> Any:
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any or hint is object or isinstance(hint, TypeVar) or (origin is Annotated and OWN_CHECK in inner):
         return value
+    if hint == Device:
+        return _as(str(value) if f"{type(value).__module__}.{type(value).__name__}" == "torch.device" else value, str)
     if hint == Destination:
         return _as(_require(value, not isinstance(value, str) or value != ""), str | Path)
     if origin in (Union, UnionType):
@@ -190,10 +193,10 @@ def _whole(value: Any) -> int:
 
 
 def _number(value: Any) -> float:
-    _require(value, isinstance(value, Real) and not isinstance(value, bool))
+    _require(value, hasattr(value, "__float__") and not isinstance(value, bool) and not _is_numpy_bool(value))
     try:
-        number = float(value)
-    except OverflowError:
+        number = float(value)  # NumPy's and torch's arrays of one number have it too
+    except (OverflowError, TypeError, ValueError, RuntimeError):
         raise _OtherTypeError from None
     return value if type(value) is int else float(_require(number, math.isfinite(number)))
 
@@ -244,6 +247,8 @@ def _items(value: Any, kind: type, hint: Any) -> Any:
     _require(value, not apart and hasattr(value, "__iter__"))
     if getattr(value, "ndim", 1) == 0:  # an array that holds one number
         raise _OtherTypeError
+    if hint is int and getattr(getattr(value, "dtype", None), "kind", "") in ("i", "u") and value.ndim == 1:
+        value = value.tolist()  # token ids in an array, which Python reads one by one otherwise
     if isinstance(value, list | tuple) and {hint}.issuperset(map(type, value)):
         return tuple(value) if kind is tuple else value
     if kind is Iterable and not hasattr(value, "__len__"):

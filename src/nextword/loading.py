@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from nextword.arguments import checked
+from nextword.arguments import Device, checked
 from nextword.config import Precision
 from nextword.engine import is_built
 from nextword.engine.weights import FORMATS
@@ -28,7 +28,7 @@ def load(
     source: str | Path | None = None,
     *,
     backend: Backends = "auto",
-    device: str = "auto",
+    device: Device = "auto",
     dtype: str | None = None,
     precision: Precision = "auto",
     threads: int | None = None,

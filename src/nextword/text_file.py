@@ -10,8 +10,10 @@ from nextword.errors import ModelFileError
 
 _POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/|/annex/objects/|(\.\./)*\.git/annex/objects/")
 _PAGE = re.compile(
-    rb"(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)[\s>]", re.IGNORECASE | re.DOTALL
+    rb"(\xef\xbb\xbf)?\s*+(?:<!--(?:(?!-->).)*+-->\s*+)*+<(!doctype html|html|head|body)[\s>]",
+    re.IGNORECASE | re.DOTALL,
 )
+"""Comments may come first; nothing in it is tried twice, so that many of them take no longer than they are long."""
 _BEGINNING = 4096
 FETCH_AGAIN = "fetch it again: the download is probably not complete"
 

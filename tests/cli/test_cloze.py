@@ -16,16 +16,18 @@ def test_the_command_prints_shares_misses_and_json(call: Call, tmp_path: Path) -
     file.write_text(
         "play\tTo be, or not to\tbe\nplay\tTo be, or not\tzebra\nlaw\t모든 권력은\t국민~\n", encoding="utf-8"
     )
+    values = json.loads(call("cloze", "nextword", file, "--json").out)
+    group = values["groups"]["mine"]
+    assert group["top_5"] == pytest.approx(2 / 3)
+    shares = [f"{found['probability']:.1%}" for found in (group, group["kinds"]["play"], group["kinds"]["law"])]
     result = call("cloze", "nextword", file)
     assert [line.split() for line in result.out.splitlines()[1:4]] == [
-        ["play", "2", "50%", "50%", *result.out.splitlines()[1].split()[4:]],
-        ["law", "1", "100%", "100%", *result.out.splitlines()[2].split()[4:]],
-        ["mine", "3", "67%", "67%", *result.out.splitlines()[3].split()[4:]],
+        ["mine", "3", "67%", "67%", shares[0]],
+        ["play", "2", "50%", "50%", shares[1]],
+        ["law", "1", "100%", "100%", shares[2]],
     ]
     assert "1 of 3 missed" in result.out
     assert "zebra" in call("cloze", "nextword", file, "--misses").out
-    values = json.loads(call("cloze", "nextword", file, "--json").out)
-    assert values["groups"]["mine"]["all"]["top_5"] == pytest.approx(2 / 3)
     words = load("nextword").predict("To be, or not to", top=5, unit="word")
     shown = values["answers"][0]["words"]
     assert [word["text"] for word in shown] == [word.text for word in words]

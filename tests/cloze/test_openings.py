@@ -56,6 +56,9 @@ def test_a_file_without_openings_or_none_at_all_is_refused(tmp_path: Path) -> No
     (tmp_path / "empty.tsv").write_text("# nothing\n", encoding="utf-8")
     with pytest.raises(TextError, match=r"empty\.tsv has no openings"):
         read_openings(tmp_path / "empty.tsv")
+    (tmp_path / "empty.tsv").write_bytes(b"")
+    with pytest.raises(TextError, match=r"empty\.tsv has no openings"):
+        read_openings(tmp_path / "empty.tsv")
     with pytest.raises(ModelFileError, match="does not exist"):
         read_openings(tmp_path / "none.tsv")
 

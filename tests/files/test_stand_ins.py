@@ -9,6 +9,7 @@ import pytest
 
 from nextword.errors import ModelFileError
 from nextword.files import read_model, read_tokenizer, write_bundle
+from nextword.text_file import read_text
 from tests.files.making import minimal_bundle
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 98362432\n"
@@ -92,3 +93,12 @@ def test_weights_alone_say_what_to_open(model: Path, name: str) -> None:
     assert _refused(model / name).hint == f"open the directory: {model}"
     (model / "config.json").unlink()
     assert _refused(model / name).hint == "config.json and tokenizer.json must lie beside it"
+
+
+def test_a_text_with_many_comments_is_looked_at_once(tmp_path: Path) -> None:
+    card = tmp_path / "README.md"
+    card.write_text("<!-- a -->\n" * 2000 + "# A model", encoding="utf-8")
+    assert read_text(card).endswith("# A model")
+    card.write_text("<!-- a -->\n" * 300 + "<html>", encoding="utf-8")
+    with pytest.raises(ModelFileError, match="is a web page"):
+        read_text(card)

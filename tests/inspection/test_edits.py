@@ -267,6 +267,13 @@ def test_an_edit_that_does_not_fit_is_refused_with_the_reason(edit: Edit, messag
         language_model("llama").edit(edit)
 
 
+def test_edits_may_come_from_anything_that_gives_some() -> None:
+    lm = language_model("llama")
+    two = (ablate_head(0, 0), ablate_head(0, 1))
+    assert [lm.edit(edits).edits for edits in (iter(two), list(two), (edit for edit in two))] == [two] * 3
+    assert lm.edit(*two).edits == two
+
+
 def test_what_is_no_edit_is_refused() -> None:
     lm = language_model("llama")
     with pytest.raises(ConfigError, match="is no edit"):

@@ -242,14 +242,15 @@ def in_flags(text: str, flags: Mapping[str, str], *, of_file: bool = False) -> s
 def spoken(error: NextwordError, app: App, command: str) -> tuple[str, str]:
     """Message and hint of an error, as the command line says them."""
     flags, of_file = Typed.read(app, command, ()).flags(), isinstance(error, ModelFileError)
-    return in_flags(error.message, flags, of_file=of_file), _typeable(in_flags(error.hint, flags, of_file=of_file))
+    hint = in_flags(error.hint, flags, of_file=of_file)
+    return in_flags(error.message, flags, of_file=of_file), hint if of_file else _typeable(hint)
 
 
 def _typeable(hint: str) -> str:
     """A hint without those of its proposals that only Python has: settings that the command does not take."""
     first, *others = re.split(r"(; |, or )", hint)
     proposals = [("", first), *zip(others[::2], others[1::2], strict=True)]
-    kept = [(before, said) for before, said in proposals if not _PYTHON.search(said)]
+    kept = [(before, said) for before, said in proposals if not _PYTHON.search(said)] or proposals[:1]
     return "".join(before * (i > 0) + said for i, (before, said) in enumerate(kept))
 
 

@@ -13,7 +13,7 @@ from nextword.language_model import LanguageModel
 FIRST = 5
 MANY = 10_000
 EXPANSIONS = 64
-"""Passes an opening at most: what they leave unexplored hardly ever changes the first words."""
+"""Paths expanded behind an opening at most."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +87,15 @@ class Cloze:
     answers: tuple[Answer, ...]
 
     def tallies(self) -> dict[str, dict[str, Tally]]:
-        """By group, then by kind; a group's `all` is all of it."""
+        """By group, then by kind; the empty kind is all of a group, and comes first."""
         groups: dict[str, dict[str, list[Answer]]] = {}
         for answer in self.answers:
             kinds = groups.setdefault(answer.opening.group, {})
             kinds.setdefault(answer.opening.kind, []).append(answer)
         return {
             group: {
+                "": Tally.of([answer for answers in kinds.values() for answer in answers]),
                 **{kind: Tally.of(answers) for kind, answers in kinds.items()},
-                "all": Tally.of([answer for answers in kinds.values() for answer in answers]),
             }
             for group, kinds in groups.items()
         }
@@ -106,10 +106,11 @@ class Cloze:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `nextword cloze --json` prints them."""
-        tallies = {
-            group: {kind: tally.to_json() for kind, tally in kinds.items()} for group, kinds in self.tallies().items()
+        groups = {
+            group: {**kinds.pop("").to_json(), "kinds": {kind: tally.to_json() for kind, tally in kinds.items()}}
+            for group, kinds in self.tallies().items()
         }
-        return {"groups": tallies, "answers": [answer.to_json() for answer in self.answers]}
+        return {"groups": groups, "answers": [answer.to_json() for answer in self.answers]}
 
 
 def measure(lm: LanguageModel, openings: Iterable[Opening], watch: Callable[[int], object] | None = None) -> Cloze:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from nextword.errors import TextError
@@ -29,10 +30,14 @@ class Opening:
     def accepts(self, word: str) -> bool:
         """Whether a word is among the accepted ones; case makes no difference."""
         word = _plain(word)
-        return bool(word) and any(
-            word.startswith(_plain(known[:-1])) if known.endswith(BEGINS) else word == _plain(known)
-            for known in self.accepted
-        )
+        whole, beginnings = self._plain_accepted
+        return word in whole or (bool(word) and word.startswith(beginnings))
+
+    @cached_property
+    def _plain_accepted(self) -> tuple[frozenset[str], tuple[str, ...]]:
+        """Whole words, and beginnings of words."""
+        whole = frozenset(_plain(word) for word in self.accepted if not word.endswith(BEGINS))
+        return whole, tuple(_plain(word[:-1]) for word in self.accepted if word.endswith(BEGINS))
 
 
 def _plain(word: str) -> str:
@@ -53,7 +58,8 @@ def read_openings(path: Path) -> list[Opening]:
         TextError: A line has not three fields, one of them is empty, an opening stands twice, or there is none.
     """
     found: dict[str, Opening] = {}
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    text = "" if path.is_file() and path.stat().st_size == 0 else read_text(path)
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         place = f"{path}, line {number}"
@@ -66,13 +72,13 @@ def read_openings(path: Path) -> list[Opening]:
         for name, field in zip(FIELDS, fields, strict=True):
             if not field:
                 raise TextError(f"{place}: the {name} {'is' if name != FIELDS[2] else 'are'} empty")
-        kind, text, words = fields
+        kind, beginning, words = fields
         accepted = tuple(word.strip() for word in words.split("|"))
         if any(not word.removesuffix(BEGINS) for word in accepted):
             raise TextError(f"{place}: one of the accepted words is empty", hint="words stand between bars: tea|coffee")
-        if text in found:
+        if beginning in found:
             raise TextError(f"{place}: the opening stands in the file already")
-        found[text] = Opening(path.stem, kind, text, accepted)
+        found[beginning] = Opening(path.stem, kind, beginning, accepted)
     if not found:
         raise TextError(f"{path} has no openings")
     return list(found.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from pathlib import Path
 
 from nextword.errors import ModelFileError
@@ -16,8 +17,7 @@ def map_file(path: Path) -> memoryview:
     """
     try:
         with path.open("rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
-    except ValueError:  # what mmap says of a file without bytes
-        return memoryview(b"")
+            empty = file.seek(0, os.SEEK_END) == 0  # which cannot be mapped
+            return memoryview(b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None

@@ -15,6 +15,9 @@ import numpy as np
 
 from nextword.tokens import Tokenizer
 
+MOST_PARTS = 64
+"""Beginnings of characters whose pieces are kept: some hundred kilobytes each."""
+
 
 class Kind(IntEnum):
     """The kinds of characters that a word is cut between."""
@@ -110,13 +113,12 @@ class Vocabulary:
         self._end_ids = sorted(tokenizer.end_ids)
         # Whatever does not go on with an unfinished character shows that its bytes are none.
         self._continuing = [i for i, data in enumerate(self.token_bytes) if not data or 0x80 <= data[0] < 0xC0]
-        self._pieces: dict[bytes, Pieces] = {}
+        self._behind_whole = self._read(b"")
+        self._behind_part = lru_cache(MOST_PARTS)(self._read)
 
     def pieces(self, tail: bytes) -> Pieces:
         """What each token adds behind these bytes of an unfinished character, or behind whole ones."""
-        if tail not in self._pieces:
-            self._pieces[tail] = self._read(tail)
-        return self._pieces[tail]
+        return self._behind_part(tail) if tail else self._behind_whole
 
     def _read(self, tail: bytes) -> Pieces:
         size = len(self.token_bytes)

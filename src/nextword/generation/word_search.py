@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ CACHE_BYTES = 1 << 28
 Probabilities = np.ndarray[Any, np.dtype[np.float64]]
 Path = tuple[int, ...]
 """Tokens behind the prompt."""
+OpenPath = tuple[float, int, Path, bytes]
+"""Probability with its sign turned, a tie-breaker, the tokens, their bytes."""
 
 
 @dataclass
@@ -49,15 +52,13 @@ class WordSearch:
 
     def __init__(self, backend: Backend, tokenizer: Tokenizer, prompt_ids: list[int]) -> None:
         self._vocabulary = vocabulary(tokenizer)
-        self._end_ids = tokenizer.end_ids
         self._room = min(MAX_PATH, backend.config.context_length - len(prompt_ids))
         self._reader = _Reader(backend, prompt_ids, self._room)
         self.words: dict[str, Found] = {}
         self.unexplored = 1.0
         self.broken = 0.0
         self.expansions = 0
-        # Open paths: (-probability, tie-breaker, tokens, their bytes)
-        self._open: list[tuple[float, int, Path, bytes]] = [(-1.0, 0, (), b"")]
+        self._open: list[OpenPath] = [(-1.0, 0, (), b"")]
         self._count = itertools.count(1)
 
     def run(self, top: int, tolerance: float, max_expansions: int) -> None:
@@ -68,8 +69,7 @@ class WordSearch:
             negative, _, path, data = heapq.heappop(self._open)
             self.expansions += 1
             left = max_expansions - self.expansions
-            following = (path for _, _, path, _ in heapq.nsmallest(min(left, MOST_READ_TOGETHER), self._open))
-            logits = self._reader.logits(path, following)
+            logits = self._reader.logits(path, partial(heapq.nsmallest, min(left, MOST_READ_TOGETHER), self._open))
             probabilities = -negative * softmax(logits)[: len(self._vocabulary.token_bytes)]
             self._expand(path, data, probabilities, left)
 
@@ -154,17 +154,17 @@ class _Reader:
         self._together = 1
         self._read: dict[Path, Logits] = {}
 
-    def logits(self, path: Path, following: Iterable[Path]) -> Logits:
+    def logits(self, path: Path, following: Callable[[], list[OpenPath]]) -> Logits:
         """The logits behind the prompt and a path, [V].
 
         Args:
             path: Its tokens; none the first time.
-            following: What may be asked for next, the likeliest first.
+            following: Gives what may be asked for next, the likeliest first.
         """
         if not path:
             return self._backend.forward([self._prompt_ids], self._caches)[0]
         if path not in self._read:
-            unread = (other for other in following if other not in self._read)
+            unread = (other for _, _, other, _ in following() if other not in self._read)
             paths = [path, *itertools.islice(unread, self._together - 1)]
             self._read |= zip(paths, self._backend.forward(paths, self._behind_prompt(len(paths))), strict=True)
             most = max(1, min(MOST_READ_TOGETHER, CACHE_BYTES // max(1, self._caches[0].nbytes)))

@@ -42,7 +42,7 @@ class WordPrediction(Sequence[WordCandidate]):
         dropped_tokens: Tokens of the prompt that the model did not see.
         unexplored: Probability of all paths that were not followed to a word's end.
         broken: Probability of all paths that begin with bytes that are no character: half of one, and then another.
-        expansions: Forward passes made.
+        expansions: Paths behind which the next token was asked for.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ def predict_word(
         top: Words wanted.
         overflow: What to do with a prompt that leaves no room for a word in the context.
         tolerance: The search ends when less than this probability is unexplored; 0 explores everything.
-        max_expansions: Forward passes at most.
+        max_expansions: Paths behind which the next token is asked for, at most.
 
     Raises:
         TextError: The prompt is empty, or cannot be encoded.

@@ -283,7 +283,7 @@ def flatten(edits: Iterable[Edits]) -> tuple[Edit, ...]:
     """
     row: list[Edit] = []
     for item in edits:
-        for edit in item if isinstance(item, list | tuple) else [item]:
+        for edit in item if isinstance(item, Iterable) else [item]:
             if not isinstance(edit, Edit):
                 raise ConfigError(
                     f"{type(edit).__name__} is no edit", hint="ablate_head, scale, add, set_value and patch make some"

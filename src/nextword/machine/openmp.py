@@ -7,16 +7,19 @@ benchmarks/neighbour.py.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nextword.machine.control_groups import PROCESS
-from nextword.machine.processors import busy_seconds, processor_share, usable_processors
+from nextword.machine.processors import busy_seconds, has_room_for_threads, processor_share, usable_processors
+
+if TYPE_CHECKING:
+    import ctypes
 
 CHOSEN = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY")
 """Who sets one of these, which are GNU's, LLVM's (also Intel's) and everybody's, has chosen."""
@@ -24,6 +27,9 @@ LOOK_SECONDS = 0.25
 """Between two looks at what other processes take."""
 NEIGHBOURS = 0.5
 """Processors' worth of what torch counts on that others may take before sleeping pays."""
+
+QUIET_LOOKS = 4
+"""So many in a row, and the threads spin again."""
 
 _watched = threading.Lock()
 """Taken for good by the first call that found torch."""
@@ -48,6 +54,8 @@ def calm_threads() -> None:
     threads = torch.get_num_threads()
     if threads == 1 or any(name in os.environ for name in CHOSEN) or not _watched.acquire(blocking=False):
         return
+    import ctypes  # noqa: PLC0415  not where torch never comes
+
     for library in _loaded("libiomp5") + _loaded("libomp"):
         ctypes.CDLL(library).kmp_set_blocktime(0)  # LLVM's sleep at once
     if gnu := [ctypes.CDLL(library) for library in _loaded("libgomp")]:
@@ -62,10 +70,12 @@ def _watch(gnu: list[ctypes.CDLL], threads: int) -> None:
     processors = usable_processors()
     crowd: threading.Event | None = None
     others: float | None = None
+    quiet = 0
     while True:
-        if others is None or others > len(processors) - threads + NEIGHBOURS:
-            crowd = crowd or _crowd(gnu, len(processors) + 1)
-        elif crowd:
+        quiet = 0 if others is None or others > len(processors) - threads + NEIGHBOURS else quiet + 1
+        if not quiet and not crowd and has_room_for_threads(len(gnu) * (len(processors) + 2)):
+            crowd = _crowd(gnu, len(processors) + 1)
+        elif quiet >= QUIET_LOOKS and crowd:
             crowd.set()
             crowd = None
         others = _others(processors)
@@ -88,6 +98,8 @@ def _crowd(gnu: list[ctypes.CDLL], count: int) -> threading.Event:
     there are processors they look a thousand times before they sleep, some 20 microseconds, as its manual says of
     GOMP_SPINCOUNT. Threads are a team's for as long as the thread lives that called it.
     """
+    import ctypes  # noqa: PLC0415
+
     end = threading.Event()
     for library in gnu:
         nothing = ctypes.cast(library.omp_get_level, ctypes.c_void_p)  # what each of them calls, to no effect

@@ -63,6 +63,20 @@ def processor_share(process: Path = PROCESS) -> float | None:
     return min((cpus for group in groups("cpu", process) if (cpus := group.cpus()) is not None), default=None)
 
 
+def has_room_for_threads(count: int) -> bool:
+    """Whether so many more threads can be made, as far as control groups and the user's own limit tell."""
+    for group in groups("pids"):
+        most, there = group.number("pids.max"), group.number("pids.current")
+        if most is not None and most - (there or 0) < 2 * count:
+            return False
+    try:
+        import resource  # noqa: PLC0415  not on Windows
+    except ImportError:
+        return True
+    most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    return most == resource.RLIM_INFINITY or most > MOST_THREADS + 2 * count
+
+
 def busy_seconds(processors: set[int]) -> float | None:
     """Seconds that these processors have worked, for whomever, since the machine started; another machine's too.
 
@@ -76,8 +90,6 @@ def busy_seconds(processors: set[int]) -> float | None:
     times = [[int(ticks) for ticks in line[1:9]] for line in lines if line and line[0] in names]
     if not any(map(sum, times)):
         return None
-    idle, waiting = (
-        3,
-        4,
-    )  # user, nice, system, idle, waiting for a disk, two kinds of interrupts, stolen by other machines
+    # Places among user, nice, system, idle, waiting for a disk, two kinds of interrupts, and stolen by other machines.
+    idle, waiting = 3, 4
     return sum(sum(ticks) - ticks[idle] - ticks[waiting] for ticks in times) / os.sysconf("SC_CLK_TCK")

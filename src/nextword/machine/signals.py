@@ -40,8 +40,8 @@ def ended_like_ctrl_c(hung_up: Callable[[], None] = lambda: None, *, again: bool
 
     Args:
         hung_up: Called when the terminal is gone.
-        again: Whether such a signal, when all is done, is sent again: it ends the process then, as whoever sent it
-            expects.
+        again: Whether such a signal, when all went well, is sent again: it ends the process then, as whoever sent it
+            expects. An error that is on its way is let through instead.
     """
     ending = Ending(hung_up)
     taken = [number for number in _ENDING if signal.getsignal(number) == signal.SIG_DFL]
@@ -54,8 +54,8 @@ def ended_like_ctrl_c(hung_up: Callable[[], None] = lambda: None, *, again: bool
     finally:
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
-        if again and ending.number is not None:
-            signal.raise_signal(ending.number)
+    if again and ending.number is not None:
+        signal.raise_signal(ending.number)
 
 
 def ended_by() -> int | None:
@@ -82,4 +82,6 @@ def interrupts_wait() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, previous)
         if pressed:
+            if not callable(previous) and ended_by() is not None:  # deaf to Ctrl-C, not to what ends the process
+                raise KeyboardInterrupt
             signal.raise_signal(signal.SIGINT)

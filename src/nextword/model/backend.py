@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nextword.arguments import checked
+from nextword.arguments import Device, checked
 from nextword.backend_input import StoredTensor, check_chunks
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
@@ -48,7 +48,7 @@ class TorchBackend:
         config: GPTConfig,
         tensors: Mapping[str, StoredTensor],
         *,
-        device: str = "auto",
+        device: Device = "auto",
         dtype: str | None = None,
         reason: str = "",
     ) -> TorchBackend:

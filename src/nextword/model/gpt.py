@@ -141,12 +141,16 @@ class GPTModel(nn.Module):
 
     @checked
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Copies weights in, named as `weights()` names them.
+        """Copies weights in, named as `weights()` names them, and adapters' where the model has some.
 
         Raises:
             ConfigError: One is missing, unexpected or of another shape.
         """
-        expected, found = self.config.parameter_shapes(), {name: tuple(one.shape) for name, one in weights.items()}
+        expected, found = (
+            {name: tuple(one.shape) for name, one in own.items()} for own in (self.state_dict(), weights)
+        )
+        if self.config.tie_embeddings:
+            del expected["output_layer.weight"]
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):
                 raise ConfigError(f"{name} is {found.get(name, 'missing')}, it must be {expected.get(name, 'absent')}")

@@ -11,7 +11,7 @@ export function addTheme() {
   const choice = /** @type {HTMLSelectElement} */ (section("theme"));
   const dark = darkRule();
   const set = (/** @type {string} */ theme) => {
-    dark.media.mediaText = WHERE_DARK.get(theme) ?? SYSTEM;
+    if (dark) dark.media.mediaText = WHERE_DARK.get(theme) ?? SYSTEM;
     document.documentElement.setAttribute("data-theme", theme); // pictures are drawn again when it changes
   };
   choice.value = stored() ?? "auto";
@@ -27,12 +27,20 @@ export function addTheme() {
 }
 
 /**
- * The rule of style.css that holds the dark colours, which stand there once.
- * @returns {CSSMediaRule}
+ * The rule of style.css that holds the dark colours, which stand there once; extensions of the browser add sheets too.
+ * @returns {CSSMediaRule | undefined}
  */
 function darkRule() {
-  const found = [...document.styleSheets[0].cssRules].find((rule) => rule instanceof CSSMediaRule && rule.media.mediaText === SYSTEM);
-  return /** @type {CSSMediaRule} */ (found);
+  for (const sheet of document.styleSheets) {
+    try {
+      for (const rule of sheet.cssRules) {
+        if (rule instanceof CSSMediaRule && rule.media.mediaText === SYSTEM) return rule;
+      }
+    } catch {
+      // A sheet from elsewhere, which no script may read.
+    }
+  }
+  return undefined;
 }
 
 /** @returns {string | null} */

@@ -34,7 +34,7 @@ class Models:
         self._paths, self._load = dict(paths), load_model
         self._sources = {name: str(path) for name, path in paths.items()} | dict(sources or {})
         self._loaded: dict[str, LanguageModel] = {}
-        self._configs: dict[tuple[str, object], GPTConfig] = {}
+        self._configs: dict[str, tuple[object, GPTConfig]] = {}
         self._locks = {name: threading.Lock() for name in paths}
         self.since = int(time.time())
 
@@ -92,7 +92,7 @@ class Models:
         lm = self.loaded(name)
         try:
             config = self._config(name) if lm is None else lm.config
-        except ModelFileError:  # damaged or gone since: it is told to whoever asks for the model
+        except (ModelFileError, FileNotFoundError):  # damaged or gone since: it is told to whoever asks for the model
             return about
         backend = {} if lm is None else {"backend": lm.backend.name}
         about["max_model_len"] = settings.context_of(config)
@@ -101,10 +101,11 @@ class Models:
 
     def _config(self, name: str) -> GPTConfig:
         """How a model that is not loaded is built, read once from its files."""
-        key = name, self._version(name)
-        if key not in self._configs:
-            self._configs[key] = read_model(self.path(name)).config
-        return self._configs[key]
+        version = self._version(name)
+        kept = self._configs.get(name)
+        if kept is None or kept[0] != version:
+            kept = self._configs[name] = version, read_model(self.path(name)).config
+        return kept[1]
 
     def _version(self, name: str) -> object:  # noqa: ARG002  a run's models have one
         """What changes when another model takes the place of a name."""

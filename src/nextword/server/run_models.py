@@ -65,7 +65,8 @@ class RunModels(Models):
 
     def loaded(self, name: str) -> LanguageModel | None:
         """The model of a name, if it is loaded."""
-        return self._of_run[name][1] if name in self._of_run else super().loaded(name)
+        kept = self._of_run.get(name)
+        return super().loaded(name) if kept is None else kept[1]
 
     def path(self, name: str) -> Path:
         """Where the model of a name lies."""

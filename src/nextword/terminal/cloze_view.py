@@ -19,14 +19,13 @@ def show_cloze(console: Console, measured: Cloze, *, misses: bool) -> None:
         table.add_column(column, justify="right")
     for group, kinds in measured.tallies().items():
         for kind, tally in kinds.items():
-            whole = kind == "all"
             table.add_row(
-                Text(group if whole else f"  {kind}", style="bold" if whole else ""),
+                Text(f"  {kind}" if kind else group, style="" if kind else "bold"),
                 f"{tally.openings:,}",
                 f"{tally.first:.0%}",
                 f"{tally.first_five:.0%}",
                 f"{tally.probability:.1%}",
-                style="" if whole else "dim",
+                style="dim" if kind else "",
             )
     console.print(table)
     missed = measured.misses()

@@ -88,7 +88,7 @@ def shorten(text: Text, width: int) -> Text:
 def shorten_path(path: str, width: int) -> str:
     """The path in at most `width` cells, with `…` where its beginning is left out."""
     kept = path
-    while cell_len(kept) > width:
+    while cell_len(kept) > max(1, width):
         kept = f"…{kept.removeprefix('…')[1:]}"
     return kept
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 _SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 _INVISIBLE = ("C", "Z")  # Unicode categories: controls, formats, unassigned, private; separators
 _STRAY = re.compile("[\udc80-\udcff]+")  # bytes that are no UTF-8, as `surrogateescape` keeps them
-_JOINERS = re.compile("(?<=[^\\s\x00-\x1f\u200c\u200d])([\u200c\u200d\U000e0020-\U000e007f]+)")
-"""What makes one character of several, behind one that can be seen; anywhere else nobody would see it."""
+_JOINERS = re.compile("((?<=[^\x00-\x7f\\s\u200c\u200d])[\u200c\u200d]|(?<=\U0001f3f4)[\U000e0020-\U000e007f]+)")
+"""What makes one character of several, or another flag of a black one; anywhere else nobody would see it."""
 _PART = re.compile(r"⟨[0-9A-F]{2}(?:·[0-9A-F]{2})*⟩")
 
 

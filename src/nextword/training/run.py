@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import torch
 from torch import nn
 
-from nextword.arguments import OWN_CHECK, checked
+from nextword.arguments import OWN_CHECK, Device, checked
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.files.bundle import require_writable
 from nextword.language_model import About, LanguageModel
@@ -107,7 +107,7 @@ def train(
     compile: bool | None = None,  # noqa: A002  torch's name
     evaluate_every: int | None = None,
     seed: int = 0,
-    device: str = "auto",
+    device: Device = "auto",
     resume: bool = False,
     restart: bool = False,
     checkpoint_seconds: float = 60.0,
@@ -120,7 +120,8 @@ def train(
 
     What is left at None is derived from the text, the time and the speed of the machine. While it runs, its state is
     kept in `OUT.checkpoint`: a run that is killed goes on with `resume=True`, and comes to the same weights. Ctrl-C
-    and, where nobody else handles them, SIGTERM and SIGHUP end it early: model and state are saved first.
+    and, where nobody else handles them, SIGTERM and SIGHUP end it early: model and state are saved first. After SIGTERM
+    or SIGHUP the process ends as it would have at once.
 
     Args:
         paths: Files, directories, patterns, `-` (standard input), URLs, `hf:owner/name`; .txt, .md, .json, .jsonl,

@@ -167,6 +167,8 @@ def test_a_template_of_its_own_file_is_taken_first(tmp_path: Path) -> None:
     assert read_bundle(tmp_path / "a").chat_template == "old"
     (tmp_path / "a/chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
     assert read_bundle(tmp_path / "a").chat_template == TEMPLATE
+    (tmp_path / "a/chat_template.jinja").write_bytes(b"")  # says that there is none
+    assert read_bundle(tmp_path / "a").chat_template == ""
 
 
 def test_of_several_templates_the_default_one_is_taken(tmp_path: Path) -> None:

@@ -440,7 +440,7 @@ def test_fewer_layers_than_the_file_holds_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("family", "changes", "says"),
     [
-        ("llama", {"hidden_size": -8}, ": hidden_size is -8, it must be a whole number of at least 1"),
+        ("llama", {"hidden_size": -8}, ": hidden_size is -8, it must be at least 1"),
         (
             "llama",
             {"hidden_size": 30, "head_dim": None},

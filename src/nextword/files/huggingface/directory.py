@@ -113,7 +113,7 @@ def _refuse_pickles(path: Path) -> None:
 def _chat_template(path: Path) -> str:
     """The template of a file of its own, or the default one of tokenizer_config.json."""
     if (path / "chat_template.jinja").exists():
-        return read_text(path / "chat_template.jinja")
+        return _text_if_there(path / "chat_template.jinja")
     file = path / "tokenizer_config.json"
     template = read_json_if_there(file).get("chat_template", "")
     if isinstance(template, list):  # several, with names

@@ -1,0 +1,50 @@
+"""SIGTERM does what Ctrl-C does, whatever Ctrl-C itself would do there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without signals")
+
+PROGRAM = """
+import signal, sys
+from nextword.machine.signals import ended_like_ctrl_c, interrupts_wait
+{before}
+try:
+    with ended_like_ctrl_c(again={again}):
+        with interrupts_wait():
+            signal.raise_signal(signal.{sent})
+            print("saved", flush=True)
+        {after}
+except {caught} as error:
+    print("caught", type(error).__name__, flush=True)
+    sys.exit(5)
+print("went on", flush=True)
+"""
+
+
+def run(
+    before: str = "", sent: str = "SIGTERM", after: str = "pass", caught: str = "KeyboardInterrupt", again: bool = False
+) -> tuple[int, list[str]]:
+    program = PROGRAM.format(before=before, sent=sent, after=after, caught=caught, again=again)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout.splitlines()
+
+
+def test_it_waits_until_what_is_being_saved_is_saved() -> None:
+    assert run() == (5, ["saved", "caught KeyboardInterrupt"])
+
+
+def test_who_is_deaf_to_ctrl_c_hears_sigterm_all_the_same() -> None:
+    deaf = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    assert run(deaf) == (5, ["saved", "caught KeyboardInterrupt"])
+    assert run(deaf, sent="SIGINT") == (0, ["saved", "went on"])
+
+
+def test_the_signal_is_sent_again_when_all_went_well_and_an_error_is_let_through() -> None:
+    hears = "signal.signal(signal.SIGINT, lambda number, frame: None)"
+    assert run(hears, again=True) == (-15, ["saved"])
+    assert run(hears, again=True, after="raise OSError", caught="OSError") == (5, ["saved", "caught OSError"])
