@@ -283,7 +283,11 @@ def flatten(edits: Iterable[Edits]) -> tuple[Edit, ...]:
     """
     row: list[Edit] = []
     for item in edits:
-        for edit in item if isinstance(item, Iterable) else [item]:
+        try:
+            several = [item] if isinstance(item, Edit) else list(item)
+        except TypeError:
+            several = [item]  # type: ignore[list-item]  # what is no edit is told below
+        for edit in several:
             if not isinstance(edit, Edit):
                 raise ConfigError(
                     f"{type(edit).__name__} is no edit", hint="ablate_head, scale, add, set_value and patch make some"
