@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -54,12 +55,17 @@ def test_no_committed_text_gives_away_what_a_model_is_asked() -> None:
 
 
 def test_no_opener_of_the_writer_gives_it_away_either() -> None:
+    import writer
+    from openers import FEWEST, MOST
     from openers import openers as beginnings
     from overlap import Openings
 
-    asked = Openings.of(shipped_openings())
+    asked, plain = Openings.of(shipped_openings()), writer.examples()
     for part in range(0, 400, 40):
-        assert [text for text in itertools.islice(beginnings(part), 1000) if asked.within(text)] == []
+        found = list(itertools.islice(beginnings(plain, part), 1000))
+        assert [text for text in found if asked.within(text)] == []
+        assert {len(text.split()) for text in found} == set(range(FEWEST, MOST + 1))
+        assert len(set(found)) > 700
 
 
 def test_the_committed_texts_are_clean_lines_of_both_languages() -> None:
@@ -348,17 +354,61 @@ def test_a_weight_repeats_files_and_its_fraction_takes_the_same_ones_always(tmp_
     assert len(repeated(files[:2], 0.5)) == 1
 
 
-def test_a_pass_reads_every_source_by_its_weight(tmp_path: Path) -> None:
-    from mixture import mixture
-
+def small_corpus(folder: Path, text: str) -> Path:
+    """A corpus of three sources, as the recipe builds it."""
     weights = {"shakespeare": ("english", 1.0), "law": ("korean", 1.0), "tatoeba": ("english", 1.5)}
     sources = {name: {"language": language, "weight": weight} for name, (language, weight) in weights.items()}
-    (tmp_path / "provenance.json").write_text(json.dumps({"sources": sources}), encoding="utf-8")
     names = ["english/hamlet", "korean/law-001", *(f"everyday/english/tatoeba/{i:04}" for i in range(4))]
     for name in names:
-        file = tmp_path / f"train/{name}.txt"
+        file = folder / f"train/{name}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("text\n", encoding="utf-8")
-    read = mixture(tmp_path)
+        file.write_text(text, encoding="utf-8")
+    (folder / "provenance.json").write_text(json.dumps({"sources": sources}), encoding="utf-8")
+    return folder
+
+
+def test_a_pass_reads_every_source_by_its_weight(tmp_path: Path) -> None:
+    from mixture import LAST, mixture
+
+    read = mixture(small_corpus(tmp_path, "text\n"))
     assert {name: len(files) for name, files in read.items()} == {"shakespeare": 1, "law": 1, "tatoeba": 6}
-    assert mixture(tmp_path, everyday_alone=True) == {"tatoeba": read["tatoeba"]}
+    assert LAST["tatoeba"] == 1
+    assert mixture(tmp_path, last=True) == {"tatoeba": sorted(read["tatoeba"][:4])}
+
+
+def test_a_stage_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import train
+    from safetensors.numpy import load_file
+
+    from nextword import load
+    from nextword.training.loop import Trainer
+
+    corpus = small_corpus(tmp_path, "제1조 ① 대한민국은 민주공화국이다.\n\nThe kettle began to sing.\n" * 20)
+    small = {"num_layers": 1, "d_model": 16, "num_heads": 2, "num_kv_heads": 1, "head_dim": 8, "d_ff": 16}
+    small_plan = {"vocab_size": 300, "context_length": 8, "batch_size": 2, "precision": "float32", "steps": 6}
+    plan = dataclasses.replace(train.PLAN, **small_plan)
+    for name, value in {"SHAPE": small, "PLAN": plan, "CORPUS": corpus}.items():
+        monkeypatch.setattr(train, name, value)
+    monkeypatch.setattr(train, "SETTLING", dataclasses.replace(plan, warmup=0.02, decay=0.98, steps=4))
+    step = Trainer._step
+
+    def interrupted(self: Trainer, *arguments: object) -> None:
+        step(self, *arguments)
+        self.stopped = self.state.step == 2
+
+    weights = {}
+    for way in ("in one go", "in parts"):
+        for name in ("LEARNED", "SETTLED"):
+            monkeypatch.setattr(train, name, tmp_path / way / name.lower())
+        if way == "in parts":
+            with monkeypatch.context() as once:
+                once.setattr(Trainer, "_step", interrupted)
+                assert train.learn() is False
+                assert not train.LEARNED.exists()
+        assert train.learn() is True
+        assert train.settle() is True
+        weights[way] = load_file(train.SETTLED / "model.safetensors")
+        assert load(train.SETTLED).provenance["settled"]["plan"]["steps"] == 4
+    assert {name: array.tobytes() for name, array in weights["in one go"].items()} == {
+        name: array.tobytes() for name, array in weights["in parts"].items()
+    }

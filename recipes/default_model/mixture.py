@@ -12,6 +12,18 @@ from typing import Any
 
 from documents import stable_number
 
+LAST = {
+    "written-ko": 2.0,
+    "written-ko-polite": 1.0,
+    "written-en": 2.0,
+    "generated-en": 1.0,
+    "tatoeba": 1.0,
+    "wikipedia-ko": 0.25,
+    "wordnet": 0.25,
+    "recipes": 0.25,
+}
+"""How often the ordinary text is read at the end of training, where nothing else is."""
+
 
 def files_of(name: str, entry: dict[str, Any], corpus: Path) -> list[Path]:
     """Returns the files of a source that are trained on."""
@@ -27,27 +39,28 @@ def repeated(files: list[Path], weight: float) -> list[Path]:
     return files * int(weight) + sorted(order[: round(len(files) * (weight % 1))])
 
 
-def mixture(corpus: Path, everyday_alone: bool = False) -> dict[str, list[Path]]:
+def mixture(corpus: Path, last: bool = False) -> dict[str, list[Path]]:
     """Returns the files that a pass reads, by source.
 
     Args:
         corpus: What `corpus.py` built; its provenance.json holds the weights.
-        everyday_alone: Leaves the plays, laws and manuals out, for the end of training.
+        last: Whether it is a pass of the end of training.
     """
     sources = json.loads((corpus / "provenance.json").read_text(encoding="utf-8"))["sources"]
-    found = {name: repeated(files_of(name, entry, corpus), entry["weight"]) for name, entry in sources.items()}
-    return {
-        name: files
-        for name, files in found.items()
-        if files and not (everyday_alone and "everyday" not in files[0].parts)
+    weights = LAST if last else {name: entry["weight"] for name, entry in sources.items()}
+    found = {
+        name: repeated(files_of(name, sources[name], corpus), weights[name]) for name in sources if name in weights
     }
+    return {name: files for name, files in found.items() if files}
 
 
 def main() -> None:
     """Prints what a pass reads."""
     parser = argparse.ArgumentParser(description="Show what a pass of training reads.")
     parser.add_argument("--corpus", type=Path, default=Path("build/default_model/corpus"))
-    read = mixture(parser.parse_args().corpus)
+    parser.add_argument("--last", action="store_true", help="a pass of the end of training")
+    options = parser.parse_args()
+    read = mixture(options.corpus, options.last)
     sizes = {name: sum(file.stat().st_size for file in files) for name, files in read.items()}
     for name, size in sorted(sizes.items(), key=lambda pair: -pair[1]):
         print(f"{size:>12,}  {name}")

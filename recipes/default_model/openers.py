@@ -1,31 +1,23 @@
-"""Beginnings of ordinary English sentences, put together at random: what the writer writes on from.
+"""Beginnings of ordinary English sentences: what the writer writes on from.
 
-`openers.txt` is the grammar: a name in brackets, then what it may stand for, with bars between, where `{past}` stands
-for one of `[past]`. No model and no other text has a part in it.
+They are cut from this project's own hand-written sentences: what a person began goes together, where words that are
+put together at random make a small model write nonsense (docs/lab-notes.md).
 """
 
 import random
-import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-GRAMMAR = Path(__file__).parent / "openers.txt"
-
-
-def read_grammar(path: Path = GRAMMAR) -> dict[str, list[str]]:
-    """What each name may stand for."""
-    parts = re.split(r"^\[(\w+)\]\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    pairs = zip(parts[::2], parts[1::2], strict=True)
-    return {name: [phrase.strip() for phrase in " ".join(text.split()).split("|")] for name, text in pairs}
+FEWEST, MOST = 2, 6
+"""Words of an opener."""
+REST = 3
+"""Words at least that are left to be written differently."""
 
 
-def openers(seed: int) -> Iterator[str]:
-    """Openers without end, the same for the same seed."""
-    rng, grammar = random.Random(seed), read_grammar()  # noqa: S311  sentences, nothing secret
-
-    def written(name: str) -> str:
-        return re.sub(r"\{(\w+)\}", lambda found: written(found[1]), rng.choice(grammar[name]))
-
+def openers(sentences: Sequence[str], seed: int) -> Iterator[str]:
+    """Openers without end, the same for the same sentences and seed."""
+    rng = random.Random(seed)  # noqa: S311  sentences, nothing secret
     while True:
-        text = written("opener")
-        yield text[0].upper() + text[1:]
+        words = rng.choice(sentences).split()
+        longest = min(MOST, len(words) - REST)
+        if longest >= FEWEST:
+            yield " ".join(words[: rng.randint(FEWEST, longest)])

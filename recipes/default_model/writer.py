@@ -5,7 +5,7 @@
     python recipes/default_model/writer.py pack                   # what is good, into generated.txt.xz beside this file
 
 A part is a file of its own, written from its number as a seed: a run that was killed goes on with the next part. The
-model reads eight sentences from the hand-written text, so that it writes as plainly, and goes on from openers.
+model reads four sentences from the hand-written text, so that it writes as plainly, and goes on from openers.
 """
 
 import argparse
@@ -32,16 +32,16 @@ WRITTEN = Path(__file__).parent / "written/en.txt.xz"
 PACKED = Path(__file__).parent / "generated.txt.xz"
 SENTENCES = 1000
 """Openers of a part."""
-EXAMPLES = 8
-SHARING = 8
-"""Openers that follow the same examples, which are read once for them."""
-TOGETHER = 64
-"""Texts that are written at once."""
+EXAMPLES = 4
+SHOWN_WORDS = 9
+"""Of an example at least: after short ones the model writes short ones."""
+TOGETHER = 128
+"""Texts that are written at once, and openers that follow the same examples, which are read once for them."""
 LONGEST = 40
 """Tokens of a sentence."""
 END = re.compile(r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\d)[.!?]\"?$")
-SAMPLING = Sampling(temperature=0.85, min_p=0.08)
-LEAST_LOGPROB = -2.2
+SAMPLING = Sampling(temperature=0.75, min_p=0.1)
+LEAST_LOGPROB = -1.8
 """Mean log-probability of a token that a sentence must reach."""
 
 
@@ -69,16 +69,17 @@ def examples() -> list[str]:
     """Plain sentences of the hand-written text."""
     paragraphs = written.read(WRITTEN)
     sentences = (s for paragraph in paragraphs for s in re.split(r"(?<=[.!?])\s+(?=[A-Z])", paragraph))
-    return [s for s in sentences if 5 <= len(s.split()) <= 14 and '"' not in s and END.search(s)]
+    return [s for s in sentences if 5 <= len(s.split()) <= 20 and '"' not in s and END.search(s)]
 
 
 def begun(lm: LanguageModel, plain: list[str], part: int) -> Iterator[Sentence]:
     """The sentences of a part, each with its examples read."""
     rng = random.Random(part)  # noqa: S311  sentences, nothing secret
     seeds = itertools.count(part * SENTENCES)
-    wanted = itertools.islice(openers(part), SENTENCES)
-    while group := list(itertools.islice(wanted, SHARING)):
-        shown = "\n".join(rng.sample(plain, EXAMPLES)) + "\n"
+    wanted = itertools.islice(openers(plain, part), SENTENCES)
+    longer = [sentence for sentence in plain if len(sentence.split()) >= SHOWN_WORDS]
+    while group := list(itertools.islice(wanted, TOGETHER)):
+        shown = "\n".join(rng.sample(longer, EXAMPLES)) + "\n"
         ids = lm.tokenizer.encode(shown)
         read = Memory()
         lm.backend.forward([read.begin(lm.backend, ids, len(ids) + 3 * LONGEST)], [read.cache])
@@ -118,7 +119,7 @@ def write_part(lm: LanguageModel, plain: list[str], part: int) -> str:
 
 def write(parts: int) -> None:
     """Writes the parts that are not there yet."""
-    lm, plain = load("smollm2"), examples()
+    lm, plain = load("smollm2", precision="q8"), examples()
     PARTS.mkdir(parents=True, exist_ok=True)
     for part in range(parts):
         file = PARTS / f"part-{part:04}.tsv"
