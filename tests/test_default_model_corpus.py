@@ -312,18 +312,20 @@ def test_sentences_are_chosen_from_a_package_and_made_plain(tmp_path: Path) -> N
     assert list(recipes(tmp_path)) == [("Bread", [(False, "Mix the flour with ½ cup of water. Bake.")])]
 
 
-def test_every_source_has_a_licence_a_weight_and_a_known_archive() -> None:
+def test_every_source_has_a_licence_and_a_known_archive_and_every_weight_a_source() -> None:
     import written
     from archives import known_hashes
     from corpus_sources import ENGLISH, SOURCES
     from everyday_sources import EVERYDAY
+    from mixture import WEIGHTS
 
     sources = [ENGLISH, *SOURCES, *EVERYDAY]
     assert len({source.name for source in sources}) == len(sources) == len(known_hashes())
     for source in [*sources, *written.TEXTS]:
         assert source.licence
-        assert source.weight > 0
         assert source.language in {"english", "korean"}
+    names = {source.name for source in [*sources, *written.TEXTS]} | {"written-ko-polite"}
+    assert set(WEIGHTS) <= names
 
 
 def test_packing_gives_the_same_bytes_and_drops_what_came_before(tmp_path: Path) -> None:
@@ -356,9 +358,14 @@ def test_a_weight_repeats_files_and_its_fraction_takes_the_same_ones_always(tmp_
 
 def small_corpus(folder: Path, text: str) -> Path:
     """A corpus of three sources, as the recipe builds it."""
-    weights = {"shakespeare": ("english", 1.0), "law": ("korean", 1.0), "tatoeba": ("english", 1.5)}
-    sources = {name: {"language": language, "weight": weight} for name, (language, weight) in weights.items()}
-    names = ["english/hamlet", "korean/law-001", *(f"everyday/english/tatoeba/{i:04}" for i in range(4))]
+    languages = {"shakespeare": "english", "law": "korean", "tatoeba": "english", "baobab": "korean"}
+    sources = {name: {"language": language} for name, language in languages.items()}
+    names = [
+        "english/hamlet",
+        "korean/law-001",
+        "korean/baobab-001",
+        *(f"everyday/english/tatoeba/{i:04}" for i in range(4)),
+    ]
     for name in names:
         file = folder / f"train/{name}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -367,13 +374,17 @@ def small_corpus(folder: Path, text: str) -> Path:
     return folder
 
 
-def test_a_pass_reads_every_source_by_its_weight(tmp_path: Path) -> None:
-    from mixture import LAST, mixture
+def test_a_pass_reads_every_source_by_its_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mixture
 
-    read = mixture(small_corpus(tmp_path, "text\n"))
-    assert {name: len(files) for name, files in read.items()} == {"shakespeare": 1, "law": 1, "tatoeba": 6}
-    assert LAST["tatoeba"] == 1
-    assert mixture(tmp_path, last=True) == {"tatoeba": sorted(read["tatoeba"][:4])}
+    corpus = small_corpus(tmp_path, "text\n")
+    weights = {"shakespeare": (1.0, 0.0), "law": (0.0, 2.0), "tatoeba": (1.5, 0.5)}
+    monkeypatch.setattr(mixture, "WEIGHTS", weights)
+    monkeypatch.setattr(mixture, "OTHERS", (1.0, 0.0))
+    first, last = mixture.mixture(corpus), mixture.mixture(corpus, last=True)
+    assert {name: len(files) for name, files in first.items()} == {"shakespeare": 1, "tatoeba": 6, "baobab": 1}
+    assert {name: len(files) for name, files in last.items()} == {"law": 2, "tatoeba": 2}
+    assert set(last["tatoeba"]) < set(first["tatoeba"])
 
 
 def test_a_stage_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,6 @@ def record(source: Source, archive: Path, digest: str, counts: dict[str, dict[st
         "licence": source.licence,
         "removed": source.removed,
         "language": source.language,
-        "weight": source.weight,
         **counts,
     }
 

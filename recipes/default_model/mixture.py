@@ -12,17 +12,26 @@ from typing import Any
 
 from documents import stable_number
 
-LAST = {
-    "written-ko": 2.0,
-    "written-ko-polite": 1.0,
-    "written-en": 2.0,
-    "generated-en": 1.0,
-    "tatoeba": 1.0,
-    "wikipedia-ko": 0.25,
-    "wordnet": 0.25,
-    "recipes": 0.25,
+WEIGHTS = {
+    "written-ko": (2.0, 2.0),
+    "written-ko-polite": (1.0, 1.0),
+    "wikipedia-ko": (0.5, 0.1),
+    "written-en": (3.0, 3.0),
+    "generated-en": (1.0, 1.0),
+    "tatoeba": (1.0, 1.0),
+    "wordnet": (0.5, 0.25),
+    "recipes": (0.25, 0.1),
+    "austen": (0.1, 0.0),
+    "alice": (1.0, 0.0),
+    "bible": (0.05, 0.0),
+    "factbook": (0.25, 0.0),
+    "moby-dick": (0.1, 0.0),
+    "shakespeare": (0.3, 0.05),
+    "law": (1.0, 0.0),
 }
-"""How often the ordinary text is read at the end of training, where nothing else is."""
+"""How often a pass of the first stage of training reads a source, and one of the second; below 1, the share of it."""
+OTHERS = (0.3, 0.0)
+"""The Korean manuals and tax law."""
 
 
 def files_of(name: str, entry: dict[str, Any], corpus: Path) -> list[Path]:
@@ -43,14 +52,12 @@ def mixture(corpus: Path, last: bool = False) -> dict[str, list[Path]]:
     """Returns the files that a pass reads, by source.
 
     Args:
-        corpus: What `corpus.py` built; its provenance.json holds the weights.
-        last: Whether it is a pass of the end of training.
+        corpus: What `corpus.py` built.
+        last: Whether it is a pass of the second stage.
     """
     sources = json.loads((corpus / "provenance.json").read_text(encoding="utf-8"))["sources"]
-    weights = LAST if last else {name: entry["weight"] for name, entry in sources.items()}
-    found = {
-        name: repeated(files_of(name, sources[name], corpus), weights[name]) for name in sources if name in weights
-    }
+    weights = {name: WEIGHTS.get(name, OTHERS)[last] for name in sources}
+    found = {name: repeated(files_of(name, sources[name], corpus), weight) for name, weight in weights.items()}
     return {name: files for name, files in found.items() if files}
 
 

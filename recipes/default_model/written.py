@@ -29,16 +29,14 @@ class Written:
         language: "korean" or "english".
         file: Where it is, from this folder.
         licence: Its licence.
-        weight: How often a pass of training reads it.
-        polite: How often a pass reads it with polite endings, beside that.
+        polite: Whether it is read with polite endings too.
     """
 
     name: str
     language: str
     file: str
     licence: str
-    weight: float
-    polite: float = 0.0
+    polite: bool = False
 
     @property
     def path(self) -> Path:
@@ -47,10 +45,10 @@ class Written:
 
 
 TEXTS = [
-    Written("written-ko", "korean", "written/ko.txt.xz", OWN, 3.0, polite=2.0),
-    Written("written-en", "english", "written/en.txt.xz", OWN, 4.0),
+    Written("written-ko", "korean", "written/ko.txt.xz", OWN, polite=True),
+    Written("written-en", "english", "written/en.txt.xz", OWN),
     # Last, so that of two sentences alike the one by hand stays.
-    Written("generated-en", "english", "generated.txt.xz", "Apache-2.0: written by SmolLM2-135M-Instruct", 0.5),
+    Written("generated-en", "english", "generated.txt.xz", "Apache-2.0: written by SmolLM2-135M-Instruct"),
 ]
 
 

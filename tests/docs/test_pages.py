@@ -16,9 +16,9 @@ from tests.docs.sources import DOCS, links
 from tests.training.corpus import write_text
 
 PAGES = ("course", "start", "how-it-works", "teaching", "comparison")
-_PROGRAM = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL)
-_COMMANDS = re.compile(r"^ *```bash\n(.*?)^ *```\n(?:\n```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL)
-_NOT_RUN = ("python3 -m venv", ". my-env", "pip ", "curl ", "-d '", "nextword serve")
+PROGRAM = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL)
+COMMANDS = re.compile(r"^ *```bash\n(.*?)^ *```\n(?:\n```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL)
+NOT_RUN = ("python3 -m venv", ". my-env", "pip ", "curl ", "-d '", "nextword serve")
 """What installs, or stays in the foreground (tests/test_readme.py serves)."""
 
 
@@ -34,7 +34,7 @@ PROGRAMS = [
     pytest.param(program, shown, id=f"{page}{suffix}-{number}")
     for page in PAGES
     for suffix in ("", ".ko")
-    for number, (program, shown) in enumerate(_PROGRAM.findall(read(f"{page}{suffix}.md")))
+    for number, (program, shown) in enumerate(PROGRAM.findall(read(f"{page}{suffix}.md")))
 ]
 
 
@@ -55,10 +55,10 @@ def test_every_program_prints_what_the_page_says(
 @pytest.mark.parametrize("page", PAGES)
 def test_both_languages_have_the_same_programs_commands_and_links(page: str) -> None:
     english, korean = read(f"{page}.md"), read(f"{page}.ko.md")
-    for (ours, _), (theirs, _) in zip(_PROGRAM.findall(english), _PROGRAM.findall(korean), strict=True):
+    for (ours, _), (theirs, _) in zip(PROGRAM.findall(english), PROGRAM.findall(korean), strict=True):
         assert_same_program(ours, theirs, page)
-    assert [shlex.split(lines, comments=True) for lines, _ in _COMMANDS.findall(english)] == [
-        shlex.split(lines, comments=True) for lines, _ in _COMMANDS.findall(korean)
+    assert [shlex.split(lines, comments=True) for lines, _ in COMMANDS.findall(english)] == [
+        shlex.split(lines, comments=True) for lines, _ in COMMANDS.findall(korean)
     ]
     ours, theirs = ([link.partition("#")[0] for link in links(text)] for text in (english, korean))
     assert ours == [re.sub(r"\.ko(?=\.(md|ipynb)$)|-korean(?=\.svg$)", "", link) for link in theirs]
@@ -72,9 +72,9 @@ def test_every_command_runs_and_prints_what_the_page_says(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     count = 0
-    for lines, shown in _COMMANDS.findall(read(name)):
+    for lines, shown in COMMANDS.findall(read(name)):
         for line in lines.splitlines():
-            if line.strip().startswith(_NOT_RUN):
+            if line.strip().startswith(NOT_RUN):
                 continue
             command = line.replace("--minutes 1", "--minutes 0.1")
             assert run(shlex.split(command, comments=True)[1:]) == 0, (command, capsys.readouterr().err)
