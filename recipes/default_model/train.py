@@ -44,6 +44,7 @@ PLAN = Plan(
     context_length=256,
     batch_size=16,
     learning_rate=2.5e-3,
+    optimizer="muon",
     weight_decay=0.1,
     warmup=0.01,
     decay=0.0,

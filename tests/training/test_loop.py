@@ -105,7 +105,9 @@ def test_another_seed_gives_another_order() -> None:
     assert looks(one) != looks(other)
 
 
-@pytest.mark.parametrize("changes", [{}, {"accumulation": 2}, {"activation_checkpointing": True}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"accumulation": 2}, {"activation_checkpointing": True}, {"optimizer": "muon"}], ids=str
+)
 def test_a_run_that_was_broken_off_goes_on_bit_for_bit(tmp_path: Path, changes: dict[str, Any]) -> None:
     plan = dataclasses.replace(PLAN, **changes)
     log: list[Event] = []
@@ -354,6 +356,41 @@ def test_only_matrices_are_decayed() -> None:
     assert all(name.endswith(("proj.weight", "output_layer.weight")) or ".ffn." in name for name in decayed)
     assert len(decayed) == 4 * 7 + 1
     assert {name for name in kept if "norm" not in name and "ln" not in name} == {"token_embedding.weight"}
+
+
+def orthogonalised(gradient: torch.Tensor) -> torch.Tensor:
+    """Five steps of Newton and Schulz with Jordan's coefficients, in float64."""
+    x = gradient.double() / gradient.double().norm()
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x
+
+
+def test_muon_steps_along_the_orthogonalised_gradient_and_leaves_the_rest_to_adamw() -> None:
+    plan = dataclasses.replace(PLAN, warmup=0.0, decay=0.0, weight_decay=0.0, dropout=0.0, clip=0.0)
+    muon, adamw, still = (
+        make_trainer(dataclasses.replace(plan, optimizer=name)) for name in ("muon", "adamw", "adamw")
+    )
+    before = weights_of(still)
+    ids = torch.from_numpy(still._batches.batch(0))
+    still._parallel.backward(ids, None, ids[:, 1:].numel())
+    muon._step(0.0, ids, None)
+    adamw._step(0.0, ids, None)
+    expected = weights_of(adamw)
+    turned = 0
+    for name, weight in muon.model.named_parameters():
+        if not name.startswith("blocks.") or weight.dim() < 2:
+            assert torch.equal(weight, expected[name]), name
+            continue
+        gradient = still.model.get_parameter(name).grad
+        step = plan.learning_rate * 0.2 * max(weight.shape) ** 0.5 * orthogonalised(gradient)
+        change = (before[name] - weight.detach()).double()
+        # Muon computes in bfloat16, and five steps carry its roundings on.
+        assert torch.cosine_similarity(change.flatten(), step.flatten(), dim=0) > 0.93, name
+        assert 0.8 < change.norm() / step.norm() < 1.2, name
+        turned += 1
+    assert turned == 4 * 7
 
 
 def test_every_block_begins_as_the_identity() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nextword.errors import ModelFileError, NextwordError
+from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.model import GPTModel
 from nextword.training.checkpoint import Checkpoints, Loaded, RunState
 from nextword.training.data import Batches, TokenizedText
@@ -113,6 +113,8 @@ class Trainer:
             precision=plan.precision,
             compiled=plan.compile,
         )
+        if plan.optimizer == "muon" and self._parallel.sharded:
+            raise ConfigError("Muon needs whole matrices, fsdp cuts them into shards", hint="use ddp, or AdamW")
         self._optimizers = make_optimizers(model, plan)
         self._best = self._weights()
         self._evaluation_seconds = 0.0
@@ -426,8 +428,9 @@ class Trainer:
 
 
 def _without_clock(settings: dict[str, Any]) -> dict[str, Any]:
-    """A run's settings but for the seconds it has, which it was told when it began."""
-    return {**settings, "plan": {**settings["plan"], "seconds": None}}
+    """A run's settings but for the seconds it has, which it was told when it began; old ones lack what is newer."""
+    plan = {"optimizer": "adamw", **settings["plan"], "seconds": None}
+    return {**settings, "plan": plan}
 
 
 @contextmanager

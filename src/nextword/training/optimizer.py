@@ -1,24 +1,44 @@
-"""AdamW, with weight decay on matrices only."""
+"""AdamW, with weight decay on matrices only; Muon for the matrices of the blocks, where a plan asks for it."""
 
 from __future__ import annotations
 
 import torch
 
+from nextword.errors import ConfigError
 from nextword.model import GPTModel
 from nextword.training.plan import Plan
 
 
 def make_optimizers(model: GPTModel, plan: Plan) -> list[torch.optim.Optimizer]:
-    """Fused AdamW for the weights that require gradients. Norms, biases and embeddings are not decayed."""
+    """Fused AdamW for the weights that require gradients. Norms, biases and embeddings are not decayed.
+
+    With `muon` the matrices of the blocks are PyTorch's Muon's (Jordan et al. 2024), whose steps are as long as AdamW's
+    would be (Liu et al. 2025, "Muon is Scalable for LLM Training"), so that both take the plan's learning rate.
+
+    Raises:
+        ConfigError: The plan asks for Muon, and this PyTorch has none.
+    """
     embeddings = {id(model.token_embedding.weight)}
     if model.position_encoding is not None:
         embeddings.add(id(model.position_encoding.weight))
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    decayed = [w for w in weights if w.dim() >= 2 and id(w) not in embeddings]
+    inner = (
+        [w for w in model.blocks.parameters() if w.requires_grad and w.dim() == 2] if plan.optimizer == "muon" else []
+    )
+    taken = {id(weight) for weight in inner}
+    decayed = [w for w in weights if w.dim() >= 2 and id(w) not in embeddings | taken]
     kept = [w for w in weights if w.dim() < 2 or id(w) in embeddings]
     groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": kept, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
-    return [torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.95), fused=True)]
+    adamw = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.95), fused=True)
+    if not inner:
+        return [adamw]
+    if not hasattr(torch.optim, "Muon"):
+        raise ConfigError(f"PyTorch {torch.__version__} has no Muon", hint="2.9 and later have")
+    muon = torch.optim.Muon(
+        inner, lr=plan.learning_rate, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return [adamw, muon]
 
 
 def draw_first_weights(model: GPTModel) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from nextword.config import TRAINING_PRESETS, GPTConfig
 
 Strategy = Literal["ddp", "fsdp"]
+OptimizerName = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Plan:
     dropout: float = 0.0
     bpe_dropout: float = 0.0
     """Share of the tokenizer's merges that are left out, another one for each few thousand characters of each pass."""
+    optimizer: OptimizerName = "adamw"
+    """`muon` steps the blocks' matrices along the orthogonalised gradient, and AdamW all the rest."""
     weight_decay: float = 0.1
     warmup: float = 0.03
     """Share of the run in which the learning rate rises to its peak."""
