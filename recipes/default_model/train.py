@@ -50,9 +50,9 @@ PLAN = Plan(
     decay=0.0,
     clip=0.0,
     precision="bfloat16",
-    steps=12_000,
+    steps=6_000,
 )
-SETTLING = dataclasses.replace(PLAN, warmup=0.02, decay=0.98, steps=3_000)
+SETTLING = dataclasses.replace(PLAN, warmup=0.02, decay=0.98, steps=2_000)
 WHOLE, LOOSE = 6, 6
 """How often a pass reads the constitution as it is, and its paragraphs loose."""
 HAMLETS = 2
