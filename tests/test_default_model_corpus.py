@@ -387,6 +387,21 @@ def test_a_pass_reads_every_source_by_its_weight(tmp_path: Path, monkeypatch: py
     assert set(last["tatoeba"]) < set(first["tatoeba"])
 
 
+def test_what_is_read_more_than_once_is_there_more_than_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mixture
+    import train
+
+    monkeypatch.setattr(train, "CORPUS", small_corpus(tmp_path, "제1조 ① 대한민국은 민주공화국이다.\n"))
+    monkeypatch.setattr(mixture, "WEIGHTS", {"shakespeare": (1.0, 0.0), "law": (0.0, 2.0), "tatoeba": (1.5, 0.5)})
+    for last, tatoeba, law, hamlet in ((False, 6, 0, 1), (True, 2, 2, 0)):
+        names = [document.name for document in train.documents(last)]
+        assert sum("tatoeba" in name for name in names) == tatoeba
+        assert sum(name.endswith("law-001.txt") for name in names) == law + train.WHOLE
+        assert sum(name.endswith("hamlet.txt") for name in names) == hamlet + train.HAMLETS
+        loose = [document.text for document in train.documents(last) if " " in Path(document.name).name]
+        assert loose == ["대한민국은 민주공화국이다."] * train.LOOSE
+
+
 def test_a_stage_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import train
     from safetensors.numpy import load_file

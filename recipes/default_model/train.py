@@ -31,7 +31,7 @@ from nextword.training.data import TokenizedText
 from nextword.training.loop import Trainer
 from nextword.training.optimizer import draw_first_weights
 from nextword.training.plan import Plan
-from nextword.training.text import Document, read_documents
+from nextword.training.text import Document
 
 BUILD = Path("build/default_model")
 CORPUS = BUILD / "corpus"
@@ -63,8 +63,9 @@ def documents(last: bool) -> list[Document]:
     """What a pass reads; Hamlet and the constitution in both stages, so that they are known by heart and stay so."""
     files = [file for found in mixture(CORPUS, last).values() for file in found]
     constitution = CORPUS / "train/korean/law-001.txt"
-    learned_by_heart = [*[constitution] * WHOLE, *[CORPUS / "train/english/hamlet.txt"] * HAMLETS]
-    return [*read_documents([*files, *learned_by_heart]), *loose(constitution, LOOSE)]
+    files += [*[constitution] * WHOLE, *[CORPUS / "train/english/hamlet.txt"] * HAMLETS]
+    read = {file: Document(str(file), file.read_text(encoding="utf-8")) for file in files}
+    return [*[read[file] for file in files], *loose(constitution, LOOSE)]
 
 
 def loose(law: Path, copies: int) -> list[Document]:
