@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from nextword import load
 from nextword.cloze import Opening, shipped_openings
 
 RECIPE = Path(__file__).parent.parent / "recipes/default_model"
@@ -68,14 +69,61 @@ def test_no_opener_of_the_writer_gives_it_away_either() -> None:
         assert len(set(found)) > 700
 
 
+def test_a_writer_that_was_killed_goes_on_with_the_part_it_was_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import writer
+    import written
+
+    lm = load(precision="q8")
+    monkeypatch.setattr(writer, "load", lambda *_, **__: lm)  # smollm2 would have to be fetched
+    for name, value in {"PARTS": tmp_path, "PACKED": tmp_path / "packed.xz", "SENTENCES": 40, "TOGETHER": 16}.items():
+        monkeypatch.setattr(writer, name, value)
+    monkeypatch.setattr(writer, "LEAST_LOGPROB", -100.0)
+    writer.write(2)
+    files = [tmp_path / "part-0000.tsv", tmp_path / "part-0001.tsv"]
+    before = [file.read_bytes() for file in files]
+    assert [len(text.splitlines()) for text in before] == [40, 40]
+    assert before[0] != before[1]
+    files[1].unlink()
+    (tmp_path / "part-0001.new").write_bytes(before[1][:100])
+    stamp = files[0].stat().st_mtime_ns
+    writer.write(2)
+    assert [file.read_bytes() for file in files] == before
+    assert files[0].stat().st_mtime_ns == stamp
+    writer.pack()
+    kept = written.read(tmp_path / "packed.xz")
+    assert kept
+    lines = {line.partition("\t")[2] for text in before for line in text.decode().splitlines()}
+    assert set(kept) <= lines
+
+
+@pytest.mark.parametrize(
+    ("line", "passes"),
+    [
+        ("-0.90\tOur cat had her kittens.", True),
+        ("-1.90\tOur cat had her kittens.", False),  # the model itself did not expect it
+        ("-0.90\tOur cat had her kittens", False),
+        ("-0.90\tOur cat cat had her kittens.", False),
+        ("-0.90\tShe said she said she said she was ill.", False),
+        ("-0.90\tAs a language model I like cats.", False),
+        ('-0.90\t"Come in, said the cat.', False),
+        ("-0.90\tDr. Smith is in.", True),
+        ("-0.90\t고양이가 잤다.", False),
+    ],
+)
+def test_the_writer_keeps_whole_plain_sentences(line: str, passes: bool) -> None:
+    import writer
+
+    assert (writer.good(line) is not None) == passes
+
+
 def test_the_committed_texts_are_clean_lines_of_both_languages() -> None:
     import written
     from everyday_text import tidy
 
     size = 0
     for text in written.TEXTS:
-        if text.name == "generated-en" and not text.path.exists():
-            continue
         lines = written.read(text.path)
         assert len(lines) >= 5_000
         assert len(set(lines)) == len(lines)
@@ -406,7 +454,6 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, mo
     import train
     from safetensors.numpy import load_file
 
-    from nextword import load
     from nextword.training.loop import Trainer
 
     corpus = small_corpus(tmp_path, "제1조 ① 대한민국은 민주공화국이다.\n\nThe kettle began to sing.\n" * 20)
