@@ -13,22 +13,24 @@ from tests.cli.conftest import Call
 
 def test_the_command_prints_shares_misses_and_json(call: Call, tmp_path: Path) -> None:
     file = tmp_path / "mine.tsv"
-    file.write_text(
-        "play\tTo be, or not to\tbe\nplay\tTo be, or not\tzebra\nlaw\t모든 권력은\t국민~\n", encoding="utf-8"
-    )
+    english, korean = "Every morning she", "오늘은 날씨가"
+    lm = load("nextword")
+    words, korean_words = (lm.predict(text, top=5, unit="word") for text in (english, korean))
+    first, third = words[0].text.strip(), korean_words[2].text.strip()
+    lines = [f"home\t{english}\t{first.upper()}", f"home\t{english} she\tzebra", f"sky\t{korean}\t{third}"]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     values = json.loads(call("cloze", "nextword", file, "--json").out)
     group = values["groups"]["mine"]
     assert group["top_5"] == pytest.approx(2 / 3)
-    shares = [f"{found['probability']:.1%}" for found in (group, group["kinds"]["play"], group["kinds"]["law"])]
+    shares = [f"{found['probability']:.1%}" for found in (group, group["kinds"]["home"], group["kinds"]["sky"])]
     result = call("cloze", "nextword", file)
     assert [line.split() for line in result.out.splitlines()[1:4]] == [
-        ["mine", "3", "67%", "67%", shares[0]],
-        ["play", "2", "50%", "50%", shares[1]],
-        ["law", "1", "100%", "100%", shares[2]],
+        ["mine", "3", "33%", "67%", shares[0]],
+        ["home", "2", "50%", "50%", shares[1]],
+        ["sky", "1", "0%", "100%", shares[2]],
     ]
     assert "1 of 3 missed" in result.out
     assert "zebra" in call("cloze", "nextword", file, "--misses").out
-    words = load("nextword").predict("To be, or not to", top=5, unit="word")
     shown = values["answers"][0]["words"]
     assert [word["text"] for word in shown] == [word.text for word in words]
     assert shown[0]["probability"] == pytest.approx(words[0].probability, abs=0.01)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from nextword.files import read_model
 from nextword.files.sources.catalogue import CATALOGUE
 from nextword.files.sources.resolving import SHIPPED_MODEL
 from nextword.terminal.console import size as in_bytes
@@ -148,10 +149,14 @@ def test_the_list_shows_the_catalogue_and_what_was_pulled(hub: Hub, home: Path) 
 
 def test_the_model_that_ships_is_listed_by_its_name_and_needs_no_fetching(call: Call) -> None:
     size = sum(file.stat().st_size for file in SHIPPED_MODEL.iterdir())
+    parameters = read_model(SHIPPED_MODEL).config.num_parameters
     listed = call("pull", "--json").json
     assert listed["ships"] == {"name": "nextword", "path": str(SHIPPED_MODEL), "size": size}
     assert [entry["size"] for entry in listed["catalogue"]] == [98_362_432]
-    assert f"  nextword: 8 million parameters, English and Korean ({in_bytes(size)}, mit)" in call("pull").out
+    assert (
+        f"  nextword: {parameters / 1e6:.0f} million parameters, English and Korean ({in_bytes(size)}, mit)"
+        in call("pull").out
+    )
     there = call("pull", "nextword")
     assert (there.code, there.out) == (0, f'{SHIPPED_MODEL}\ntry: nextword "..." --model nextword\n')
     assert call("pull", "nextword", "--json").json == {**listed["ships"], "new": False}

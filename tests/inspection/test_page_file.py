@@ -67,7 +67,7 @@ def trace() -> Trace:
 
 
 def test_it_holds_the_frames_of_every_layer_and_head(trace: Trace) -> None:
-    frames, layers, heads = frames_of(trace.to_html()), range(6), range(4)
+    frames, layers, heads = frames_of(trace.to_html()), range(trace.config.num_layers), range(trace.config.num_heads)
     wanted = {"look": look_frame(trace)}
     wanted |= {f"block/{layer}": block_frame(trace, layer) for layer in layers}
     wanted |= {f"turns/{layer}/{head}": turns_frame(trace, layer, head) for layer in layers for head in heads}

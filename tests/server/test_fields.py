@@ -10,6 +10,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from nextword.files import read_model
+from nextword.loading import DEFAULT_MODEL
 from tests.server.conftest import Served
 from tests.server.test_requests import CHAT, COMPLETIONS, TOOL, USER, refusal
 
@@ -24,6 +26,8 @@ ROUTES: dict[str, dict[str, Any]] = {
 """Each with the least that it answers."""
 VALUES = [True, 5, -7, 1.5, 1e9, "x", [], ["x"], [[]], [None], {}, {"x": 1}]
 HALF = "\ud800"
+SHIPPED = read_model(DEFAULT_MODEL).config
+VOCABULARY = SHIPPED.vocab_size
 FOREIGN = re.compile(r"Input should|Value error|value_error|pydantic|union|str_type|nextword |--|lm\.|\n")
 """Words of the checker's, of the command line and of Python: none of them is a client's."""
 
@@ -79,7 +83,12 @@ def test_half_a_character_is_never_an_error_of_the_server(server: Served, path: 
     ("path", "body", "param", "message"),
     [
         (COMPLETIONS, {"prompt": None}, "prompt", "prompt is missing"),
-        (COMPLETIONS, {"prompt": [99_999]}, "prompt", "token id 99999 is not in the vocabulary of 6144 tokens"),
+        (
+            COMPLETIONS,
+            {"prompt": [99_999]},
+            "prompt",
+            f"token id 99999 is not in the vocabulary of {VOCABULARY} tokens",
+        ),
         (COMPLETIONS, {"prompt": ["한", "word " * 400]}, "prompt", "the prompt has 402 tokens"),
         (COMPLETIONS, {"prompt": HALF}, "prompt", "the text holds a lone surrogate, U+D800"),
         (COMPLETIONS, {"stop": ["\n", HALF]}, "stop", "stop holds what is no valid Unicode text"),
@@ -100,13 +109,13 @@ def test_half_a_character_is_never_an_error_of_the_server(server: Served, path: 
         ("/tokenize", {"prompt": None}, "prompt", "give prompt, content or messages, one of them"),
         ("/tokenize", {"prompt": None, "content": HALF}, "content", "the text holds a lone surrogate"),
         ("/tokenize", {"prompt": None, "model": "nextword", "messages": [USER]}, "messages", "the model has no chat"),
-        ("/detokenize", {"tokens": [6144]}, "tokens", "token id 6144 is not in the vocabulary of 6144 tokens"),
+        ("/detokenize", {"tokens": [VOCABULARY]}, "tokens", f"token id {VOCABULARY} is not in the vocabulary of"),
         ("/look/predict", {"text": ""}, "text", "the prompt is empty"),
-        ("/look/predict", {"text": None, "ids": [6144]}, "ids", "token id 6144 is not in the vocabulary"),
+        ("/look/predict", {"text": None, "ids": [VOCABULARY]}, "ids", f"token id {VOCABULARY} is not in the"),
         ("/look", {"text": ""}, "text", "the prompt is empty"),
         ("/look", {"text": None}, "text", "give text or ids, one of them"),
         ("/look", {"edits": [{"kind": "head", "layer": 99, "head": 0}]}, "edits", "there is no value 'blocks.99."),
-        ("/look", {"edits": [{"kind": "token", "position": 0, "id": 6144}]}, "edits", "an embedding of a token"),
+        ("/look", {"edits": [{"kind": "token", "position": 0, "id": VOCABULARY}]}, "edits", "an embedding of a token"),
         ("/look", {"parts": [{"kind": "block", "layer": 99}]}, "parts", "there is no layer 99"),
     ],
 )
@@ -161,4 +170,4 @@ def test_what_openai_takes_is_taken(server: Served) -> None:
 
 def test_every_model_is_listed_with_its_context_before_it_is_loaded(server: Served) -> None:
     for model in server.client.get("/v1/models").json()["data"]:
-        assert (model["max_model_len"], model["meta"]["n_params"]) == (256, 7_868_416)
+        assert (model["max_model_len"], model["meta"]["n_params"]) == (SHIPPED.context_length, SHIPPED.num_parameters)

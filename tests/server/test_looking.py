@@ -21,6 +21,7 @@ import pytest
 
 import nextword
 from nextword.errors import ConfigError
+from nextword.files import read_model
 from nextword.files.verification import read_verification
 from nextword.generation.sampling import Sampling, Stages
 from nextword.inspection.edits import Edits, ablate_head, ablate_layer, ablate_mlp, scale, set_value, swap_embedding
@@ -40,6 +41,8 @@ from tests.server.conftest import Served, serving
 from tests.server.test_requests import refusal
 
 TEXT, OTHER = "To be, or not to", "뷁 나는 오늘"
+SHIPPED = read_model(DEFAULT_MODEL).config
+LAYERS = SHIPPED.num_layers
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +104,7 @@ def test_a_look_holds_the_traces_numbers(page: Served, lm: LanguageModel, text: 
     np.testing.assert_allclose(arrays["logits"], trace["logits"][-1], atol=2e-5)
     np.testing.assert_array_equal(arrays["embed"], trace["embed"])
     np.testing.assert_array_equal(arrays["combined"], trace.residual(0))
-    norms = [np.linalg.norm(trace.residual(row).astype(np.float64), axis=-1) for row in range(7)]
+    norms = [np.linalg.norm(trace.residual(row).astype(np.float64), axis=-1) for row in range(LAYERS + 1)]
     np.testing.assert_allclose(arrays["residual_norm"], norms, rtol=1e-5)
     np.testing.assert_array_equal(arrays["lens_ids"], lens.token_ids)
     np.testing.assert_array_equal(arrays["lens_rank"], lens.target_rank)
@@ -181,7 +184,7 @@ def test_changes_add_up(page: Served, lm: LanguageModel) -> None:
     assert about["edits"] == ["nextword.ablate_head(2, 1)", "nextword.ablate_mlp(4)"]
 
 
-@pytest.mark.parametrize("row", [0, 3, 6])
+@pytest.mark.parametrize("row", [0, 3, LAYERS])
 def test_a_patch_takes_another_position_of_another_text(page: Served, lm: LanguageModel, row: int) -> None:
     other = lm.trace(OTHER)
     ids, place, position = list(other.token_ids), 2, 4
@@ -189,18 +192,18 @@ def test_a_patch_takes_another_position_of_another_text(page: Served, lm: Langua
     about, arrays = looked(page, text=TEXT, edits=[spec])
     [line] = about["edits"]
     made = eval(line, {"nextword": nextword, "lm": lm})  # noqa: S307  it is Python
-    key = ("resid_pre", row) if row < 6 else ("resid_post", 5)
+    key = ("resid_pre", row) if row < LAYERS else ("resid_post", LAYERS - 1)
     assert made == set_value(key, other.residual(row)[place], positions=[position])
     edited = lm.edit(made).trace(TEXT)
     np.testing.assert_allclose(arrays["logits"], edited["logits"][-1], atol=2e-5)
     np.testing.assert_allclose(
         arrays["residual_norm"][row, position], np.linalg.norm(other.residual(row)[place]), rtol=1e-5
     )
-    if row == 6:  # behind the last block only this position's own prediction changes
+    if row == LAYERS:  # behind the last block only this position's own prediction changes
         plain = looked(page, text=TEXT)[1]
         np.testing.assert_allclose(arrays["logits"], plain["logits"], atol=1e-6)
         lens = other.lens()
-        np.testing.assert_array_equal(arrays["lens_ids"][6, position], lens.token_ids[6, place])
+        np.testing.assert_array_equal(arrays["lens_ids"][LAYERS, position], lens.token_ids[LAYERS, place])
     found = read(page.client.get(f"/look/{about['trace']}/block/1").content)[1]
     np.testing.assert_allclose(found["head_contribution"], edited.attribution().heads[1], atol=5e-5)
 
@@ -358,12 +361,12 @@ def test_one_thread_works_and_what_would_wait_too_long_is_refused() -> None:
         {"kind": "head", "layer": True, "head": 0},
         {"kind": "head", "layer": 0, "head": 0, "factor": 1e300},
         {"kind": "head", "layer": 0, "head": 0, "more": 1},
-        {"kind": "mlp", "layer": 6},
+        {"kind": "mlp", "layer": LAYERS},
         {"kind": "mlp", "layer": 2**40},
         {"kind": "layer"},
         {"kind": "token", "position": 6, "id": 0},
-        {"kind": "token", "position": 0, "id": 6144},
-        {"kind": "patch", "row": 7, "position": 0, "from_ids": [1], "from_position": 0},
+        {"kind": "token", "position": 0, "id": SHIPPED.vocab_size},
+        {"kind": "patch", "row": LAYERS + 1, "position": 0, "from_ids": [1], "from_position": 0},
         {"kind": "patch", "row": 0, "position": 6, "from_ids": [1], "from_position": 0},
         {"kind": "patch", "row": 0, "position": 0, "from_ids": [1], "from_position": 1},
         {"kind": "patch", "row": 0, "position": 0, "from_ids": [], "from_position": 0},
@@ -384,7 +387,7 @@ def test_a_change_that_does_not_fit_is_a_400(page: Served, spec: dict[str, Any])
         ("/look", {"text": "a", "ids": [1]}, 400),
         ("/look", {"text": ""}, 400),
         ("/look", {"ids": []}, 400),
-        ("/look", {"ids": [6144]}, 400),
+        ("/look", {"ids": [SHIPPED.vocab_size]}, 400),
         ("/look", {"ids": ["1"]}, 400),
         ("/look", {"text": 5}, 400),
         ("/look", {"text": "a", "edits": [{"kind": "mlp", "layer": 0}] * 65}, 400),
@@ -429,13 +432,13 @@ def test_parts_come_behind_the_trace_in_the_order_they_were_asked_for(page: Serv
     assert [same(one, other) for one, other in zip(got, (alone, turns, block), strict=True)] == [True] * 3
     fresh, of_it = frames(page.client.post("/look", json={"text": TEXT + "?", "parts": parts[1:]}).content)
     assert same(of_it, read(page.client.get(f"/look/{fresh[0]['trace']}/block/4").content))
-    for wrong in ({"kind": "block", "layer": 6}, {"kind": "turns", "layer": 0}, {"kind": "heads"}, {"layer": 1}):
+    for wrong in ({"kind": "block", "layer": LAYERS}, {"kind": "turns", "layer": 0}, {"kind": "heads"}, {"layer": 1}):
         refusal(page.client.post("/look", json={"text": TEXT, "parts": [wrong]}))
 
 
 def test_there_are_no_other_layers_and_heads(page: Served) -> None:
     trace = looked(page, text=TEXT)[0]["trace"]
-    for path in ("block/6", "block/-1", "block/x", "turns/6/0", "turns/0/4", "turns/-1/0"):
+    for path in (f"block/{LAYERS}", "block/-1", "block/x", f"turns/{LAYERS}/0", "turns/0/4", "turns/-1/0"):
         refusal(page.client.get(f"/look/{trace}/{path}"))
     refusal(page.client.get("/look/nothing/block/0"), 404)
     refusal(page.client.get("/look/nothing/turns/0/0"), 404)
