@@ -31,18 +31,18 @@ help: ## list the targets
 	@echo "  ARGS=... goes to pytest."
 
 run: $(RUN_STAMP) ## install the least that runs, and predict two next words
-	$(BIN)/nextword predict --words --top 5 "To be, or not to"
-	$(BIN)/nextword predict --words --top 5 "대한민국의 주권은 국민에게 있고, 모든 권력은"
+	$(BIN)/nextword predict --words --top 5 "The children are playing in the"
+	$(BIN)/nextword predict --words --top 5 "목이 말라서 물을"
 	@printf '%s\n' "" "Try next:" \
-	  "  $(BIN)/nextword generate \"To be, or not to\"       writes on" \
-	  "  $(BIN)/nextword tokenize \"안녕하세요\"             what the model reads" \
-	  "  $(BIN)/nextword info                              what it is made of" \
-	  "  $(BIN)/nextword pull smollm2                      a published model" \
-	  "  $(BIN)/nextword chat smollm2                      and a talk with it" \
+	  "  $(BIN)/nextword generate \"One day, a little girl\"       writes on" \
+	  "  $(BIN)/nextword tokenize \"안녕하세요\"                   what the model reads" \
+	  "  $(BIN)/nextword info                                    what it is made of" \
+	  "  $(BIN)/nextword pull smollm2                            a published model" \
+	  "  $(BIN)/nextword chat smollm2                            and a talk with it" \
 	  "and after make setup, which installs PyTorch and the rest:" \
-	  "  $(BIN)/nextword look \"To be, or not to\"           every stage on the way" \
-	  "  $(BIN)/nextword serve --open                      the same in the browser" \
-	  "  $(BIN)/nextword train my.txt --out my-model       a model of your own text" "" \
+	  "  $(BIN)/nextword look \"The children are playing in the\"  every stage on the way" \
+	  "  $(BIN)/nextword serve --open                            the same in the browser" \
+	  "  $(BIN)/nextword train my.txt --out my-model             a model of your own text" "" \
 	  "In a shell, \". $(BIN)/activate\" makes nextword a command."
 
 setup: $(DEV_STAMP) ## install everything: extras, tests, checks
