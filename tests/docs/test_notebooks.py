@@ -158,7 +158,8 @@ def test_untrained_the_next_word_is_random_and_trained_it_is_not(executed: Execu
 
 def test_the_trained_models_numbers_are_the_librarys(executed: Executed, lm: LanguageModel) -> None:
     prediction = lm.predict(executed.text)
-    pieces = [piece.label for piece in lm.trace(executed.text).tokens]
+    trace = lm.trace(executed.text)
+    pieces = [piece.label for piece in trace.tokens]
     assert repr(pieces) in executed.printed("load")
     assert "'☃ 1/3', '☃ 2/3', '☃ 3/3'" in executed.printed("load")
     assert f"{len(executed.text.encode())} " in executed.printed("load")
@@ -170,6 +171,8 @@ def test_the_trained_models_numbers_are_the_librarys(executed: Executed, lm: Lan
     assert moved < 1e-5
     difference, largest = executed.numbers("stream-check")
     assert difference < 1e-6 * largest
+    lengths = [np.linalg.norm(trace.residual(row), axis=-1).mean() for row in range(lm.config.num_layers + 1)]
+    assert lengths == sorted(lengths), "the stream grows from layer to layer, as the lesson says"
     assert executed.numbers("trained-logits")[:3] == [printed_with(4, prediction[0].logit)] * 3
     assert executed.numbers("trained-logits")[3] < 1e-4
     whole, ratio, by_hand, tempered, tempered_by_hand = (
