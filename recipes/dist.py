@@ -102,7 +102,9 @@ def _try_out(wheel: Path, work: Path) -> dict[str, int]:
     where = Path(_run(python, "-c", "import nextword; print(nextword.__file__)", at=empty).strip())
     if not where.is_relative_to(work):
         sys.exit(f"error: what is tried is {where}, not the wheel")
-    predicted = json.loads(_run(python, "-m", "nextword", "predict", "--json", "To be, or not to", at=empty))
+    predicted = json.loads(
+        _run(python, "-m", "nextword", "predict", "--json", "The children are playing in the", at=empty)
+    )
     first = predicted["candidates"][0]
     report = json.loads(_run(python, "-m", "nextword", "doctor", "--no-speed", "--json", at=empty))
     if not report["healthy"]:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-ENGLISH, KOREAN = "To be, or not to be, that is the", "대한민국의 주권은 국민에게 있고, 모든 권력은"
+ENGLISH, KOREAN = "The children are playing in the", "목이 말라서 물을"
 _DRAWN = "() => document.documentElement.hasAttribute('data-drawn')"
 
 

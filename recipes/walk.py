@@ -20,10 +20,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SAYS = {
-    "en": {"pages": "training inspection models serving engine", "known": "To be, or not to", "own": "The model"},
+    "en": {
+        "pages": "training inspection models serving engine",
+        "known": "The children are playing in the",
+        "own": "The model",
+    },
     "ko": {
         "pages": "training.ko inspection.ko models.ko serving.ko engine.ko",
-        "known": "모든 국민은 법 앞에",
+        "known": "목이 말라서 물을",
         "own": "모델을 ",
     },
 }

@@ -29,6 +29,8 @@ from tests.oracle.compare import torch_model
 from tests.server.conftest import Served, save_chatty, serving
 
 PATIENCE_MS = 30_000
+TEXT = "The children are playing in the"
+"""What the page is given where any text will do."""
 
 
 def chromium() -> str:
@@ -109,7 +111,7 @@ class Visitor:
 
     def __call__(
         self,
-        text: str | None = "To be, or not to",
+        text: str | None = TEXT,
         *,
         lang: str | None = "en",
         model: str | None = None,

@@ -13,10 +13,9 @@ import nextword
 from nextword.generation.sampling import softmax
 from nextword.inspection.edits import Edits
 from nextword.language_model import LanguageModel
-from tests.page.conftest import Visitor, drawn
+from tests.page.conftest import TEXT, Visitor, drawn
 from tests.page.reading import assert_reads, lens, reads, shown, stage_columns
 
-TEXT = "To be, or not to"
 LETTERS = "to be, or not"
 OTHER = "뷁 나는 오늘"
 
@@ -67,7 +66,7 @@ def open_layer(page: Page, layer: int) -> None:
         ("nextword", TEXT, 2, "Head 1 of layer 2 on", lambda: nextword.ablate_head(2, 1)),
         ("nextword", "나는 오늘 학교에", 0, "Head 3 of layer 0 on", lambda: nextword.ablate_head(0, 3)),
         ("nextword", TEXT, 4, "MLP of layer 4 on", lambda: nextword.ablate_mlp(4)),
-        ("nextword", TEXT, 5, "Layer 5 on", lambda: nextword.ablate_layer(5)),
+        ("nextword", TEXT, 7, "Layer 7 on", lambda: nextword.ablate_layer(7)),
         ("gpt2", LETTERS, 1, "Head 2 of layer 1 on", lambda: nextword.ablate_head(1, 2)),
     ],
     ids=["a head", "a head, Korean", "an MLP", "a layer", "a head of GPT-2's shape"],
@@ -200,7 +199,7 @@ def assert_patched(
                 assert reads(found.numbers[r][at], plain[r, at])
 
 
-@pytest.mark.parametrize(("row", "from_position", "to"), [(0, 1, 2), (3, 2, 4), (6, 0, 5)])
+@pytest.mark.parametrize(("row", "from_position", "to"), [(0, 1, 2), (3, 2, 4), (8, 0, 5)])
 def test_a_cell_of_a_second_text_is_dragged_in_by_mouse(
     visit: Visitor, lm: LanguageModel, row: int, from_position: int, to: int
 ) -> None:
@@ -208,7 +207,7 @@ def test_a_cell_of_a_second_text_is_dragged_in_by_mouse(
     second = lm.trace(OTHER).lens()
     assert_reads([n for line in lens(page, "second").numbers for n in line], np.ravel(second.probabilities[:, :, 0]))
     # Dropped two rows away: the row stays the one that it comes from.
-    target = cell(page, "lens", min(row + 2, 6), to)
+    target = cell(page, "lens", min(row + 2, lm.config.num_layers), to)
     page.locator(target).scroll_into_view_if_needed()
     page.locator(cell(page, "second", row, from_position)).drag_to(page.locator(target))
     assert_patched(drawn(page), lm, (TEXT, OTHER), row, from_position, to)
@@ -221,15 +220,15 @@ def test_a_cell_of_a_second_text_is_carried_over_by_keyboard(visit: Visitor, lm:
     page = with_second_text(visit, TEXT, OTHER, "nextword")
     reachable = page.locator("#second .lens-cell[tabindex='0']")
     reachable.focus()
-    count = len(lm.tokenizer.encode_start(OTHER))
-    for _ in range(count - 2):  # from the last position of the top row to position 1 of row 4
+    first, second = (len(lm.tokenizer.encode_start(text)) for text in (TEXT, OTHER))
+    for _ in range(second - 2):  # from the last position of the top row to position 1 of row 4
         page.keyboard.press("ArrowLeft")
-    for _ in range(2):
+    for _ in range(lm.config.num_layers - 4):
         page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     assert page.locator("#second .lens-cell.held").evaluate("(held) => held.dataset.row + held.dataset.column") == "41"
     page.locator("#lens .lens-cell[tabindex='0']").focus()
-    for _ in range(3):  # from the last position, 5, to 2
+    for _ in range(first - 3):  # from the last position to 2
         page.keyboard.press("ArrowLeft")
     page.keyboard.press("Enter")
     assert_patched(drawn(page), lm, (TEXT, OTHER), 4, 1, 2)

@@ -69,15 +69,15 @@ def test_hovering_languages_and_colours_work_in_the_file(anywhere: Visitor, file
     assert anywhere.requests == [f"GET {file}"]
 
 
-def test_what_needs_a_model_is_disabled_and_says_why(anywhere: Visitor, file: Path) -> None:
-    page = opened(anywhere, file)
+def test_what_needs_a_model_is_disabled_and_says_why(anywhere: Visitor, file: Path, lm: LanguageModel) -> None:
+    page, layer = opened(anywhere, file), lm.config.num_layers // 2  # the layer that is open
     assert page.locator("#text").is_disabled()
     assert page.locator("#model").is_disabled()
     switches = page.locator("#blocks .switch")
     assert switches.count() == 4
     assert all(switch.is_disabled() for switch in switches.all())
     assert all(float(switch.evaluate("(one) => getComputedStyle(one).opacity")) < 0.6 for switch in switches.all())
-    for name in ("Layer 3 on", "MLP of layer 3 on"):
+    for name in (f"Layer {layer} on", f"MLP of layer {layer} on"):
         assert page.get_by_role("button", name=name, exact=True).is_disabled()
     assert page.locator("#blocks input[type=range]").is_disabled()
     for name in ("Next", "×10", "Undo"):

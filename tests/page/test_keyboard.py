@@ -8,11 +8,9 @@ from playwright.sync_api import Page, expect
 import nextword
 from nextword.generation.sampling import Sampling
 from nextword.language_model import LanguageModel
-from tests.page.conftest import Visitor, drawn
+from tests.page.conftest import TEXT, Visitor, drawn
 from tests.page.test_changes import assert_predicts
 from tests.page.test_writing import drawn_ids, ids_of
-
-TEXT = "To be, or not to"
 
 
 def tab_to(page: Page, selector: str, nth: int = 0) -> None:

@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page
 
 import nextword
 from nextword.language_model import LanguageModel
-from tests.page.conftest import Visitor, drawn
+from tests.page.conftest import TEXT, Visitor, drawn
 from tests.page.test_changes import assert_bar_tells, open_layer, press_switch
 
 FAMILY = "👨‍👩‍👧‍👦"
@@ -76,6 +76,17 @@ def test_at_360_pixels_choices_and_names_of_heads_are_read_whole(visit: Visitor,
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_on_a_screen_every_layer_of_the_default_model_is_seen_whole(
+    visit: Visitor, lm: LanguageModel, lang: str
+) -> None:
+    page = visit(lang=lang, width=1200)
+    strip, layers = page.locator("#blocks .strip"), page.locator("#blocks .strip button")
+    assert layers.count() == lm.config.num_layers
+    last, whole = box(layers.last), box(strip)
+    assert last["x"] + last["width"] <= whole["x"] + whole["width"]
+
+
 def change_three_heads(page: Page) -> None:
     open_layer(page, 0)
     for head in range(3):
@@ -83,7 +94,7 @@ def change_three_heads(page: Page) -> None:
 
 
 def test_the_bar_of_changes_folds_on_a_telephone(visit: Visitor, lm: LanguageModel) -> None:
-    page = visit("To be, or not to", width=390, height=844)
+    page = visit(TEXT, width=390, height=844)
     change_three_heads(page)
     bar, fold = page.locator("#changes"), page.locator("#changes .fold")
     assert fold.inner_text() == "Changes (3)", page.locator("#changes").inner_text()
@@ -97,7 +108,7 @@ def test_the_bar_of_changes_folds_on_a_telephone(visit: Visitor, lm: LanguageMod
     assert fold.evaluate("one => one === document.activeElement")
     for head in range(3):
         assert bar.get_by_role("button", name=f"Remove: Layer 0, head {head} off").is_visible()
-    assert_bar_tells(page, lm, lm.edit(*(nextword.ablate_head(0, head) for head in range(3))), "To be, or not to")
+    assert_bar_tells(page, lm, lm.edit(*(nextword.ablate_head(0, head) for head in range(3))), TEXT)
     assert box(bar)["height"] <= 844 * 0.46
     fold.press("Enter")
     assert fold.get_attribute("aria-expanded") == "false"
@@ -127,7 +138,7 @@ def rgb(colour: str) -> str:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_paper_keeps_bars_and_colours_and_is_light(visit: Visitor, scheme: str, tmp_path: Path) -> None:
-    page = visit("To be, or not to", color_scheme=scheme)
+    page = visit(TEXT, color_scheme=scheme)
     said = fills(page.pdf(path=tmp_path / "page.pdf"))
     assert said.count(rgb("#0a58b5")) > 20  # bars
     for hue in ("#dce9fb", "#fde5cd", "#d5efe4"):  # chips

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Route
 
 from nextword.generation.sampling import Sampling, Stages
 from nextword.language_model import LanguageModel
-from tests.page.conftest import Visitor, drawn
+from tests.page.conftest import TEXT, Visitor, drawn
 from tests.page.reading import assert_reads, reads, said, stage_columns
 
 KS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000, None]
@@ -75,18 +75,16 @@ def assert_stages(page: Page, lm: LanguageModel, text: str, sampling: Sampling) 
     assert_reads([line.rpartition(": ")[2] for line in described], [values[best] for values in stages])
 
 
-@pytest.mark.parametrize(("name", "text"), [("nextword", "To be, or not to"), ("nextword", "나는 오늘")])
-def test_the_sliders_show_what_generation_draws_from(
-    visit: Visitor, models: dict[str, LanguageModel], name: str, text: str
-) -> None:
-    page = visit(text, model=name)
+@pytest.mark.parametrize("text", [TEXT, "나는 오늘"])
+def test_the_sliders_show_what_generation_draws_from(visit: Visitor, lm: LanguageModel, text: str) -> None:
+    page = visit(text)
     before = len(visit.requests)
     for sampling in SETTINGS:
         slide(page, sampling)
-        assert_stages(page, models[name], text, sampling)
+        assert_stages(page, lm, text, sampling)
     slide(page, SETTINGS[5])
     page.get_by_role("button", name="As the model has it").click()
-    assert_stages(drawn(page), models[name], text, Sampling())
+    assert_stages(drawn(page), lm, text, Sampling())
     assert visit.requests[before:] == [], "sliding asks nobody"
 
 

@@ -9,10 +9,10 @@ import pytest
 from playwright.sync_api import Page
 
 from nextword.language_model import LanguageModel
-from tests.page.conftest import Visitor, drawn
+from tests.page.conftest import TEXT, Visitor, drawn
 from tests.page.test_changes import assert_predicts, open_layer, press_switch
 
-KOREAN = "대한민국의 주권은 국민에게"
+KOREAN = "목이 말라서 물을"
 NAMES = {
     *("nextword", "GPT", "MLP", "KL", "SVG", "PNG", "PyTorch", "API", "Esc", "Enter", "Ctrl"),
     *("Top", "Min", "top", "min", "nat", "MB", "GB", "kB", "API"),
@@ -110,13 +110,12 @@ def test_the_korean_page_speaks_korean(visit: Visitor, lm: LanguageModel) -> Non
 
 def test_an_untouched_example_changes_with_the_language(visit: Visitor, lm: LanguageModel) -> None:
     page = visit(None, lang=None, locale="ko-KR")
-    korean = "대한민국의 주권은 국민에게 있고, 모든 권력은"
-    assert page.input_value("#text") == korean
-    assert_predicts(page, lm, korean)
+    assert page.input_value("#text") == KOREAN
+    assert_predicts(page, lm, KOREAN)
     page.locator("#language").select_option("en")
     drawn(page)
-    assert page.input_value("#text") == "To be, or not to"
-    assert_predicts(page, lm, "To be, or not to")
+    assert page.input_value("#text") == TEXT
+    assert_predicts(page, lm, TEXT)
     page.fill("#text", "My own")
     page.locator("#language").select_option("ko")
     assert page.input_value("#text") == "My own"

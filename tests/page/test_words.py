@@ -9,11 +9,11 @@ import pytest
 from playwright.sync_api import Page
 
 from nextword.language_model import LanguageModel
-from tests.page.conftest import Visitor, drawn
+from tests.page.conftest import TEXT, Visitor, drawn
 from tests.page.reading import assert_reads, said, shown, stage_columns
 
 TEXTS = {
-    "English": "To be, or not to",
+    "English": TEXT,
     "split syllables": "뷁 나는 꿻을 먹는",
     "emoji": "Hello 🐼 world 👨‍👩‍👧",
 }

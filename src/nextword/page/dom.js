@@ -127,7 +127,7 @@ export function percent(share) {
 }
 
 /**
- * A whole number in groups of three: 6,144.
+ * A whole number in groups of three: 8,192.
  * @param {number} value
  * @returns {string}
  */

@@ -4,7 +4,7 @@ export const english = {
   "page.lead":
     "Every stage between the words that go into a GPT and the word that comes out. Every number is the model's.",
   "page.skip": "To the text box",
-  "page.example": "To be, or not to",
+  "page.example": "The children are playing in the",
 
   "input.label": "Text",
   "input.hint":
@@ -200,7 +200,7 @@ export const english = {
   "second.what":
     "This second text has a logit lens of its own, as the unchanged model reads it. Drag one of its cells onto a position of the lens above: the residual stream there is replaced by this one, and the shaded cells show all that can follow from it.",
   "second.label": "Second text",
-  "second.example": "The king is dead, long live the",
+  "second.example": "The children are swimming in the",
   "second.open": "Compare with a second text",
   "second.close": "Close",
   "second.grid": "Logit lens of the second text",
