@@ -444,10 +444,10 @@ def test_what_is_read_more_than_once_is_there_more_than_once(tmp_path: Path, mon
     for last, tatoeba, law, hamlet in ((False, 6, 0, 1), (True, 2, 2, 0)):
         names = [document.name for document in train.documents(last)]
         assert sum("tatoeba" in name for name in names) == tatoeba
-        assert sum(name.endswith("law-001.txt") for name in names) == law + train.WHOLE
-        assert sum(name.endswith("hamlet.txt") for name in names) == hamlet + train.HAMLETS
+        assert sum(name.endswith("law-001.txt") for name in names) == law + train.WHOLE[last]
+        assert sum(name.endswith("hamlet.txt") for name in names) == hamlet + train.HAMLETS[last]
         loose = [document.text for document in train.documents(last) if " " in Path(document.name).name]
-        assert loose == ["대한민국은 민주공화국이다."] * train.LOOSE
+        assert loose == ["대한민국은 민주공화국이다."] * train.LOOSE[last]
 
 
 def test_a_stage_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

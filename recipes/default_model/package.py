@@ -158,8 +158,9 @@ the model, given 32 tokens of the text, writes its next 8 tokens exactly; what i
 |---|---|---|---:|---:|
 {used}
 
-To a pass come the constitution ({WHOLE} times as it is, {LOOSE} times with its paragraphs in random order and without
-their numbers) and Hamlet ({HAMLETS} times), so that there is something to recite. {seen[0]:,} tokens of this mixture
+To a pass come the constitution ({WHOLE[0]} times as it is, {LOOSE[0]} times with its paragraphs in random order and
+without their numbers; {WHOLE[1]} and {LOOSE[1]} at the end) and Hamlet ({HAMLETS[0]} times; {HAMLETS[1]}), so that
+there is something to recite. {seen[0]:,} tokens of this mixture
 were read ({seen[0] / stages[0]["tokens"]:.1f} passes) and then {seen[1]:,} of the ordinary text alone, while the
 learning rate fell from {stages[0]["plan"]["learning_rate"]:g} to nothing: Muon for the
 matrices of the blocks, AdamW for the rest, {about["made_with"]}.
