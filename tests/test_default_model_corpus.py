@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import lzma
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -19,6 +20,7 @@ import pytest
 
 from nextword import load
 from nextword.cloze import Opening, shipped_openings
+from nextword.errors import NextwordError
 
 RECIPE = Path(__file__).parent.parent / "recipes/default_model"
 
@@ -86,8 +88,12 @@ def test_a_writer_that_was_killed_goes_on_with_the_part_it_was_in(
     assert [len(text.splitlines()) for text in before] == [40, 40]
     assert before[0] != before[1]
     files[1].unlink()
-    (tmp_path / "part-0001.new").write_bytes(before[1][:100])
     stamp = files[0].stat().st_mtime_ns
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            writer.write(2)
+    assert not files[1].exists()  # half a part would pass for a whole one
     writer.write(2)
     assert [file.read_bytes() for file in files] == before
     assert files[0].stat().st_mtime_ns == stamp
@@ -435,6 +441,18 @@ def test_a_pass_reads_every_source_by_its_weight(tmp_path: Path, monkeypatch: py
     assert set(last["tatoeba"]) < set(first["tatoeba"])
 
 
+def test_half_a_corpus_is_refused(tmp_path: Path) -> None:
+    from archives import RecipeError
+    from mixture import mixture
+
+    with pytest.raises(RecipeError, match=r"holds no corpus\nhint: python"):
+        mixture(tmp_path)
+    small_corpus(tmp_path, "text\n")
+    (tmp_path / "train/korean/law-001.txt").unlink()
+    with pytest.raises(RecipeError, match="has no text of law\n"):
+        mixture(tmp_path)
+
+
 def test_what_is_read_more_than_once_is_there_more_than_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mixture
     import train
@@ -485,3 +503,9 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, mo
     assert {name: array.tobytes() for name, array in weights["in one go"].items()} == {
         name: array.tobytes() for name, array in weights["in parts"].items()
     }
+    # Another first stage: the second one's checkpoint is of other weights, and does not count.
+    monkeypatch.setattr(train, "LEARNED", tmp_path / "in one go/learned")
+    monkeypatch.setattr(train, "SETTLED", tmp_path / "in one go/settled")
+    shutil.copy(train.SETTLED / "model.safetensors", train.LEARNED / "model.safetensors")
+    with pytest.raises(NextwordError, match="another plan"):
+        train.settle()
