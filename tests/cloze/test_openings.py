@@ -41,6 +41,9 @@ def test_a_word_is_accepted_whole_or_by_its_beginning() -> None:
         ("She said", ",", ",", True),
         ("私は学生", "です", "です", True),
         ("I have", "2", "2", False),
+        ("잘 먹겠습", "+니다", "니다", True),
+        ("잘 먹겠습", "+니~", " 니다", False),
+        ("진심으로 축하", "+합~", "합니다", True),
     ],
 )
 def test_what_goes_on_with_the_openings_last_word_is_no_word(text: str, accepted: str, word: str, right: bool) -> None:

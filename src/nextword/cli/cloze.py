@@ -22,7 +22,7 @@ def cloze(
     Args:
         model: The model.
         file: Openings of your own, a line each: kind, opening and accepted words (tea|coffee, tea~ for all words that
-            begin so), with tabs between.
+            begin so, +er for what needs no blank), with tabs between.
         misses: Show what the model expects where it missed.
         as_json: Print JSON.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,8 @@ from nextword.text_file import read_text
 _EXAMPLE = "everyday<TAB>I drank a cup of<TAB>tea|coffee"
 FIELDS = ("kind", "opening", "accepted words")
 BEGINS = "~"
-_ONE_WORD = re.compile(r"[\w'’]+~?|[^\w\s~]+")
+GOES_ON = "+"
+_ONE_WORD = re.compile(r"\+?[\w'’]+~?|[^\w\s~]+")
 """A word as whole words are counted: letters, digits and apostrophes, or else punctuation."""
 _WITHOUT_BLANKS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 """Letters of scripts that set no blanks between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
@@ -31,19 +33,17 @@ class Opening:
     text: str
     """What the model reads."""
     accepted: tuple[str, ...]
-    """Words that are right; one with `~` at its end stands for all words that begin so."""
+    """Words that are right; one with `~` at its end stands for all words that begin so, one with `+` at its beginning
+    goes on with the opening's last word without a blank."""
 
     def accepts(self, word: str) -> bool:
         """Whether a word is among the accepted ones; case makes no difference.
 
         Args:
-            word: With the blank before it, if there is one: without it letters go on with the opening's last word, and
-                are no word of their own.
+            word: With the blank before it, if there is one: without it letters go on with the opening's last word.
         """
-        if self._goes_on(word):
-            return False
+        whole, beginnings = self._going_on if self._goes_on(word) else self._plain_accepted
         word = _plain(word)
-        whole, beginnings = self._plain_accepted
         return word in whole or (bool(word) and word.startswith(beginnings))
 
     def _goes_on(self, word: str) -> bool:
@@ -54,8 +54,18 @@ class Opening:
     @cached_property
     def _plain_accepted(self) -> tuple[frozenset[str], tuple[str, ...]]:
         """Whole words, and beginnings of words."""
-        whole = frozenset(_plain(word) for word in self.accepted if not word.endswith(BEGINS))
-        return whole, tuple(_plain(word[:-1]) for word in self.accepted if word.endswith(BEGINS))
+        return _whole_and_beginnings(word for word in self.accepted if not word.startswith(GOES_ON))
+
+    @cached_property
+    def _going_on(self) -> tuple[frozenset[str], tuple[str, ...]]:
+        """The same of what goes on with the opening's last word."""
+        return _whole_and_beginnings(word[1:] for word in self.accepted if word.startswith(GOES_ON))
+
+
+def _whole_and_beginnings(words: Iterable[str]) -> tuple[frozenset[str], tuple[str, ...]]:
+    accepted = list(words)
+    whole = frozenset(_plain(word) for word in accepted if not word.endswith(BEGINS))
+    return whole, tuple(_plain(word[:-1]) for word in accepted if word.endswith(BEGINS))
 
 
 def _plain(word: str) -> str:
@@ -96,12 +106,12 @@ def read_openings(path: Path) -> list[Opening]:
                 )
         kind, beginning, words = fields
         accepted = tuple(word.strip() for word in words.split("|"))
-        if any(not word.removesuffix(BEGINS) for word in accepted):
+        if any(not word.removesuffix(BEGINS).removeprefix(GOES_ON) for word in accepted):
             raise TextError(f"{place}: one of the accepted words is empty", hint="words stand between bars: tea|coffee")
         if odd := next((word for word in accepted if not _ONE_WORD.fullmatch(word)), None):
             raise TextError(
                 f"{place}: the accepted word {odd!r} is not one word",
-                hint="a word is letters, digits and apostrophes; ~ at its end stands for all that begin so",
+                hint="letters, digits and apostrophes; ~ behind them: all that begin so, + before: no blank",
             )
         if beginning in found:
             raise TextError(f"{place}: the opening stands in line {lines[beginning]} already", hint="put them together")
