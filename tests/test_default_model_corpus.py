@@ -49,8 +49,9 @@ def test_no_committed_text_gives_away_what_a_model_is_asked() -> None:
     assert len(asked.whole) == len(shipped_openings()) >= 400
     for opening in shipped_openings():
         answer = opening.accepted[0].removesuffix("~")
+        answer = answer[1:] if answer.startswith("+") else f" {answer}"
         assert asked.within(f"첫눈이 왔다. {opening.text.upper()} something") is not None
-        assert asked.within(f"{' '.join(opening.text.split()[-4:])} {answer}.") is not None
+        assert asked.within(f"{' '.join(opening.text.split()[-4:])}{answer}.") is not None
     files = sorted(RECIPE.rglob("*.xz"))
     assert files
     for path in files:
@@ -165,6 +166,9 @@ def test_the_overlap_rule_takes_answers_of_several_words_and_whole_words_alone()
     assert asked.within("We heard it when kettle began to hum softly.") is None
     assert asked.within("Either you apologise or you leave.") is None
     assert asked.within("Either, you apologize, order is kept.") == "Either you apologize"
+    glued = openings(결혼하신_것을_진심으로_축하="+합~")
+    assert glued.within("오늘 결혼하신 것을 진심으로 축하합니다.") == "결혼하신 것을 진심으로 축하"
+    assert glued.within("오늘 결혼하신 것을 진심으로 축하받았다.") is None
 
 
 def test_near_duplicates_are_found_and_other_sentences_are_not() -> None:
