@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import lzma
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -19,6 +20,7 @@ import pytest
 
 from nextword import load
 from nextword.cloze import Opening, shipped_openings
+from nextword.errors import NextwordError
 
 RECIPE = Path(__file__).parent.parent / "recipes/default_model"
 
@@ -47,8 +49,9 @@ def test_no_committed_text_gives_away_what_a_model_is_asked() -> None:
     assert len(asked.whole) == len(shipped_openings()) >= 400
     for opening in shipped_openings():
         answer = opening.accepted[0].removesuffix("~")
+        answer = answer[1:] if answer.startswith("+") else f" {answer}"
         assert asked.within(f"첫눈이 왔다. {opening.text.upper()} something") is not None
-        assert asked.within(f"{' '.join(opening.text.split()[-4:])} {answer}.") is not None
+        assert asked.within(f"{' '.join(opening.text.split()[-4:])}{answer}.") is not None
     files = sorted(RECIPE.rglob("*.xz"))
     assert files
     for path in files:
@@ -86,8 +89,12 @@ def test_a_writer_that_was_killed_goes_on_with_the_part_it_was_in(
     assert [len(text.splitlines()) for text in before] == [40, 40]
     assert before[0] != before[1]
     files[1].unlink()
-    (tmp_path / "part-0001.new").write_bytes(before[1][:100])
     stamp = files[0].stat().st_mtime_ns
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            writer.write(2)
+    assert not files[1].exists()  # half a part would pass for a whole one
     writer.write(2)
     assert [file.read_bytes() for file in files] == before
     assert files[0].stat().st_mtime_ns == stamp
@@ -159,6 +166,9 @@ def test_the_overlap_rule_takes_answers_of_several_words_and_whole_words_alone()
     assert asked.within("We heard it when kettle began to hum softly.") is None
     assert asked.within("Either you apologise or you leave.") is None
     assert asked.within("Either, you apologize, order is kept.") == "Either you apologize"
+    glued = openings(결혼하신_것을_진심으로_축하="+합~")
+    assert glued.within("오늘 결혼하신 것을 진심으로 축하합니다.") == "결혼하신 것을 진심으로 축하"
+    assert glued.within("오늘 결혼하신 것을 진심으로 축하받았다.") is None
 
 
 def test_near_duplicates_are_found_and_other_sentences_are_not() -> None:
@@ -435,6 +445,18 @@ def test_a_pass_reads_every_source_by_its_weight(tmp_path: Path, monkeypatch: py
     assert set(last["tatoeba"]) < set(first["tatoeba"])
 
 
+def test_half_a_corpus_is_refused(tmp_path: Path) -> None:
+    from archives import RecipeError
+    from mixture import mixture
+
+    with pytest.raises(RecipeError, match=r"holds no corpus\nhint: python"):
+        mixture(tmp_path)
+    small_corpus(tmp_path, "text\n")
+    (tmp_path / "train/korean/law-001.txt").unlink()
+    with pytest.raises(RecipeError, match="has no text of law\n"):
+        mixture(tmp_path)
+
+
 def test_what_is_read_more_than_once_is_there_more_than_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mixture
     import train
@@ -444,10 +466,10 @@ def test_what_is_read_more_than_once_is_there_more_than_once(tmp_path: Path, mon
     for last, tatoeba, law, hamlet in ((False, 6, 0, 1), (True, 2, 2, 0)):
         names = [document.name for document in train.documents(last)]
         assert sum("tatoeba" in name for name in names) == tatoeba
-        assert sum(name.endswith("law-001.txt") for name in names) == law + train.WHOLE
-        assert sum(name.endswith("hamlet.txt") for name in names) == hamlet + train.HAMLETS
+        assert sum(name.endswith("law-001.txt") for name in names) == law + train.WHOLE[last]
+        assert sum(name.endswith("hamlet.txt") for name in names) == hamlet + train.HAMLETS[last]
         loose = [document.text for document in train.documents(last) if " " in Path(document.name).name]
-        assert loose == ["대한민국은 민주공화국이다."] * train.LOOSE
+        assert loose == ["대한민국은 민주공화국이다."] * train.LOOSE[last]
 
 
 def test_a_stage_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,3 +507,9 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, mo
     assert {name: array.tobytes() for name, array in weights["in one go"].items()} == {
         name: array.tobytes() for name, array in weights["in parts"].items()
     }
+    # Another first stage: the second one's checkpoint is of other weights, and does not count.
+    monkeypatch.setattr(train, "LEARNED", tmp_path / "in one go/learned")
+    monkeypatch.setattr(train, "SETTLED", tmp_path / "in one go/settled")
+    shutil.copy(train.SETTLED / "model.safetensors", train.LEARNED / "model.safetensors")
+    with pytest.raises(NextwordError, match="another plan"):
+        train.settle()

@@ -71,7 +71,8 @@ def verified(archive: Path, accept_changed: bool) -> str:
         what = f"SHA-256 {digest[:12]}..., not {expected[:12]}..." if expected else f"not in {HASHES.name}"
         raise RecipeError(
             f"{archive.name} has changed: {what}\n"
-            "hint: --accept-changed builds with it; provenance.json then holds what it was"
+            f"hint: delete {archive} to fetch it again; --accept-changed builds with it, "
+            "and provenance.json then holds what it was"
         )
     return digest
 

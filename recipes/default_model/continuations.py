@@ -72,7 +72,7 @@ def grams(text: str, length: int) -> list[tuple[str, ...]]:
 
 
 def distinct(texts: Iterable[str], length: int) -> float:
-    """Share of the runs of words that come only once, among all."""
+    """Different runs of words, as a share of all (distinct-n)."""
     found = [gram for text in texts for gram in grams(text, length)]
     return len(set(found)) / max(1, len(found))
 

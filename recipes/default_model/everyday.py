@@ -53,10 +53,10 @@ def check_needed() -> None:
 
 def pages_of(source: Source, archive: Path) -> Iterator[Texts]:
     """Reads the pages of a source; what takes minutes is kept beside the archive and read again from there."""
-    code = hashlib.sha256(Path(wikipedia.__file__).read_bytes()).hexdigest()[:8]
-    kept = archive.with_name(f"{source.name}-{code}.txt")
+    made_of = [Path(wikipedia.__file__).read_bytes(), archive.read_bytes(), repr(sorted(NEEDED.items())).encode()]
+    kept = archive.with_name(f"{source.name}-{hashlib.sha256(b''.join(made_of)).hexdigest()[:8]}.txt")
     if source.slow and kept.exists():
-        yield from ((str(i), [line]) for i, line in enumerate(kept.read_text(encoding="utf-8").splitlines()))
+        yield from ((str(i), [line]) for i, line in enumerate(kept.read_text(encoding="utf-8").split("\n")[:-1]))
         return
     with tempfile.TemporaryDirectory() as temporary:
         unpack(archive, Path(temporary))
@@ -65,7 +65,9 @@ def pages_of(source: Source, archive: Path) -> Iterator[Texts]:
         )
         if source.slow:
             pages = iter(rebuilt := list(pages))
-            kept.write_text("".join(f"{text}\n" for _, texts in rebuilt for text in texts), encoding="utf-8")
+            beside = kept.with_suffix(".new")
+            beside.write_text("".join(f"{text}\n" for _, texts in rebuilt for text in texts), encoding="utf-8")
+            beside.replace(kept)
         yield from pages
 
 

@@ -173,7 +173,8 @@ EVERYDAY = [
         "PyPI",
         "kollocate",
         "0.0.2",
-        "CC-BY-SA-3.0: authors of the Korean Wikipedia; the package itself is Apache-2.0",
+        "CC-BY-SA-3.0: authors of the Korean Wikipedia, of which the package (Apache-2.0) was made, as its "
+        "`analyze.py` shows",
         "half-sentences, brackets, quotations, formulas, sentences that Kiwi finds odd or full of rare names; joined "
         "again from morphemes, so spacing and contractions can differ from the original",
         korean_wikipedia,

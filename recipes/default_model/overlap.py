@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from everyday_text import words
 
 from nextword.cloze import Opening
-from nextword.cloze.openings import BEGINS
+from nextword.cloze.openings import BEGINS, GOES_ON
 
 LAST = 4
 """With so many last words of an opening, an accepted word after them gives the answer away."""
@@ -37,8 +37,10 @@ class Openings:
             said = tuple(words(opening.text))
             whole[said] = opening.text
             for accepted in opening.accepted:
-                entry = (tuple(words(accepted)), accepted.endswith(BEGINS), opening.text)
-                answers.setdefault(said[-LAST:], []).append(entry)
+                end, answer = said[-LAST:], tuple(words(accepted))
+                if accepted.startswith(GOES_ON):  # the opening's last word and the answer are one word
+                    end, answer = end[:-1], (end[-1] + answer[0],)
+                answers.setdefault(end, []).append((answer, accepted.endswith(BEGINS), opening.text))
         return cls(whole, {end: tuple(entries) for end, entries in answers.items()})
 
     def within(self, text: str) -> str | None:

@@ -9,18 +9,25 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
+from archives import RecipeError
 from mixture import mixture
+from overlap import Openings
 from rich.console import Console
-from train import CORPUS, HAMLETS, LEARNED, LOOSE, SETTLED, WHOLE
+from train import BUILD, CORPUS, HAMLETS, LEARNED, LOOSE, SETTLED, WHOLE, documents
 
 from nextword import LanguageModel, load
 from nextword.cloze import Tally, measure, shipped_openings
+from nextword.errors import NextwordError
 
 PACKAGE = Path("src/nextword/default_model")
+MEASURED = BUILD / "measured"
 SPOTS = 50
+READ, WRITTEN = 32, 8
+"""Tokens of a recital: what the model reads, and what it must write."""
 
 
 def measured_parts() -> dict[str, list[Path]]:
@@ -47,12 +54,13 @@ def measured(lm: LanguageModel, files: list[Path]) -> dict[str, float]:
     """
     texts = [file.read_text(encoding="utf-8") for file in files]
     scores = [lm.score(text) for text in texts]
+    long = [score for score in scores if len(score.token_ids) >= READ + WRITTEN]
     rng = random.Random(0)  # noqa: S311  places in a text, nothing secret
     recited = 0
     for _ in range(SPOTS):
-        ids = list(rng.choice(scores).token_ids)
-        start = rng.randrange(max(1, len(ids) - 40))
-        prompt, true = lm.tokenizer.decode(ids[start : start + 32]), ids[start + 32 : start + 40]
+        ids = list(rng.choice(long).token_ids)
+        start = rng.randrange(len(ids) - READ - WRITTEN + 1)
+        prompt, true = lm.tokenizer.decode(ids[start : start + READ]), ids[start + READ : start + READ + WRITTEN]
         written = lm.generate(prompt, len(true), temperature=0.0).token_ids
         recited += list(written) == true
     size = sum(score.bytes for score in scores)
@@ -64,29 +72,48 @@ def measured(lm: LanguageModel, files: list[Path]) -> dict[str, float]:
     }
 
 
-def cloze(lm: LanguageModel) -> dict[str, dict[str, Any]]:
+def cloze(lm: LanguageModel, *, done: bool) -> dict[str, dict[str, Any]]:
     """What the model knows of the openings of `nextword cloze`, by language.
 
     Every second opening is the half that mixture, tokenizer and shape were settled with; the others were put aside
-    and asked for once, when the model was done.
+    and asked for when the model was done.
+
+    Args:
+        lm: The model.
+        done: Whether what was put aside is asked for too.
     """
     found = {}
     for group in ("english", "korean"):
         openings = [opening for opening in shipped_openings() if opening.group == group]
-        for half, part in (("developed with", openings[1::2]), ("put aside", openings[::2])):
+        halves = {"developed with": openings[1::2]} | ({"put aside": openings[::2]} if done else {})
+        for half, part in halves.items():
             found[f"{group.capitalize()}, {half}"] = Tally.of(measure(lm, part).answers).to_json()
     return found
 
 
+def check_apart() -> None:
+    """Looks for the openings in all that both stages read, seams of paragraphs and lines among it.
+
+    Raises:
+        RecipeError: A document gives one away.
+    """
+    openings = Openings.of(shipped_openings())
+    read = {document.name: document for last in (False, True) for document in documents(last)}
+    for document in read.values():
+        if given := openings.within(document.text):
+            raise RecipeError(f"{document.name} gives away {given!r}")
+
+
 def package() -> None:
-    """Stores the trained model in half precision; every figure is measured on what is stored."""
+    """Stores the trained model in half precision; every figure is measured on weights as they are stored."""
+    check_apart()
     settled, learned = load(SETTLED), load(LEARNED)
-    settled.save(PACKAGE, dtype="float16")
-    lm = load(PACKAGE)
+    settled.save(MEASURED, dtype="float16")
+    lm = load(MEASURED)
     figures = {name: measured(lm, files) for name, files in measured_parts().items()}
     sources = json.loads((CORPUS / "provenance.json").read_text(encoding="utf-8"))["sources"]
     about = {**settled.provenance, LEARNED.name: learned.provenance[LEARNED.name]}
-    lm.provenance = {**about, "sources": sources, "measured": figures, "cloze": cloze(lm)}
+    lm.provenance = {**about, "sources": sources, "measured": figures, "cloze": cloze(lm, done=True)}
     lm.card = card(lm)
     lm.save(PACKAGE, dtype="float16")
     Console().print(lm.card, markup=False)
@@ -158,27 +185,42 @@ the model, given 32 tokens of the text, writes its next 8 tokens exactly; what i
 |---|---|---|---:|---:|
 {used}
 
-To a pass come the constitution ({WHOLE} times as it is, {LOOSE} times with its paragraphs in random order and without
-their numbers) and Hamlet ({HAMLETS} times), so that there is something to recite. {seen[0]:,} tokens of this mixture
-were read ({seen[0] / stages[0]["tokens"]:.1f} passes) and then {seen[1]:,} of the ordinary text alone, while the
-learning rate fell from {stages[0]["plan"]["learning_rate"]:g} to nothing: Muon for the
+To a pass come the constitution ({WHOLE[0]} times as it is, {LOOSE[0]} times with its paragraphs in random order and
+without their numbers; {WHOLE[1]} and {LOOSE[1]} at the end) and Hamlet ({HAMLETS[0]} times; {HAMLETS[1]}), so that
+there is something to recite. {seen[0]:,} tokens of this mixture
+were read ({seen[0] / stages[0]["tokens"]:.1f} passes) and then {seen[1]:,} of ordinary text with the constitution and
+Hamlet, while the learning rate fell from {stages[0]["plan"]["learning_rate"]:g} to a hundredth of it: Muon for the
 matrices of the blocks, AdamW for the rest, {about["made_with"]}.
 Other people's text is not shipped; `recipes/default_model` fetches it again and repeats the training.
 """
 
 
-def main() -> None:
-    """Reads the command line."""
+def main() -> int:
+    """Reads the command line.
+
+    Returns:
+        2 where it could not go on, and said why in a line.
+    """
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--measure", type=Path, metavar="MODEL", help="measure this model and write nothing")
     options = parser.parse_args()
-    if options.measure:
-        lm = load(options.measure)
+    try:
+        act(options.measure)
+    except (NextwordError, RecipeError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def act(model: Path | None) -> None:
+    """Measures a model, or packages the trained one."""
+    if model:
+        lm = load(model)
         figures = {name: measured(lm, files) for name, files in measured_parts().items()}
-        print(json.dumps({"measured": figures, "cloze": cloze(lm)}, ensure_ascii=False, indent=2))
+        print(json.dumps({"measured": figures, "cloze": cloze(lm, done=False)}, ensure_ascii=False, indent=2))
     else:
         package()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

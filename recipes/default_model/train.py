@@ -2,28 +2,30 @@
 
     python recipes/default_model/corpus.py
     python recipes/default_model/train.py learn      # the whole mixture, at one learning rate
-    python recipes/default_model/train.py settle     # ordinary text alone, the learning rate falling to nothing
+    python recipes/default_model/train.py settle     # ordinary text, and what is to be known by heart; the rate falls
     python recipes/default_model/package.py          # measures, writes src/nextword/default_model
 
-Ctrl-C, or a kill, ends a part: the same command goes on from the last checkpoint, to the same weights. The first stage
-does not know how long it will be, so that it can be made longer; only the second one ends.
+Ctrl-C, or a kill, ends a part: the same command goes on from the last checkpoint, to the same weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import random
 import re
 import sys
 from pathlib import Path
 
 import torch
+from archives import RecipeError
 from mixture import mixture
 from rich.console import Console
 
 from nextword import GPTModel, LanguageModel, __version__, load
 from nextword.config import GPTConfig
+from nextword.errors import NextwordError
 from nextword.terminal.training_view import TrainingView
 from nextword.tokens import Tokenizer
 from nextword.training.checkpoint import Checkpoints
@@ -53,19 +55,19 @@ PLAN = Plan(
     steps=6_000,
 )
 SETTLING = dataclasses.replace(PLAN, warmup=0.02, decay=0.98, steps=2_000)
-WHOLE, LOOSE = 6, 6
-"""How often a pass reads the constitution as it is, and its paragraphs loose."""
-HAMLETS = 2
-"""How often a pass reads Hamlet, beside the other plays."""
+WHOLE, LOOSE = (6, 20), (6, 20)
+"""How often a pass of each stage reads the constitution as it is, and its paragraphs loose."""
+HAMLETS = 2, 4
+"""How often a pass of each stage reads Hamlet, beside the other plays."""
 
 
 def documents(last: bool) -> list[Document]:
     """What a pass reads; Hamlet and the constitution in both stages, so that they are known by heart and stay so."""
     files = [file for found in mixture(CORPUS, last).values() for file in found]
     constitution = CORPUS / "train/korean/law-001.txt"
-    files += [*[constitution] * WHOLE, *[CORPUS / "train/english/hamlet.txt"] * HAMLETS]
+    files += [*[constitution] * WHOLE[last], *[CORPUS / "train/english/hamlet.txt"] * HAMLETS[last]]
     read = {file: Document(str(file), file.read_text(encoding="utf-8")) for file in files}
-    return [*[read[file] for file in files], *loose(constitution, LOOSE)]
+    return [*[read[file] for file in files], *loose(constitution, LOOSE[last])]
 
 
 def loose(law: Path, copies: int) -> list[Document]:
@@ -81,6 +83,9 @@ def run(out: Path, model: GPTModel, tokenizer: Tokenizer, text: TokenizedText, p
 
     Returns:
         Whether it came to its end.
+
+    Raises:
+        NextwordError: Its checkpoint belongs to another run, the loss is no number, or something cannot be written.
     """
     checkpoints = Checkpoints(out.with_name(f"{out.name}.checkpoint"))
     with TrainingView(Console(stderr=True)) as view:
@@ -91,11 +96,13 @@ def run(out: Path, model: GPTModel, tokenizer: Tokenizer, text: TokenizedText, p
             trainer.resume()
         trainer.run(keeps_last=lambda: True)
     if trainer.stopped:
+        trainer.late.release()  # such as a checkpoint for which there was no room
         return False
     stage = {"plan": dataclasses.asdict(plan), "seed": seed, "seconds": round(trainer.state.seconds, 1)}
     stage |= {"tokens": len(text.tokens), "bytes": text.bytes, "characters": text.characters}
     about = {"made_with": f"nextword {__version__}, torch {torch.__version__}", out.name: stage}
     LanguageModel.from_model(model, tokenizer, provenance=about).save(out)
+    trainer.late.release()
     return True
 
 
@@ -114,18 +121,24 @@ def settle() -> bool:
     """The second stage, from the first one's weights."""
     lm = load(LEARNED, backend="torch")
     text = TokenizedText.from_documents(documents(last=True), lm.tokenizer)
-    return run(SETTLED, lm.reference, lm.tokenizer, text, SETTLING, seed=1)
+    # A checkpoint of a stage that began with other weights does not count.
+    base = hashlib.sha256((LEARNED / "model.safetensors").read_bytes()).hexdigest()
+    return run(SETTLED, lm.reference, lm.tokenizer, text, dataclasses.replace(SETTLING, base=base), seed=1)
 
 
 def main() -> int:
     """Reads the command line.
 
     Returns:
-        1 where a part ended before its stage did.
+        1 where a part ended before its stage did, 2 where it could not go on, and said why in a line.
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("stage", choices=["learn", "settle"])
-    ended = {"learn": learn, "settle": settle}[parser.parse_args().stage]()
+    try:
+        ended = {"learn": learn, "settle": settle}[parser.parse_args().stage]()
+    except (NextwordError, RecipeError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     if not ended:
         print("stopped: the same command goes on from here", file=sys.stderr)
     return 0 if ended else 1

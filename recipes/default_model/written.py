@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from archives import RecipeError
 from everyday_text import tidy
 from sieve import Sieve
 
@@ -64,13 +65,20 @@ def pack(paragraphs: list[str], path: Path) -> None:
 
 
 def main(files: list[Path], folder: Path) -> None:
-    """Packs every language that the files have."""
+    """Adds files to what is packed, each to its language.
+
+    Raises:
+        RecipeError: There are none, or the name of one begins with no language.
+    """
+    if not files or any(file.name[:3] not in {"en-", "ko-"} for file in files):
+        raise RecipeError("name files to pack, each en-*.txt or ko-*.txt")
     folder.mkdir(exist_ok=True)
     for language in sorted({file.name[:2] for file in files}):
-        sieve = Sieve()
-        lines = [line for file in sorted(files) if file.name[:2] == language for line in open_lines(file)]
+        sieve, packed = Sieve(), folder / f"{language}.txt.xz"
+        lines = read(packed) if packed.exists() else []
+        lines += [line for file in sorted(files) if file.name[:2] == language for line in open_lines(file)]
         kept = list(sieve.passed(lines))
-        pack(kept, folder / f"{language}.txt.xz")
+        pack(kept, packed)
         print(f"{language}: {len(kept):,} paragraphs, {sieve.counts()}")
 
 

@@ -30,8 +30,13 @@ def read_text(path: Path) -> str:
         return data.decode(json.detect_encoding(data))
     except FileNotFoundError:
         raise ModelFileError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{path} cannot be read: {error}") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ModelFileError(
+            f"{path} cannot be read: line {line} is no {error.encoding.upper()}", hint="save it as UTF-8"
+        ) from None
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def require_content(path: Path, data: bytes | memoryview) -> None:

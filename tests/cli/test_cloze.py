@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from nextword import load
+import nextword.cloze
+from nextword import LanguageModel, load
+from nextword.cloze import Answer, Opening
+from nextword.tokens.visible import visible
 from tests.cli.conftest import Call
 
 
@@ -29,11 +32,47 @@ def test_the_command_prints_shares_misses_and_json(call: Call, tmp_path: Path) -
         ["home", "2", "50%", "50%", shares[1]],
         ["sky", "1", "0%", "100%", shares[2]],
     ]
-    assert "1 of 3 missed" in result.out
-    assert "zebra" in call("cloze", "nextword", file, "--misses").out
+    assert "1 of 3 have no right word among the first five" in result.out
+    shown = call("cloze", "nextword", file, "--misses").out
+    assert f"{english} she → zebra" in shown
+    expected = lm.predict(f"{english} she", top=5, unit="word")[0]
+    assert visible(expected.text) in shown
+    assert f"{expected.probability:.2%}".removesuffix("%") in shown
     shown = values["answers"][0]["words"]
     assert [word["text"] for word in shown] == [word.text for word in words]
     assert shown[0]["probability"] == pytest.approx(words[0].probability, abs=0.01)
+
+
+def test_a_long_opening_is_said_to_be_cut(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "long.tsv").write_text(f"k\t{'word ' * 400}\tword\nk\tOne day\ta\n", encoding="utf-8")
+    assert "of 1 opening the model did not see the beginning" in call("cloze", "nextword", tmp_path / "long.tsv").out
+    answers = json.loads(call("cloze", "nextword", tmp_path / "long.tsv", "--json").out)["answers"]
+    assert answers[0]["dropped_tokens"] > 100
+    assert answers[1]["dropped_tokens"] == 0
+
+
+def test_ctrl_c_shows_what_was_measured(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "mine.tsv"
+    file.write_text("".join(f"k\tOne day {i}\ta\n" for i in range(5)), encoding="utf-8")
+    real, asked = nextword.cloze.answer_of, []
+
+    def interrupted(lm: LanguageModel, opening: Opening) -> Answer:
+        asked.append(opening)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return real(lm, opening)
+
+    monkeypatch.setattr("nextword.cloze.answer_of", interrupted)
+    result = call("cloze", "nextword", file, "--json")
+    assert result.code == 130
+    assert len(json.loads(result.out)["answers"]) == 2
+
+
+def test_openings_in_the_models_place_are_told(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine.tsv").write_text("k\tOne day\ta\n", encoding="utf-8")
+    result = call("cloze", tmp_path / "mine.tsv")
+    assert result.code == 2
+    assert f"openings come second: nextword cloze nextword {tmp_path / 'mine.tsv'}" in result.err.replace("\n", "")
 
 
 def test_a_bad_line_ends_the_command_with_one_line(call: Call, tmp_path: Path) -> None:

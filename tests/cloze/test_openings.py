@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -31,6 +32,30 @@ def test_a_word_is_accepted_whole_or_by_its_beginning() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "accepted", "word", "right"),
+    [
+        ("김치는 배추로", "만~", " 만든다", True),
+        ("김치는 배추로", "만~", "만", False),  # 배추로만
+        ("I was born in the unit", "ed", "ed", False),
+        ("그는 '", "아니~", "아니오", True),
+        ("She said", ",", ",", True),
+        ("私は学生", "です", "です", True),
+        ("I have", "2", "2", False),
+        ("잘 먹겠습", "+니다", "니다", True),
+        ("잘 먹겠습", "+니~", " 니다", False),
+        ("진심으로 축하", "+합~", "합니다", True),
+    ],
+)
+def test_what_goes_on_with_the_openings_last_word_is_no_word(text: str, accepted: str, word: str, right: bool) -> None:
+    assert Opening("", "", text, (accepted,)).accepts(word) is right
+
+
+def test_letters_that_are_spelled_apart_are_put_together(tmp_path: Path) -> None:
+    (tmp_path / "mine.tsv").write_text(unicodedata.normalize("NFD", "가\t약을\t먹~\n"), encoding="utf-8")
+    assert read_openings(tmp_path / "mine.tsv") == [Opening("mine", "가", "약을", ("먹~",))]
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
     [
         ("everyday\tI drank", "line 2: 2 fields, there must be three"),
@@ -41,7 +66,11 @@ def test_a_word_is_accepted_whole_or_by_its_beginning() -> None:
         ("everyday\tI drank\t", "line 2: the accepted words are empty"),
         ("everyday\tI drank\ttea||milk", "line 2: one of the accepted words is empty"),
         ("everyday\tI drank\ttea|~", "line 2: one of the accepted words is empty"),
-        ("other\tI ate\trice", "line 2: the opening stands in the file already"),
+        ("other\tI ate\trice", "line 2: the opening stands in line 1 already"),
+        ("everyday\tI went to New\tYork City", "line 2: the accepted word 'York City' is not one word"),
+        ("everyday\tI sat on the\tmat.", "line 2: the accepted word 'mat.' is not one word"),
+        ("everyday\tI will\tbe~~", "line 2: the accepted word 'be~~' is not one word"),
+        ("everyday\tI will\tbe｜go", "line 2: the accepted word 'be｜go' is not one word"),
     ],
 )
 def test_a_bad_line_is_named_with_its_field(line: str, message: str, tmp_path: Path) -> None:

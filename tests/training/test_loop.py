@@ -25,7 +25,8 @@ from nextword.training.data import Batches, TokenizedText
 from nextword.training.evaluate import evaluate
 from nextword.training.events import Interrupted, Resumed
 from nextword.training.loop import Trainer
-from nextword.training.optimizer import draw_first_weights
+from nextword.training.optimizer import draw_first_weights, make_optimizers
+from nextword.training.parallel import Parallel
 from nextword.training.text import Document
 from tests.training.corpus import TEXT
 
@@ -391,6 +392,35 @@ def test_muon_steps_along_the_orthogonalised_gradient_and_leaves_the_rest_to_ada
         assert 0.8 < change.norm() / step.norm() < 1.2, name
         turned += 1
     assert turned == 4 * 7
+
+
+def test_an_optimizer_that_is_not_known_and_muon_on_shards_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="optimizer is 'Muon', it must be adamw or muon"):
+        make_trainer(dataclasses.replace(PLAN, optimizer="Muon"))
+    monkeypatch.setattr(Parallel, "sharded", True, raising=False)
+    monkeypatch.setattr(Parallel, "__init__", lambda self, *_, **__: None)
+    with pytest.raises(ConfigError, match="Muon needs whole matrices"):
+        make_trainer(dataclasses.replace(PLAN, optimizer="muon"))
+
+
+def test_muon_learns_where_nothing_else_does() -> None:
+    trainer = make_trainer(held_out=None)
+    for name, weight in trainer.model.named_parameters():
+        weight.requires_grad_(name.endswith("q_proj.weight"))
+    [muon] = make_optimizers(trainer.model, dataclasses.replace(PLAN, optimizer="muon", weight_decay=0.3))
+    assert isinstance(muon, torch.optim.Muon)
+    assert [(len(group["params"]), group["weight_decay"]) for group in muon.param_groups] == [(4, 0.3)]
+
+
+def test_a_checkpoint_from_before_there_was_a_choice_of_optimizers_goes_on(tmp_path: Path) -> None:
+    broken_off(tmp_path / "run")
+    checkpoints = Checkpoints(tmp_path / "run")
+    old = checkpoints.load()
+    assert old.state.settings["plan"].pop("optimizer") == "adamw"
+    checkpoints.save(old.state, old.tensors)
+    resumed = make_trainer(checkpoint=tmp_path / "run")
+    resumed.resume()
+    assert resumed.state.step == 7
 
 
 def test_every_block_begins_as_the_identity() -> None:

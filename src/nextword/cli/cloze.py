@@ -22,20 +22,34 @@ def cloze(
     Args:
         model: The model.
         file: Openings of your own, a line each: kind, opening and accepted words (tea|coffee, tea~ for all words that
-            begin so), with tabs between.
+            begin so, +er for what needs no blank), with tabs between.
         misses: Show what the model expects where it missed.
         as_json: Print JSON.
     """
-    from nextword.cloze import measure, read_openings, shipped_openings
+    from nextword.cloze import Answer, Cloze, answer_of, read_openings, shipped_openings
+    from nextword.errors import ConfigError
     from nextword.loading import load
     from nextword.terminal.cloze_view import show_cloze
     from nextword.terminal.console import make_console
 
+    if file is None and model is not None and Path(model).suffix in {".tsv", ".txt", ".csv"}:
+        raise ConfigError(f"{model} is no model", hint=f"openings come second: nextword cloze nextword {model}")
     openings = shipped_openings() if file is None else read_openings(file)
     lm = load(model)
+    answers: list[Answer] = []
+    stopped: KeyboardInterrupt | None = None
     with make_console(stderr=True).status("reading") as status:
-        measured = measure(lm, openings, lambda count: status.update(f"{count} of {len(openings)} openings"))
-    if as_json:
-        print_json(measured.to_json())
-    else:
-        show_cloze(make_console(), measured, misses=misses)
+        try:
+            for opening in openings:
+                answers.append(answer_of(lm, opening))
+                status.update(f"{len(answers)} of {len(openings)} openings")
+        except KeyboardInterrupt as error:
+            stopped = error  # what is known by then is worth showing
+    if answers:
+        measured = Cloze(tuple(answers))
+        if as_json:
+            print_json(measured.to_json())
+        else:
+            show_cloze(make_console(), measured, misses=misses)
+    if stopped is not None:
+        raise stopped

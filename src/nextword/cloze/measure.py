@@ -26,6 +26,8 @@ class Answer:
     probability: float
     """Of all accepted words together: a lower bound, short of the truth by at most `unexplored`."""
     unexplored: float
+    dropped_tokens: int = 0
+    """Of the opening, that the model's context had no room for."""
 
     @property
     def rank(self) -> int | None:
@@ -42,6 +44,7 @@ class Answer:
             "rank": self.rank,
             "probability": self.probability,
             "unexplored": self.unexplored,
+            "dropped_tokens": self.dropped_tokens,
             "words": [{"text": word.text, "probability": word.probability} for word in self.words],
         }
 
@@ -113,6 +116,17 @@ class Cloze:
         return {"groups": groups, "answers": [answer.to_json() for answer in self.answers]}
 
 
+def answer_of(lm: LanguageModel, opening: Opening) -> Answer:
+    """Asks a model for the next whole word after an opening.
+
+    Raises:
+        TextError: The opening has words that the model's tokenizer does not know.
+    """
+    found = predict_word(lm.backend, lm.tokenizer, opening.text, MANY, max_expansions=EXPANSIONS)
+    probability = sum(word.probability for word in found if opening.accepts(word.text))
+    return Answer(opening, tuple(found[:FIRST]), float(probability), found.unexplored, found.dropped_tokens)
+
+
 def measure(lm: LanguageModel, openings: Iterable[Opening], watch: Callable[[int], object] | None = None) -> Cloze:
     """Asks a model for the next whole word after each opening.
 
@@ -126,9 +140,7 @@ def measure(lm: LanguageModel, openings: Iterable[Opening], watch: Callable[[int
     """
     answers: list[Answer] = []
     for opening in openings:
-        found = predict_word(lm.backend, lm.tokenizer, opening.text, MANY, max_expansions=EXPANSIONS)
-        probability = sum(word.probability for word in found if opening.accepts(word.text))
-        answers.append(Answer(opening, tuple(found[:FIRST]), probability, found.unexplored))
+        answers.append(answer_of(lm, opening))
         if watch:
             watch(len(answers))
     return Cloze(tuple(answers))

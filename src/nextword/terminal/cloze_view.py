@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.cloze import Cloze
+from nextword.readable import counted
 from nextword.terminal.console import bar, percent
 from nextword.tokens.visible import visible
 
@@ -28,16 +29,19 @@ def show_cloze(console: Console, measured: Cloze, *, misses: bool) -> None:
                 style="dim" if kind else "",
             )
     console.print(table)
+    if cut := sum(answer.dropped_tokens > 0 for answer in measured.answers):
+        console.print(Text(f"of {counted(cut, 'openings')} the model did not see the beginning", style="dim"))
     missed = measured.misses()
     if not misses:
         count = len(missed)
-        console.print(Text(f"{count:,} of {len(measured.answers):,} missed; --misses shows them", style="dim"))
+        said = f"{count:,} of {len(measured.answers):,} have no right word among the first five; --misses shows them"
+        console.print(Text(said, style="dim"))
         return
     for answer in missed:
         console.print()
-        console.print(Text.assemble(answer.opening.text, " ", ("|".join(answer.opening.accepted), "dim")))
+        console.print(Text.assemble(answer.opening.text, " → ", ("|".join(answer.opening.accepted), "dim")))
         rows = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for word in answer.words:
-            text = visible(word.text.strip()) or "(end of the text)"
+            text = visible(word.text) or "(end of the text)"
             rows.add_row("", text, Text(percent(word.probability), style="dim"), bar(word.probability))
         console.print(rows)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 
 from nextword.errors import ConfigError
 from nextword.model import GPTModel
-from nextword.training.plan import Plan
+from nextword.training.plan import OptimizerName, Plan
 
 
 def make_optimizers(model: GPTModel, plan: Plan) -> list[torch.optim.Optimizer]:
@@ -16,8 +18,10 @@ def make_optimizers(model: GPTModel, plan: Plan) -> list[torch.optim.Optimizer]:
     would be (Liu et al. 2025, "Muon is Scalable for LLM Training"), so that both take the plan's learning rate.
 
     Raises:
-        ConfigError: The plan asks for Muon, and this PyTorch has none.
+        ConfigError: The plan asks for another optimizer, or for Muon where this PyTorch has none.
     """
+    if plan.optimizer not in get_args(OptimizerName):
+        raise ConfigError(f"optimizer is {plan.optimizer!r}, it must be adamw or muon")
     embeddings = {id(model.token_embedding.weight)}
     if model.position_encoding is not None:
         embeddings.add(id(model.position_encoding.weight))
@@ -30,15 +34,17 @@ def make_optimizers(model: GPTModel, plan: Plan) -> list[torch.optim.Optimizer]:
     kept = [w for w in weights if w.dim() < 2 or id(w) in embeddings]
     groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": kept, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
-    adamw = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.95), fused=True)
+    optimizers: list[torch.optim.Optimizer] = []
+    if groups:
+        optimizers.append(torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.95), fused=True))
     if not inner:
-        return [adamw]
+        return optimizers
     if not hasattr(torch.optim, "Muon"):
         raise ConfigError(f"PyTorch {torch.__version__} has no Muon", hint="2.9 and later have")
     muon = torch.optim.Muon(
         inner, lr=plan.learning_rate, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
     )
-    return [adamw, muon]
+    return [*optimizers, muon]
 
 
 def draw_first_weights(model: GPTModel) -> None:
