@@ -48,11 +48,11 @@ PLAN = Plan(
     learning_rate=2.5e-3,
     optimizer="muon",
     weight_decay=0.1,
-    warmup=0.01,
+    warmup=0.015,
     decay=0.0,
     clip=0.0,
     precision="bfloat16",
-    steps=6_000,
+    steps=4_000,
 )
 SETTLING = dataclasses.replace(PLAN, warmup=0.02, decay=0.98, steps=2_000)
 WHOLE, LOOSE = (6, 20), (6, 20)
