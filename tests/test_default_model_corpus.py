@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import lzma
+import math
 import shutil
 import subprocess
 import sys
@@ -383,7 +384,7 @@ def test_every_source_has_a_licence_and_a_known_archive_and_every_weight_a_sourc
         assert source.licence
         assert source.language in {"english", "korean"}
     names = {source.name for source in [*sources, *written.TEXTS]} | {"written-ko-polite"}
-    assert set(WEIGHTS) <= names
+    assert set(WEIGHTS) == names - {source.name for source in sources if not source.trained}
 
 
 def test_packing_gives_the_same_bytes_and_drops_what_came_before(tmp_path: Path) -> None:
@@ -414,6 +415,9 @@ def test_a_weight_repeats_files_and_its_fraction_takes_the_same_ones_always(tmp_
     assert len(repeated(files[:2], 0.5)) == 1
 
 
+SMALL_WEIGHTS = {"shakespeare": (1.0, 0.0), "law": (0.0, 2.0), "tatoeba": (1.5, 0.5)}
+
+
 def small_corpus(folder: Path, text: str) -> Path:
     """A corpus of three sources, as the recipe builds it."""
     languages = {"shakespeare": "english", "law": "korean", "tatoeba": "english", "baobab": "korean"}
@@ -436,25 +440,26 @@ def test_a_pass_reads_every_source_by_its_weight(tmp_path: Path, monkeypatch: py
     import mixture
 
     corpus = small_corpus(tmp_path, "text\n")
-    weights = {"shakespeare": (1.0, 0.0), "law": (0.0, 2.0), "tatoeba": (1.5, 0.5)}
-    monkeypatch.setattr(mixture, "WEIGHTS", weights)
-    monkeypatch.setattr(mixture, "OTHERS", (1.0, 0.0))
+    monkeypatch.setattr(mixture, "WEIGHTS", SMALL_WEIGHTS)
     first, last = mixture.mixture(corpus), mixture.mixture(corpus, last=True)
-    assert {name: len(files) for name, files in first.items()} == {"shakespeare": 1, "tatoeba": 6, "baobab": 1}
+    assert {name: len(files) for name, files in first.items()} == {"shakespeare": 1, "tatoeba": 6}
     assert {name: len(files) for name, files in last.items()} == {"law": 2, "tatoeba": 2}
     assert set(last["tatoeba"]) < set(first["tatoeba"])
 
 
-def test_half_a_corpus_is_refused(tmp_path: Path) -> None:
+def test_half_a_corpus_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mixture
     from archives import RecipeError
-    from mixture import mixture
 
     with pytest.raises(RecipeError, match=r"holds no corpus\nhint: python"):
-        mixture(tmp_path)
+        mixture.mixture(tmp_path)
+    monkeypatch.setattr(mixture, "WEIGHTS", SMALL_WEIGHTS | {"gnome": (1.0, 0.0)})
     small_corpus(tmp_path, "text\n")
     (tmp_path / "train/korean/law-001.txt").unlink()
-    with pytest.raises(RecipeError, match="has no text of law\n"):
-        mixture(tmp_path)
+    with pytest.raises(RecipeError, match="has no text of gnome\n"):
+        mixture.mixture(tmp_path)
+    with pytest.raises(RecipeError, match="has no text of law, gnome\n"):
+        mixture.mixture(tmp_path, last=True)
 
 
 def test_what_is_read_more_than_once_is_there_more_than_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -462,7 +467,7 @@ def test_what_is_read_more_than_once_is_there_more_than_once(tmp_path: Path, mon
     import train
 
     monkeypatch.setattr(train, "CORPUS", small_corpus(tmp_path, "제1조 ① 대한민국은 민주공화국이다.\n"))
-    monkeypatch.setattr(mixture, "WEIGHTS", {"shakespeare": (1.0, 0.0), "law": (0.0, 2.0), "tatoeba": (1.5, 0.5)})
+    monkeypatch.setattr(mixture, "WEIGHTS", SMALL_WEIGHTS)
     for last, tatoeba, law, hamlet in ((False, 6, 0, 1), (True, 2, 2, 0)):
         names = [document.name for document in train.documents(last)]
         assert sum("tatoeba" in name for name in names) == tatoeba
@@ -473,6 +478,7 @@ def test_what_is_read_more_than_once_is_there_more_than_once(tmp_path: Path, mon
 
 
 def test_a_stage_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mixture
     import train
     from safetensors.numpy import load_file
 
@@ -482,6 +488,7 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, mo
     small = {"num_layers": 1, "d_model": 16, "num_heads": 2, "num_kv_heads": 1, "head_dim": 8, "d_ff": 16}
     small_plan = {"vocab_size": 300, "context_length": 8, "batch_size": 2, "precision": "float32", "steps": 6}
     plan = dataclasses.replace(train.PLAN, **small_plan)
+    monkeypatch.setattr(mixture, "WEIGHTS", SMALL_WEIGHTS)
     for name, value in {"SHAPE": small, "PLAN": plan, "CORPUS": corpus}.items():
         monkeypatch.setattr(train, name, value)
     monkeypatch.setattr(train, "SETTLING", dataclasses.replace(plan, warmup=0.02, decay=0.98, steps=4))
@@ -513,3 +520,48 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, mo
     shutil.copy(train.SETTLED / "model.safetensors", train.LEARNED / "model.safetensors")
     with pytest.raises(NextwordError, match="another plan"):
         train.settle()
+
+
+def test_the_package_is_refused_where_a_document_gives_an_opening_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    import package
+    from archives import RecipeError
+
+    from nextword.training.text import Document
+
+    asked = next(opening for opening in shipped_openings() if opening.group == "english")
+    seam = Document("seam", f"So.\n\n{asked.text} ...")
+    read = {False: [Document("plain", "Plain words, and no more.")], True: [seam]}
+    monkeypatch.setattr(package, "documents", read.__getitem__)
+    with pytest.raises(RecipeError, match=r"^seam gives away"):
+        package.check_apart()
+    read[True].clear()
+    package.check_apart()
+
+
+def test_what_the_card_says_of_a_text_is_what_the_model_says_of_it(tmp_path: Path) -> None:
+    import package
+
+    lm = load()
+    recited, never = tmp_path / "recited.txt", tmp_path / "never.txt"
+    opening = "The children are playing in the"
+    recited.write_text(opening + lm.generate(opening, 60, temperature=0.0).text, encoding="utf-8")
+    never.write_text("".join(f"{i * i * 7919 % 9973} q{i}z " for i in range(60)), encoding="utf-8")
+    figures = [package.measured(lm, [file]) for file in (recited, never)]
+    assert figures[0]["bits_per_byte"] == pytest.approx(lm.score(recited.read_text("utf-8")).bits_per_byte)
+    assert figures[0]["nats_per_character"] == pytest.approx(figures[0]["bits_per_byte"] * math.log(2))  # ASCII
+    assert figures[0]["recited"] > 0.5 > 0.1 > figures[1]["recited"]
+
+
+def test_copies_and_variety_of_what_is_written_are_counted_by_words(tmp_path: Path) -> None:
+    from continuations import COPIED, OPENERS, copied, distinct, grams
+
+    assert {len(openers) for openers in OPENERS.values()} == {20}
+    assert grams("A cat, a DOG.", 2) == [("a", "cat"), ("cat", "a"), ("a", "dog")]
+    assert distinct(["a cat a cat", "a dog"], 1) == 3 / 6
+    assert distinct(["a cat a cat", "a dog"], 2) == 3 / 4
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/one.txt").write_text("One two three, four five six seven eight. Nine.", encoding="utf-8")
+    text = "zero one two three four five six seven EIGHT nine"
+    assert len(grams(text, COPIED)) == 3
+    assert copied([text], tmp_path) == 2 / 3
+    assert copied(["too short"], tmp_path) == 0

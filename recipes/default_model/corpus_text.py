@@ -25,7 +25,7 @@ SENTENCE = re.compile("p|h[1-6]|li|t[dh]|d[dt]|caption")
 VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta", "wbr"})
 SWITCHES = frozenset({"switch", "switchinline"})
 
-_CONTROL = re.compile(r"[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+CONTROL = re.compile(r"[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 _BLANKS = re.compile(r"[ \t\u00a0\u2002-\u200a\u202f\u3000]+")
 _HANGUL = re.compile(r"[\u3130-\u318f\uac00-\ud7a3]")
 _OLD_JAMO = re.compile(r"[\u1100-\u11ff]")  # only in lists of characters
@@ -131,7 +131,7 @@ class PageParser(HTMLParser):
 def clean_line(text: str) -> str:
     """Normalises one paragraph to a single clean line."""
     text = html.unescape(text).replace("\n", " ").replace("\r", " ").lstrip("@")
-    text = _CONTROL.sub("", unicodedata.normalize("NFC", text.translate(_SIGNS)))
+    text = CONTROL.sub("", unicodedata.normalize("NFC", text.translate(_SIGNS)))
     text = _BLANKS.sub(" ", text).strip()
     text = re.sub(r" +([,.;:!?)\]”](?:\s|$))", r"\1", text)  # no blank before a closing mark
     text = re.sub(r"(?<=[(\[“]) +", "", text)  # nor after an opening one
@@ -251,7 +251,7 @@ def clean_play(data: bytes) -> str:
     except UnicodeDecodeError:
         text = data.decode("cp1252")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    lines = [_CONTROL.sub("", _BLANKS.sub(" ", line)).strip() for line in text.split("\n")]
+    lines = [CONTROL.sub("", _BLANKS.sub(" ", line)).strip() for line in text.split("\n")]
     text = re.sub(r"\n{4,}", "\n\n\n", "\n".join(line for line in lines if not _RULE.fullmatch(line)))
     # A dozen stage directions open with a brace and close with a bracket, or the other way round.
     text = re.sub(r"[{\[]([^\n{}\[\]]+)(?:\}|(?<=\w[.!?])\])", r"[\1]", text)

@@ -127,9 +127,6 @@ def build(out: Path, downloads: Path, sieve: Sieve, accept_changed: bool) -> dic
         print(f"{name}: {entries[name]['read']} {entries[name]['dropped']} {sizes}", flush=True)
 
     for text in written.TEXTS:
-        if not text.path.exists():
-            print(f"{text.name}: not written yet, left out")
-            continue
         pages = [(str(i), [line]) for i, line in enumerate(written.read(text.path))]
         entry: dict[str, object] = {"registry": "recipe", "package": text.file, "version": ""}
         entry |= {"sha256": hashlib.sha256(text.path.read_bytes()).hexdigest(), "licence": text.licence}

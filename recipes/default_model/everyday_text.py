@@ -6,8 +6,9 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from corpus_text import CONTROL
+
 _SIGNS = str.maketrans(dict.fromkeys("“”„«»″", '"') | dict.fromkeys("‘’‚`´′", "'") | {"…": "...", "―": "—", "–": "-"})
-_UNSEEN = re.compile(r"[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 _WORD = re.compile(r"\w+(?:'\w+)*")
 _SENTENCE = re.compile(r"""(?<=[.!?])["')]* +(?=["'(]*[A-Z가-힣])""")
 
@@ -16,7 +17,7 @@ def tidy(text: str) -> str:
     """Returns a paragraph on one line: NFC, straight quotation marks, three dots, single blanks, no unseen signs."""
     text = unicodedata.normalize("NFC", text).translate(_SIGNS)
     text = re.sub(r"(?<=\w)-\s*\n\s*(?=\w)", "-", text)  # a word that was parted at its hyphen
-    text = _UNSEEN.sub("", re.sub(r"\s+", " ", text)).strip()
+    text = CONTROL.sub("", re.sub(r"\s+", " ", text)).strip()
     text = re.sub(r" ?-{2,} ?", "—", text)
     return re.sub(r" +(?=[,.;:!?](?:\s|$))", "", text)
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from archives import RecipeError
+from corpus_sources import SOURCES
 from documents import stable_number
 
 WEIGHTS = {
+    **{source.name: (0.3, 0.0) for source in SOURCES if source.trained},  # manuals, tax law
     "written-ko": (2.0, 2.0),
     "written-ko-polite": (1.0, 1.0),
     "wikipedia-ko": (0.5, 0.1),
@@ -31,10 +33,6 @@ WEIGHTS = {
     "law": (1.0, 0.0),
 }
 """How often a pass of the first stage of training reads a source, and one of the second; below 1, the share of it."""
-OTHERS = (0.3, 0.0)
-"""The Korean manuals and tax law."""
-UNREAD = {"gimp"}
-"""What is kept to test on text of a kind never seen."""
 
 
 def files_of(name: str, entry: dict[str, Any], corpus: Path) -> list[Path]:
@@ -64,9 +62,9 @@ def mixture(corpus: Path, last: bool = False) -> dict[str, list[Path]]:
     if not (corpus / "provenance.json").exists():
         raise RecipeError(f"{corpus} holds no corpus\nhint: python recipes/default_model/corpus.py builds it")
     sources = json.loads((corpus / "provenance.json").read_text(encoding="utf-8"))["sources"]
-    weights = {name: WEIGHTS.get(name, OTHERS)[last] for name in sources}
+    weights = {name: WEIGHTS[name][last] for name in sources if name in WEIGHTS}  # GIMP's manual is kept to test with
     files = {name: files_of(name, sources[name], corpus) for name, weight in weights.items() if weight}
-    if missing := [name for name, found in files.items() if not found and name not in UNREAD]:
+    if missing := [name for name in WEIGHTS if name not in weights or files.get(name) == []]:
         raise RecipeError(f"{corpus} has no text of {', '.join(missing)}\nhint: build it again")
     found = {name: repeated(files[name], weights[name]) for name in files}
     return {name: files for name, files in found.items() if files}

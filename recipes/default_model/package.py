@@ -75,7 +75,7 @@ def measured(lm: LanguageModel, files: list[Path]) -> dict[str, float]:
 def cloze(lm: LanguageModel, *, done: bool) -> dict[str, dict[str, Any]]:
     """What the model knows of the openings of `nextword cloze`, by language.
 
-    Every second opening is the half that mixture, tokenizer and shape were settled with; the others were put aside
+    Every second opening is the half that mixture and optimizer were settled with; the others were put aside
     and asked for when the model was done.
 
     Args:
@@ -163,7 +163,7 @@ together, answers no questions, and what it writes about law is no advice.
 
 The openings of `nextword cloze`: how often the most probable next word is one that fits, how often one of the first
 five is, and the probability of all that fit. No opening, nor its last four words with a word that fits, stands in any
-text that the model has read. Mixture, tokenizer and shape were settled with one half of them; the other half was put
+text that the model has read. The mixture and the optimizer were settled with one half of them; the other half was put
 aside.
 
 | openings | number | first | in five | probability |

@@ -38,6 +38,9 @@ def test_the_command_prints_shares_misses_and_json(call: Call, tmp_path: Path) -
     expected = lm.predict(f"{english} she", top=5, unit="word")[0]
     assert visible(expected.text) in shown
     assert f"{expected.probability:.2%}".removesuffix("%") in shown
+    assert f"the search left {sum(answer['unexplored'] for answer in values['answers']) / 3:.1%} unexplored" in shown
+    missed = json.loads(call("cloze", "nextword", file, "--misses", "--json").out)
+    assert missed == values | {"answers": [values["answers"][1]]}
     shown = values["answers"][0]["words"]
     assert [word["text"] for word in shown] == [word.text for word in words]
     assert shown[0]["probability"] == pytest.approx(words[0].probability, abs=0.01)

@@ -24,7 +24,7 @@ def cloze(
         file: Openings of your own, a line each: kind, opening and accepted words (tea|coffee, tea~ for all words that
             begin so, +er for what needs no blank), with tabs between.
         misses: Show what the model expects where it missed.
-        as_json: Print JSON.
+        as_json: Print JSON: every answer, or those that missed.
     """
     from nextword.cloze import Answer, Cloze, answer_of, read_openings, shipped_openings
     from nextword.errors import ConfigError
@@ -48,7 +48,7 @@ def cloze(
     if answers:
         measured = Cloze(tuple(answers))
         if as_json:
-            print_json(measured.to_json())
+            print_json(measured.to_json(misses=misses))
         else:
             show_cloze(make_console(), measured, misses=misses)
     if stopped is not None:

@@ -107,13 +107,20 @@ class Cloze:
         """Where the first five words hold no accepted one."""
         return [answer for answer in self.answers if answer.rank is None]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, as `nextword cloze --json` prints them."""
+    def to_json(self, *, misses: bool = False) -> dict[str, Any]:
+        """Plain values, as `nextword cloze --json` prints them.
+
+        Args:
+            misses: Whether the answers are those alone that missed.
+        """
         groups = {
             group: {**kinds.pop("").to_json(), "kinds": {kind: tally.to_json() for kind, tally in kinds.items()}}
             for group, kinds in self.tallies().items()
         }
-        return {"groups": groups, "answers": [answer.to_json() for answer in self.answers]}
+        return {
+            "groups": groups,
+            "answers": [answer.to_json() for answer in (self.misses() if misses else self.answers)],
+        }
 
 
 def answer_of(lm: LanguageModel, opening: Opening) -> Answer:

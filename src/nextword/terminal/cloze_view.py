@@ -29,6 +29,8 @@ def show_cloze(console: Console, measured: Cloze, *, misses: bool) -> None:
                 style="dim" if kind else "",
             )
     console.print(table)
+    unexplored = sum(answer.unexplored for answer in measured.answers) / len(measured.answers)
+    console.print(Text(f"probability: at least; the search left {unexplored:.1%} unexplored", style="dim"))
     if cut := sum(answer.dropped_tokens > 0 for answer in measured.answers):
         console.print(Text(f"of {counted(cut, 'openings')} the model did not see the beginning", style="dim"))
     missed = measured.misses()
