@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 import torch
 
 import nextword
+from nextword.cloze import Tally, measure, shipped_openings
 from nextword.loading import DEFAULT_MODEL
 
 ENGLISH = "To be, or not to"
 KOREAN = "대한민국의 주권은"
+MODELS = Path(__file__).parent.parent / "docs/models.md"
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +53,31 @@ def test_it_is_trained_far_beyond_a_fresh_model_in_both_languages(lm: nextword.L
 
 def test_the_card_and_provenance_tell_what_was_measured_per_language(lm: nextword.LanguageModel) -> None:
     measured = lm.provenance["measured"]
-    assert {"English, held out (2 plays)", "Korean, held out", "Korean constitution (trained on)"} <= set(measured)
+    assert {"shakespeare, held out (2 plays)", "tatoeba, held out", "Korean constitution (trained on)"} <= set(measured)
     for name, figures in measured.items():
         assert f"| {name} | {figures['bytes']:,} | {figures['bits_per_byte']:.3f} |" in lm.card
         assert 0 < figures["bits_per_byte"] < 3
     assert all(source["licence"] for source in lm.provenance["sources"].values())
+
+
+def test_it_knows_of_ordinary_language_what_its_card_and_the_docs_say(lm: nextword.LanguageModel) -> None:
+    answers = measure(lm, shipped_openings()).answers
+    for group, top_1, top_5 in (("english", 0.35, 0.6), ("korean", 0.3, 0.55)):
+        own = [answer for answer in answers if answer.opening.group == group]
+        found = {"developed with": Tally.of(own[1::2]), "put aside": Tally.of(own[::2])}
+        for half, tally in found.items():
+            said = lm.provenance["cloze"][f"{group.capitalize()}, {half}"]
+            # A near tie may fall the other way on another processor.
+            assert (tally.first, tally.first_five) == pytest.approx((said["top_1"], said["top_5"]), abs=0.025)
+            assert tally.probability == pytest.approx(said["probability"], abs=1e-3)
+            assert tally.first > top_1
+            assert tally.first_five > top_5
+            shares = f"{said['top_1']:.0%} | {said['top_5']:.0%} | {said['probability']:.1%}"
+            assert f"| {group.capitalize()}, {half} | {said['openings']} | {shares} |" in lm.card
+        row = re.search(rf"\*\*{group.capitalize()}\*\* \| {len(own)} \| (\d+) % \| (\d+) %", MODELS.read_text("utf-8"))
+        assert row is not None
+        both = Tally.of(own)
+        assert (both.first, both.first_five) == pytest.approx((int(row[1]) / 100, int(row[2]) / 100), abs=0.025)
 
 
 def test_it_is_small_enough_for_a_wheel_of_25_megabytes() -> None:
