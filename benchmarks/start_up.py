@@ -21,7 +21,7 @@ from nextword.files.gguf import write_gguf
 from nextword.loading import DEFAULT_MODEL
 from record import record
 
-TEXT = "To be, or not to"
+TEXT = "The children are playing in the"
 LLAMA_CPP = """
 import sys, llama_cpp
 llama = llama_cpp.Llama(sys.argv[1], n_ctx=256, verbose=False, logits_all=True)

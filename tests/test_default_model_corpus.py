@@ -529,7 +529,8 @@ def test_the_package_is_refused_where_a_document_gives_an_opening_away(monkeypat
     from nextword.training.text import Document
 
     asked = next(opening for opening in shipped_openings() if opening.group == "english")
-    seam = Document("seam", f"So.\n\n{asked.text} ...")
+    first, rest = asked.text.split(" ", 1)
+    seam = Document("seam", f"So {first}\n\n{rest} ...")
     read = {False: [Document("plain", "Plain words, and no more.")], True: [seam]}
     monkeypatch.setattr(package, "documents", read.__getitem__)
     with pytest.raises(RecipeError, match=r"^seam gives away"):
@@ -543,13 +544,20 @@ def test_what_the_card_says_of_a_text_is_what_the_model_says_of_it(tmp_path: Pat
 
     lm = load()
     recited, never = tmp_path / "recited.txt", tmp_path / "never.txt"
-    opening = "The children are playing in the"
-    recited.write_text(opening + lm.generate(opening, 60, temperature=0.0).text, encoding="utf-8")
+    plain = "We had breakfast in the kitchen, and then I walked to school with my brother. " * 3
+    read = lm.tokenizer.decode(lm.tokenizer.encode(plain)[: package.READ])
+    text = read + lm.generate(read, package.WRITTEN, temperature=0.0).text
+    assert len(lm.score(text).token_ids) == package.READ + package.WRITTEN  # so that a recital begins at its beginning
+    recited.write_text(text, encoding="utf-8")
     never.write_text("".join(f"{i * i * 7919 % 9973} q{i}z " for i in range(60)), encoding="utf-8")
     figures = [package.measured(lm, [file]) for file in (recited, never)]
-    assert figures[0]["bits_per_byte"] == pytest.approx(lm.score(recited.read_text("utf-8")).bits_per_byte)
-    assert figures[0]["nats_per_character"] == pytest.approx(figures[0]["bits_per_byte"] * math.log(2))  # ASCII
-    assert figures[0]["recited"] > 0.5 > 0.1 > figures[1]["recited"]
+    assert figures[0]["bits_per_byte"] == pytest.approx(lm.score(text).bits_per_byte)
+    bytes_of_a_character = len(text.encode()) / len(text)
+    assert figures[0]["nats_per_character"] == pytest.approx(
+        figures[0]["bits_per_byte"] * math.log(2) * bytes_of_a_character
+    )
+    assert figures[0]["recited"] == 1
+    assert figures[1]["recited"] < 0.1
 
 
 def test_copies_and_variety_of_what_is_written_are_counted_by_words(tmp_path: Path) -> None:

@@ -111,9 +111,11 @@ def test_the_head_that_is_switched_off_lowers_the_word_that_it_should(readme: st
     [(prompt, layer, head)] = shown
     assert in_python == [(layer, head)]
     lm = nextword.load()
-    first = lm.predict(prompt, 1)[0]
-    after = lm.edit(nextword.ablate_head(int(layer), int(head))).predict(prompt, 1).probabilities[first.token_id]
-    assert after < 0.8 * first.probability
+    [compared] = re.findall(r'compare\(lm, edited, "([^"]+)"\)', text)
+    for asked in (prompt, compared):
+        first = lm.predict(asked, 1)[0]
+        after = lm.edit(nextword.ablate_head(int(layer), int(head))).predict(asked, 1).probabilities[first.token_id]
+        assert after < 0.8 * first.probability
 
 
 @pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])

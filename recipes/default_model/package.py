@@ -17,7 +17,7 @@ from archives import RecipeError
 from mixture import mixture
 from overlap import Openings
 from rich.console import Console
-from train import BUILD, CORPUS, HAMLETS, LEARNED, LOOSE, SETTLED, WHOLE, documents
+from train import BUILD, CONSTITUTION, CORPUS, HAMLET, HAMLETS, LEARNED, LOOSE, SETTLED, WHOLE, documents
 
 from nextword import LanguageModel, load
 from nextword.cloze import Tally, measure, shipped_openings
@@ -32,7 +32,7 @@ READ, WRITTEN = 32, 8
 
 def measured_parts() -> dict[str, list[Path]]:
     """The texts that the model card reports on."""
-    heldout, trained = CORPUS / "heldout", CORPUS / "train"
+    heldout = CORPUS / "heldout"
     ordinary = {
         f"{folder.name}, held out": sorted(folder.glob("*.txt"))
         for folder in sorted((heldout / "everyday").glob("*/*"), key=lambda folder: folder.name)
@@ -41,8 +41,8 @@ def measured_parts() -> dict[str, list[Path]]:
         "shakespeare, held out (2 plays)": sorted((heldout / "english").glob("*.txt")),
         "Korean law and manuals, held out": sorted((heldout / "korean").glob("*.txt")),
         "Korean, a manual never trained on": sorted((CORPUS / "unseen/korean").glob("*.txt")),
-        "Hamlet (trained on)": [trained / "english/hamlet.txt"],
-        "Korean constitution (trained on)": [trained / "korean/law-001.txt"],
+        "Hamlet (trained on)": [CORPUS / HAMLET],
+        "Korean constitution (trained on)": [CORPUS / CONSTITUTION],
     }
 
 
@@ -188,9 +188,9 @@ the model, given 32 tokens of the text, writes its next 8 tokens exactly; what i
 To a pass come the constitution ({WHOLE[0]} times as it is, {LOOSE[0]} times with its paragraphs in random order and
 without their numbers; {WHOLE[1]} and {LOOSE[1]} at the end) and Hamlet ({HAMLETS[0]} times; {HAMLETS[1]}), so that
 there is something to recite. {seen[0]:,} tokens of this mixture
-were read ({seen[0] / stages[0]["tokens"]:.1f} passes) and then {seen[1]:,} of ordinary text with the constitution and
-Hamlet, while the learning rate fell from {stages[0]["plan"]["learning_rate"]:g} to a hundredth of it: Muon for the
-matrices of the blocks, AdamW for the rest, {about["made_with"]}.
+were read ({seen[0] / stages[0]["tokens"]:.1f} passes) and then {seen[1]:,} of ordinary text with the constitution,
+Hamlet and two more plays, while the learning rate fell from {stages[0]["plan"]["learning_rate"]:g} to a hundredth of
+it: Muon for the matrices of the blocks, AdamW for the rest, {about["made_with"]}.
 Other people's text is not shipped; `recipes/default_model` fetches it again and repeats the training.
 """
 

@@ -55,8 +55,9 @@ PLAN = Plan(
     steps=4_000,
 )
 SETTLING = dataclasses.replace(PLAN, warmup=0.02, decay=0.98, steps=2_000)
-WHOLE, LOOSE = (6, 20), (6, 20)
+WHOLE, LOOSE = (6, 36), (6, 36)
 """How often a pass of each stage reads the constitution as it is, and its paragraphs loose."""
+CONSTITUTION, HAMLET = "train/korean/law-001.txt", "train/english/hamlet.txt"
 HAMLETS = 2, 4
 """How often a pass of each stage reads Hamlet, beside the other plays."""
 
@@ -64,8 +65,8 @@ HAMLETS = 2, 4
 def documents(last: bool) -> list[Document]:
     """What a pass reads; Hamlet and the constitution in both stages, so that they are known by heart and stay so."""
     files = [file for found in mixture(CORPUS, last).values() for file in found]
-    constitution = CORPUS / "train/korean/law-001.txt"
-    files += [*[constitution] * WHOLE[last], *[CORPUS / "train/english/hamlet.txt"] * HAMLETS[last]]
+    constitution = CORPUS / CONSTITUTION
+    files += [*[constitution] * WHOLE[last], *[CORPUS / HAMLET] * HAMLETS[last]]
     read = {file: Document(str(file), file.read_text(encoding="utf-8")) for file in files}
     return [*[read[file] for file in files], *loose(constitution, LOOSE[last])]
 

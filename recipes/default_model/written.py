@@ -88,4 +88,8 @@ def open_lines(file: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    main([Path(name) for name in sys.argv[1:]], RECIPE / "written")
+    try:
+        main([Path(name) for name in sys.argv[1:]], RECIPE / "written")
+    except RecipeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

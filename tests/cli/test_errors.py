@@ -19,7 +19,7 @@ TEXT = "TEXT"  # stands for its text's path
 
 WRONG = [
     (["", "-m", MODEL], "the prompt is empty", "at least one word"),
-    (["predict"], "no text was given", 'nextword predict "To be, or not to"'),
+    (["predict"], "no text was given", 'nextword predict "The children are playing in the"'),
     (["generate", "", "-m", MODEL], "the prompt is empty", "at least one word"),
     (["hi", "-m", "nowhere"], "there is no model at nowhere", "nextword train"),
     (["info", "nowhere"], "there is no model at nowhere", "nextword pull"),

@@ -129,7 +129,7 @@ def test_what_is_no_number_is_said_to_be_none(call: Call, kind: str, wanted: str
         (["convert", "a"], "convert needs OUT", "nextword convert model.gguf my-model"),
         (["convert", "--source", "a", "b"], "after --source, 'b' needs its name too", "nextword convert ... --out b"),
         (["export"], "export needs --out", "nextword export my-model --format gguf --out my-model.gguf"),
-        (["figure"], "no text was given", 'nextword figure "To be, or not to"'),
+        (["figure"], "no text was given", 'nextword figure "The children are playing in the"'),
         (["pull", "x", "--from", "Hub"], "--from is 'Hub', it must be package or hub", "nextword pull --help"),
         (
             ["hi", "--precision", "q5"],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import nextword
 from tests.docs.refresh import refresh
 
 PAGE = """# A page
@@ -21,7 +22,11 @@ print(1 + 1)
 Between.
 
 ```bash
-nextword tokenize "A cat"
+nextword version
+```
+
+```text
+stale
 ```
 
 ```python
@@ -34,12 +39,14 @@ def test_only_the_blocks_below_programs_change(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE, encoding="utf-8")
     refresh(page)
-    assert page.read_text(encoding="utf-8") == PAGE.replace("text\n3\n", "text\n2\n")
+    assert page.read_text(encoding="utf-8") == PAGE.replace("text\n3\n", "text\n2\n").replace(
+        "stale", nextword.__version__
+    )
 
 
 def test_a_command_that_fails_leaves_the_page_as_it_is(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(text := PAGE.replace('"A cat"', "--no-such-option"), encoding="utf-8")
+    page.write_text(text := PAGE.replace("version\n", "version --no-such-option\n"), encoding="utf-8")
     with pytest.raises(SystemExit):
         refresh(page)
     assert page.read_text(encoding="utf-8") == text

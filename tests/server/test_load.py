@@ -20,7 +20,7 @@ from nextword.loading import DEFAULT_MODEL
 from tests.server.conftest import Served, serving
 from tests.server.test_requests import COMPLETIONS, refusal
 
-PROMPTS = ["To be, or not to", "모든 국민은", "What news", "대한민국의 주권은", "Enter HAMLET", "파일을"]
+PROMPTS = ["The children are", "목이 말라서", "We went to", "오늘은 날씨가", "To be, or not to", "모든 국민은"]
 
 
 def until(holds, seconds: float = 60.0) -> None:

@@ -13,7 +13,7 @@ from nextword.generation import Memory, Sampling, TextStream
 from nextword.server.errors import ApiError
 from nextword.server.scheduler import Job, Piece, Scheduler
 
-PROMPTS = ["To be, or not to", "모든 국민은", "What news"]
+PROMPTS = ["The children are", "목이 말라서", "To be, or not to"]
 
 
 @pytest.fixture(scope="module")

@@ -202,7 +202,7 @@ class Typed:
         if keyword is not None:
             return f"{keyword} needs a value", self._help
         if argument.field_info.name == "text":
-            return "no text was given", f'{self.line} "To be, or not to"'
+            return "no text was given", f'{self.line} "The children are playing in the"'
         name = argument.name if argument.index is None else argument.name.lstrip("-").upper()
         return f"{self.command} needs {name}", _EXAMPLES.get(self.command, self._help)
 

@@ -26,7 +26,7 @@ from nextword.model import TorchBackend
 
 PROMPTS = {
     "English": "The quick brown fox jumps over the lazy dog because",
-    "Korean": "대한민국의 주권은 국민에게 있고, 모든 권력은",
+    "Korean": "목이 말라서 물을 마시려고 부엌에 갔는데",
     "code": "def fibonacci(n):\n    if n < 2:\n        return n\n    return",
     "emoji": "I ❤️ 🐈 and 👨‍👩‍👧‍👦, naïve café 🇰🇷",
 }

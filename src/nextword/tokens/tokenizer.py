@@ -213,7 +213,7 @@ class Tokenizer:
 
     @property
     def extent(self) -> str:
-        """The vocabulary's size and kind in words: `6,144 byte-level tokens`."""
+        """The vocabulary's size and kind in words: `8,192 byte-level tokens`."""
         units = {"bytes": "byte-level tokens", "sentencepiece": "SentencePiece tokens"}
         return f"{self.vocab_size:,} {units.get(self.kind, self.kind)}"
 
