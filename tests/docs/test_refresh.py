@@ -40,7 +40,7 @@ def test_only_the_blocks_below_programs_change(tmp_path: Path) -> None:
     page.write_text(PAGE, encoding="utf-8")
     refresh(page)
     assert page.read_text(encoding="utf-8") == PAGE.replace("text\n3\n", "text\n2\n").replace(
-        "stale", nextword.__version__
+        "stale", f"nextword {nextword.__version__}"
     )
 
 
