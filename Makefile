@@ -32,7 +32,7 @@ help: ## list the targets
 
 run: $(RUN_STAMP) ## install the least that runs, and predict two next words
 	$(BIN)/nextword predict --words --top 5 "The children are playing in the"
-	$(BIN)/nextword predict --words --top 5 "목이 말라서 물을"
+	$(BIN)/nextword predict --words --top 5 "배가 고파서 밥을"
 	@printf '%s\n' "" "Try next:" \
 	  "  $(BIN)/nextword generate \"One day, a little girl\"       writes on" \
 	  "  $(BIN)/nextword tokenize \"안녕하세요\"                   what the model reads" \

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-ENGLISH, KOREAN = "The children are playing in the", "목이 말라서 물을"
+ENGLISH, KOREAN = "The children are playing in the", "배가 고파서 밥을"
 _DRAWN = "() => document.documentElement.hasAttribute('data-drawn')"
 
 

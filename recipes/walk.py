@@ -27,7 +27,7 @@ SAYS = {
     },
     "ko": {
         "pages": "training.ko inspection.ko models.ko serving.ko engine.ko",
-        "known": "목이 말라서 물을",
+        "known": "배가 고파서 밥을",
         "own": "모델을 ",
     },
 }

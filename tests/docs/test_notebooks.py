@@ -22,7 +22,7 @@ from tests.docs.sources import DOCS
 
 FILES = {"en": DOCS / "lesson.ipynb", "ko": DOCS / "lesson.ko.ipynb"}
 ABOUT_NOTEBOOKS = {"en": DOCS / "notebooks.ipynb", "ko": DOCS / "notebooks.ko.ipynb"}
-TEXTS = {"en": "The children are playing in the", "ko": "목이 말라서 물을"}
+TEXTS = {"en": "The children are playing in the", "ko": "배가 고파서 밥을"}
 PICTURES = [
     "embedding",
     "attention",

@@ -19,7 +19,7 @@ from tests.files.making import BPE, CONFIGS, random_bundle
 from tests.published import smollm2_gguf
 from tests.test_smollm2 import PROMPTS
 
-KNOWN = ["The children are playing in the", "목이 말라서 물을", "To be, or not to", "모든 국민은 법 앞에", "🙂 is"]
+KNOWN = ["The children are playing in the", "배가 고파서 밥을", "To be, or not to", "모든 국민은 법 앞에", "🙂 is"]
 TWINS: dict[str, GPTConfig] = {
     name: CONFIGS[name] for name in ("qwen3", "llama", "llama, scaled", "llama, every bias", "gpt2")
 } | {

@@ -12,7 +12,7 @@ from nextword.language_model import LanguageModel
 from tests.page.conftest import TEXT, Visitor, drawn
 from tests.page.test_changes import assert_predicts, open_layer, press_switch
 
-KOREAN = "목이 말라서 물을"
+KOREAN = "배가 고파서 밥을"
 NAMES = {
     *("nextword", "GPT", "MLP", "KL", "SVG", "PNG", "PyTorch", "API", "Esc", "Enter", "Ctrl"),
     *("Top", "Min", "top", "min", "nat", "MB", "GB", "kB", "API"),

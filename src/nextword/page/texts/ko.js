@@ -3,7 +3,7 @@ export const korean = {
   "page.title": "nextword: 들어간 말에서 나오는 말까지",
   "page.lead": "GPT에 들어간 말과 나오는 말 사이의 모든 단계를 보여 줍니다. 모든 숫자는 모델이 계산한 값입니다.",
   "page.skip": "글 입력란으로",
-  "page.example": "목이 말라서 물을",
+  "page.example": "배가 고파서 밥을",
 
   "input.label": "글",
   "input.hint":
@@ -205,7 +205,7 @@ export const korean = {
   "second.what":
     "둘째 글을 바꾸지 않은 모델이 읽은 로짓 렌즈입니다. 칸 하나를 위쪽 렌즈의 한 위치로 끌어다 놓으면 그곳의 잔차 흐름이 이 값으로 바뀌고, 그 영향이 미칠 수 있는 칸에 음영이 생깁니다.",
   "second.label": "둘째 글",
-  "second.example": "목이 말라서 우유를",
+  "second.example": "배가 고파서 라면을",
   "second.open": "둘째 글과 견주기",
   "second.close": "닫기",
   "second.grid": "둘째 글의 로짓 렌즈",
