@@ -6,12 +6,14 @@ python recipes/default_model/continuations.py [MODEL] --corpus build/default_mod
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from everyday_text import words
 
 from nextword import load
+from nextword.errors import NextwordError
 
 OPENERS = {
     "english": [
@@ -86,13 +88,27 @@ def copied(texts: Iterable[str], corpus: Path) -> float:
     return sum(gram in there for gram in found) / max(1, len(found))
 
 
-def main() -> None:
-    """Reads the command line."""
+def main() -> int:
+    """Reads the command line.
+
+    Returns:
+        2 where there is no such model or no corpus, which a line says.
+    """
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("model", nargs="?", help="the one that ships, if left out")
     parser.add_argument("--corpus", type=Path, default=Path("build/default_model/corpus"))
     options = parser.parse_args()
-    lm = load(options.model)
+    if not (options.corpus / "train").is_dir():
+        print(
+            f"error: {options.corpus} holds no corpus\nhint: python recipes/default_model/corpus.py builds it",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        lm = load(options.model)
+    except NextwordError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     for language, openers in OPENERS.items():
         texts = []
         for seed, opener in enumerate(openers):
@@ -102,7 +118,8 @@ def main() -> None:
         variety = ", ".join(f"{length} {distinct(texts, length):.0%}" for length in (1, 2, 3, 4))
         copies = copied(texts, options.corpus)
         print(f"{language}: distinct runs of words: {variety}; runs of {COPIED} copied: {copies:.1%}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

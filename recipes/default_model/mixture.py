@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,18 +74,27 @@ def mixture(corpus: Path, last: bool = False) -> dict[str, list[Path]]:
     return {name: chosen for name, chosen in found.items() if chosen}
 
 
-def main() -> None:
-    """Prints what a pass reads."""
+def main() -> int:
+    """Prints what a pass reads.
+
+    Returns:
+        2 where there is no corpus, which a line says.
+    """
     parser = argparse.ArgumentParser(description="Show what a pass of training reads.")
     parser.add_argument("--corpus", type=Path, default=Path("build/default_model/corpus"))
     parser.add_argument("--last", action="store_true", help="a pass of the end of training")
     options = parser.parse_args()
-    read = mixture(options.corpus, options.last)
+    try:
+        read = mixture(options.corpus, options.last)
+    except RecipeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     sizes = {name: sum(file.stat().st_size for file in files) for name, files in read.items()}
     for name, size in sorted(sizes.items(), key=lambda pair: -pair[1]):
         print(f"{size:>12,}  {name}")
     print(f"{sum(sizes.values()):>12,}  together")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Beginnings of ordinary English sentences: what the writer writes on from.
 
-They are cut from this project's own hand-written sentences: what a person began goes together, where words that are
+They are cut from this project's own written sentences: what was begun with sense goes together, where words that are
 put together at random make a small model write nonsense (docs/lab-notes.md).
 """
 

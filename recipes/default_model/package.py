@@ -140,14 +140,16 @@ def card(lm: LanguageModel) -> str:
     )
     passes = read_a_pass()
     used = "\n".join(
-        f"| {name} | {s['registry']} {s['package']} {s['version']} | {s['licence']} | {s['train']['bytes']:,}"
-        f" | {passes[name]:,} |"
+        f"| {name} | {' '.join((s['registry'], s['package'], s['version'])).strip()} | {s['licence']} |"
+        f" {s['train']['bytes']:,} | {passes[name]:,} |"
         for name, s in about["sources"].items()
         if passes.get(name)
     )
     return f"""---
 language: [en, ko]
 license: mit
+library_name: nextword
+pipeline_tag: text-generation
 ---
 # The default model of nextword
 
@@ -163,8 +165,8 @@ together, answers no questions, and what it writes about law is no advice.
 
 The openings of `nextword cloze`: how often the most probable next word is one that fits, how often one of the first
 five is, and the probability of all that fit. No opening, nor its last four words with a word that fits, stands in any
-text that the model has read. The mixture and the optimizer were settled with one half of them; the other half was put
-aside.
+text that the model has read; sentences like some of them do. The mixture and the optimizer were settled with one half
+of them; the other half was put aside.
 
 | openings | number | first | in five | probability |
 |---|---:|---:|---:|---:|
@@ -191,7 +193,8 @@ there is something to recite. {seen[0]:,} tokens of this mixture
 were read ({seen[0] / stages[0]["tokens"]:.1f} passes) and then {seen[1]:,} of ordinary text with the constitution,
 Hamlet and two more plays, while the learning rate fell from {stages[0]["plan"]["learning_rate"]:g} to a hundredth of
 it: Muon for the matrices of the blocks, AdamW for the rest, {about["made_with"]}.
-Other people's text is not shipped; `recipes/default_model` fetches it again and repeats the training.
+The weights are MIT; the texts keep the licences above. Other people's text is not shipped; `recipes/default_model`
+fetches it again and repeats the training.
 """
 
 

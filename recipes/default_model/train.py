@@ -120,6 +120,8 @@ def learn() -> bool:
 
 def settle() -> bool:
     """The second stage, from the first one's weights."""
+    if not LEARNED.exists():
+        raise RecipeError(f"there is no {LEARNED}\nhint: python recipes/default_model/train.py learn makes it")
     lm = load(LEARNED, backend="torch")
     text = TokenizedText.from_documents(documents(last=True), lm.tokenizer)
     # A checkpoint of a stage that began with other weights does not count.

@@ -5,7 +5,7 @@
     python recipes/default_model/writer.py pack                   # what is good, into generated.txt.xz beside this file
 
 A part is a file of its own, written from its number as a seed: a run that was killed goes on with the next part. The
-model reads four sentences from the hand-written text, so that it writes as plainly, and goes on from openers.
+model reads four sentences written for this project, so that it writes as plainly, and goes on from openers.
 """
 
 import argparse
@@ -66,7 +66,7 @@ class Sentence:
 
 
 def examples() -> list[str]:
-    """Plain sentences of the hand-written text."""
+    """Plain sentences of the text written for this project."""
     paragraphs = written.read(WRITTEN)
     sentences = (s for paragraph in paragraphs for s in re.split(r"(?<=[.!?])\s+(?=[A-Z])", paragraph))
     return [s for s in sentences if 5 <= len(s.split()) <= 20 and '"' not in s and END.search(s)]

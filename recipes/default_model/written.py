@@ -18,7 +18,7 @@ from everyday_text import tidy
 from sieve import Sieve
 
 RECIPE = Path(__file__).parent
-OWN = "MIT: written for this project"
+OWN = "MIT: written for this project, sentence by sentence, by AI assistants of its team"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Written:
 TEXTS = [
     Written("written-ko", "korean", "written/ko.txt.xz", OWN, polite=True),
     Written("written-en", "english", "written/en.txt.xz", OWN),
-    # Last, so that of two sentences alike the one by hand stays.
+    # Last, so that of two sentences alike the one written for the project stays.
     Written("generated-en", "english", "generated.txt.xz", "Apache-2.0: written by SmolLM2-135M-Instruct"),
 ]
 

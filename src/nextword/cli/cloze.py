@@ -48,8 +48,8 @@ def cloze(
     if answers:
         measured = Cloze(tuple(answers))
         if as_json:
-            print_json(measured.to_json(misses=misses))
+            print_json({"asked": len(openings), **measured.to_json(misses=misses)})
         else:
-            show_cloze(make_console(), measured, misses=misses)
+            show_cloze(make_console(), measured, len(openings), misses=misses)
     if stopped is not None:
         raise stopped

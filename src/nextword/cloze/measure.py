@@ -59,7 +59,9 @@ class Tally:
     first_five: float
     """Share with an accepted word among the five most probable ones."""
     probability: float
-    """Mean probability of the accepted words."""
+    """Mean probability of the accepted words: at least."""
+    unexplored: float
+    """Mean probability of the paths that the search did not follow to a word's end."""
 
     @classmethod
     def of(cls, answers: Sequence[Answer]) -> Tally:
@@ -71,6 +73,7 @@ class Tally:
             ranks.count(1) / count,
             sum(rank is not None for rank in ranks) / count,
             sum(answer.probability for answer in answers) / count,
+            sum(answer.unexplored for answer in answers) / count,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -80,6 +83,7 @@ class Tally:
             "top_1": self.first,
             "top_5": self.first_five,
             "probability": self.probability,
+            "unexplored": self.unexplored,
         }
 
 

@@ -12,11 +12,18 @@ from nextword.terminal.console import bar, percent
 from nextword.tokens.visible import visible
 
 
-def show_cloze(console: Console, measured: Cloze, *, misses: bool) -> None:
-    """A row for each kind of openings, and for each group of them; then what was missed."""
+def show_cloze(console: Console, measured: Cloze, asked: int, *, misses: bool) -> None:
+    """A row for each kind of openings, and for each group of them; then what was missed.
+
+    Args:
+        console: Where to.
+        measured: The answers.
+        asked: How many openings there are: more than answers where Ctrl-C came.
+        misses: Whether the misses are shown.
+    """
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("")
-    for column in ("openings", "first word", "first five", "probability"):
+    for column in ("openings", "first word", "first five", "probability", "unexplored"):
         table.add_column(column, justify="right")
     for group, kinds in measured.tallies().items():
         for kind, tally in kinds.items():
@@ -26,17 +33,19 @@ def show_cloze(console: Console, measured: Cloze, *, misses: bool) -> None:
                 f"{tally.first:.0%}",
                 f"{tally.first_five:.0%}",
                 f"{tally.probability:.1%}",
+                f"{tally.unexplored:.1%}",
                 style="dim" if kind else "",
             )
     console.print(table)
-    unexplored = sum(answer.unexplored for answer in measured.answers) / len(measured.answers)
-    console.print(Text(f"probability: at least; the search left {unexplored:.1%} unexplored", style="dim"))
+    if len(measured.answers) < asked:
+        console.print(Text(f"{len(measured.answers):,} of {asked:,} openings were read", style="yellow"))
     if cut := sum(answer.dropped_tokens > 0 for answer in measured.answers):
         console.print(Text(f"of {counted(cut, 'openings')} the model did not see the beginning", style="dim"))
     missed = measured.misses()
     if not misses:
         count = len(missed)
-        said = f"{count:,} of {len(measured.answers):,} have no right word among the first five; --misses shows them"
+        said = f"{count:,} of {len(measured.answers):,} have no right word among the first five"
+        said += "; --misses shows them" if count else ""
         console.print(Text(said, style="dim"))
         return
     for answer in missed:
