@@ -36,6 +36,6 @@ def test_ranks_and_probabilities_by_hand() -> None:
     assert [word.text.strip() for word in measured.answers[0].words] == WORDS[:5]
     assert measured.misses() == [measured.answers[2]]
     tallies = measured.tallies()["g"]
-    assert tallies["k"] == Tally(3, 1 / 3, 2 / 3, pytest.approx(0.62 / 3, abs=1e-6))
-    assert tallies["other"] == Tally(1, 0.0, 1.0, pytest.approx(0.3, abs=1e-6))
-    assert tallies[""] == Tally(4, 1 / 4, 3 / 4, pytest.approx(0.92 / 4, abs=1e-6))
+    assert tallies["k"] == Tally(3, 1 / 3, 2 / 3, pytest.approx(0.62 / 3, abs=1e-6), pytest.approx(0, abs=1e-6))
+    assert tallies["other"] == Tally(1, 0.0, 1.0, pytest.approx(0.3, abs=1e-6), pytest.approx(0, abs=1e-6))
+    assert tallies[""] == Tally(4, 1 / 4, 3 / 4, pytest.approx(0.92 / 4, abs=1e-6), pytest.approx(0, abs=1e-6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import functools
+import sys
 from collections import defaultdict
 
 import numpy as np
@@ -387,3 +388,33 @@ def test_long_prompts_are_read_with_as_many_caches_as_there_is_memory_for(monkey
     monkeypatch.setattr(word_search, "CACHE_BYTES", 4 * one + 1)
     predict_word(reads, Tokenizer.characters("a.b"), "a", 5, tolerance=0, max_expansions=30)  # type: ignore[arg-type]
     assert len(reads.caches) == max(reads.together) == 4
+
+
+def test_an_interrupt_is_lost_at_no_call_of_the_search() -> None:
+    backend = always([1 / CRAFTED.vocab_size] * CRAFTED.vocab_size)
+    calls = 0
+
+    def search(interrupted: int) -> None:
+        """Stops at a call of a Python function, as Ctrl-C does that comes then."""
+        nonlocal calls
+        calls = 0
+
+        def count(_frame: object, event: str, _argument: object) -> None:
+            nonlocal calls
+            calls += event == "call"
+            if event == "call" and calls == interrupted:
+                raise KeyboardInterrupt
+
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            predict_word(backend, CRAFTED, "ab a.b", 5, max_expansions=3)
+        finally:
+            sys.setprofile(before)
+
+    search(0)  # what is kept from the first search on
+    search(0)
+    assert calls > 50
+    for number in range(1, calls + 1):
+        with pytest.raises(KeyboardInterrupt):
+            search(number)

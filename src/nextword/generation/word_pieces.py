@@ -6,7 +6,6 @@ import codecs
 import itertools
 import unicodedata
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,8 +18,11 @@ MOST_PARTS = 64
 """Beginnings of characters whose pieces are kept: some hundred kilobytes each."""
 
 
-class Kind(IntEnum):
-    """The kinds of characters that a word is cut between."""
+class Kind:
+    """The kinds of characters that a word is cut between.
+
+    Plain numbers: NumPy loses a Ctrl-C that comes while it asks an enumeration's class whether a member is an array.
+    """
 
     NONE = 0
     """No character: nothing at all, or the beginning of one that is not whole yet."""
@@ -35,7 +37,7 @@ class Kind(IntEnum):
 
 
 @lru_cache(maxsize=1 << 16)
-def kind_of(character: str) -> Kind:
+def kind_of(character: str) -> int:
     """The kind of one character."""
     if character.isspace():
         return Kind.SPACE
@@ -57,9 +59,9 @@ def split_word(text: str, ended: bool) -> tuple[str, bool]:
     if not stripped:
         return "", ended
     kind = kind_of(stripped[0])
-    if kind is Kind.PART:
+    if kind == Kind.PART:
         return stripped[0], True
-    run = "".join(itertools.takewhile(lambda character: kind_of(character) is kind, stripped))
+    run = "".join(itertools.takewhile(lambda character: kind_of(character) == kind, stripped))
     blank = " " if len(stripped) < len(text) else ""
     return blank + run, ended or len(run) < len(stripped)
 
@@ -90,13 +92,13 @@ class Pieces:
     inner_one_kind: Flags
     """Whether all its characters from there on are of that kind."""
 
-    def behind(self, kind: Kind) -> tuple[Kinds, Flags]:
+    def behind(self, kind: int) -> tuple[Kinds, Flags]:
         """The kind of what each token adds behind a word of this kind, and whether the word may go on after the token.
 
         Args:
             kind: Of the word's last character; NONE where nothing but white space was there.
         """
-        if kind is Kind.NONE:
+        if kind == Kind.NONE:
             return self.inner, (self.inner == Kind.NONE) | (self.inner_one_kind & (self.inner < Kind.PART))
         return self.first, (self.first == Kind.NONE) | (self.one_kind & (self.first == kind))
 
@@ -132,12 +134,12 @@ class Vocabulary:
         return Pieces(first, one_kind, inner, inner_one_kind)
 
 
-def _kinds(text: str) -> tuple[Kind, bool]:
+def _kinds(text: str) -> tuple[int, bool]:
     """The kind of the first character, and whether all are of it."""
     if not text:
         return Kind.NONE, True
     first = kind_of(text[0])
-    return first, text.isalpha() or all(kind_of(character) is first for character in text)
+    return first, text.isalpha() or all(kind_of(character) == first for character in text)
 
 
 _vocabularies: WeakKeyDictionary[Tokenizer, Vocabulary] = WeakKeyDictionary()

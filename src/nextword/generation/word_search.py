@@ -164,8 +164,8 @@ class _Reader:
         if not path:
             return self._backend.forward([self._prompt_ids], self._caches)[0]
         if path not in self._read:
-            unread = (other for _, _, other, _ in following() if other not in self._read)
-            paths = [path, *itertools.islice(unread, self._together - 1)]
+            unread = [other for _, _, other, _ in following() if other not in self._read]
+            paths = [path, *unread[: self._together - 1]]
             self._read |= zip(paths, self._backend.forward(paths, self._behind_prompt(len(paths))), strict=True)
             most = max(1, min(MOST_READ_TOGETHER, CACHE_BYTES // max(1, self._caches[0].nbytes)))
             self._together = min(2 * self._together, most)
