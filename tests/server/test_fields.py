@@ -89,7 +89,7 @@ def test_half_a_character_is_never_an_error_of_the_server(server: Served, path: 
             "prompt",
             f"token id 99999 is not in the vocabulary of {VOCABULARY} tokens",
         ),
-        (COMPLETIONS, {"prompt": ["한", "word " * 400]}, "prompt", "the prompt has 402 tokens"),
+        (COMPLETIONS, {"prompt": ["한", "word " * 400]}, "prompt", "the prompt has 401 tokens"),
         (COMPLETIONS, {"prompt": HALF}, "prompt", "the text holds a lone surrogate, U+D800"),
         (COMPLETIONS, {"stop": ["\n", HALF]}, "stop", "stop holds what is no valid Unicode text"),
         (COMPLETIONS, {"prompt": ["a"] * 257}, "prompt", "257 texts are more than the 256 that may wait"),

@@ -21,7 +21,7 @@ from tests.server.conftest import serving
 from tests.server.test_guards import EVERYWHERE
 from tests.server.test_requests import COMPLETIONS, refusal
 
-PROMPT = "대한민국의 주권은"
+PROMPT = "오늘은 날씨가"
 
 
 @pytest.fixture(scope="module")
