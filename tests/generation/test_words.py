@@ -390,7 +390,8 @@ def test_long_prompts_are_read_with_as_many_caches_as_there_is_memory_for(monkey
     assert len(reads.caches) == max(reads.together) == 4
 
 
-def test_an_interrupt_is_lost_at_no_call_of_the_search() -> None:
+@pytest.mark.parametrize("top", [1, 5])
+def test_an_interrupt_is_lost_at_no_call_of_the_search(top: int) -> None:
     backend = always([1 / CRAFTED.vocab_size] * CRAFTED.vocab_size)
     calls = 0
 
@@ -408,7 +409,7 @@ def test_an_interrupt_is_lost_at_no_call_of_the_search() -> None:
         before = sys.getprofile()
         sys.setprofile(count)
         try:
-            predict_word(backend, CRAFTED, "ab a.b", 5, max_expansions=3)
+            predict_word(backend, CRAFTED, "ab a.b", top, max_expansions=3)
         finally:
             sys.setprofile(before)
 

@@ -139,7 +139,7 @@ def _kinds(text: str) -> tuple[int, bool]:
     if not text:
         return Kind.NONE, True
     first = kind_of(text[0])
-    return first, text.isalpha() or all(kind_of(character) == first for character in text)
+    return first, text.isalpha() or set(map(kind_of, text)) == {first}
 
 
 _vocabularies: WeakKeyDictionary[Tokenizer, Vocabulary] = WeakKeyDictionary()

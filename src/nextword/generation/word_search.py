@@ -79,7 +79,7 @@ class WordSearch:
             return False
         largest = heapq.nlargest(top + 1, (word.probability for word in self.words.values()))
         ranked = [*largest, 0.0][: top + 1]
-        return all(a - b > self.unexplored for a, b in itertools.pairwise(ranked))
+        return min(a - b for a, b in itertools.pairwise(ranked)) > self.unexplored
 
     def _expand(self, path: Path, data: bytes, probabilities: Probabilities, left: int) -> None:
         """Gives every token's probability to the word that it closes, or to a longer path.
