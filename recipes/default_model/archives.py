@@ -6,10 +6,13 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
 from corpus_sources import Source
+
+from nextword.errors import NextwordError
 
 HASHES = Path(__file__).with_name("archives.sha256")
 """What every archive was when the recipe was written; `sha256sum --check` reads it too."""
@@ -17,6 +20,20 @@ HASHES = Path(__file__).with_name("archives.sha256")
 
 class RecipeError(Exception):
     """The recipe cannot go on; the message is one line, and a hint may follow it on another."""
+
+
+def ends(act: Callable[[], object]) -> int:
+    """Does a program's work; what keeps it from going on is said in a line.
+
+    Returns:
+        What the program ends with: 0, or 2 where it could not go on.
+    """
+    try:
+        act()
+    except (NextwordError, RecipeError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def fetch(source: Source, downloads: Path) -> Path:

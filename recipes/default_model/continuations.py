@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from archives import ends
 from everyday_text import words
+from mixture import sources_of
 
 from nextword import load
-from nextword.errors import NextwordError
 
 OPENERS = {
     "english": [
@@ -88,27 +89,19 @@ def copied(texts: Iterable[str], corpus: Path) -> float:
     return sum(gram in there for gram in found) / max(1, len(found))
 
 
-def main() -> int:
+def main() -> None:
     """Reads the command line.
 
-    Returns:
-        2 where there is no such model or no corpus, which a line says.
+    Raises:
+        RecipeError: There is no corpus.
+        NextwordError: There is no such model.
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("model", nargs="?", help="the one that ships, if left out")
     parser.add_argument("--corpus", type=Path, default=Path("build/default_model/corpus"))
     options = parser.parse_args()
-    if not (options.corpus / "train").is_dir():
-        print(
-            f"error: {options.corpus} holds no corpus\nhint: python recipes/default_model/corpus.py builds it",
-            file=sys.stderr,
-        )
-        return 2
-    try:
-        lm = load(options.model)
-    except NextwordError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    sources_of(options.corpus)  # without one nothing would be a copy
+    lm = load(options.model)
     for language, openers in OPENERS.items():
         texts = []
         for seed, opener in enumerate(openers):
@@ -118,8 +111,7 @@ def main() -> int:
         variety = ", ".join(f"{length} {distinct(texts, length):.0%}" for length in (1, 2, 3, 4))
         copies = copied(texts, options.corpus)
         print(f"{language}: distinct runs of words: {variety}; runs of {COPIED} copied: {copies:.1%}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ends(main))

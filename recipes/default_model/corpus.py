@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import everyday
-from archives import RecipeError, fetch, unpack, verified, version_of
+from archives import RecipeError, ends, fetch, unpack, verified, version_of
 from corpus_sources import ENGLISH, LEFT_OUT, SOURCES, Source
 from corpus_text import clean_play, korean_prose
 from documents import stable_number, write
@@ -152,23 +152,18 @@ def build(out: Path, downloads: Path, accept_changed: bool) -> None:
     (out / "provenance.json").write_text(json.dumps(provenance, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def main() -> int:
+def main() -> None:
     """Reads the command line.
 
-    Returns:
-        2 where the recipe could not go on, and said why in a line.
+    Raises:
+        RecipeError: A package is missing or has changed, or a play gives away what the development set asks for.
     """
     parser = argparse.ArgumentParser(description="Fetch and clean the text of the default model.")
     parser.add_argument("--out", type=Path, default=Path("build/default_model/corpus"), help="folder of the corpus")
     parser.add_argument("--accept-changed", action="store_true", help="build with packages that have changed, too")
     options = parser.parse_args()
-    try:
-        build(options.out, options.out.parent / "downloads", options.accept_changed)
-    except RecipeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    build(options.out, options.out.parent / "downloads", options.accept_changed)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ends(main))

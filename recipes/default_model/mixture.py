@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from archives import RecipeError
+from archives import RecipeError, ends
 from corpus_sources import SOURCES
 from documents import stable_number
 
@@ -39,6 +39,18 @@ Less than half a document is none: so eight of the manuals, of one document each
 """
 
 
+def sources_of(corpus: Path) -> dict[str, dict[str, Any]]:
+    """Returns what `provenance.json` says of every source.
+
+    Raises:
+        RecipeError: There is no corpus.
+    """
+    if not (corpus / "provenance.json").exists():
+        raise RecipeError(f"{corpus} holds no corpus\nhint: python recipes/default_model/corpus.py builds it")
+    sources: dict[str, dict[str, Any]] = json.loads((corpus / "provenance.json").read_text(encoding="utf-8"))["sources"]
+    return sources
+
+
 def files_of(name: str, entry: dict[str, Any], corpus: Path) -> list[Path]:
     """Returns the files of a source that are trained on."""
     folder = corpus / "train/everyday" / entry["language"] / name
@@ -63,9 +75,7 @@ def mixture(corpus: Path, last: bool = False) -> dict[str, list[Path]]:
     Raises:
         RecipeError: There is no corpus, or only a part of it.
     """
-    if not (corpus / "provenance.json").exists():
-        raise RecipeError(f"{corpus} holds no corpus\nhint: python recipes/default_model/corpus.py builds it")
-    sources = json.loads((corpus / "provenance.json").read_text(encoding="utf-8"))["sources"]
+    sources = sources_of(corpus)
     weights = {name: WEIGHTS[name][last] for name in sources if name in WEIGHTS}  # GIMP's manual is kept to test with
     files = {name: files_of(name, sources[name], corpus) for name, weight in weights.items() if weight}
     if missing := [name for name in WEIGHTS if name not in weights or files.get(name) == []]:
@@ -74,27 +84,22 @@ def mixture(corpus: Path, last: bool = False) -> dict[str, list[Path]]:
     return {name: chosen for name, chosen in found.items() if chosen}
 
 
-def main() -> int:
+def main() -> None:
     """Prints what a pass reads.
 
-    Returns:
-        2 where there is no corpus, which a line says.
+    Raises:
+        RecipeError: There is no corpus, or only a part of it.
     """
     parser = argparse.ArgumentParser(description="Show what a pass of training reads.")
     parser.add_argument("--corpus", type=Path, default=Path("build/default_model/corpus"))
     parser.add_argument("--last", action="store_true", help="a pass of the end of training")
     options = parser.parse_args()
-    try:
-        read = mixture(options.corpus, options.last)
-    except RecipeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    read = mixture(options.corpus, options.last)
     sizes = {name: sum(file.stat().st_size for file in files) for name, files in read.items()}
     for name, size in sorted(sizes.items(), key=lambda pair: -pair[1]):
         print(f"{size:>12,}  {name}")
     print(f"{sum(sizes.values()):>12,}  together")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ends(main))

@@ -13,15 +13,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from archives import RecipeError
-from mixture import mixture
+from archives import RecipeError, ends
+from mixture import mixture, sources_of
 from overlap import Openings
 from rich.console import Console
 from train import BUILD, CONSTITUTION, CORPUS, HAMLET, HAMLETS, LEARNED, LOOSE, SETTLED, WHOLE, documents
 
 from nextword import LanguageModel, load
 from nextword.cloze import Tally, measure, shipped_openings
-from nextword.errors import NextwordError
 
 PACKAGE = Path("src/nextword/default_model")
 MEASURED = BUILD / "measured"
@@ -111,9 +110,8 @@ def package() -> None:
     settled.save(MEASURED, dtype="float16")
     lm = load(MEASURED)
     figures = {name: measured(lm, files) for name, files in measured_parts().items()}
-    sources = json.loads((CORPUS / "provenance.json").read_text(encoding="utf-8"))["sources"]
     about = {**settled.provenance, LEARNED.name: learned.provenance[LEARNED.name]}
-    lm.provenance = {**about, "sources": sources, "measured": figures, "cloze": cloze(lm, done=True)}
+    lm.provenance = {**about, "sources": sources_of(CORPUS), "measured": figures, "cloze": cloze(lm, done=True)}
     lm.card = card(lm)
     lm.save(PACKAGE, dtype="float16")
     Console().print(lm.card, markup=False)
@@ -198,27 +196,18 @@ fetches it again and repeats the training.
 """
 
 
-def main() -> int:
-    """Reads the command line.
+def main() -> None:
+    """Reads the command line, and measures a model or packages the trained one.
 
-    Returns:
-        2 where it could not go on, and said why in a line.
+    Raises:
+        NextwordError: There is no such model.
+        RecipeError: There is no corpus, or a document gives an opening away.
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--measure", type=Path, metavar="MODEL", help="measure this model and write nothing")
     options = parser.parse_args()
-    try:
-        act(options.measure)
-    except (NextwordError, RecipeError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def act(model: Path | None) -> None:
-    """Measures a model, or packages the trained one."""
-    if model:
-        lm = load(model)
+    if options.measure:
+        lm = load(options.measure)
         figures = {name: measured(lm, files) for name, files in measured_parts().items()}
         print(json.dumps({"measured": figures, "cloze": cloze(lm, done=False)}, ensure_ascii=False, indent=2))
     else:
@@ -226,4 +215,4 @@ def act(model: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ends(main))

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from archives import RecipeError
+from archives import RecipeError, ends
 from everyday_text import tidy
 from sieve import Sieve
 
@@ -88,8 +88,4 @@ def open_lines(file: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    try:
-        main([Path(name) for name in sys.argv[1:]], RECIPE / "written")
-    except RecipeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(ends(lambda: main([Path(name) for name in sys.argv[1:]], RECIPE / "written")))
