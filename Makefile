@@ -9,7 +9,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 PINS := constraints.txt
 KERNEL_TESTS := tests/docs/test_notebooks.py tests/generation/test_memory.py tests/generation/test_speculation.py \
-  tests/inspection/test_rounding.py tests/cli/test_predict.py tests/test_default_model.py tests/test_language_model.py
+  tests/measuring/test_rounding.py tests/cli/test_predict.py tests/test_default_model.py tests/test_language_model.py
 LLAMA_CPP := llama-cpp-python==0.3.36
 TRANSFORMER_LENS := transformer-lens==4.3.0
 LENS_VENV := build/transformer-lens

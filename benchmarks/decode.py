@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from nextword import GPTConfig, Tokenizer
-from nextword.bench import bytes_a_token, operations_a_token, seconds, together
 from nextword.engine.limits import multiply_speed, read_speed
 from nextword.files import Bundle, RawTensor, read_model, resolve_model, write_bundle
 from nextword.files.gguf import write_gguf
 from nextword.loading import DEFAULT_MODEL
-from nextword.peers import LlamaCpp, Ours, Transformers
+from nextword.measuring.bench import bytes_a_token, operations_a_token, seconds, together
+from nextword.measuring.peers import LlamaCpp, Ours, Transformers
 from nextword.tokens import END_OF_TEXT
 from record import record
 

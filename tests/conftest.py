@@ -28,7 +28,7 @@ _NATIVE_ONLY = [
     "engine",
     "test_loading.py",
     "generation/test_speculation.py",
-    "inspection/test_rounding.py",
+    "measuring/test_rounding.py",
     "cli/test_bench.py",
 ]
 collect_ignore = [] if is_built() else _NATIVE_ONLY

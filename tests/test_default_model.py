@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import nextword
-from nextword.cloze import Answer, Cloze, Tally, measure, shipped_openings
 from nextword.loading import DEFAULT_MODEL
+from nextword.measuring.cloze import Answer, Cloze, Tally, measure, shipped_openings
 
 ENGLISH = "The children are playing in the"
 KOREAN = "대한민국의 주권은"

@@ -20,8 +20,8 @@ from types import SimpleNamespace
 import pytest
 
 from nextword import load
-from nextword.cloze import Opening, shipped_openings
 from nextword.errors import NextwordError
+from nextword.measuring.cloze import Opening, shipped_openings
 
 RECIPE = Path(__file__).parent.parent / "recipes/default_model"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from everyday_text import words
 
-from nextword.cloze import Opening
-from nextword.cloze.openings import BEGINS, GOES_ON
+from nextword.measuring.cloze import Opening
+from nextword.measuring.cloze.openings import BEGINS, GOES_ON
 
 LAST = 4
 """With so many last words of an opening, an accepted word after them gives the answer away."""

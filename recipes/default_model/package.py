@@ -20,7 +20,7 @@ from rich.console import Console
 from train import BUILD, CONSTITUTION, CORPUS, HAMLET, HAMLETS, LEARNED, LOOSE, SETTLED, WHOLE, documents
 
 from nextword import LanguageModel, load
-from nextword.cloze import Tally, measure, shipped_openings
+from nextword.measuring.cloze import Tally, measure, shipped_openings
 
 PACKAGE = Path("src/nextword/default_model")
 MEASURED = BUILD / "measured"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from duplicates import Duplicates
 from overlap import Openings
 
-from nextword.cloze import shipped_openings
+from nextword.measuring.cloze import shipped_openings
 
 
 class Sieve:

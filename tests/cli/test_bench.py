@@ -7,11 +7,11 @@ import re
 import pytest
 import torch
 
-from nextword.bench import bench, bytes_a_token, operations_a_token, peak
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
 from nextword.files import read_model
 from nextword.loading import DEFAULT_MODEL
+from nextword.measuring.bench import bench, bytes_a_token, operations_a_token, peak
 from tests.cli.conftest import Call
 
 

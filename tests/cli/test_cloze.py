@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import nextword.cloze
+import nextword.measuring.cloze
 from nextword import LanguageModel, load
-from nextword.cloze import Answer, Opening
+from nextword.measuring.cloze import Answer, Opening
 from nextword.tokens.visible import visible
 from tests.cli.conftest import Call
 
@@ -59,7 +59,7 @@ def test_a_long_opening_is_said_to_be_cut(call: Call, tmp_path: Path) -> None:
 def test_ctrl_c_shows_what_was_measured(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "mine.tsv"
     file.write_text("".join(f"k\tOne day {i}\ta\n" for i in range(5)), encoding="utf-8")
-    real, asked = nextword.cloze.answer_of, []
+    real, asked = nextword.measuring.cloze.answer_of, []
 
     def interrupted(lm: LanguageModel, opening: Opening) -> Answer:
         asked.append(opening)
@@ -67,7 +67,7 @@ def test_ctrl_c_shows_what_was_measured(call: Call, tmp_path: Path, monkeypatch:
             raise KeyboardInterrupt
         return real(lm, opening)
 
-    monkeypatch.setattr("nextword.cloze.answer_of", interrupted)
+    monkeypatch.setattr("nextword.measuring.cloze.answer_of", interrupted)
     result = call("cloze", "nextword", file, "--json")
     assert result.code == 130
     assert len(json.loads(result.out)["answers"]) == 2

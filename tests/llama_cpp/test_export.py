@@ -12,8 +12,8 @@ import nextword
 from nextword import GPTConfig, LanguageModel
 from nextword.files import read_model, read_tokenizer, write_bundle
 from nextword.files.gguf import write_gguf
-from nextword.inspection.llama_cpp import LlamaCpp
-from nextword.inspection.verification import verify
+from nextword.measuring.llama_cpp import LlamaCpp
+from nextword.measuring.verification import verify
 from tests.conftest import Trained
 from tests.files.making import BPE, CONFIGS, random_bundle
 from tests.published import smollm2_gguf

@@ -22,7 +22,6 @@ import pytest
 import nextword
 from nextword.errors import ConfigError
 from nextword.files import read_model
-from nextword.files.verification import read_verification
 from nextword.generation.sampling import Sampling, Stages
 from nextword.inspection.edits import Edits, ablate_head, ablate_layer, ablate_mlp, scale, set_value, swap_embedding
 from nextword.inspection.frames import block_frame, turns_frame
@@ -30,6 +29,7 @@ from nextword.inspection.page_file import page_files
 from nextword.language_model import LanguageModel
 from nextword.loading import DEFAULT_MODEL
 from nextword.machine.memory import MachineMemory
+from nextword.measuring.verification_file import read_verification
 from nextword.server import looks as looks_module
 from nextword.server.errors import ApiError
 from nextword.server.looks import Looks

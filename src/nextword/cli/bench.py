@@ -32,7 +32,7 @@ def bench(
         peers: Measure other engines too.
         as_json: Print JSON.
     """
-    from nextword.bench import bench as run
+    from nextword.measuring.bench import bench as run
     from nextword.terminal.bench_view import show_bench
     from nextword.terminal.console import make_console
 

@@ -26,9 +26,9 @@ def cloze(
         misses: Show what the model expects where it missed.
         as_json: Print JSON: every answer, or those that missed.
     """
-    from nextword.cloze import Answer, Cloze, answer_of, read_openings, shipped_openings
     from nextword.errors import ConfigError
     from nextword.loading import load
+    from nextword.measuring.cloze import Answer, Cloze, answer_of, read_openings, shipped_openings
     from nextword.terminal.cloze_view import show_cloze
     from nextword.terminal.console import make_console
 

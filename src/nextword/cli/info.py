@@ -11,7 +11,7 @@ from nextword.errors import ConfigError
 from nextword.files import Bundle, read_model
 from nextword.files.card import card_lead, card_text, languages_of
 from nextword.files.sources.resolving import SHIPPED, SHIPPED_MODEL
-from nextword.files.verification import read_verification
+from nextword.measuring.verification_file import read_verification
 
 if TYPE_CHECKING:
     from rich.console import Console

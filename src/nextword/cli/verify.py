@@ -27,8 +27,8 @@ def verify(
         as_json: Print JSON.
     """
     require_packages("verifying a model", "verify", "torch", "transformers")
-    from nextword.files.verification import TOLERANCE, write_verification
-    from nextword.inspection.verification import verify as run
+    from nextword.measuring.verification import verify as run
+    from nextword.measuring.verification_file import TOLERANCE, write_verification
     from nextword.terminal.console import make_console
     from nextword.terminal.verification_view import show_verification
 

@@ -129,13 +129,13 @@ def machine_speed(threads: int) -> MachineSpeed:
     Raises:
         ModelFileError: The default model cannot be read.
     """
-    from nextword.bench import SHORT_PROMPT, bytes_a_token, seconds
     from nextword.engine.kernels import chosen_kernels
     from nextword.engine.limits import multiply_speed, read_speed
     from nextword.engine.weights import FORMATS
     from nextword.files import read_model
     from nextword.files.precision import computable
-    from nextword.peers import Ours
+    from nextword.measuring.bench import SHORT_PROMPT, bytes_a_token, seconds
+    from nextword.measuring.peers import Ours
 
     start = time.perf_counter()
     bundle = read_model(DEFAULT_MODEL)

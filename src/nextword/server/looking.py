@@ -10,10 +10,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from nextword.errors import ModelFileError
-from nextword.files.verification import read_verification
 from nextword.generation.prediction import predict_token
 from nextword.language_model import LanguageModel
 from nextword.machine.memory import process_bytes
+from nextword.measuring.verification_file import read_verification
 from nextword.server.errors import DECLARED, reading
 from nextword.server.jobs import unless_gone
 from nextword.server.looks import Looks

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nextword.bench import Bench
+from nextword.measuring.bench import Bench
 from nextword.terminal.console import size as in_bytes
 
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nextword.cloze import Cloze
+from nextword.measuring.cloze import Cloze
 from nextword.readable import counted
 from nextword.terminal.console import bar, percent
 from nextword.tokens.visible import visible

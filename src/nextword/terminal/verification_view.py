@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nextword.files.verification import Comparison, Verification
+from nextword.measuring.verification_file import Comparison, Verification
 from nextword.terminal.console import styled
 from nextword.tokens.visible import printed, visible
 

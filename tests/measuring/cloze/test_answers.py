@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from nextword.cloze import Opening, measure
-from nextword.cloze.measure import Tally
 from nextword.language_model import LanguageModel
+from nextword.measuring.cloze import Opening, measure
+from nextword.measuring.cloze.answers import Tally
 from nextword.tokens import Tokenizer
 from tests.generation.backends import always
 

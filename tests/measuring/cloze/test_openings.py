@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nextword.cloze import Opening, read_openings, shipped_openings
 from nextword.errors import ModelFileError, TextError
+from nextword.measuring.cloze import Opening, read_openings, shipped_openings
 
 
 def test_a_file_is_read_whatever_an_editor_made_of_it(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from nextword.engine import is_built
 from nextword.errors import ConfigError, ModelFileError
 from nextword.files import read_bundle, write_bundle
 from nextword.files.gguf import write_gguf
-from nextword.files.verification import (
+from nextword.measuring.verification import PROMPTS, verify
+from nextword.measuring.verification_file import (
     TOLERANCE,
     Comparison,
     Rounding,
@@ -23,7 +24,6 @@ from nextword.files.verification import (
     verification_file,
     write_verification,
 )
-from nextword.inspection.verification import PROMPTS, verify
 from tests.files.making import CONFIGS, change_json, open_safetensors, put_safetensors, random_bundle
 from tests.oracle.numpy_gpt import rotary_frequencies
 

@@ -26,7 +26,7 @@ from nextword.files import RawTensor, read_model, resolve_model
 from nextword.files.precision import computable
 from nextword.generation import Backend
 from nextword.loading import DEFAULT_MODEL
-from nextword.peers import Engine, LlamaCpp, Ours, Transformers
+from nextword.measuring.peers import Engine, LlamaCpp, Ours, Transformers
 
 SHORT_PROMPT = 16
 STREAMS = 8

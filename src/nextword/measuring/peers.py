@@ -85,7 +85,7 @@ class Transformers:
         import torch
         from transformers import AutoModelForCausalLM
 
-        from nextword.inspection.verification import quiet
+        from nextword.measuring.verification import quiet
 
         torch.set_num_threads(threads)
         options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True}

@@ -4,7 +4,7 @@
 `openings.py`; `measure.py` asks a model for the next whole word of each.
 """
 
-from nextword.cloze.measure import Answer, Cloze, Tally, answer_of, measure
-from nextword.cloze.openings import Opening, read_openings, shipped_openings
+from nextword.measuring.cloze.answers import Answer, Cloze, Tally, answer_of, measure
+from nextword.measuring.cloze.openings import Opening, read_openings, shipped_openings
 
 __all__ = ["Answer", "Cloze", "Opening", "Tally", "answer_of", "measure", "read_openings", "shipped_openings"]

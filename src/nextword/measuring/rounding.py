@@ -12,9 +12,9 @@ from nextword.engine.weights import FORMATS
 from nextword.files import Bundle, RawTensor
 from nextword.files.precision import PRECISIONS, computable, in_precision
 from nextword.files.tensors import Unpacked
-from nextword.files.verification import Rounding
 from nextword.generation import Sampling, TextStream
 from nextword.generation.sampling import log_softmax
+from nextword.measuring.verification_file import Rounding
 
 TOKENS = 2000
 

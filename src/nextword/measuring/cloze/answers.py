@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nextword.cloze.openings import Opening
 from nextword.generation import WordCandidate, predict_word
 from nextword.language_model import LanguageModel
+from nextword.measuring.cloze.openings import Opening
 
 FIRST = 5
 MANY = 10_000

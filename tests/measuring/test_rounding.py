@@ -8,7 +8,7 @@ import numpy as np
 
 from nextword.files.quantization import quantize
 from nextword.files.tensors import RawTensor
-from nextword.inspection.rounding import exact_backend, rounding_losses
+from nextword.measuring.rounding import exact_backend, rounding_losses
 from nextword.model import TorchBackend
 from tests.files.making import CONFIGS, random_bundle
 

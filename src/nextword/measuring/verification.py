@@ -20,8 +20,8 @@ from nextword.errors import ConfigError, missing_extra
 from nextword.files import Bundle, read_model
 from nextword.files.gguf import write_gguf
 from nextword.files.huggingface.families import misfit
-from nextword.files.verification import Comparison, Rounding, Verification
-from nextword.inspection.llama_cpp import LlamaCpp
+from nextword.measuring.llama_cpp import LlamaCpp
+from nextword.measuring.verification_file import Comparison, Rounding, Verification
 from nextword.model import TorchBackend
 
 PROMPTS = {
@@ -84,7 +84,7 @@ def verify(path: Path, watch: Callable[[str], None] = lambda _: None) -> Verific
             left_out = f"not held against llama.cpp: {error.message}"
     roundings: list[Rounding] = []
     if is_built():
-        from nextword.inspection.rounding import rounding_losses
+        from nextword.measuring.rounding import rounding_losses
 
         roundings = rounding_losses(bundle, watch)
     return Verification(versions, tuple(rows), left_out, tuple(roundings))
@@ -144,7 +144,7 @@ def _against_transformers(
     ours = TorchBackend.from_stored(bundle.config, bundle.floats(), device="cpu").model
     native: Any = None
     if is_built():
-        from nextword.inspection.rounding import exact_backend
+        from nextword.measuring.rounding import exact_backend
 
         native = exact_backend(bundle)
     natives: list[Comparison] = []
