@@ -25,9 +25,9 @@ from rich.progress import Progress
 
 from nextword import LanguageModel, Tokenizer, ablate_head, load
 from nextword.errors import ConfigError, TextError
+from nextword.figures import save_figure
+from nextword.figures.canvas import finish, fonts_for, new_figure
 from nextword.generation.sampling import log_softmax
-from nextword.inspection.figures import save_figure
-from nextword.inspection.figures.canvas import finish, fonts_for, new_figure
 from nextword.inspection.heads import induction_scores
 
 COUNTS = (1, 3, 5, 10, 20)

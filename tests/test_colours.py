@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nextword.colours import DIVERGING, NEGATIVE, POSITIVE, shade
-from nextword.inspection.figures.canvas import diverging
+from nextword.figures.canvas import diverging
 from nextword.terminal.console import heat
 
 

@@ -15,7 +15,7 @@ import pytest
 from recipes.site.notebooks import executed as executed_notebook
 
 import nextword
-from nextword.inspection.fonts import choose_fonts
+from nextword.figures.fonts import choose_fonts
 from nextword.language_model import LanguageModel
 from tests.docs.programs import assert_same_program
 from tests.docs.sources import DOCS

@@ -20,8 +20,8 @@ import yaml
 from playwright.sync_api import Browser, ConsoleMessage, Request, sync_playwright
 
 import nextword
+from nextword import figures
 from nextword.cli import COMMANDS, run
-from nextword.inspection import figures
 from tests.docs.sources import DOCS, ROOT, blocks, headings, markdown, prose, twin
 from tests.page.conftest import chromium
 
@@ -120,7 +120,7 @@ def test_what_makes_code_the_same_is_what_it_does() -> None:
 def test_every_public_name_is_in_the_reference(site: Path, language: str) -> None:
     found = set(re.findall(r'id="(nextword\.[\w.]+)"', page_of(site, "reference/python.html", language)))
     wanted = {f"nextword.{name}" for name in nextword.__all__}
-    wanted |= {f"nextword.inspection.figures.{name}" for name in figures.__all__ if name != "DPI"}
+    wanted |= {f"nextword.figures.{name}" for name in figures.__all__ if name != "DPI"}
     for path in DOCS.glob("*.md"):  # and what the pages import
         for module, names in re.findall(r"^from (nextword[\w.]*) import ([\w, ]+)$", markdown(path), re.MULTILINE):
             wanted |= {f"{module}.{name.strip()}" for name in names.split(",")}

@@ -119,7 +119,7 @@ run = nextword.train("text.txt", "model", **few)
     "run.model.score('나는 오늘')",
     "run.model.predict('나는', 3, unit='word')",
     """
-from nextword.inspection.figures import lens_figure
+from nextword.figures import lens_figure
 trace = run.model.trace('나는')
 lens_figure(trace)
 """,

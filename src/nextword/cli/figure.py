@@ -11,8 +11,8 @@ from cyclopts import Parameter
 
 from nextword.cli.options import Device, Model, Text, read_text
 from nextword.errors import ConfigError, require_packages
+from nextword.figures.canvas import drawable_suffix
 from nextword.generation import Sampling
-from nextword.inspection.figures.canvas import drawable_suffix
 from nextword.language_model import LanguageModel
 from nextword.loading import load
 
@@ -86,17 +86,17 @@ def figure(
     from nextword.terminal.console import make_console
 
     with make_console(stderr=True).status("reading the model") as status:  # PyTorch and matplotlib take seconds to load
-        from nextword.inspection.figures import save_figure
+        from nextword.figures import save_figure
 
         lm = load(model, device=device)
         status.update("drawing")
         if kind == "next":
-            from nextword.inspection.figures import next_token_figure
+            from nextword.figures import next_token_figure
 
             count = 12 if top is None else top
             drawn = next_token_figure(lm.predict(prompt, count), sampling, top=count)
         elif kind == "attention":
-            from nextword.inspection.figures import attention_figure
+            from nextword.figures import attention_figure
 
             drawn = attention_figure(lm.trace(prompt), lm.config.num_layers - 1 if layer is None else layer, head)
         else:
@@ -108,7 +108,7 @@ def figure(
 def _draw(
     lm: LanguageModel, prompt: str, kind: str, colour: str, target: str | None, tell: Callable[[str], None]
 ) -> Figure:
-    from nextword.inspection import figures
+    from nextword import figures
 
     match kind:
         case "embedding":
@@ -126,7 +126,7 @@ def _draw(
 
 
 def _ablation(lm: LanguageModel, prompt: str, tell: Callable[[str], None]) -> Figure:
-    from nextword.inspection.figures import ablation_figure
+    from nextword.figures import ablation_figure
     from nextword.inspection.heads import ablation_map
     from nextword.tokens.visible import visible
 

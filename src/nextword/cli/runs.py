@@ -32,7 +32,7 @@ def runs(
     from nextword.training.runs import differing_settings, find_runs
 
     if curve is not None:
-        from nextword.inspection.figures.canvas import drawable_suffix
+        from nextword.figures.canvas import drawable_suffix
 
         drawable_suffix(curve)
     found = [find_runs(directory) for directory in directories or (Path(),)]
@@ -62,8 +62,8 @@ def runs(
 
 
 def _draw(listed: list[Run], path: Path) -> None:
-    from nextword.inspection.figures.canvas import save_figure
-    from nextword.inspection.figures.training import Curve, training_figure
+    from nextword.figures.canvas import save_figure
+    from nextword.figures.losses import Curve, training_figure
 
     curves = [Curve(run.name, run.points("stepped"), run.points("validated")) for run in listed]
     one = listed[0] if len(listed) == 1 else None

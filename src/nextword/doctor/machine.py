@@ -117,7 +117,7 @@ def gpus() -> list[dict[str, Any]]:
 
 def korean_font() -> str:
     """The family that figures draw Korean with; empty if no installed one can."""
-    from nextword.inspection.fonts import BASE_FAMILY, choose_fonts
+    from nextword.figures.fonts import BASE_FAMILY, choose_fonts
 
     chosen = choose_fonts(KOREAN)
     return "" if chosen.missing else next((name for name in chosen.families if name != BASE_FAMILY), BASE_FAMILY)

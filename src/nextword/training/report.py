@@ -126,8 +126,8 @@ def draw_curve(out: Path) -> None:
     try:
         if find_spec("matplotlib") is None or find_spec("seaborn") is None or (record := read_run(out)) is None:
             return
-        from nextword.inspection.figures.canvas import save_figure
-        from nextword.inspection.figures.training import Curve, training_figure
+        from nextword.figures.canvas import save_figure
+        from nextword.figures.losses import Curve, training_figure
 
         curve = Curve(record.name, record.points("stepped"), record.points("validated"))
         figure = training_figure([curve], baselines=record.baselines, bytes_per_character=record.bytes_per_character)

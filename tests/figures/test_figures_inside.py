@@ -19,22 +19,22 @@ from matplotlib.patches import Rectangle
 from nextword.colours import NEGATIVE, POSITIVE
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
-from nextword.generation import Sampling
-from nextword.inspection import fonts
-from nextword.inspection.attribution import logit_attribution
-from nextword.inspection.edits import ablate_head
-from nextword.inspection.figures import (
+from nextword.figures import (
     ablation_figure,
     attention_figure,
     attribution_figure,
+    fonts,
     lens_figure,
     logit_attribution_figure,
     next_token_figure,
     residual_norms_figure,
     save_figure,
 )
-from nextword.inspection.figures.attention import WHOLE
-from nextword.inspection.figures.canvas import cut, ink, signed
+from nextword.figures.attention import WHOLE
+from nextword.figures.canvas import cut, ink, signed
+from nextword.generation import Sampling
+from nextword.inspection.attribution import logit_attribution
+from nextword.inspection.edits import ablate_head
 from nextword.inspection.heads import ablation_map
 from nextword.language_model import LanguageModel
 from nextword.model import GPTModel

@@ -11,8 +11,8 @@ pytest.importorskip("seaborn")
 from matplotlib.figure import Figure
 
 from nextword.errors import ConfigError
-from nextword.inspection.figures import save_figure
-from nextword.inspection.figures.training import Curve, training_figure
+from nextword.figures import save_figure
+from nextword.figures.losses import Curve, training_figure
 
 TRAIN = [(step, step * 0.5, 1.5 + 1 / step) for step in range(1, 400, 7)]
 HELD_OUT = [(100, 50.0, 1.9), (200, 100.0, 1.7), (400, 200.0, 1.6)]

@@ -19,9 +19,8 @@ from matplotlib.figure import Figure
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ContextOverflowError, TextError, install_command
-from nextword.inspection import fonts
-from nextword.inspection.figures import DPI, embedding_figure, save_figure
-from nextword.inspection.figures.canvas import diverging
+from nextword.figures import DPI, embedding_figure, fonts, save_figure
+from nextword.figures.canvas import diverging
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
 from nextword.tokens.visible import visible
@@ -396,7 +395,7 @@ def test_svg_letters_are_paths_so_that_no_font_is_needed(figure, tmp_path):
 def test_another_process_writes_the_same_svg_and_pdf(tmp_path):
     script = (
         "import sys, torch\n"
-        "from nextword.inspection.figures import embedding_figure, save_figure\n"
+        "from nextword.figures import embedding_figure, save_figure\n"
         "from nextword.model import GPTModel\n"
         "from nextword.tokens import Tokenizer\n"
         "torch.manual_seed(0)\n"

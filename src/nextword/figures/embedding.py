@@ -15,9 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nextword.inspection.capture import check_tokens
-from nextword.inspection.edits import Edit
-from nextword.inspection.figures.canvas import (
+from nextword.figures.canvas import (
     DPI,
     broken,
     diverging,
@@ -28,6 +26,8 @@ from nextword.inspection.figures.canvas import (
     thinning_step,
     token_label,
 )
+from nextword.inspection.capture import check_tokens
+from nextword.inspection.edits import Edit
 from nextword.inspection.readable import Readable, behind_edits, parts_of
 from nextword.model import GPTModel, evaluating
 from nextword.tokens import Tokenizer

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from nextword.colours import DIVERGING
 from nextword.errors import ConfigError, missing_extra
-from nextword.inspection.fonts import FontChoice, choose_fonts
+from nextword.figures.fonts import FontChoice, choose_fonts
 from nextword.readable import counted
 from nextword.tokens import Piece
 from nextword.tokens.visible import part_note, visible, write_code_points
@@ -53,7 +53,7 @@ def new_figure(width: float, height: float) -> Figure:
     _require_packages()
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    from nextword.inspection.figures.sheet import Sheet
+    from nextword.figures.sheet import Sheet
 
     return Sheet(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nextword.figures.canvas import cut, finish, fonts_for, new_figure
 from nextword.generation import Prediction, Sampling
 from nextword.generation.sampling import best_ids
-from nextword.inspection.figures.canvas import cut, finish, fonts_for, new_figure
 from nextword.tokens.visible import visible
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nextword.colours import NEGATIVE, POSITIVE
-from nextword.inspection.figures.canvas import (
+from nextword.figures.canvas import (
     broken,
     colour_bar,
     diverging,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nextword.inspection.figures.canvas import (
+from nextword.figures.canvas import (
     SEQUENTIAL,
     broken,
     colour_bar,

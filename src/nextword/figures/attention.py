@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nextword.errors import ConfigError
-from nextword.inspection.figures.canvas import (
+from nextword.figures.canvas import (
     SEQUENTIAL,
     colour_bar,
     edited,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.inspection.figures.canvas import (
+from nextword.figures.canvas import (
     broken,
     colour_bar,
     diverging,

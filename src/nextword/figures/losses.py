@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nextword.errors import ConfigError
-from nextword.inspection.figures.canvas import cut, finish, fonts_for, new_figure
+from nextword.figures.canvas import cut, finish, fonts_for, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

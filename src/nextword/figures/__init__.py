@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nextword.errors import require_packages
-from nextword.inspection.figures.ablation import ablation_figure
-from nextword.inspection.figures.attention import attention_figure
-from nextword.inspection.figures.attribution import attribution_figure, logit_attribution_figure
-from nextword.inspection.figures.canvas import DPI, save_figure
-from nextword.inspection.figures.lens import lens_figure
-from nextword.inspection.figures.prediction import next_token_figure
-from nextword.inspection.figures.residual import residual_norms_figure
+from nextword.figures.ablation import ablation_figure
+from nextword.figures.attention import attention_figure
+from nextword.figures.attribution import attribution_figure, logit_attribution_figure
+from nextword.figures.canvas import DPI, save_figure
+from nextword.figures.lens import lens_figure
+from nextword.figures.prediction import next_token_figure
+from nextword.figures.residual import residual_norms_figure
 
 if TYPE_CHECKING:
-    from nextword.inspection.figures.embedding import embedding_figure
+    from nextword.figures.embedding import embedding_figure
 
 __all__ = [
     "DPI",
@@ -35,8 +35,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name != "embedding_figure":  # the one that runs a model: it imports torch
-        raise AttributeError(f"module 'nextword.inspection.figures' has no attribute {name!r}")
+        raise AttributeError(f"module 'nextword.figures' has no attribute {name!r}")
     require_packages("looking into a model", "torch", "torch")
-    from nextword.inspection.figures.embedding import embedding_figure
+    from nextword.figures.embedding import embedding_figure
 
     return embedding_figure
