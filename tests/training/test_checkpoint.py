@@ -23,7 +23,7 @@ from torch import Tensor
 from nextword.errors import ModelFileError
 from nextword.machine.signals import interrupts_wait
 from nextword.training.checkpoint import Checkpoints, RunState
-from nextword.training.run_record import read_run, write_run
+from nextword.training.run_directory import read_run, write_run
 from nextword.training.state_tensors import (
     optimizer_tensors,
     restore_optimizers,

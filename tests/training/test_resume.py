@@ -18,7 +18,7 @@ from nextword.training.checkpoint import Checkpoints
 from nextword.training.events import Interrupted, Preparing, Resumed
 from nextword.training.forecast import Forecast
 from nextword.training.journal import METRICS, read_metrics
-from nextword.training.run_record import checkpoint_path
+from nextword.training.run_directory import checkpoint_path
 from nextword.training.verdict import Verdict
 from tests.training.corpus import FEW_STEPS, TEXT, write_text
 

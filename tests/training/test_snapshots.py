@@ -15,7 +15,7 @@ from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
 from nextword.training import Event, Stepped
 from nextword.training.lora import add_lora, merge_lora
-from nextword.training.run_record import steps_in
+from nextword.training.run_directory import steps_in
 from nextword.training.snapshots import Snapshots, forget_steps
 from tests.conftest import Trained
 from tests.training.corpus import FEW_STEPS, TEXT, write_text

@@ -16,7 +16,7 @@ from nextword.training.chat_text import holds_conversations, prepare_conversatio
 from nextword.training.events import Preparing
 from nextword.training.plan import Plan, choose_preset, fine_tuning, recipe, tokens_in
 from nextword.training.prepare import Prepared, Progress, prepare_data, write_data
-from nextword.training.run_record import RECORD, START_ANEW, read_run, write_run
+from nextword.training.run_directory import RECORD, START_ANEW, read_run, write_run
 from nextword.training.speed import measure_flops
 from nextword.training.text import Place, Reading, find_sources
 from nextword.training.variants import vary

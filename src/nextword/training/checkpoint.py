@@ -20,7 +20,7 @@ from safetensors.torch import load, save_file
 from nextword.errors import ModelFileError
 from nextword.files.atomic import discard, replace_directory, sweep
 from nextword.machine.signals import interrupts_wait
-from nextword.training.run_record import FORMAT_VERSION, START_ANEW, check_version, newer, step_path, steps_in
+from nextword.training.run_directory import FORMAT_VERSION, START_ANEW, check_version, newer, step_path, steps_in
 
 SHAPES = "shards.json"
 """A step that holds this file was written as shards, by several processes (sharded_checkpoint.py)."""

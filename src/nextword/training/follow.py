@@ -10,7 +10,7 @@ from typing import Any
 
 from nextword.errors import ModelFileError
 from nextword.training.journal import METRICS, Tail
-from nextword.training.run_record import (
+from nextword.training.run_directory import (
     RECORD,
     STEPS_SUFFIX,
     SUFFIX,

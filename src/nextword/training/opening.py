@@ -23,7 +23,7 @@ from nextword.training.data import TokenizedText
 from nextword.training.distributed import Ranks
 from nextword.training.events import Watcher
 from nextword.training.prepare import Prepared, open_data
-from nextword.training.run_record import RECORD, checkpoint_path
+from nextword.training.run_directory import RECORD, checkpoint_path
 from nextword.training.runs import read_run
 
 _LOG = logging.getLogger(__name__)

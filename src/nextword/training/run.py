@@ -36,7 +36,7 @@ from nextword.training.optimizer import draw_first_weights
 from nextword.training.plan import Plan
 from nextword.training.prepare import Prepared
 from nextword.training.report import draw_curve, journal_of, model_card, provenance_of
-from nextword.training.run_record import checkpoint_path, steps_path
+from nextword.training.run_directory import checkpoint_path, steps_path
 from nextword.training.snapshots import Snapshots, forget_steps
 from nextword.training.surroundings import memory_is_enough, torch_as_it_starts
 from nextword.training.verdict import FEWEST_CHARACTERS, verdict, yardsticks

@@ -29,7 +29,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from nextword.errors import ModelFileError
 from nextword.training.checkpoint import SHAPES
 from nextword.training.distributed import Ranks
-from nextword.training.run_record import START_ANEW
+from nextword.training.run_directory import START_ANEW
 
 Kinds = Mapping[str, Mapping[str, Tensor]]
 """Tensors by kind (`model`, `best`, `optimizer`) and name: DTensors, or plain ones that all processes have alike."""

@@ -10,7 +10,7 @@ from nextword.language_model import About, LanguageModel
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
 from nextword.training.lora import lora_layers, merge_lora
-from nextword.training.run_record import STEPS_SUFFIX, step_path, steps_in
+from nextword.training.run_directory import STEPS_SUFFIX, step_path, steps_in
 
 
 class Snapshots:
