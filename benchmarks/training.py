@@ -31,7 +31,7 @@ from nextword import train
 from nextword.config import GPTConfig
 from nextword.model import GPTModel
 from nextword.training import Event, Plan, Sampled, Started, Stepped, Validated
-from nextword.training.data import TokenizedText, evaluation_windows
+from nextword.training.corpus.tokenized_text import TokenizedText, evaluation_windows
 from nextword.training.loop import Trainer
 from nextword.training.speed import measure_flops
 from record import record

@@ -15,12 +15,12 @@ import torch
 
 from nextword import GPTConfig, GPTModel, Tokenizer
 from nextword.config import Residual
-from nextword.training.data import TokenizedText, split_documents
+from nextword.training.corpus.text import read_documents
+from nextword.training.corpus.tokenized_text import TokenizedText, split_documents
 from nextword.training.evaluate import evaluate
 from nextword.training.loop import Trainer
 from nextword.training.optimizer import draw_first_weights
 from nextword.training.plan import Plan
-from nextword.training.text import read_documents
 
 KINDS: tuple[Residual, ...] = ("normalized", "stream")
 

@@ -16,7 +16,7 @@ from nextword.engine import is_built
 from nextword.language_model import LanguageModel
 from nextword.loading import load
 from nextword.training import Event, TrainingRun, report, train
-from tests.training.corpus import write_text
+from tests.training.sample_text import write_text
 
 # No example is timed: machines differ, and nothing here asserts speed.
 settings.register_profile("nextword", deadline=None)

@@ -526,7 +526,7 @@ def test_the_package_is_refused_where_a_document_gives_an_opening_away(monkeypat
     import package
     from archives import RecipeError
 
-    from nextword.training.text import Document
+    from nextword.training.corpus.text import Document
 
     asked = next(opening for opening in shipped_openings() if opening.group == "english")
     first, rest = asked.text.split(" ", 1)

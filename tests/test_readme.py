@@ -16,7 +16,7 @@ from nextword.files.sources.pulled import cache_directory
 from tests.docs.programs import assert_same_program
 from tests.environments import make_environment
 from tests.server.conftest import serving
-from tests.training.corpus import write_text
+from tests.training.sample_text import write_text
 
 README_FILE = Path(__file__).parent.parent / "README.md"
 README = README_FILE.read_text(encoding="utf-8")

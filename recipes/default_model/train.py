@@ -29,11 +29,11 @@ from nextword.errors import NextwordError
 from nextword.terminal.training_view import TrainingView
 from nextword.tokens import Tokenizer
 from nextword.training.checkpoint import Checkpoints
-from nextword.training.data import TokenizedText
+from nextword.training.corpus.text import Document
+from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.loop import Trainer
 from nextword.training.optimizer import draw_first_weights
 from nextword.training.plan import Plan
-from nextword.training.text import Document
 
 BUILD = Path("build/default_model")
 CORPUS = BUILD / "corpus"

@@ -13,7 +13,7 @@ import pytest
 import nextword
 from tests.cli.conftest import Call
 from tests.conftest import Trained
-from tests.training.corpus import FEW_STEPS, TEXT, write_text
+from tests.training.sample_text import FEW_STEPS, TEXT, write_text
 
 FLAGS = [word for name, value in FEW_STEPS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 FAMILY = "\U0001f469\u200d\U0001f469\u200d\U0001f467"

@@ -13,7 +13,7 @@ from nextword.generation import Sampling
 from nextword.training import train
 from tests.cli.conftest import Call
 from tests.conftest import Trained
-from tests.training.corpus import FEW_STEPS, write_text
+from tests.training.sample_text import FEW_STEPS, write_text
 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 

@@ -13,7 +13,7 @@ import pytest
 
 import nextword
 from tests.conftest import Trained
-from tests.training.corpus import FEW_STEPS, TEXT
+from tests.training.sample_text import FEW_STEPS, TEXT
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals and pipes")
 

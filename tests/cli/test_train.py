@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.corpus import FEW_STEPS, write_text
+from tests.training.sample_text import FEW_STEPS, write_text
 
 pytestmark = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="needs Linux: any bytes as names, limits")
 

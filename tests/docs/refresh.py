@@ -19,7 +19,7 @@ from pathlib import Path
 from nextword.cli import run
 from tests.docs.sources import DOCS
 from tests.docs.test_pages import COMMANDS, NOT_RUN, PAGES, PROGRAM, without_trailing_blanks
-from tests.training.corpus import write_text
+from tests.training.sample_text import write_text
 
 
 def printed(program: str) -> str:

@@ -13,7 +13,7 @@ import nextword
 from nextword.cli import run
 from tests.docs.programs import assert_same_program
 from tests.docs.sources import DOCS, links
-from tests.training.corpus import write_text
+from tests.training.sample_text import write_text
 
 PAGES = ("course", "start", "how-it-works", "teaching", "comparison")
 PROGRAM = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL)

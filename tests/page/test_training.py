@@ -13,7 +13,7 @@ from nextword.training.journal import read_metrics
 from tests.page.conftest import Visitor, drawn
 from tests.page.reading import assert_reads, stage_columns, stand
 from tests.server.conftest import Served, serving
-from tests.training.corpus import FEW_STEPS, write_text
+from tests.training.sample_text import FEW_STEPS, write_text
 
 TEXT = "나는 The cat"
 

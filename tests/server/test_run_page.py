@@ -32,7 +32,7 @@ from nextword.training.journal import read_metrics
 from tests.inspection.test_frames import read
 from tests.server.conftest import serving
 from tests.server.test_requests import refusal
-from tests.training.corpus import write_text
+from tests.training.sample_text import write_text
 
 TEXT = "나는 The cat"
 STEPS = 6

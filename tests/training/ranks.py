@@ -21,7 +21,7 @@ from torch import Tensor
 
 from nextword.config import GPTConfig
 from nextword.model import GPTModel
-from nextword.training.data import evaluation_windows
+from nextword.training.corpus.tokenized_text import evaluation_windows
 from nextword.training.distributed import Ranks, join
 from nextword.training.parallel import Parallel
 from nextword.training.sharded_checkpoint import cut, numbered_parameters, read_shards, write_shards

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from nextword.files import read_bundle
 from nextword.training.checkpoint import Checkpoints
-from tests.training.corpus import write_text
+from tests.training.sample_text import write_text
 
 TRAIN = (sys.executable, "-m", "nextword", "train")
 SETTINGS = {"preset": "tiny", "context-length": 16, "batch-size": 2, "vocab-size": 300, "dropout": 0.1}

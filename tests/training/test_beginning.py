@@ -18,9 +18,9 @@ from nextword.errors import ModelFileError
 from nextword.training import Event, Started, TrainingRun, beginning, train
 from nextword.training.asked import Asked
 from nextword.training.beginning import check_resumed, derive_plan, fingerprint, read_beginning
+from nextword.training.corpus.prepare import prepare_data
 from nextword.training.plan import BATCHES, CONTEXTS, LEARNING_RATES
-from nextword.training.prepare import prepare_data
-from tests.training.corpus import FEW_STEPS, SENTENCES, TEXT, write_text
+from tests.training.sample_text import FEW_STEPS, SENTENCES, TEXT, write_text
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -14,7 +14,7 @@ import pytest
 from nextword.errors import ConfigError
 from nextword.training import Event, Stepped, train
 from nextword.training.claim import claim
-from tests.training.corpus import FEW_STEPS, write_text
+from tests.training.sample_text import FEW_STEPS, write_text
 
 HOLDING = """
 import sys

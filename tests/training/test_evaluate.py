@@ -12,11 +12,11 @@ import torch.nn.functional as F
 
 from nextword.config import GPTConfig
 from nextword.model import GPTModel
-from nextword.training.data import TokenizedText
+from nextword.training.corpus.text import Document
+from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.evaluate import Loss, evaluate
-from nextword.training.text import Document
 from tests.conftest import Trained
-from tests.training.corpus import TEXT
+from tests.training.sample_text import TEXT
 
 
 def model_and_text(trained: Trained, context: int, dropout: float = 0.0) -> tuple[GPTModel, TokenizedText]:

@@ -13,13 +13,13 @@ from nextword import GPTConfig, GPTModel, LanguageModel, Tokenizer
 from nextword.errors import ConfigError, ModelFileError
 from nextword.training import Event, Started, Stepped, TrainingRun, train
 from nextword.training.adapters import load_adapter
-from nextword.training.data import TokenizedText
+from nextword.training.corpus.text import Document
+from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.evaluate import evaluate
 from nextword.training.lora import lora_layers
 from nextword.training.plan import LEARNING_RATES, fine_tuning
-from nextword.training.text import Document
 from tests.conftest import Trained
-from tests.training.corpus import write_text
+from tests.training.sample_text import write_text
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

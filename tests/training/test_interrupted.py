@@ -13,7 +13,7 @@ import pytest
 import nextword
 from nextword.training import train
 from nextword.training.checkpoint import Checkpoints
-from tests.training.corpus import FEW_STEPS, write_text
+from tests.training.sample_text import FEW_STEPS, write_text
 from tests.training.storm import Storm
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")

@@ -19,7 +19,7 @@ from nextword.training.events import Interrupted
 from nextword.training.journal import Journal
 from nextword.training.runs import read_run
 from nextword.training.verdict import Verdict
-from tests.training.corpus import FEW_STEPS, write_text
+from tests.training.sample_text import FEW_STEPS, write_text
 
 NOT_UTF_8 = os.fsdecode("모델".encode("cp949"))  # as a zip of Windows is unpacked on Linux
 

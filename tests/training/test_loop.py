@@ -21,14 +21,14 @@ from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.model import GPTModel
 from nextword.training import Event, Plan, Sampled, Stepped, Validated, loop
 from nextword.training.checkpoint import Checkpoints
-from nextword.training.data import Batches, TokenizedText
+from nextword.training.corpus.text import Document
+from nextword.training.corpus.tokenized_text import Batches, TokenizedText
 from nextword.training.evaluate import evaluate
 from nextword.training.events import Interrupted, Resumed
 from nextword.training.loop import Trainer
 from nextword.training.optimizer import draw_first_weights, make_optimizers
 from nextword.training.parallel import Parallel
-from nextword.training.text import Document
-from tests.training.corpus import TEXT
+from tests.training.sample_text import TEXT
 
 TOKENIZER = Tokenizer.train_bpe(TEXT, 300)
 LEARNED = TokenizedText.from_documents([Document("a", TEXT[:-100])], TOKENIZER)

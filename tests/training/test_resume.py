@@ -20,7 +20,7 @@ from nextword.training.forecast import Forecast
 from nextword.training.journal import METRICS, read_metrics
 from nextword.training.run_directory import checkpoint_path
 from nextword.training.verdict import Verdict
-from tests.training.corpus import FEW_STEPS, TEXT, write_text
+from tests.training.sample_text import FEW_STEPS, TEXT, write_text
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -18,7 +18,7 @@ from nextword.training.lora import add_lora, merge_lora
 from nextword.training.run_directory import steps_in
 from nextword.training.snapshots import Snapshots, forget_steps
 from tests.conftest import Trained
-from tests.training.corpus import FEW_STEPS, TEXT, write_text
+from tests.training.sample_text import FEW_STEPS, TEXT, write_text
 
 
 @pytest.fixture

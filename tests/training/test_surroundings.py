@@ -13,7 +13,7 @@ from nextword.errors import ConfigError
 from nextword.training import train
 from nextword.training.distributed import join
 from nextword.training.surroundings import memory_is_enough
-from tests.training.corpus import FEW_STEPS, write_text
+from tests.training.sample_text import FEW_STEPS, write_text
 
 
 @contextmanager

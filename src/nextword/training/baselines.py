@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.training.data import document_start
+from nextword.training.corpus.tokenized_text import document_start
 
 if TYPE_CHECKING:
     from nextword.tokens import Tokenizer
-    from nextword.training.data import TokenizedText
+    from nextword.training.corpus.tokenized_text import TokenizedText
 
 PRIOR = 50.0
 """How many occurrences the unigrams count as, beside a token's own followers. On English, Korean and Python texts of

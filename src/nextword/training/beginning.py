@@ -12,14 +12,14 @@ from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.language_model import LanguageModel
 from nextword.readable import counted
 from nextword.training.asked import Asked
-from nextword.training.chat_text import holds_conversations, prepare_conversations
+from nextword.training.corpus.bpe_dropout import vary
+from nextword.training.corpus.prepare import Prepared, Progress, prepare_data, write_data
+from nextword.training.corpus.prepare_conversations import holds_conversations, prepare_conversations
+from nextword.training.corpus.text import Place, Reading, find_sources
 from nextword.training.events import Preparing
 from nextword.training.plan import Plan, choose_preset, fine_tuning, recipe, tokens_in
-from nextword.training.prepare import Prepared, Progress, prepare_data, write_data
 from nextword.training.run_directory import RECORD, START_ANEW, read_run, write_run
 from nextword.training.speed import measure_flops
-from nextword.training.text import Place, Reading, find_sources
-from nextword.training.variants import vary
 
 HELD_OUT_BYTES = 500_000
 """Of a longer text no more than this is held out, so that looking at it takes seconds, not minutes."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nextword.model import GPTModel
-from nextword.training.data import TokenizedText, Weights, evaluation_weights, evaluation_windows
+from nextword.training.corpus.tokenized_text import TokenizedText, Weights, evaluation_weights, evaluation_windows
 from nextword.training.distributed import Ranks
 from nextword.training.parallel import Parallel
 

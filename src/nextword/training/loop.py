@@ -20,7 +20,7 @@ from torch import Tensor
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.model import GPTModel
 from nextword.training.checkpoint import Checkpoints, Loaded, RunState
-from nextword.training.data import Batches, TokenizedText
+from nextword.training.corpus.tokenized_text import Batches, TokenizedText
 from nextword.training.distributed import Ranks
 from nextword.training.evaluate import evaluate
 from nextword.training.events import Interrupted, Resumed, Stepped, Validated, Watcher

@@ -19,10 +19,10 @@ from nextword.training.asked import Asked
 from nextword.training.beginning import Beginning, begin, check_resumed, read_beginning
 from nextword.training.checkpoint import Checkpoints
 from nextword.training.claim import claim
-from nextword.training.data import TokenizedText
+from nextword.training.corpus.prepare import Prepared, open_data
+from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.distributed import Ranks
 from nextword.training.events import Watcher
-from nextword.training.prepare import Prepared, open_data
 from nextword.training.run_directory import RECORD, checkpoint_path
 from nextword.training.runs import read_run
 

@@ -16,10 +16,10 @@ from nextword.config import GPTConfig
 from nextword.language_model import LanguageModel
 from nextword.readable import counted, readable
 from nextword.training.baselines import Baselines
+from nextword.training.corpus.prepare import Prepared
 from nextword.training.forecast import Forecast
 from nextword.training.journal import METRICS
 from nextword.training.loop import Trainer
-from nextword.training.prepare import Prepared
 from nextword.training.runs import read_run
 from nextword.training.verdict import Verdict, yardsticks
 

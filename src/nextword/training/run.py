@@ -24,6 +24,7 @@ from nextword.readable import counted, readable
 from nextword.training.adapters import save_adapter
 from nextword.training.asked import Asked
 from nextword.training.baselines import Baselines, measure_baselines
+from nextword.training.corpus.prepare import Prepared
 from nextword.training.distributed import join
 from nextword.training.events import Sampled, Started, Watcher, clock
 from nextword.training.forecast import Forecast, forecast
@@ -34,7 +35,6 @@ from nextword.training.notebook import NotebookView, in_notebook, run_html
 from nextword.training.opening import Run, open_run
 from nextword.training.optimizer import draw_first_weights
 from nextword.training.plan import Plan
-from nextword.training.prepare import Prepared
 from nextword.training.report import draw_curve, journal_of, model_card, provenance_of
 from nextword.training.run_directory import checkpoint_path, steps_path
 from nextword.training.snapshots import Snapshots, forget_steps

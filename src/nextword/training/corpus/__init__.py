@@ -1,0 +1,1 @@
+"""What was asked to be read -> text -> token ids on disk. Imports no torch."""
