@@ -20,7 +20,7 @@ from nextword.training.corpus.tokenized_text import TokenizedText, split_documen
 from nextword.training.evaluate import evaluate
 from nextword.training.loop import Trainer
 from nextword.training.optimizer import draw_first_weights
-from nextword.training.plan import Plan
+from nextword.training.planning.plan import Plan
 
 KINDS: tuple[Residual, ...] = ("normalized", "stream")
 

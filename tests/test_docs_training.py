@@ -18,7 +18,7 @@ from nextword.cli.train import train as command
 from nextword.config import TRAINING_PRESETS
 from nextword.language_model import LanguageModel
 from nextword.training import Event, Stepped
-from nextword.training.plan import recipe
+from nextword.training.planning.plan import recipe
 from tests.training.sample_text import TEXT, write_text
 
 PAGE = (Path(__file__).parent.parent / "docs" / "training.md").read_text(encoding="utf-8")

@@ -33,7 +33,7 @@ from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.loop import Trainer
 from nextword.training.optimizer import draw_first_weights
-from nextword.training.plan import Plan
+from nextword.training.planning.plan import Plan
 
 BUILD = Path("build/default_model")
 CORPUS = BUILD / "corpus"

@@ -14,11 +14,11 @@ from nextword.config import GPTConfig
 from nextword.terminal.console import size
 from nextword.terminal.sparkline import sparkline
 from nextword.terminal.training_view import TrainingView, folded, prepared_text
-from nextword.training.baselines import Baselines
 from nextword.training.events import Preparing, Sampled, Started, Stepped, Validated
-from nextword.training.forecast import Forecast
-from nextword.training.plan import Plan
-from nextword.training.verdict import Verdict
+from nextword.training.planning.baselines import Baselines
+from nextword.training.planning.forecast import Forecast
+from nextword.training.planning.plan import Plan
+from nextword.training.planning.verdict import Verdict
 
 STARTED = Started(
     Plan("tiny", 512, 32, 4, 4e-3, 0.0, steps=9), GPTConfig.preset("tiny", 512, 32), 98_765_432, 312_345_678, 618

@@ -19,7 +19,7 @@ from nextword.training import Event, Started, TrainingRun, beginning, train
 from nextword.training.asked import Asked
 from nextword.training.beginning import check_resumed, derive_plan, fingerprint, read_beginning
 from nextword.training.corpus.prepare import prepare_data
-from nextword.training.plan import BATCHES, CONTEXTS, LEARNING_RATES
+from nextword.training.planning.plan import BATCHES, CONTEXTS, LEARNING_RATES
 from tests.training.sample_text import FEW_STEPS, SENTENCES, TEXT, write_text
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -17,7 +17,7 @@ from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.evaluate import evaluate
 from nextword.training.lora import lora_layers
-from nextword.training.plan import LEARNING_RATES, fine_tuning
+from nextword.training.planning.plan import LEARNING_RATES, fine_tuning
 from tests.conftest import Trained
 from tests.training.sample_text import write_text
 

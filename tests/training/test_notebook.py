@@ -16,8 +16,8 @@ from nextword.config import GPTConfig
 from nextword.generation.html import curve
 from nextword.training import Sampled, Started, Stepped, Validated
 from nextword.training.notebook import NotebookView, in_notebook
-from nextword.training.plan import Plan
-from nextword.training.verdict import Verdict
+from nextword.training.planning.plan import Plan
+from nextword.training.planning.verdict import Verdict
 
 STARTED = Started(Plan("tiny", 512, 32, 4, 4e-3, 0.0, steps=9), GPTConfig.preset("tiny", 512, 32), 1000, 3000, 618)
 

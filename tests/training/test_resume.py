@@ -13,13 +13,13 @@ import pytest
 import nextword
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.training import Event, Sampled, Started, Stepped, Validated, train
-from nextword.training.baselines import Baselines
 from nextword.training.checkpoint import Checkpoints
 from nextword.training.events import Interrupted, Preparing, Resumed
-from nextword.training.forecast import Forecast
 from nextword.training.journal import METRICS, read_metrics
+from nextword.training.planning.baselines import Baselines
+from nextword.training.planning.forecast import Forecast
+from nextword.training.planning.verdict import Verdict
 from nextword.training.run_directory import checkpoint_path
-from nextword.training.verdict import Verdict
 from tests.training.sample_text import FEW_STEPS, TEXT, write_text
 
 pytestmark = pytest.mark.usefixtures("undrawn")

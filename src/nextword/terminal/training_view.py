@@ -19,7 +19,6 @@ from nextword.terminal.console import size, styled
 from nextword.terminal.sparkline import sparkline
 from nextword.tokens.byte_level import LONGEST_WORD
 from nextword.tokens.visible import printed
-from nextword.training.baselines import Baselines
 from nextword.training.events import (
     Event,
     Interrupted,
@@ -31,8 +30,9 @@ from nextword.training.events import (
     Validated,
     clock,
 )
-from nextword.training.forecast import Forecast
-from nextword.training.verdict import Verdict, yardsticks
+from nextword.training.planning.baselines import Baselines
+from nextword.training.planning.forecast import Forecast
+from nextword.training.planning.verdict import Verdict, yardsticks
 
 _CURVE = 40  # cells
 _NOTABLE = 0.01  # of the held-out text

@@ -12,12 +12,12 @@ from nextword.errors import require_packages
 
 if TYPE_CHECKING:
     from nextword.training.events import Event, Sampled, Started, Stepped, Validated, Watcher
-    from nextword.training.plan import Plan
+    from nextword.training.planning.plan import Plan
     from nextword.training.run import TrainingRun, train
 
 _HOMES = {
     **dict.fromkeys(("Event", "Sampled", "Started", "Stepped", "Validated", "Watcher"), "nextword.training.events"),
-    "Plan": "nextword.training.plan",
+    "Plan": "nextword.training.planning.plan",
     **dict.fromkeys(("TrainingRun", "train"), "nextword.training.run"),
 }
 

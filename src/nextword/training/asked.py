@@ -9,7 +9,7 @@ from typing import Any
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
-from nextword.training.plan import Plan
+from nextword.training.planning.plan import Plan
 
 _MOST = {"vocab_size": 1 << 20, "batch_size": 1 << 20, "accumulation": 1 << 20, "lora_rank": 1 << 16}
 """Far beyond what is of use: one digit too many is told at once, and not by the machine that runs out of memory."""

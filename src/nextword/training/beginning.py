@@ -17,9 +17,9 @@ from nextword.training.corpus.prepare import Prepared, Progress, prepare_data, w
 from nextword.training.corpus.prepare_conversations import holds_conversations, prepare_conversations
 from nextword.training.corpus.text import Place, Reading, find_sources
 from nextword.training.events import Preparing
-from nextword.training.plan import Plan, choose_preset, fine_tuning, recipe, tokens_in
+from nextword.training.planning.flops import measure_flops
+from nextword.training.planning.plan import Plan, choose_preset, fine_tuning, recipe, tokens_in
 from nextword.training.run_directory import RECORD, START_ANEW, read_run, write_run
-from nextword.training.speed import measure_flops
 
 HELD_OUT_BYTES = 500_000
 """Of a longer text no more than this is held out, so that looking at it takes seconds, not minutes."""

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nextword.config import GPTConfig
-from nextword.training.baselines import Baselines
-from nextword.training.forecast import Forecast
-from nextword.training.plan import Plan
-from nextword.training.verdict import Verdict
+from nextword.training.planning.baselines import Baselines
+from nextword.training.planning.forecast import Forecast
+from nextword.training.planning.plan import Plan
+from nextword.training.planning.verdict import Verdict
 
 
 @dataclass(frozen=True)

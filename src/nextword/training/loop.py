@@ -28,7 +28,7 @@ from nextword.training.late import LateErrors
 from nextword.training.lora import attach, lora_layers
 from nextword.training.optimizer import make_optimizers
 from nextword.training.parallel import Parallel
-from nextword.training.plan import Plan
+from nextword.training.planning.plan import Plan
 from nextword.training.prefetch import Prefetcher
 from nextword.training.snapshots import Snapshots
 from nextword.training.state_tensors import optimizer_tensors, restore_optimizers, state_hash

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 from nextword.generation import html
 from nextword.readable import counted
 from nextword.tokens.visible import printed
-from nextword.training.baselines import Baselines
 from nextword.training.events import Event, Preparing, Sampled, Started, Stepped, Validated, clock
-from nextword.training.forecast import Forecast
-from nextword.training.verdict import Verdict, yardsticks
+from nextword.training.planning.baselines import Baselines
+from nextword.training.planning.forecast import Forecast
+from nextword.training.planning.verdict import Verdict, yardsticks
 
 if TYPE_CHECKING:
     from nextword.training.run import TrainingRun

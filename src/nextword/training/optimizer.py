@@ -8,7 +8,7 @@ import torch
 
 from nextword.errors import ConfigError
 from nextword.model import GPTModel
-from nextword.training.plan import OptimizerName, Plan
+from nextword.training.planning.plan import OptimizerName, Plan
 
 
 def make_optimizers(model: GPTModel, plan: Plan) -> list[torch.optim.Optimizer]:

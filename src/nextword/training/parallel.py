@@ -18,7 +18,7 @@ from nextword.model import GPTModel
 from nextword.model.gpt import TransformerBlock
 from nextword.training.distributed import Ranks
 from nextword.training.loss import linear_cross_entropy
-from nextword.training.plan import Strategy
+from nextword.training.planning.plan import Strategy
 
 
 class LossModel(nn.Module):

@@ -20,7 +20,7 @@ from nextword.training.corpus.spool import Part, Spool, split, whole
 from nextword.training.corpus.text import Piece, Place, Reading, UpTo, read_pieces
 from nextword.training.corpus.token_files import Loose, TokenWriter, open_tokens, open_weights
 from nextword.training.corpus.tokenized_text import TokenizedText, require_characters, require_share
-from nextword.training.plan import choose_vocab_size
+from nextword.training.planning.plan import choose_vocab_size
 
 FORMAT_VERSION = 1
 TOKENIZER_BYTES = 32 << 20

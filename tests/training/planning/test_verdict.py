@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nextword.training.verdict import verdict, yardsticks
+from nextword.training.planning.verdict import verdict, yardsticks
 
 SIZES: dict[str, Any] = {"parameters": 1_000_000, "text_bytes": 1_000_000}
 

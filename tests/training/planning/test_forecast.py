@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nextword.training.forecast import MARGIN, forecast
+from nextword.training.planning.forecast import MARGIN, forecast
 
 TINY: dict[str, Any] = {"parameters": 1_049_984, "tokens_per_step": 1024, "tokens_per_second": 10_240.0}
 

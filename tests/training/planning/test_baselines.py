@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from nextword.tokens import Tokenizer
-from nextword.training import baselines
-from nextword.training.baselines import PRIOR, gzip_bits_per_byte, measure_baselines, token_nats
 from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import TokenizedText
+from nextword.training.planning import baselines
+from nextword.training.planning.baselines import PRIOR, gzip_bits_per_byte, measure_baselines, token_nats
 
 
 def test_unigrams_and_bigrams_worked_out_by_hand() -> None:

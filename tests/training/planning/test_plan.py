@@ -9,7 +9,7 @@ import pytest
 
 from nextword.config import TRAINING_PRESETS, GPTConfig
 from nextword.errors import ConfigError
-from nextword.training.plan import (
+from nextword.training.planning.plan import (
     BATCHES,
     CONTEXTS,
     LEARNING_RATES,
