@@ -19,7 +19,7 @@ from nextword.inspection.edits import Edit
 from nextword.inspection.frames import block_frame, look_frame, shown_names
 from nextword.inspection.hooks import run_with_cache
 from nextword.language_model import LanguageModel
-from nextword.training.lora import add_lora
+from nextword.training.adapters.lora import add_lora
 from tests.inspection.models import language_model, some_tokens
 from tests.oracle.cases import CASES, random_weights
 from tests.oracle.numpy_gpt import Array, NumpyGPT

@@ -14,7 +14,7 @@ from nextword.config import GPTConfig
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
 from nextword.training import Event, Stepped
-from nextword.training.lora import add_lora, merge_lora
+from nextword.training.adapters.lora import add_lora, merge_lora
 from nextword.training.run_directory import steps_in
 from nextword.training.snapshots import Snapshots, forget_steps
 from tests.conftest import Trained

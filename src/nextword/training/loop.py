@@ -19,13 +19,13 @@ from torch import Tensor
 
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.model import GPTModel
+from nextword.training.adapters.lora import attach, lora_layers
 from nextword.training.checkpoint import Checkpoints, Loaded, RunState
 from nextword.training.corpus.tokenized_text import Batches, TokenizedText
 from nextword.training.distributed import Ranks
 from nextword.training.evaluate import evaluate
 from nextword.training.events import Interrupted, Resumed, Stepped, Validated, Watcher
 from nextword.training.late import LateErrors
-from nextword.training.lora import attach, lora_layers
 from nextword.training.optimizer import make_optimizers
 from nextword.training.parallel import Parallel
 from nextword.training.planning.plan import Plan

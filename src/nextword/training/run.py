@@ -22,13 +22,13 @@ from nextword.machine.signals import ended_like_ctrl_c, interrupts_wait
 from nextword.model import GPTModel
 from nextword.readable import counted, readable
 from nextword.training.adapters import save_adapter
+from nextword.training.adapters.lora import add_lora, merge_lora
 from nextword.training.asked import Asked
 from nextword.training.corpus.prepare import Prepared
 from nextword.training.distributed import join
 from nextword.training.events import Sampled, Started, Watcher, clock
 from nextword.training.journal import METRICS, Journal, TensorBoard, all_of
 from nextword.training.loop import Trainer
-from nextword.training.lora import add_lora, merge_lora
 from nextword.training.notebook import NotebookView, in_notebook, run_html
 from nextword.training.opening import Run, open_run
 from nextword.training.optimizer import draw_first_weights

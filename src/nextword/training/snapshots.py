@@ -9,7 +9,7 @@ from nextword.files.atomic import discard, sweep
 from nextword.language_model import About, LanguageModel
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
-from nextword.training.lora import lora_layers, merge_lora
+from nextword.training.adapters.lora import lora_layers, merge_lora
 from nextword.training.run_directory import STEPS_SUFFIX, step_path, steps_in
 
 

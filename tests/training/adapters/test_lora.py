@@ -13,7 +13,7 @@ from torch import nn
 from nextword import GPTModel
 from nextword.errors import ConfigError
 from nextword.model.backend import stored_tensors
-from nextword.training.lora import (
+from nextword.training.adapters.lora import (
     LoRA,
     LoRALinear,
     add_lora,

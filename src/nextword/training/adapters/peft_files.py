@@ -24,7 +24,7 @@ from nextword.files.tensors import RawTensor, check_tensors
 from nextword.json_file import json_text, read_json
 from nextword.model import GPTModel
 from nextword.model.backend import DTYPES
-from nextword.training.lora import LoRA, attach, lora_layers, matrices
+from nextword.training.adapters.lora import LoRA, attach, lora_layers, matrices
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
