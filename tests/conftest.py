@@ -15,7 +15,8 @@ from hypothesis import settings
 from nextword.engine import is_built
 from nextword.language_model import LanguageModel
 from nextword.loading import load
-from nextword.training import Event, TrainingRun, report, train
+from nextword.training import Event, TrainingRun, train
+from nextword.training.events import report
 from tests.training.sample_text import write_text
 
 # No example is timed: machines differ, and nothing here asserts speed.

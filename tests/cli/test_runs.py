@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from nextword.cli import COMMANDS
 from tests.cli.conftest import Call
-from tests.training.test_runs import finished, look, under_way
+from tests.training.events.test_recorded_runs import finished, look, under_way
 
 
 @pytest.fixture(autouse=True)

@@ -61,7 +61,7 @@ def test_what_another_run_left_in_the_environment_is_one_line(tmp_path: Path) ->
 
 
 def test_any_name_may_be_learned_from_and_written_to_where_jupyter_calls(tmp_path: Path) -> None:
-    from nextword.training.runs import read_run
+    from nextword.training.events.recorded_runs import read_run
 
     odd = "base [v2] [/old]"
     write_text(tmp_path, name=f"{NOT_UTF_8}[x].txt")

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page
 
 import nextword
-from nextword.training.journal import read_metrics
+from nextword.training.events.journal import read_metrics
 from tests.page.conftest import Visitor, drawn
 from tests.page.reading import assert_reads, stage_columns, stand
 from tests.server.conftest import Served, serving

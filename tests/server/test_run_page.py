@@ -27,8 +27,8 @@ from nextword.server.run_page import RunPage
 from nextword.server.schemas import LookRequest
 from nextword.server.workers import Asker
 from nextword.training import Event, Stepped, TrainingRun
-from nextword.training.follow import MOST_POINTS, FollowedRun, Thinned
-from nextword.training.journal import read_metrics
+from nextword.training.events.followed_run import MOST_POINTS, FollowedRun, Thinned
+from nextword.training.events.journal import read_metrics
 from tests.inspection.test_frames import read
 from tests.server.conftest import serving
 from tests.server.test_requests import refusal

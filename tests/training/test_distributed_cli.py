@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 import nextword
 from nextword.training import Stepped, train
 from nextword.training.checkpoint import Checkpoints
-from nextword.training.journal import METRICS, read_metrics
+from nextword.training.events.journal import METRICS, read_metrics
 from tests.training.sample_text import write_text
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="torchrun's gloo needs a POSIX system here")

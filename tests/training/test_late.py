@@ -16,9 +16,9 @@ import nextword
 from nextword.errors import ModelFileError
 from nextword.training import Event, Sampled, Stepped, Validated, train
 from nextword.training.events import Interrupted
-from nextword.training.journal import Journal
+from nextword.training.events.journal import Journal
+from nextword.training.events.recorded_runs import read_run
 from nextword.training.planning.verdict import Verdict
-from nextword.training.runs import read_run
 from tests.training.sample_text import FEW_STEPS, write_text
 
 NOT_UTF_8 = os.fsdecode("모델".encode("cp949"))  # as a zip of Windows is unpacked on Linux

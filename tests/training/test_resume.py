@@ -15,7 +15,7 @@ from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.training import Event, Sampled, Started, Stepped, Validated, train
 from nextword.training.checkpoint import Checkpoints
 from nextword.training.events import Interrupted, Preparing, Resumed
-from nextword.training.journal import METRICS, read_metrics
+from nextword.training.events.journal import METRICS, read_metrics
 from nextword.training.planning.baselines import Baselines
 from nextword.training.planning.forecast import Forecast
 from nextword.training.planning.verdict import Verdict

@@ -21,7 +21,7 @@ from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.evaluate import evaluate
 from nextword.training.events import Preparing
-from nextword.training.journal import METRICS, read_metrics
+from nextword.training.events.journal import METRICS, read_metrics
 from nextword.training.planning.baselines import Baselines
 from nextword.training.planning.forecast import Forecast
 from nextword.training.planning.plan import Plan

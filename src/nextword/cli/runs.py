@@ -12,7 +12,7 @@ from nextword.cli.options import Json, print_json
 from nextword.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nextword.training.runs import Run
+    from nextword.training.events.recorded_runs import Run
 
 
 def runs(
@@ -29,7 +29,7 @@ def runs(
         curve: Draw the losses of all of them into this file: .png, .svg or .pdf.
         as_json: Print JSON.
     """
-    from nextword.training.runs import differing_settings, find_runs
+    from nextword.training.events.recorded_runs import differing_settings, find_runs
 
     if curve is not None:
         from nextword.figures.canvas import drawable_suffix

@@ -123,7 +123,7 @@ def serve(
     served, progress = Models(paths, loading, sources), None
     if of_run is not None:
         from nextword.server.run_models import RunModels
-        from nextword.training.follow import FollowedRun
+        from nextword.training.events.followed_run import FollowedRun
 
         followed = FollowedRun(of_run)
         served, progress = RunModels(followed, paths, loading, sources), followed.to_json

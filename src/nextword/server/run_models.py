@@ -9,7 +9,7 @@ from pathlib import Path
 from nextword.language_model import LanguageModel
 from nextword.loading import load
 from nextword.server.models import Models
-from nextword.training.follow import FollowedRun
+from nextword.training.events.followed_run import FollowedRun
 
 AT_STEP = "run@"
 MOST_LOADED = 3

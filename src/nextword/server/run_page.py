@@ -11,7 +11,7 @@ from typing import Self
 
 from nextword.server.run import Address, Serving, listen
 from nextword.server.run_models import RunModels
-from nextword.training.follow import FollowedRun
+from nextword.training.events.followed_run import FollowedRun
 
 
 class RunPage:

@@ -14,7 +14,7 @@ from rich.text import Text
 from nextword.terminal.console import shorten, shorten_path
 from nextword.terminal.sparkline import sparkline
 from nextword.tokens.visible import printed
-from nextword.training.runs import Run, differing_settings
+from nextword.training.events.recorded_runs import Run, differing_settings
 
 _CURVE, _GAP, _SHORTEST_NAME = 10, 2, 12  # cells
 _UNDER_WAY_SECONDS = 120  # after so long a silence a run is not called under way any more

@@ -23,8 +23,8 @@ from nextword.training.corpus.prepare import Prepared, open_data
 from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.distributed import Ranks
 from nextword.training.events import Watcher
+from nextword.training.events.recorded_runs import read_run
 from nextword.training.run_directory import RECORD, checkpoint_path
-from nextword.training.runs import read_run
 
 _LOG = logging.getLogger(__name__)
 

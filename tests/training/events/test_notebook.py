@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 from nextword.config import GPTConfig
 from nextword.generation.html import curve
 from nextword.training import Sampled, Started, Stepped, Validated
-from nextword.training.notebook import NotebookView, in_notebook
+from nextword.training.events.notebook import NotebookView, in_notebook
 from nextword.training.planning.plan import Plan
 from nextword.training.planning.verdict import Verdict
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from nextword.generation import html
 from nextword.readable import counted
 from nextword.tokens.visible import printed
-from nextword.training.events import Event, Preparing, Sampled, Started, Stepped, Validated, clock
+from nextword.training.events.event_types import Event, Preparing, Sampled, Started, Stepped, Validated, clock
 from nextword.training.planning.baselines import Baselines
 from nextword.training.planning.forecast import Forecast
 from nextword.training.planning.verdict import Verdict, yardsticks

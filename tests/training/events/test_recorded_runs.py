@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nextword.errors import ModelFileError
-from nextword.training.runs import differing_settings, find_runs, read_run
+from nextword.training.events.recorded_runs import differing_settings, find_runs, read_run
 from tests.conftest import Trained
 
 RECORD: dict[str, Any] = {

@@ -9,7 +9,8 @@ from threading import Lock
 from typing import Any
 
 from nextword.errors import ModelFileError
-from nextword.training.journal import METRICS, Tail
+from nextword.training.events.journal import METRICS, Tail
+from nextword.training.events.recorded_runs import read_run
 from nextword.training.run_directory import (
     RECORD,
     STEPS_SUFFIX,
@@ -19,7 +20,6 @@ from nextword.training.run_directory import (
     steps_in,
     steps_path,
 )
-from nextword.training.runs import read_run
 
 MOST_POINTS = 2000
 """Of a curve; of more, every nth is kept, and the last."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nextword.errors import ConfigError, ModelFileError, missing_extra
 from nextword.json_file import json_text
-from nextword.training.events import Sampled, Stepped, Validated
+from nextword.training.events.event_types import Sampled, Stepped, Validated
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

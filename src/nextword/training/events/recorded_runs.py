@@ -12,7 +12,7 @@ from typing import Any
 from nextword.errors import ModelFileError, NextwordError
 from nextword.json_file import read_json
 from nextword.training import run_directory as run_record
-from nextword.training.journal import METRICS, read_metrics
+from nextword.training.events.journal import METRICS, read_metrics
 from nextword.training.planning.verdict import Kind, Verdict, verdict, yardsticks
 
 _MODEL_RECORD = "nextword.json"

@@ -16,12 +16,12 @@ from nextword.config import GPTConfig
 from nextword.language_model import LanguageModel
 from nextword.readable import counted, readable
 from nextword.training.corpus.prepare import Prepared
-from nextword.training.journal import METRICS
+from nextword.training.events.journal import METRICS
+from nextword.training.events.recorded_runs import read_run
 from nextword.training.loop import Trainer
 from nextword.training.planning.baselines import Baselines
 from nextword.training.planning.forecast import Forecast
 from nextword.training.planning.verdict import Verdict, yardsticks
-from nextword.training.runs import read_run
 
 _LOG = logging.getLogger(__name__)
 
