@@ -28,7 +28,7 @@ from nextword.config import GPTConfig
 from nextword.errors import NextwordError
 from nextword.terminal.training_view import TrainingView
 from nextword.tokens import Tokenizer
-from nextword.training.checkpoint import Checkpoints
+from nextword.training.checkpoints.checkpoint import Checkpoints
 from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.loop import Trainer

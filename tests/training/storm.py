@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nextword.files import read_bundle
-from nextword.training.checkpoint import Checkpoints
+from nextword.training.checkpoints.checkpoint import Checkpoints
 from tests.training.sample_text import write_text
 
 TRAIN = (sys.executable, "-m", "nextword", "train")

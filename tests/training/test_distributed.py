@@ -18,8 +18,8 @@ import torch.nn.functional as F
 
 from nextword.errors import ConfigError, ModelFileError
 from nextword.model import GPTModel
+from nextword.training.checkpoints.sharded import read_shards, write_shards
 from nextword.training.distributed import Ranks, join
-from nextword.training.sharded_checkpoint import read_shards, write_shards
 from tests.training.ranks import (
     CLIP,
     CONFIG,

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 import nextword
 from nextword.training import Stepped, train
-from nextword.training.checkpoint import Checkpoints
+from nextword.training.checkpoints.checkpoint import Checkpoints
 from nextword.training.events.journal import METRICS, read_metrics
 from tests.training.sample_text import write_text
 

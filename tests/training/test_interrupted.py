@@ -12,7 +12,7 @@ import pytest
 
 import nextword
 from nextword.training import train
-from nextword.training.checkpoint import Checkpoints
+from nextword.training.checkpoints.checkpoint import Checkpoints
 from tests.training.sample_text import FEW_STEPS, write_text
 from tests.training.storm import Storm
 

@@ -20,7 +20,7 @@ from nextword import Tokenizer
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.model import GPTModel
 from nextword.training import Event, Plan, Sampled, Stepped, Validated, loop
-from nextword.training.checkpoint import Checkpoints
+from nextword.training.checkpoints.checkpoint import Checkpoints
 from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import Batches, TokenizedText
 from nextword.training.evaluate import evaluate

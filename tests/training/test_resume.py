@@ -13,7 +13,7 @@ import pytest
 import nextword
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.training import Event, Sampled, Started, Stepped, Validated, train
-from nextword.training.checkpoint import Checkpoints
+from nextword.training.checkpoints.checkpoint import Checkpoints
 from nextword.training.events import Interrupted, Preparing, Resumed
 from nextword.training.events.journal import METRICS, read_metrics
 from nextword.training.planning.baselines import Baselines

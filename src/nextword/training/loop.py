@@ -20,7 +20,9 @@ from torch import Tensor
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.model import GPTModel
 from nextword.training.adapters.lora import attach, lora_layers
-from nextword.training.checkpoint import Checkpoints, Loaded, RunState
+from nextword.training.checkpoints.checkpoint import Checkpoints, Loaded, RunState
+from nextword.training.checkpoints.optimizer_state import optimizer_tensors, restore_optimizers, state_hash
+from nextword.training.checkpoints.snapshots import Snapshots
 from nextword.training.corpus.tokenized_text import Batches, TokenizedText
 from nextword.training.distributed import Ranks
 from nextword.training.evaluate import evaluate
@@ -30,8 +32,6 @@ from nextword.training.optimizer import make_optimizers
 from nextword.training.parallel import Parallel
 from nextword.training.planning.plan import Plan
 from nextword.training.prefetch import Prefetcher
-from nextword.training.snapshots import Snapshots
-from nextword.training.state_tensors import optimizer_tensors, restore_optimizers, state_hash
 
 EVALUATION_EVERY = 0.1
 """Share of the run between two looks at the held-out text, unless looking takes long."""
@@ -276,7 +276,7 @@ class Trainer:
         kinds = {"model": self._trained(), "best": self._best, "optimizer": optimizer_tensors(self._optimizers)}
         shards = None
         if self._parallel.sharded:
-            from nextword.training.sharded_checkpoint import write_shards
+            from nextword.training.checkpoints.sharded import write_shards
 
             shards = write_shards(self._checkpoints.directory, kinds, self.ranks)
         if self.ranks.is_main:
@@ -420,7 +420,7 @@ class Trainer:
         """The saved tensors as this process needs them: whole, or its shards; whatever wrote them."""
         if not (self._parallel.sharded or loaded.sharded):
             return loaded.tensors
-        from nextword.training.sharded_checkpoint import cut, numbered_parameters, read_shards
+        from nextword.training.checkpoints.sharded import cut, numbered_parameters, read_shards
 
         trained = self._trained()
         likes = {"model": trained, "best": trained, "optimizer": numbered_parameters(self._optimizers)}

@@ -17,7 +17,7 @@ from nextword.loading import load
 from nextword.readable import counted
 from nextword.training.asked import Asked
 from nextword.training.beginning import Beginning, begin, check_resumed, read_beginning
-from nextword.training.checkpoint import Checkpoints
+from nextword.training.checkpoints.checkpoint import Checkpoints
 from nextword.training.claim import claim
 from nextword.training.corpus.prepare import Prepared, open_data
 from nextword.training.corpus.tokenized_text import TokenizedText

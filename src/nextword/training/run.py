@@ -24,6 +24,7 @@ from nextword.readable import counted, readable
 from nextword.training.adapters import save_adapter
 from nextword.training.adapters.lora import add_lora, merge_lora
 from nextword.training.asked import Asked
+from nextword.training.checkpoints.snapshots import Snapshots, forget_steps
 from nextword.training.corpus.prepare import Prepared
 from nextword.training.distributed import join
 from nextword.training.events import Sampled, Started, Watcher, clock
@@ -38,7 +39,6 @@ from nextword.training.planning.forecast import Forecast, forecast
 from nextword.training.planning.plan import Plan
 from nextword.training.planning.verdict import FEWEST_CHARACTERS, verdict, yardsticks
 from nextword.training.run_directory import checkpoint_path, steps_path
-from nextword.training.snapshots import Snapshots, forget_steps
 from nextword.training.surroundings import memory_is_enough, torch_as_it_starts
 
 _LOG = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
 from nextword.training import Event, Stepped
 from nextword.training.adapters.lora import add_lora, merge_lora
+from nextword.training.checkpoints.snapshots import Snapshots, forget_steps
 from nextword.training.run_directory import steps_in
-from nextword.training.snapshots import Snapshots, forget_steps
 from tests.conftest import Trained
 from tests.training.sample_text import FEW_STEPS, TEXT, write_text
 

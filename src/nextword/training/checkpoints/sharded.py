@@ -27,7 +27,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from nextword.errors import ModelFileError
-from nextword.training.checkpoint import SHAPES
+from nextword.training.checkpoints.checkpoint import SHAPES
 from nextword.training.distributed import Ranks
 from nextword.training.run_directory import START_ANEW
 

@@ -22,14 +22,14 @@ from torch import Tensor
 
 from nextword.errors import ModelFileError
 from nextword.machine.signals import interrupts_wait
-from nextword.training.checkpoint import Checkpoints, RunState
-from nextword.training.run_directory import read_run, write_run
-from nextword.training.state_tensors import (
+from nextword.training.checkpoints.checkpoint import Checkpoints, RunState
+from nextword.training.checkpoints.optimizer_state import (
     optimizer_tensors,
     restore_optimizers,
     state_hash,
     weights_hash,
 )
+from nextword.training.run_directory import read_run, write_run
 from tests.full_disk import files_of_at_most
 
 Kinds = dict[str, dict[str, Tensor]]
@@ -305,8 +305,8 @@ def test_a_file_in_place_of_the_directory_is_told(tmp_path: Path) -> None:
 KILLED_EVERYWHERE = """
 import json, os, signal, sys, tempfile
 from pathlib import Path
-from nextword.training.checkpoint import Checkpoints, RunState
-from tests.training.test_checkpoint import filled, holds, kinds
+from nextword.training.checkpoints.checkpoint import Checkpoints, RunState
+from tests.training.checkpoints.test_checkpoint import filled, holds, kinds
 
 WATCHED = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.listdir", "os.scandir"}
 left = -1
