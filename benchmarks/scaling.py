@@ -22,8 +22,8 @@ import torch
 
 from nextword.config import TRAINING_PRESETS, GPTConfig
 from nextword.model import GPTModel
-from nextword.training.distributed import join
-from nextword.training.parallel import Parallel
+from nextword.training.run.parallel import Parallel
+from nextword.training.run.ranks import join
 from record import record
 
 VOCABULARY = 4096

@@ -32,8 +32,8 @@ from nextword.config import GPTConfig
 from nextword.model import GPTModel
 from nextword.training import Event, Plan, Sampled, Started, Stepped, Validated
 from nextword.training.corpus.tokenized_text import TokenizedText, evaluation_windows
-from nextword.training.loop import Trainer
 from nextword.training.planning.flops import measure_flops
+from nextword.training.run.loop import Trainer
 from record import record
 
 CONTEXT, BATCH, LAYERS, HEADS, WIDTH = 64, 12, 4, 4, 128  # nanoGPT's settings for a CPU, with those below

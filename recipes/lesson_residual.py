@@ -17,10 +17,10 @@ from nextword import GPTConfig, GPTModel, Tokenizer
 from nextword.config import Residual
 from nextword.training.corpus.text import read_documents
 from nextword.training.corpus.tokenized_text import TokenizedText, split_documents
-from nextword.training.evaluate import evaluate
-from nextword.training.loop import Trainer
-from nextword.training.optimizer import draw_first_weights
 from nextword.training.planning.plan import Plan
+from nextword.training.run.evaluate import evaluate
+from nextword.training.run.loop import Trainer
+from nextword.training.run.optimizer import draw_first_weights
 
 KINDS: tuple[Residual, ...] = ("normalized", "stream")
 

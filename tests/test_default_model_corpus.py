@@ -482,7 +482,7 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, mo
     import train
     from safetensors.numpy import load_file
 
-    from nextword.training.loop import Trainer
+    from nextword.training.run.loop import Trainer
 
     corpus = small_corpus(tmp_path, "제1조 ① 대한민국은 민주공화국이다.\n\nThe kettle began to sing.\n" * 20)
     small = {"num_layers": 1, "d_model": 16, "num_heads": 2, "num_kv_heads": 1, "head_dim": 8, "d_ff": 16}

@@ -31,9 +31,9 @@ from nextword.tokens import Tokenizer
 from nextword.training.checkpoints.checkpoint import Checkpoints
 from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import TokenizedText
-from nextword.training.loop import Trainer
-from nextword.training.optimizer import draw_first_weights
 from nextword.training.planning.plan import Plan
+from nextword.training.run.loop import Trainer
+from nextword.training.run.optimizer import draw_first_weights
 
 BUILD = Path("build/default_model")
 CORPUS = BUILD / "corpus"

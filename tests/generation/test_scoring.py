@@ -14,7 +14,7 @@ from nextword.generation import Score, score_tokens
 from nextword.model import TorchBackend
 from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import TokenizedText
-from nextword.training.evaluate import evaluate
+from nextword.training.run.evaluate import evaluate
 from tests.generation.backends import END, LETTERS, SMALL, TableBackend, always, byte_tokenizer, random_model
 
 TEXT = "dad, feed a cab; a bad face. each dead bee had a cage, he beheaded a cad. "

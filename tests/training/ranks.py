@@ -24,8 +24,8 @@ from nextword.model import GPTModel
 from nextword.training.checkpoints.optimizer_state import optimizer_tensors, restore_optimizers
 from nextword.training.checkpoints.sharded import cut, numbered_parameters, read_shards, write_shards
 from nextword.training.corpus.tokenized_text import evaluation_windows
-from nextword.training.distributed import Ranks, join
-from nextword.training.parallel import Parallel
+from nextword.training.run.parallel import Parallel
+from nextword.training.run.ranks import Ranks, join
 
 # A width of 30 and 301 tokens: neither can be cut into four equal shards.
 CONFIG = GPTConfig(

@@ -28,7 +28,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from nextword.errors import ModelFileError
 from nextword.training.checkpoints.checkpoint import SHAPES
-from nextword.training.distributed import Ranks
+from nextword.training.run.ranks import Ranks
 from nextword.training.run_directory import START_ANEW
 
 Kinds = Mapping[str, Mapping[str, Tensor]]

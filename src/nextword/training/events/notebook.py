@@ -18,7 +18,7 @@ from nextword.training.planning.forecast import Forecast
 from nextword.training.planning.verdict import Verdict, yardsticks
 
 if TYPE_CHECKING:
-    from nextword.training.run import TrainingRun
+    from nextword.training.run.train import TrainingRun
 
 _SECONDS_BETWEEN_DRAWINGS = 0.5
 _LOOKS_SHOWN = 12

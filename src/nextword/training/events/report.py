@@ -18,10 +18,10 @@ from nextword.readable import counted, readable
 from nextword.training.corpus.prepare import Prepared
 from nextword.training.events.journal import METRICS
 from nextword.training.events.recorded_runs import read_run
-from nextword.training.loop import Trainer
 from nextword.training.planning.baselines import Baselines
 from nextword.training.planning.forecast import Forecast
 from nextword.training.planning.verdict import Verdict, yardsticks
+from nextword.training.run.loop import Trainer
 
 _LOG = logging.getLogger(__name__)
 

@@ -16,14 +16,14 @@ from nextword.language_model import LanguageModel
 from nextword.loading import load
 from nextword.readable import counted
 from nextword.training.asked import Asked
-from nextword.training.beginning import Beginning, begin, check_resumed, read_beginning
 from nextword.training.checkpoints.checkpoint import Checkpoints
-from nextword.training.claim import claim
 from nextword.training.corpus.prepare import Prepared, open_data
 from nextword.training.corpus.tokenized_text import TokenizedText
-from nextword.training.distributed import Ranks
 from nextword.training.events import Watcher
 from nextword.training.events.recorded_runs import read_run
+from nextword.training.run.begin import Beginning, begin, check_resumed, read_beginning
+from nextword.training.run.lock import claim
+from nextword.training.run.ranks import Ranks
 from nextword.training.run_directory import RECORD, checkpoint_path
 
 _LOG = logging.getLogger(__name__)

@@ -19,13 +19,13 @@ from nextword.errors import ConfigError, ModelFileError, NextwordError, TextErro
 from nextword.training import Event, Sampled, Started, Stepped, Validated, train
 from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import TokenizedText
-from nextword.training.evaluate import evaluate
 from nextword.training.events import Preparing
 from nextword.training.events.journal import METRICS, read_metrics
 from nextword.training.planning.baselines import Baselines
 from nextword.training.planning.forecast import Forecast
 from nextword.training.planning.plan import Plan
 from nextword.training.planning.verdict import Verdict
+from nextword.training.run.evaluate import evaluate
 from tests.conftest import Trained
 from tests.training.sample_text import FEW_STEPS, TEXT, write_text
 

@@ -14,7 +14,7 @@ from nextword.config import GPTConfig
 from nextword.model import GPTModel
 from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import TokenizedText
-from nextword.training.evaluate import Loss, evaluate
+from nextword.training.run.evaluate import Loss, evaluate
 from tests.conftest import Trained
 from tests.training.sample_text import TEXT
 

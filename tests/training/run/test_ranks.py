@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from nextword.errors import ConfigError, ModelFileError
 from nextword.model import GPTModel
 from nextword.training.checkpoints.sharded import read_shards, write_shards
-from nextword.training.distributed import Ranks, join
+from nextword.training.run.ranks import Ranks, join
 from tests.training.ranks import (
     CLIP,
     CONFIG,

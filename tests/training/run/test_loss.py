@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nextword.training.loss import linear_cross_entropy
+from nextword.training.run.loss import linear_cross_entropy
 
 B, T, D, V = 3, 7, 5, 11
 

@@ -26,20 +26,20 @@ from nextword.training.adapters.lora import add_lora, merge_lora
 from nextword.training.asked import Asked
 from nextword.training.checkpoints.snapshots import Snapshots, forget_steps
 from nextword.training.corpus.prepare import Prepared
-from nextword.training.distributed import join
 from nextword.training.events import Sampled, Started, Watcher, clock
 from nextword.training.events.journal import METRICS, Journal, TensorBoard, all_of
 from nextword.training.events.notebook import NotebookView, in_notebook, run_html
 from nextword.training.events.report import draw_curve, journal_of, model_card, provenance_of
-from nextword.training.loop import Trainer
-from nextword.training.opening import Run, open_run
-from nextword.training.optimizer import draw_first_weights
 from nextword.training.planning.baselines import Baselines, measure_baselines
 from nextword.training.planning.forecast import Forecast, forecast
 from nextword.training.planning.plan import Plan
 from nextword.training.planning.verdict import FEWEST_CHARACTERS, verdict, yardsticks
+from nextword.training.run.loop import Trainer
+from nextword.training.run.optimizer import draw_first_weights
+from nextword.training.run.ranks import join
+from nextword.training.run.start import Run, open_run
+from nextword.training.run.surroundings import memory_is_enough, torch_as_it_starts
 from nextword.training.run_directory import checkpoint_path, steps_path
-from nextword.training.surroundings import memory_is_enough, torch_as_it_starts
 
 _LOG = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import torch
 
 from nextword.model import GPTModel
 from nextword.training.corpus.tokenized_text import TokenizedText, Weights, evaluation_weights, evaluation_windows
-from nextword.training.distributed import Ranks
-from nextword.training.parallel import Parallel
+from nextword.training.run.parallel import Parallel
+from nextword.training.run.ranks import Ranks
 
 _TOKENS_AT_ONCE = 8192
 

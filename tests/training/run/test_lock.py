@@ -13,13 +13,13 @@ import pytest
 
 from nextword.errors import ConfigError
 from nextword.training import Event, Stepped, train
-from nextword.training.claim import claim
+from nextword.training.run.lock import claim
 from tests.training.sample_text import FEW_STEPS, write_text
 
 HOLDING = """
 import sys
 from pathlib import Path
-from nextword.training.claim import claim
+from nextword.training.run.lock import claim
 with claim(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

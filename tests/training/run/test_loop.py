@@ -19,15 +19,16 @@ import torch
 from nextword import Tokenizer
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.model import GPTModel
-from nextword.training import Event, Plan, Sampled, Stepped, Validated, loop
+from nextword.training import Event, Plan, Sampled, Stepped, Validated
 from nextword.training.checkpoints.checkpoint import Checkpoints
 from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import Batches, TokenizedText
-from nextword.training.evaluate import evaluate
 from nextword.training.events import Interrupted, Resumed
-from nextword.training.loop import Trainer
-from nextword.training.optimizer import draw_first_weights, make_optimizers
-from nextword.training.parallel import Parallel
+from nextword.training.run.evaluate import evaluate
+from nextword.training.run.loop import Trainer
+from nextword.training.run.optimizer import draw_first_weights, make_optimizers
+from nextword.training.run.parallel import Parallel
+from nextword.training.run.train import loop
 from tests.training.sample_text import TEXT
 
 TOKENIZER = Tokenizer.train_bpe(TEXT, 300)

@@ -11,8 +11,8 @@ import torch
 
 from nextword.errors import ConfigError
 from nextword.training import train
-from nextword.training.distributed import join
-from nextword.training.surroundings import memory_is_enough
+from nextword.training.run.ranks import join
+from nextword.training.run.surroundings import memory_is_enough
 from tests.training.sample_text import FEW_STEPS, write_text
 
 

@@ -24,14 +24,14 @@ from nextword.training.checkpoints.checkpoint import Checkpoints, Loaded, RunSta
 from nextword.training.checkpoints.optimizer_state import optimizer_tensors, restore_optimizers, state_hash
 from nextword.training.checkpoints.snapshots import Snapshots
 from nextword.training.corpus.tokenized_text import Batches, TokenizedText
-from nextword.training.distributed import Ranks
-from nextword.training.evaluate import evaluate
 from nextword.training.events import Interrupted, Resumed, Stepped, Validated, Watcher
-from nextword.training.late import LateErrors
-from nextword.training.optimizer import make_optimizers
-from nextword.training.parallel import Parallel
 from nextword.training.planning.plan import Plan
-from nextword.training.prefetch import Prefetcher
+from nextword.training.run.evaluate import evaluate
+from nextword.training.run.late_errors import LateErrors
+from nextword.training.run.optimizer import make_optimizers
+from nextword.training.run.parallel import Parallel
+from nextword.training.run.prefetch import Prefetcher
+from nextword.training.run.ranks import Ranks
 
 EVALUATION_EVERY = 0.1
 """Share of the run between two looks at the held-out text, unless looking takes long."""
