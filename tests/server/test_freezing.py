@@ -20,8 +20,8 @@ from nextword.generation import Memory
 from nextword.generation.prediction import PART_TOKENS, predict_token
 from nextword.server.errors import ApiError
 from nextword.server.workers import Asker, GoneError, Worker
+from tests.server.api.test_requests import CHAT, COMPLETIONS, refusal
 from tests.server.conftest import Served, serving
-from tests.server.test_requests import CHAT, COMPLETIONS, refusal
 
 LONG = "To be, or not to be, 그것이 문제로다. " * 25_000
 

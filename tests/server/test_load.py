@@ -17,8 +17,8 @@ import pytest
 
 import nextword
 from nextword.loading import DEFAULT_MODEL
+from tests.server.api.test_requests import COMPLETIONS, refusal
 from tests.server.conftest import Served, serving
-from tests.server.test_requests import COMPLETIONS, refusal
 
 PROMPTS = ["The children are", "목이 말라서", "We went to", "오늘은 날씨가", "To be, or not to", "모든 국민은"]
 

@@ -132,9 +132,9 @@ def _open_page(text: str, model: str | None, device: str) -> None:
     from functools import partial
     from urllib.parse import quote
 
-    from nextword.server.logs import log_to_stderr
     from nextword.server.models import Models
-    from nextword.server.run import Address, serve
+    from nextword.server.process.logs import log_to_stderr
+    from nextword.server.process.serve import Address, serve
 
     name, source, path = named(model)
     served = Models({name: path}, partial(load, device=device), {name: source})

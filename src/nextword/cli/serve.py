@@ -109,11 +109,11 @@ def serve(
 
     from nextword.files import read_model
     from nextword.loading import load
-    from nextword.server.addresses import for_others
-    from nextword.server.logs import log_to_stderr
     from nextword.server.models import Models
-    from nextword.server.run import Address
-    from nextword.server.run import serve as run
+    from nextword.server.process.addresses import for_others
+    from nextword.server.process.logs import log_to_stderr
+    from nextword.server.process.serve import Address
+    from nextword.server.process.serve import serve as run
 
     asked = [named(model) for model in models or ([None] if of_run is None else [])]
     paths = {model.name: model.path for model in asked}
@@ -122,7 +122,7 @@ def serve(
     loading, sources = partial(load, threads=threads), {model.name: model.source for model in asked}
     served, progress = Models(paths, loading, sources), None
     if of_run is not None:
-        from nextword.server.run_models import RunModels
+        from nextword.server.training_models import RunModels
         from nextword.training.events.followed_run import FollowedRun
 
         followed = FollowedRun(of_run)

@@ -23,7 +23,7 @@ from nextword.readable import readable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nextword.server.run_page import RunPage
+    from nextword.server.process.training_page import RunPage
     from nextword.training import TrainingRun
 
 _LEAST_ADDRESSES = 750_000_000
@@ -178,9 +178,9 @@ def train(
 
 def _page(out: Path, port: int, console: Console) -> RunPage:
     """The page of the run, once it has begun; the port is taken now."""
-    from nextword.server.logs import log_to_stderr
-    from nextword.server.run import Address
-    from nextword.server.run_page import RunPage
+    from nextword.server.process.logs import log_to_stderr
+    from nextword.server.process.serve import Address
+    from nextword.server.process.training_page import RunPage
 
     log_to_stderr(logging.WARNING)
     address = Address(port=port, key=os.environ.get("NEXTWORD_API_KEY") or None)

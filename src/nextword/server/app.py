@@ -17,24 +17,24 @@ from starlette.exceptions import HTTPException
 from nextword import __version__
 from nextword.errors import NextwordError
 from nextword.language_model import LanguageModel
-from nextword.server.chat import ChatCompletion, conversation_ids
-from nextword.server.completions import Completion
-from nextword.server.errors import DECLARED, ApiError, of_user, reading
-from nextword.server.jobs import Batch, unless_gone
-from nextword.server.looking import Run, look_routes
-from nextword.server.looks import Looks
-from nextword.server.metrics import Metrics
-from nextword.server.models import Models
-from nextword.server.scheduler import Scheduler
-from nextword.server.schemas import (
+from nextword.server.api.openai.chat import ChatCompletion, conversation_ids
+from nextword.server.api.openai.completions import Completion
+from nextword.server.api.openai.schemas import (
     ChatRequest,
     CompletionRequest,
     DetokenizeRequest,
     TokenizeRequest,
 )
+from nextword.server.errors import DECLARED, ApiError, of_user, reading
+from nextword.server.jobs import Batch, unless_gone
+from nextword.server.look.routes import Run, look_routes
+from nextword.server.look.traces import Looks
+from nextword.server.metrics import Metrics
+from nextword.server.models import Models
+from nextword.server.scheduler import Scheduler
 from nextword.server.settings import Settings
+from nextword.server.validation import invalid
 from nextword.server.workers import Asker, Worker
-from nextword.server.wrong import invalid
 
 ENCODING_THREADS = 2
 """A long text holds up the prompts of one of them."""

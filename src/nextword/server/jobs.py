@@ -12,9 +12,9 @@ from nextword.errors import NextwordError
 from nextword.generation import Memory, Sampling, TextStream
 from nextword.generation.settings import token_biases
 from nextword.language_model import LanguageModel
+from nextword.server.api.openai.schemas import Sampled
 from nextword.server.errors import ApiError, of_user
 from nextword.server.scheduler import Job, Piece, Scheduler
-from nextword.server.schemas import Sampled
 from nextword.server.settings import SAMPLED, Settings
 
 T = TypeVar("T")

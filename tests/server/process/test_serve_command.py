@@ -16,10 +16,10 @@ import pytest
 
 import nextword
 from nextword.loading import DEFAULT_MODEL
-from nextword.server.addresses import for_others
+from nextword.server.process.addresses import for_others
+from tests.server.api.test_requests import COMPLETIONS, refusal
 from tests.server.conftest import serving
-from tests.server.test_guards import EVERYWHERE
-from tests.server.test_requests import COMPLETIONS, refusal
+from tests.server.process.test_guards import EVERYWHERE
 
 PROMPT = "오늘은 날씨가"
 

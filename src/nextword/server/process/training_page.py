@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from nextword.server.run import Address, Serving, listen
-from nextword.server.run_models import RunModels
+from nextword.server.process.serve import Address, Serving, listen
+from nextword.server.training_models import RunModels
 from nextword.training.events.followed_run import FollowedRun
 
 

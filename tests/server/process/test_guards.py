@@ -19,9 +19,9 @@ import pytest
 
 from nextword.errors import ConfigError
 from nextword.loading import DEFAULT_MODEL
-from nextword.server.run import Address
+from nextword.server.process.serve import Address
+from tests.server.api.test_requests import COMPLETIONS, refusal
 from tests.server.conftest import Served, serving
-from tests.server.test_requests import COMPLETIONS, refusal
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104
 BODY = {"prompt": "To be", "max_tokens": 2}
@@ -117,7 +117,7 @@ def test_a_blank_key_is_none() -> None:
 
 
 def test_small_packets_are_sent_at_once() -> None:
-    from nextword.server.run import listen
+    from nextword.server.process.serve import listen
 
     with listen(Address(port=0)) as listening:
         listening.listen()

@@ -14,11 +14,11 @@ from nextword.generation.prediction import predict_token
 from nextword.language_model import LanguageModel
 from nextword.machine.memory import process_bytes
 from nextword.measuring.verification_file import read_verification
+from nextword.server.api.openai.schemas import DrawRequest, LookRequest, QuickRequest
 from nextword.server.errors import DECLARED, reading
 from nextword.server.jobs import unless_gone
-from nextword.server.looks import Looks
+from nextword.server.look.traces import Looks
 from nextword.server.models import Models
-from nextword.server.schemas import DrawRequest, LookRequest, QuickRequest
 from nextword.server.workers import Asker
 
 Run = Callable[[], dict[str, Any]]

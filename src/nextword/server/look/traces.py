@@ -17,8 +17,7 @@ from nextword.generation.context import fit_to_context
 from nextword.generation.sampling import Sampling, Stages
 from nextword.language_model import LanguageModel
 from nextword.machine.memory import machine_memory
-from nextword.server.errors import ApiError, reading
-from nextword.server.schemas import (
+from nextword.server.api.openai.schemas import (
     BlockPart,
     DrawRequest,
     EditSpec,
@@ -31,6 +30,7 @@ from nextword.server.schemas import (
     TokenEdit,
     TurnsPart,
 )
+from nextword.server.errors import ApiError, reading
 from nextword.server.workers import Asker, Worker
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from nextword.server.schemas import ChatRequest, CompletionRequest
-from nextword.server.unsupported import UNSUPPORTED_IN_TOKENIZE, Refused
+from nextword.server.api.openai.schemas import ChatRequest, CompletionRequest
+from nextword.server.api.openai.unsupported import UNSUPPORTED_IN_TOKENIZE, Refused
+from tests.server.api.test_requests import CHAT, COMPLETIONS, USER, answer_of, refusal
 from tests.server.conftest import Served
-from tests.server.test_requests import CHAT, COMPLETIONS, USER, answer_of, refusal
 
 NAMES = [
     "guided_choice",

@@ -12,8 +12,8 @@ import pytest
 
 from nextword.files import read_model
 from nextword.loading import DEFAULT_MODEL
+from tests.server.api.test_requests import CHAT, COMPLETIONS, TOOL, USER, refusal
 from tests.server.conftest import Served
-from tests.server.test_requests import CHAT, COMPLETIONS, TOOL, USER, refusal
 
 ROUTES: dict[str, dict[str, Any]] = {
     COMPLETIONS: {"model": "nextword", "prompt": "To be", "max_tokens": 1},

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.server.api.test_requests import CHAT, COMPLETIONS, TOOL, USER, refusal
 from tests.server.conftest import Served
-from tests.server.test_requests import CHAT, COMPLETIONS, TOOL, USER, refusal
 
 VARIABLES = [
     "self",

@@ -30,15 +30,15 @@ from nextword.language_model import LanguageModel
 from nextword.loading import DEFAULT_MODEL
 from nextword.machine.memory import MachineMemory
 from nextword.measuring.verification_file import read_verification
-from nextword.server import looks as looks_module
+from nextword.server.api.openai.schemas import LookRequest
 from nextword.server.errors import ApiError
-from nextword.server.looks import Looks
-from nextword.server.schemas import LookRequest
+from nextword.server.look import traces as looks_module
+from nextword.server.look.traces import Looks
 from nextword.server.workers import Asker, Worker
 from tests.inspection.models import language_model
 from tests.inspection.test_frames import read
+from tests.server.api.test_requests import refusal
 from tests.server.conftest import Served, serving
-from tests.server.test_requests import refusal
 
 TEXT, OTHER = "To be, or not to", "뷁 나는 오늘"
 SHIPPED = read_model(DEFAULT_MODEL).config
@@ -509,7 +509,7 @@ def test_the_page_names_every_module_and_is_asked_for_anew(page: Served) -> None
 
 
 def test_the_page_waits_for_nothing_of_the_api() -> None:
-    code = "import sys, nextword.server.run; print(*({'fastapi', 'pydantic', 'torch'} & sys.modules.keys()))"
+    code = "import sys, nextword.server.process.serve; print(*({'fastapi', 'pydantic', 'torch'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 

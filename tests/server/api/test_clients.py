@@ -15,8 +15,8 @@ import pytest
 
 import nextword
 from nextword.loading import DEFAULT_MODEL
+from tests.server.api.test_requests import TOOL
 from tests.server.conftest import Served
-from tests.server.test_requests import TOOL
 
 KOREAN = "대한민국의 주권은 국민에게 있고, 모든 권력은 국민으로부터 나온다."
 

@@ -10,7 +10,7 @@ from functools import cache
 
 from nextword.inspection.page_file import INDEX, MODULES, fill, page_files, source_hash
 from nextword.server.errors import ApiError
-from nextword.server.guards import OPEN_FOLDER, App, Receive, Scope, Send
+from nextword.server.process.guards import OPEN_FOLDER, App, Receive, Scope, Send
 
 _TYPES = {
     "html": "text/html; charset=utf-8",

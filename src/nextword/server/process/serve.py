@@ -15,16 +15,16 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from nextword.errors import ConfigError
-from nextword.server.addresses import here, url_of
-from nextword.server.guards import Guards, Limits, Receive, Scope, Send
+from nextword.server.look.page import Page
 from nextword.server.models import Models
-from nextword.server.page import Page
+from nextword.server.process.addresses import here, url_of
+from nextword.server.process.guards import Guards, Limits, Receive, Scope, Send
 from nextword.server.settings import Settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from nextword.server.looking import Run
+    from nextword.server.look.routes import Run
 
 HEADER_BYTES = 32 * 1024
 HEADER_SECONDS = 10.0

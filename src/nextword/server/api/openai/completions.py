@@ -11,9 +11,9 @@ from typing import Any
 from nextword.generation.context import Prompt, cut_to_context, encode_prompt
 from nextword.generation.stream import FinishReason, TokenLogprob
 from nextword.language_model import LanguageModel
+from nextword.server.api.openai.schemas import CompletionRequest
 from nextword.server.errors import ApiError, reading
 from nextword.server.jobs import Batch, sampling_of, seed_of
-from nextword.server.schemas import CompletionRequest
 from nextword.server.workers import Asker
 from nextword.tokens import StreamDecoder
 

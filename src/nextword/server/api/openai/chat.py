@@ -10,9 +10,9 @@ from typing import Any
 from nextword.generation.context import cut_to_context
 from nextword.generation.stream import TokenLogprob
 from nextword.language_model import LanguageModel
+from nextword.server.api.openai.schemas import ChatRequest, Conversation
 from nextword.server.errors import ApiError, reading
 from nextword.server.jobs import Batch, sampling_of, seed_of
-from nextword.server.schemas import ChatRequest, Conversation
 from nextword.server.workers import Asker
 
 

@@ -11,8 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 
 from nextword.readable import readable
-from nextword.server.errors import ApiError
-from nextword.server.unsupported import (
+from nextword.server.api.openai.unsupported import (
     UNSUPPORTED,
     UNSUPPORTED_IN_CHATS,
     UNSUPPORTED_IN_COMPLETIONS,
@@ -20,7 +19,8 @@ from nextword.server.unsupported import (
     Refused,
     refuse_unsupported,
 )
-from nextword.server.wrong import kind_of, wrong
+from nextword.server.errors import ApiError
+from nextword.server.validation import kind_of, wrong
 
 Prompts = str | list[str] | list[int] | list[list[int]]
 TokenIds = list[Annotated[int, Field(ge=0, le=2**31 - 1)]]

@@ -19,19 +19,19 @@ import pytest
 import nextword
 from nextword.errors import ConfigError, ModelFileError
 from nextword.inspection.frames import Facts, look_frame, shown_names
+from nextword.server.api.openai.schemas import LookRequest
 from nextword.server.errors import ApiError
-from nextword.server.looks import Looks
-from nextword.server.run import Address
-from nextword.server.run_models import MOST_LOADED, RunModels
-from nextword.server.run_page import RunPage
-from nextword.server.schemas import LookRequest
+from nextword.server.look.traces import Looks
+from nextword.server.process.serve import Address
+from nextword.server.process.training_page import RunPage
+from nextword.server.training_models import MOST_LOADED, RunModels
 from nextword.server.workers import Asker
 from nextword.training import Event, Stepped, TrainingRun
 from nextword.training.events.followed_run import MOST_POINTS, FollowedRun, Thinned
 from nextword.training.events.journal import read_metrics
 from tests.inspection.test_frames import read
+from tests.server.api.test_requests import refusal
 from tests.server.conftest import serving
-from tests.server.test_requests import refusal
 from tests.training.sample_text import write_text
 
 TEXT = "나는 The cat"

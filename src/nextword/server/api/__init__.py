@@ -1,0 +1,1 @@
+"""The API, a folder for each protocol that clients speak."""

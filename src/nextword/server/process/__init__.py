@@ -1,0 +1,1 @@
+"""The process around the application: sockets, guards, signals, logs."""
