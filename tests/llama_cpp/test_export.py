@@ -12,7 +12,7 @@ import nextword
 from nextword import GPTConfig, LanguageModel
 from nextword.files import read_model, read_tokenizer, write_bundle
 from nextword.files.gguf import write_gguf
-from nextword.measuring.llama_cpp import LlamaCpp
+from nextword.measuring.llama_cpp import LlamaCppLogits
 from nextword.measuring.verification import verify
 from tests.conftest import Trained
 from tests.files.making import BPE, CONFIGS, random_bundle
@@ -39,7 +39,7 @@ TWINS: dict[str, GPTConfig] = {
 }
 
 
-def _greedy(theirs: LlamaCpp, ids: list[int], count: int, ends: frozenset[int]) -> list[int]:
+def _greedy(theirs: LlamaCppLogits, ids: list[int], count: int, ends: frozenset[int]) -> list[int]:
     """Always the most probable token, until one that ends the text."""
     token = int(theirs.logits(ids)[-1].argmax())
     written: list[int] = []
@@ -58,7 +58,7 @@ def test_random_weights_give_the_same_logits_and_greedy_tokens(tmp_path: Path, n
     bundle = random_bundle(TWINS[name])
     write_gguf(tmp_path / "model.gguf", bundle, "f32")
     write_bundle(tmp_path / "model", bundle)
-    lm, theirs = nextword.load(tmp_path / "model"), LlamaCpp(tmp_path / "model.gguf", 64)
+    lm, theirs = nextword.load(tmp_path / "model"), LlamaCppLogits(tmp_path / "model.gguf", 64)
     ids = BPE.encode("the quick brown 토큰 입력 🙂")[:40]
     ours, found = _logits(lm, ids), theirs.logits(ids)
     # llama.cpp looks tanh-GELU up in a table of half precision: GPT-2 is less exact there.
@@ -78,7 +78,7 @@ def test_the_default_model_writes_the_same_text(tmp_path: Path, dtype: str) -> N
     """Its weights are stored in half precision, so f16 loses nothing; q8_0 does, and is held against its own file."""
     lm = nextword.load()
     file = lm.export(tmp_path / f"{dtype}.gguf", format="gguf", dtype=dtype)
-    reread, theirs = nextword.load(file), LlamaCpp(file, 256)
+    reread, theirs = nextword.load(file), LlamaCppLogits(file, 256)
     for prompt in KNOWN:
         ids = lm.tokenizer.encode(prompt)
         assert theirs.encode(prompt, lm.tokenizer) == reread.tokenizer.encode_start(prompt) == ids
@@ -94,7 +94,7 @@ def test_the_default_model_writes_the_same_text(tmp_path: Path, dtype: str) -> N
 
 def test_a_model_trained_here_writes_the_same_text(tmp_path: Path, trained: Trained) -> None:
     lm = trained.run.model
-    theirs = LlamaCpp(lm.export(tmp_path, format="gguf"), lm.config.context_length)
+    theirs = LlamaCppLogits(lm.export(tmp_path, format="gguf"), lm.config.context_length)
     for prompt in ["한국의", "The", "a"]:
         written = lm.generate(prompt, 20, temperature=0.0, overflow="stop")
         ids = list(written.prompt_token_ids)
@@ -104,7 +104,7 @@ def test_a_model_trained_here_writes_the_same_text(tmp_path: Path, trained: Trai
 def test_smollm2_beside_llama_cpp(capsys: pytest.CaptureFixture[str]) -> None:
     """On the blocks, llama.cpp rounds activations to 8 bits: logits differ, and some greedy texts part."""
     file = smollm2_gguf()
-    lm, theirs = nextword.load(file), LlamaCpp(file, 256)
+    lm, theirs = nextword.load(file), LlamaCppLogits(file, 256)
     with capsys.disabled():
         for prompt in PROMPTS:
             written = lm.generate(prompt, 40, temperature=0.0)
@@ -121,7 +121,7 @@ def test_smollm2_beside_llama_cpp(capsys: pytest.CaptureFixture[str]) -> None:
 def test_smollm2_unpacked_is_the_same_model_in_llama_cpp(tmp_path: Path) -> None:
     bundle = read_model(smollm2_gguf())
     write_gguf(tmp_path / "f32.gguf", bundle, "f32")
-    lm, theirs = nextword.load(smollm2_gguf()), LlamaCpp(tmp_path / "f32.gguf", 256)
+    lm, theirs = nextword.load(smollm2_gguf()), LlamaCppLogits(tmp_path / "f32.gguf", 256)
     for prompt in PROMPTS:
         written = lm.generate(prompt, 40, temperature=0.0)
         ids = list(written.prompt_token_ids)
@@ -134,7 +134,7 @@ def test_smollm2_unpacked_is_the_same_model_in_llama_cpp(tmp_path: Path) -> None
 @pytest.mark.parametrize("model", ["default", "smollm2"])
 def test_random_texts_are_cut_into_the_same_tokens(tmp_path: Path, model: str) -> None:
     file = smollm2_gguf() if model == "smollm2" else nextword.load().export(tmp_path, format="gguf", dtype="f16")
-    tokenizer, theirs = read_tokenizer(file), LlamaCpp(file, 32)
+    tokenizer, theirs = read_tokenizer(file), LlamaCppLogits(file, 32)
     rng = random.Random(1)  # noqa: S311
     kinds = [(32, 126), (0xAC00, 0xD7A3), (0x20, 0x2FFF), (9, 13), (0x1F300, 0x1F9FF), (0x4E00, 0x9FFF)]
     for _ in range(3000):

@@ -1,4 +1,4 @@
-"""What the processes of the tests in test_distributed.py do: a small model trained in every way, told in one file.
+"""What the processes of the tests in test_ranks.py do: a small model trained in every way, told in one file.
 
 torchrun --nproc-per-node 2 -m tests.training.ranks first  DIRECTORY
 torchrun --nproc-per-node 4 -m tests.training.ranks second DIRECTORY

@@ -1,1 +1,1 @@
-"""Proof and speed: verification against other programs, rounding, cloze, bench. Nothing here is imported by what runs a model."""
+"""Proof and speed: verification, rounding, cloze, bench. Nothing that runs a model imports it."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nextword.tokens import Tokenizer
 
 
-class LlamaCpp:
+class LlamaCppLogits:
     """A model that llama.cpp runs, its cache in float32 (its own default, half precision, differs by 3e-3).
 
     Args:

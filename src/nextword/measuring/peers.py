@@ -85,12 +85,12 @@ class Transformers:
         import torch
         from transformers import AutoModelForCausalLM
 
-        from nextword.measuring.verification import quiet
+        from nextword.measuring.transformers_model import silence_transformers
 
         torch.set_num_threads(threads)
         options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True}
         self._torch = torch
-        with quiet():
+        with silence_transformers():
             self._model: Any = AutoModelForCausalLM.from_pretrained(directory, **options)  # in evaluation mode
 
     def read(self, ids: Sequence[int]) -> None:

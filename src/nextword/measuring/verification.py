@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -20,7 +18,8 @@ from nextword.errors import ConfigError, missing_extra
 from nextword.files import Bundle, read_model
 from nextword.files.gguf import write_gguf
 from nextword.files.huggingface.families import misfit
-from nextword.measuring.llama_cpp import LlamaCpp
+from nextword.measuring.llama_cpp import LlamaCppLogits
+from nextword.measuring.transformers_model import reference_model, reference_tokenize, silence_transformers
 from nextword.measuring.verification_file import Comparison, Rounding, Verification
 from nextword.model import TorchBackend
 
@@ -63,9 +62,9 @@ def verify(path: Path, watch: Callable[[str], None] = lambda _: None) -> Verific
     prompts = _prompts(bundle)
     rows: list[Comparison] = []
     watch("transformers")
-    with quiet():
+    with silence_transformers():
         try:
-            their_ids, theirs = _their_ids(path), _their_model(path, bundle)
+            their_ids, theirs = reference_tokenize(path), reference_model(path, bundle)
         except (ValueError, RuntimeError) as error:
             raise ConfigError(
                 f"transformers cannot read {path}: {' '.join(str(error).split())}",
@@ -101,37 +100,6 @@ def _prompts(bundle: Bundle) -> dict[str, tuple[str, list[int]]]:
 
 
 # -- transformers --------------------------------------------------------------------------------------------------
-
-
-def _where(path: Path) -> tuple[Path, dict[str, Any]]:
-    """What from_pretrained is given."""
-    here = {"local_files_only": True}
-    return (path, here) if path.is_dir() else (path.parent, {"gguf_file": path.name, **here})
-
-
-def _their_ids(path: Path) -> Callable[[str], list[int]]:
-    from transformers import AutoTokenizer
-
-    directory, options = _where(path)
-    tokenizer = AutoTokenizer.from_pretrained(directory, **options)
-    return lambda text: list(tokenizer(text)["input_ids"])
-
-
-def _their_model(path: Path, bundle: Bundle) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    directory, options = _where(path)
-    config = AutoConfig.from_pretrained(directory, **options)
-    if path.is_file():  # what transformers does not read from a GGUF file, but guesses
-        ours = {"head_dim": bundle.config.head_dim, "n_positions": bundle.config.context_length}
-        config.update({name: value for name, value in ours.items() if hasattr(config, name)})
-    found: Any = AutoModelForCausalLM.from_pretrained(
-        directory, config=config, dtype=torch.float32, output_loading_info=True, **options
-    )
-    model, report = found
-    if path.is_dir() and (missing := sorted(report["missing_keys"])):  # under names that it does not look for
-        raise ValueError(f"it does not find {missing[0]} and would draw it at random")
-    return model
 
 
 def _against_transformers(
@@ -217,23 +185,6 @@ def _compare(
     )
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' progress bars and remarks, for as long as it is used here."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):  # one bar, of the GGUF reader, knows no switch
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
 # -- llama.cpp -----------------------------------------------------------------------------------------------------
 
 
@@ -247,7 +198,7 @@ def _against_llama_cpp(path: Path, bundle: Bundle, prompts: dict[str, tuple[str,
         if path.is_file() and any(tensor.is_quantized for tensor in bundle.tensors.values()):
             files["8-bit activations"] = path
         for precision, file in files.items():
-            theirs = LlamaCpp(file, max(len(ids) for _, ids in prompts.values()))
+            theirs = LlamaCppLogits(file, max(len(ids) for _, ids in prompts.values()))
             for name, (text, ids) in prompts.items():
                 [logits_TV] = ours.forward([ids], [ours.new_cache(len(ids))], logits="all")
                 same = not text or theirs.encode(text, bundle.tokenizer)[: len(ids)] == ids

@@ -11,7 +11,8 @@ import pytest
 from nextword.config import GPTConfig
 from nextword.errors import ModelFileError
 from nextword.training.events import Sampled, Started, Stepped, Validated
-from nextword.training.events.journal import Journal, Tail, TensorBoard, all_of, read_metrics
+from nextword.training.events.journal import Journal, Tail, all_of, read_metrics
+from nextword.training.events.tensorboard import TensorBoard
 from nextword.training.planning.plan import Plan
 
 PLAN = Plan("tiny", 300, 16, 2, 1e-3, 0.0, steps=4)

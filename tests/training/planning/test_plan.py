@@ -9,6 +9,7 @@ import pytest
 
 from nextword.config import TRAINING_PRESETS, GPTConfig
 from nextword.errors import ConfigError
+from nextword.training.corpus.prepare import choose_vocab_size
 from nextword.training.planning.plan import (
     BATCHES,
     CONTEXTS,
@@ -16,7 +17,6 @@ from nextword.training.planning.plan import (
     REGULARISATION,
     Plan,
     choose_preset,
-    choose_vocab_size,
     fine_tuning,
     recipe,
 )

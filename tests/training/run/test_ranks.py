@@ -34,7 +34,7 @@ from tests.training.ranks import (
     new_optimizer,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="torchrun's gloo needs a POSIX system here")
 

@@ -24,7 +24,7 @@ from tests.training.sample_text import write_text
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="torchrun's gloo needs a POSIX system here")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STEPS, LOOK = 24, 4
 SETTINGS: dict[str, Any] = {"context_length": 16, "batch_size": 8, "dropout": 0.0, "evaluate_every": LOOK}
 NEW: dict[str, Any] = {**SETTINGS, "steps": STEPS, "preset": "tiny", "vocab_size": 300}

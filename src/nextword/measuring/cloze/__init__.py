@@ -1,7 +1,7 @@
 """What a model knows of ordinary language: openings of sentences, and the words that may come next.
 
 `english.tsv` and `korean.tsv` hold openings of four kinds (everyday, grammar, phrase, fact) in the format of
-`openings.py`; `measure.py` asks a model for the next whole word of each.
+`openings.py`; `answers.py` asks a model for the next whole word of each.
 """
 
 from nextword.measuring.cloze.answers import Answer, Cloze, Tally, answer_of, measure

@@ -23,7 +23,7 @@ from nextword.machine.signals import interrupts_wait
 from nextword.training.run_directory import FORMAT_VERSION, START_ANEW, check_version, newer, step_path, steps_in
 
 SHAPES = "shards.json"
-"""A step that holds this file was written as shards, by several processes (sharded_checkpoint.py)."""
+"""A step that holds this file was written as shards, by several processes (sharded.py)."""
 
 
 @dataclass

@@ -14,6 +14,7 @@ import shutil
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
@@ -28,14 +29,31 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from nextword.errors import ModelFileError
 from nextword.training.checkpoints.checkpoint import SHAPES
-from nextword.training.run.ranks import Ranks
 from nextword.training.run_directory import START_ANEW
 
 Kinds = Mapping[str, Mapping[str, Tensor]]
 """Tensors by kind (`model`, `best`, `optimizer`) and name: DTensors, or plain ones that all processes have alike."""
 
 
-def write_shards(directory: Path, kinds: Kinds, ranks: Ranks) -> Path:
+class Processes(Protocol):
+    """The processes of a run, as far as saving asks for them (`run.ranks.Ranks`)."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this one writes what is written once."""
+        ...
+
+    @property
+    def world(self) -> int:
+        """How many there are."""
+        ...
+
+    def barrier(self) -> None:
+        """Returns once all have called it."""
+        ...
+
+
+def write_shards(directory: Path, kinds: Kinds, ranks: Processes) -> Path:
     """Writes the tensors of all processes, each its own part, into a fresh `directory/.shards`, and gives its path.
 
     All processes must call it, with a directory that they share. Rank 0 then moves the files into the checkpoint.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,7 +21,6 @@ from nextword.training.corpus.spool import Part, Spool, split, whole
 from nextword.training.corpus.text import Piece, Place, Reading, UpTo, read_pieces
 from nextword.training.corpus.token_files import Loose, TokenWriter, open_tokens, open_weights
 from nextword.training.corpus.tokenized_text import TokenizedText, require_characters, require_share
-from nextword.training.planning.plan import choose_vocab_size
 
 FORMAT_VERSION = 1
 TOKENIZER_BYTES = 32 << 20
@@ -204,6 +204,14 @@ def prepare_data(
         for spool in fresh.glob("*.utf8"):
             spool.unlink()
     return open_data(directory)
+
+
+def choose_vocab_size(text_bytes: int) -> int:
+    """About the square root of the text's length, as a power of two from 512 to 32,768.
+
+    To it come the characters beyond ASCII (`byte_level.character_merges`).
+    """
+    return min(32768, max(512, 1 << round(math.log2(max(1, text_bytes)) / 2)))
 
 
 def write_data(

@@ -1,4 +1,4 @@
-"""Events -> files: `metrics.jsonl`, one JSON object a line, and TensorBoard's event files."""
+"""Events -> `metrics.jsonl`, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from nextword.errors import ConfigError, ModelFileError, missing_extra
+from nextword.errors import ModelFileError
 from nextword.json_file import json_text
-from nextword.training.events.event_types import Sampled, Stepped, Validated
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from nextword.training.events.event_types import Stepped
 
 METRICS = "metrics.jsonl"
 _SECONDS_BETWEEN_STEPS = 1.0
@@ -46,8 +43,8 @@ def all_of(watch: Watch | Iterable[Watch] | None) -> Watch | None:
     return tell if watchers else None
 
 
-class _Closing(ABC):
-    """A context at whose end the log is closed."""
+class EventLog(ABC):
+    """Where events are written: a watcher, and a context at whose end it is closed."""
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +59,7 @@ class _Closing(ABC):
         """Writes what is still in memory."""
 
 
-class Journal(_Closing):
+class Journal(EventLog):
     """Writes every event of a run to a file, steps thinned to one a second at most; a line is on disk at once.
 
     Each line has `event` (the name of its kind, in lower case) and the event's fields; numbers that are not finite
@@ -185,45 +182,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-class TensorBoard(_Closing):
-    """Writes losses, speed and samples as TensorBoard's event files: `tensorboard --logdir DIRECTORY` shows them.
-
-    Args:
-        directory: Where they go; files of earlier runs in it stay.
-        after: The step from which a run goes on: what an earlier one wrote of later steps is not shown.
-
-    Raises:
-        ConfigError: tensorboard is not installed, or the directory cannot be written.
-    """
-
-    def __init__(self, directory: Path, after: int = 0) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise missing_extra("tensorboard", "tensorboard", "logging for TensorBoard") from None
-        try:
-            self._writer: SummaryWriter = SummaryWriter(str(directory), purge_step=after + 1 if after else None)
-        except OSError as error:
-            raise ConfigError(f"cannot write {directory}: {error.strerror or error}") from None
-
-    def close(self) -> None:
-        """Writes what is still in memory."""
-        self._writer.close()
-
-    def __call__(self, event: AnyEvent) -> None:
-        """Writes one event."""
-        match event:
-            case Stepped():
-                self._scalar("loss/training, nats per character", event.nats_per_character, event.step)
-                self._scalar("speed/tokens per second", event.tokens_per_second, event.step)
-            case Validated():
-                self._scalar("loss/held out, nats per character", event.nats_per_character, event.step)
-                self._scalar("loss/held out, bits per byte", event.bits_per_byte, event.step)
-                self._writer.flush()
-            case Sampled():
-                self._writer.add_text("sample", event.text, event.step)
-
-    def _scalar(self, name: str, value: float, step: int) -> None:
-        self._writer.add_scalar(name, value, step)

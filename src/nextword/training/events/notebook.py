@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from nextword.generation import html
 from nextword.readable import counted
@@ -16,9 +16,6 @@ from nextword.training.events.event_types import Event, Preparing, Sampled, Star
 from nextword.training.planning.baselines import Baselines
 from nextword.training.planning.forecast import Forecast
 from nextword.training.planning.verdict import Verdict, yardsticks
-
-if TYPE_CHECKING:
-    from nextword.training.run.train import TrainingRun
 
 _SECONDS_BETWEEN_DRAWINGS = 0.5
 _LOOKS_SHOWN = 12
@@ -133,12 +130,18 @@ def looks_html(looks: Sequence[dict[str, Any]]) -> html.Markup:
     return html.box([html.curve(losses), shown, html.note(f"{hidden:,} earlier ones are not shown" if hidden else "")])
 
 
-def run_html(run: TrainingRun) -> html.Markup:
-    """What a run came to."""
-    parts = [html.element("div", run.facts())]
-    if run.validations:
-        parts.append(looks_html(run.validations))
-    said = run.model.provenance.get("verdict")
+def run_html(facts: str, validations: Sequence[dict[str, Any]], provenance: Mapping[str, Any]) -> html.Markup:
+    """What a run came to.
+
+    Args:
+        facts: Of the run, in a line.
+        validations: Its looks at the held-out text.
+        provenance: Of the model that it left.
+    """
+    parts = [html.element("div", facts)]
+    if validations:
+        parts.append(looks_html(validations))
+    said = provenance.get("verdict")
     if isinstance(said, dict):
         parts.append(html.element("b", printed(str(said.get("words", "")))))
     return html.box(parts)

@@ -3,69 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-import torch
-
-from nextword import __version__
 from nextword.config import GPTConfig
-from nextword.language_model import LanguageModel
 from nextword.readable import counted, readable
-from nextword.training.corpus.prepare import Prepared
 from nextword.training.events.journal import METRICS
 from nextword.training.events.recorded_runs import read_run
-from nextword.training.planning.baselines import Baselines
-from nextword.training.planning.forecast import Forecast
-from nextword.training.planning.verdict import Verdict, yardsticks
-from nextword.training.run.loop import Trainer
+from nextword.training.planning.verdict import yardsticks
 
 _LOG = logging.getLogger(__name__)
-
-
-def provenance_of(
-    trainer: Trainer,
-    seed: int,
-    prepared: Prepared,
-    base: LanguageModel | None,
-    baselines: Baselines | None,
-    expected: Forecast,
-    words: Verdict,
-) -> dict[str, Any]:
-    """Where the model comes from: plan, text, and every look at the held-out part. Plain JSON values."""
-    state, report = trainer.state, prepared.report
-    came_from = {} if base is None else {"from": {"model": trainer.plan.base, "provenance": base.provenance}}
-    return {
-        "made_with": f"nextword {__version__}, torch {torch.__version__}",
-        **came_from,
-        "plan": asdict(trainer.plan),
-        "seed": seed,
-        "parameters": trainer.model.config.num_parameters,
-        "text": {
-            "documents": list(report.names),
-            "document_count": report.documents,
-            "characters": report.characters,
-            "bytes": report.bytes,
-            "tokens": len(prepared.train.tokens),
-            "sha256": report.sha256,
-            "repeated_in_held_out": report.repeated,
-            # As of documents, the name alone: a model is given away, and where it was made is nobody's business.
-            "skipped": [[Path(name).name, why] for name, why in report.skipped],
-        },
-        "validation_characters": prepared.validation.characters if prepared.validation else 0,
-        "baselines": None if baselines is None else asdict(baselines),
-        "forecast": asdict(expected),
-        "steps": state.step,
-        "best_step": state.best_step if prepared.validation else state.step,
-        "seconds": round(state.seconds, 1),
-        "stopped_early": trainer.stopped,
-        "state": trainer.hash,
-        "validations": state.validations,
-        "verdict": asdict(words),
-    }
 
 
 def model_card(name: str, provenance: dict[str, Any], config: GPTConfig) -> str:

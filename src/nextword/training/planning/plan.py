@@ -73,14 +73,6 @@ class Plan:
         return GPTConfig.preset(self.preset, self.vocab_size, self.context_length, **fields)
 
 
-def choose_vocab_size(text_bytes: int) -> int:
-    """About the square root of the text's length, as a power of two from 512 to 32,768.
-
-    To it come the characters beyond ASCII (`byte_level.character_merges`).
-    """
-    return min(32768, max(512, 1 << round(math.log2(max(1, text_bytes)) / 2)))
-
-
 def choose_preset(text_bytes: int, seconds: float, flops: float) -> str:
     """The largest preset that the text can fill and the time can teach.
 

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,32 +14,29 @@ import torch
 from torch import nn
 
 from nextword.arguments import OWN_CHECK, Device, checked
-from nextword.errors import ConfigError, ModelFileError, NextwordError
-from nextword.files.bundle import require_writable
-from nextword.language_model import About, LanguageModel
+from nextword.errors import ConfigError, NextwordError
+from nextword.language_model import LanguageModel
 from nextword.loading import load
-from nextword.machine.signals import ended_like_ctrl_c, interrupts_wait
+from nextword.machine.signals import ended_like_ctrl_c
 from nextword.model import GPTModel
 from nextword.readable import counted, readable
-from nextword.training.adapters import save_adapter
-from nextword.training.adapters.lora import add_lora, merge_lora
+from nextword.training.adapters.lora import add_lora
 from nextword.training.asked import Asked
 from nextword.training.checkpoints.snapshots import Snapshots, forget_steps
 from nextword.training.corpus.prepare import Prepared
-from nextword.training.events import Sampled, Started, Watcher, clock
-from nextword.training.events.journal import METRICS, Journal, TensorBoard, all_of
+from nextword.training.events import Sampled, Watcher, clock
+from nextword.training.events.journal import METRICS, Journal, all_of
 from nextword.training.events.notebook import NotebookView, in_notebook, run_html
-from nextword.training.events.report import draw_curve, journal_of, model_card, provenance_of
-from nextword.training.planning.baselines import Baselines, measure_baselines
-from nextword.training.planning.forecast import Forecast, forecast
+from nextword.training.events.tensorboard import TensorBoard
 from nextword.training.planning.plan import Plan
-from nextword.training.planning.verdict import FEWEST_CHARACTERS, verdict, yardsticks
+from nextword.training.run.estimate import estimate
+from nextword.training.run.finish import can_write_model, finish
 from nextword.training.run.loop import Trainer
 from nextword.training.run.optimizer import draw_first_weights
 from nextword.training.run.ranks import join
 from nextword.training.run.start import Run, open_run
 from nextword.training.run.surroundings import memory_is_enough, torch_as_it_starts
-from nextword.training.run_directory import checkpoint_path, steps_path
+from nextword.training.run_directory import steps_path
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,7 +72,7 @@ class TrainingRun:
         return f"<TrainingRun {self.facts()}>"
 
     def _repr_html_(self) -> str:
-        return run_html(self)
+        return run_html(self.facts(), self.validations, self.model.provenance)
 
 
 @checked
@@ -253,11 +250,11 @@ def train(
         stack.callback(trainer.close)
         if run.goes_on:
             trainer.resume()
-        about = _foretell(trainer, run, began, tell_all, saves=2 if snapshots else 1)
-        trainer.run(lambda: ranks.is_main and not _is_free(out))
+        estimates = estimate(trainer, run, began, tell_all, saves=2 if snapshots else 1)
+        trainer.run(lambda: ranks.is_main and not can_write_model(out))
         if trainer.state.step == 0:
             raise NextwordError("stopped before the first step: there is nothing to save")
-        lm = _finish(out, trainer, run, about, record, tell)
+        lm = finish(out, trainer, run, estimates, record, tell)
         with trainer.late.wait():
             logs.close()  # before the directory goes: Windows removes no open file
         if lm is not None and trainer.late:
@@ -293,115 +290,6 @@ def _sources(paths: object) -> list[str | Path]:
             hint='for example train("my.txt", "my-model")',
         )
     return sources
-
-
-@dataclass(frozen=True)
-class _Foretold:
-    """What was measured and said before the first step."""
-
-    baselines: Baselines | None
-    expected: Forecast
-
-
-def _foretell(trainer: Trainer, run: Run, began: float, tell: Watcher, saves: int) -> _Foretold:
-    """Measures speed and baselines, gives the run its time, and tells all that is known before the first step."""
-    prepared, ranks = run.prepared, trainer.ranks
-    speed = trainer.measure_speed()
-    baselines = None
-    if prepared.validation is not None and ranks.is_main:
-        baselines = measure_baselines(prepared.train, prepared.validation, prepared.tokenizer)
-    minutes = run.begun.minutes
-    if minutes is not None and not run.goes_on:
-        left = minutes * 60 - (time.monotonic() - began) - _saving_seconds(trainer.model, saves)
-        trainer.set_seconds(ranks.agree(max(1.0, left)))
-    plan, report = trainer.plan, prepared.report
-    expected = forecast(
-        parameters=trainer.model.config.num_parameters,
-        tokens_per_step=trainer.tokens_per_step,
-        tokens_per_second=speed,
-        train_tokens=len(prepared.train.tokens),
-        seconds=plan.seconds,
-        steps=plan.steps,
-        bigram=_bigrams(baselines) if _is_foretold(run) else None,
-    )
-    tell(
-        Started(
-            plan,
-            trainer.model.config,
-            len(prepared.train.tokens),
-            prepared.train.characters,
-            prepared.validation.characters if prepared.validation else 0,
-            step=trainer.state.step,
-            documents=report.documents,
-            repeated=report.repeated,
-            decomposed=0 if report.composed else report.decomposed,
-            long_words=report.long_words,
-            only_beginning=report.only_beginning,
-            processes=ranks.world,
-            files=report.files,
-            file_count=report.file_count,
-            skipped=report.skipped,
-            skipped_count=report.skipped_count,
-        )
-    )
-    if baselines is not None:
-        tell(baselines)
-    tell(expected)
-    return _Foretold(baselines, expected)
-
-
-def _is_foretold(run: Run) -> bool:
-    """Whether it is known how well such a run goes: from no model, and judged by enough text."""
-    held_out = run.prepared.validation
-    return run.base is None and held_out is not None and held_out.characters >= FEWEST_CHARACTERS
-
-
-def _bigrams(baselines: Baselines | None) -> float | None:
-    return None if baselines is None else yardsticks(asdict(baselines)).get("bigrams")
-
-
-def _finish(
-    out: Path, trainer: Trainer, run: Run, about: _Foretold, record: Watcher, tell: Watcher
-) -> LanguageModel | None:
-    """Writes the model, on rank 0; the others get None. Whatever else can fail comes later, or waits."""
-    late = trainer.late
-    plan, model, base = trainer.plan, trainer.whole_model(), run.base
-    if model is None:
-        return None
-    words = verdict(
-        trainer.state.validations,
-        parameters=model.config.num_parameters,
-        text_bytes=run.prepared.report.bytes,
-        held_out_characters=None if run.prepared.validation is None else run.prepared.validation.characters,
-        bigram=_bigrams(about.baselines),
-        expected=None if trainer.stopped else about.expected.expected,
-    )
-    with late.wait():
-        record(words)
-    if plan.lora_rank is not None:
-        with late.wait():
-            save_adapter(model, out.with_name(f"{out.name}.adapter"), str(plan.base))
-        merge_lora(model)
-    provenance = provenance_of(trainer, run.begun.seed, run.prepared, base, about.baselines, about.expected, words)
-    known: About = {"provenance": provenance, "card": model_card(out.name, provenance, model.config)}
-    if base is not None:
-        known |= {"chat_template": base.chat_template, "recommended": base.recommended}
-    lm = LanguageModel.from_model(model, run.prepared.tokenizer, **known)
-    with interrupts_wait():  # a second Ctrl-C would leave half of it
-        lm.save(out, files=journal_of(checkpoint_path(out)))
-    draw_curve(out)
-    with late.wait():
-        tell(words)
-    return lm
-
-
-def _is_free(out: Path) -> bool:
-    """Whether the model can take its place: what others have put there since the run began would be lost."""
-    try:
-        require_writable(out)
-    except ModelFileError:
-        return False
-    return True
 
 
 def _first_model(run: Run) -> GPTModel:
@@ -440,8 +328,3 @@ def _sampler(model: GPTModel, prepared: Prepared, tell: Watcher) -> Callable[[in
 
 def _nobody(_event: object) -> None:
     pass
-
-
-def _saving_seconds(model: GPTModel, saves: int) -> float:
-    """Kept back from the time budget for drawing the curve and writing 50 million weights a second, so many times."""
-    return 2.5 + saves * model.config.num_parameters / 50e6

@@ -1,7 +1,7 @@
 """What requests may hold.
 
 Fields that would change the answer and are not there are refused by name (`unsupported.py`); of others, those that
-nobody knows are ignored. What is wrong is said in words of our own (`wrong.py`).
+nobody knows are ignored. What is wrong is said in words of our own (`validation.py`).
 """
 
 from __future__ import annotations
