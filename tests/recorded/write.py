@@ -17,8 +17,8 @@ from tokenizers import Tokenizer as RawTokenizer
 
 import nextword
 from nextword import GPTConfig, GPTModel, LanguageModel, Tokenizer
-from nextword.files.verification import write_verification
-from nextword.inspection.verification import verify
+from nextword.measuring.verification import verify
+from nextword.measuring.verification_file import write_verification
 from nextword.training import Event, Stepped, Validated, train
 from nextword.training.events import Resumed
 from tests.recorded.runs import BROKEN_OFF, FILES, PROMPT, RUNS
