@@ -100,8 +100,9 @@ dist: $(DEV_STAMP) ## sdist and wheel, built twice alike and tried out
 constraints: | $(BIN)/pip ## pin the newest versions; torch keeps its pin
 	@echo "Resolving every dependency (about a minute) ..."
 	@grep '^torch==' $(PINS) > $(VENV)/torch-pin.txt
-	@PIP_CONSTRAINT=$(VENV)/torch-pin.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq \
-	  --dry-run --ignore-installed --report $(VENV)/resolution.json -e '.[dev]'
+	@$(BIN)/python -m pip --disable-pip-version-check install -qq --upgrade pip
+	@PIP_CONSTRAINT=$(VENV)/torch-pin.txt $(BIN)/python -m pip install -qq \
+	  --dry-run --ignore-installed --report $(VENV)/resolution.json -e '.[all]' --group dev
 	@$(BIN)/python -c "$$WRITE_PINS" $(VENV)/resolution.json $(PINS)
 
 clean: ## remove dist/ and caches; build/ and .venv stay
@@ -134,10 +135,11 @@ $(RUN_STAMP): pyproject.toml $(PINS) $(NATIVE) | $(BIN)/pip
 
 $(DEV_STAMP): pyproject.toml $(PINS) $(NATIVE) | $(BIN)/pip
 	@echo "Fetching PyTorch and every other package of every extra (a few minutes the first time) ..."
-	@$(BIN)/python -c "$$NEEDS" dev > $(VENV)/needs.txt
-	@$(PIP) install -qq -r $(VENV)/needs.txt
+	@$(PIP) install -qq pip
+	@$(BIN)/python -c "$$NEEDS" all > $(VENV)/needs.txt
+	@$(PIP) install -qq -r $(VENV)/needs.txt --group dev
 	@echo "Compiling the native engine, and installing nextword into $(VENV) (a minute or two) ..."
-	@$(PIP) install -qq -e '.[dev]'
+	@$(PIP) install -qq -e '.[all]'
 	@touch $(RUN_STAMP) $@
 
 # What checks the page; running it needs none of this.

@@ -21,7 +21,7 @@ PURPOSES = {
     "verify": "hold a model against transformers",
     "tensorboard": "watch training in TensorBoard",
 }
-"""What each extra is for; the others are sums of these, or for developers."""
+"""What each extra is for; `all` is the sum of these."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Extra:
 
     name: str
     purpose: str
-    """Empty for sums of others, and for developers'."""
+    """Empty for the sum of the others."""
     packages: dict[str, str]
     """Name -> version of what is installed of it."""
     missing: list[str]
