@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from nextword import __version__, doctor
-from nextword.doctor import examine
-from nextword.doctor.machine import disk
+from nextword import __version__
+from nextword.doctor import examine, native, report
 from nextword.doctor.parts import installed_parts, origin
 from nextword.engine import is_built
 from nextword.errors import ModelFileError, install_command
 from nextword.files import read_model
 from nextword.files.sources.pulled import cache_directory
 from nextword.loading import DEFAULT_MODEL
-from nextword.machine import processors
+from nextword.machine import gpus, processors
+from nextword.machine.disks import disk
 from tests.cli.conftest import Call
 
 real_version = metadata.version
@@ -120,7 +120,7 @@ def test_the_instruction_set_in_use_is_shown_and_one_that_cannot_be_had_is_a_gap
 
 def test_a_containers_share_of_the_processors_is_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NEXTWORD_THREADS", raising=False)
-    for module in (doctor, processors):
+    for module in (report, processors):
         monkeypatch.setattr(module, "processor_share", lambda: 1.5)
     found = call("doctor", "--no-speed", "--json").json
     assert (found["processor_share"], found["threads"]) == (1.5, 1)
@@ -169,7 +169,7 @@ def test_a_base_package_that_is_missing_is_an_error(call: Call, monkeypatch: pyt
 
 
 def test_without_the_engine_it_says_why_and_torch_does(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.machine, "is_built", lambda: False)
+    monkeypatch.setattr(native, "is_built", lambda: False)
     result = call("doctor")
     assert result.code == 0
     assert "was not built: there was no C++ compiler" in result.out
@@ -180,7 +180,7 @@ def test_without_the_engine_it_says_why_and_torch_does(call: Call, monkeypatch: 
 
 
 def test_a_torch_that_cannot_be_imported_is_an_error(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.machine, "_GPU", "raise ImportError('libtorch is gone')")
+    monkeypatch.setattr(gpus, "_GPU", "raise ImportError('libtorch is gone')")
     result = call("doctor", "--no-speed")
     assert result.code == 2
     assert result.errors[0] == "error: torch cannot be imported: ImportError: libtorch is gone"
@@ -188,12 +188,12 @@ def test_a_torch_that_cannot_be_imported_is_an_error(call: Call, monkeypatch: py
 
 def test_a_gpu_is_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [{"device": "cuda:0", "name": "Example 9000", "memory": 24_000_000_000}]
-    monkeypatch.setattr(doctor.machine, "_GPU", f"print({json.dumps(json.dumps(found))})")
+    monkeypatch.setattr(gpus, "_GPU", f"print({json.dumps(json.dumps(found))})")
     assert "✓ GPU          Example 9000 (cuda:0, 24 GB)" in call("doctor", "--no-speed").out
 
 
 def test_little_room_and_a_wrong_setting_are_gaps(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "LITTLE", 10**18)
+    monkeypatch.setattr(report, "LITTLE", 10**18)
     monkeypatch.setenv("NEXTWORD_THREADS", "many")
     result = call("doctor", "--no-speed")
     assert result.code == 2
@@ -218,7 +218,7 @@ def test_the_speed_is_measured_within_five_seconds(call: Call, monkeypatch: pyte
     def unreadable(threads: int) -> None:
         raise ModelFileError("model.safetensors is truncated")
 
-    monkeypatch.setattr(doctor, "machine_speed", unreadable)
+    monkeypatch.setattr(report, "machine_speed", unreadable)
     assert call("doctor").errors[0] == "error: the default model: model.safetensors is truncated"
 
 

@@ -15,6 +15,8 @@ from nextword.tokens.visible import code_point
 BASE_FAMILY = "DejaVu Sans"
 """Comes with matplotlib; it has Latin, Greek, Cyrillic, arrows and the signs for blanks."""
 
+_KOREAN = "다음 단어"
+
 # Korean fonts of Debian, macOS, Windows and Google, asked before all others.
 _PREFERRED = (
     "NanumGothic",
@@ -118,3 +120,9 @@ def _path(family: str) -> str:
 
     fonts = [font for font in font_manager.fontManager.ttflist if font.name == family]
     return min(fonts, key=distance).fname
+
+
+def korean_font() -> str:
+    """The family that figures draw Korean with; empty if no installed one can."""
+    chosen = choose_fonts(_KOREAN)
+    return "" if chosen.missing else next((name for name in chosen.families if name != BASE_FAMILY), BASE_FAMILY)

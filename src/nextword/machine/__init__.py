@@ -1,4 +1,4 @@
-"""What this machine has, and what of it this process may use: processors, memory, and a container's limits on both.
+"""What this machine has, and what of it this process may use: processors, memory, disks, GPUs, a container's limits.
 
 Asked here and nowhere else. Every file of this room is cheap to import.
 """

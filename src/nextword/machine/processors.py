@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 from nextword.errors import ConfigError
@@ -11,6 +12,11 @@ from nextword.machine.control_groups import PROCESS, groups
 CPUS = Path("/sys/devices/system/cpu")
 STATISTICS = Path("/proc/stat")
 MOST_THREADS = 1024
+
+
+def platform_name() -> str:
+    """The system and the kind of processor, such as `Linux x86_64`."""
+    return f"{platform.system()} {platform.machine()}"
 
 
 def default_threads() -> int:
