@@ -52,7 +52,7 @@ test: $(DEV_STAMP) $(NODE_STAMP) ## run the tests (ARGS=tests/tokens for some of
 
 # tests/engine holds each of them against an oracle; these hold what stands on the engine.
 test-kernels: $(DEV_STAMP) ## what computes, with the processor's other instruction sets
-	@for kernels in $$($(BIN)/python -c 'from nextword.engine.kernels import usable_kernels as sets; print(*sets()[1:])'); do \
+	@for kernels in $$($(BIN)/python -c 'from nextword.engine.kernels import available_kernels as sets; print(*sets()[1:])'); do \
 	  echo "==> NEXTWORD_KERNELS=$$kernels"; \
 	  NEXTWORD_KERNELS=$$kernels $(BIN)/python -m pytest $(or $(ARGS),$(KERNEL_TESTS)) || exit 1; done
 

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <vector>
 
-#include "threads.h"
+#include "thread_pool.h"
 
 namespace nextword {
 namespace {
@@ -12,7 +12,7 @@ namespace {
 constexpr int ROUNDS = 7;
 
 template <class Work>
-double shortest(const Work& work) {
+double best_seconds(const Work& work) {
   double best = 1e9;
   for (int i = 0; i < ROUNDS; ++i) {
     const auto start = std::chrono::steady_clock::now();
@@ -25,24 +25,24 @@ double shortest(const Work& work) {
 }  // namespace
 
 double read_speed(const Kernels& kernels, int count, int64_t bytes) {
-  Threads threads(count);
+  ThreadPool threads(count);
   constexpr int64_t PART = 64 * 1024;  // numbers of one item: 256 KiB, as the rows of a product are dealt out
   const int64_t parts = std::max<int64_t>(1, bytes / (PART * 4));
   std::vector<float> memory(size_t(parts * PART), 1.0f), seen(size_t(parts), 0.0f);
-  const double seconds = shortest([&] {
-    threads.share(parts, [&](int64_t part, int) { seen[size_t(part)] = kernels.read(memory.data() + part * PART, PART); });
+  const double seconds = best_seconds([&] {
+    threads.parallel_for(parts, [&](int64_t part, int) { seen[size_t(part)] = kernels.read_loop(memory.data() + part * PART, PART); });
   });
   return double(parts * PART * 4) / seconds;
 }
 
 double multiply_speed(const Kernels& kernels, int count) {
-  Threads threads(count);
+  ThreadPool threads(count);
   constexpr int64_t LOOPS = 2'000'000;
   std::vector<float> seen(size_t(4 * count), 0.0f);
-  const double seconds = shortest([&] {
-    threads.share(4 * count, [&](int64_t part, int) { seen[size_t(part)] = kernels.churn(LOOPS); });
+  const double seconds = best_seconds([&] {
+    threads.parallel_for(4 * count, [&](int64_t part, int) { seen[size_t(part)] = kernels.fma_loop(LOOPS); });
   });
-  return double(4 * count) * double(LOOPS * kernels.operations) / seconds;
+  return double(4 * count) * double(LOOPS * kernels.flops_per_round) / seconds;
 }
 
 }  // namespace nextword

@@ -21,25 +21,25 @@ extern const Kernels kernels;
 }
 
 const Kernels* const* available_kernels() {
-  static const Kernels* found[4] = {};
-  static const bool looked = [] {
+  static const Kernels* tables[4] = {};
+  static const bool initialized = [] {
     int count = 0;
 #ifdef NEXTWORD_HAS_X86
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq"))
-      found[count++] = &avx512::kernels;
+      tables[count++] = &avx512::kernels;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
-      found[count++] = &avx2::kernels;
+      tables[count++] = &avx2::kernels;
 #endif
 #ifdef NEXTWORD_HAS_NEON
-    found[count++] = &neon::kernels;
+    tables[count++] = &neon::kernels;
 #endif
-    found[count++] = &portable::kernels;
+    tables[count++] = &portable::kernels;
     return true;
   }();
-  (void)looked;
-  return found;
+  (void)initialized;
+  return tables;
 }
 
 }  // namespace nextword

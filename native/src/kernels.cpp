@@ -7,7 +7,7 @@
 #include <math.h>
 
 #include "attention.h"
-#include "products.h"
+#include "matmul.h"
 #include "simd.h"
 
 namespace nextword {
@@ -22,20 +22,20 @@ void normalize(const float* x, int64_t width, const float* weight, const float* 
   if (bias) {
     Vector total = zero();
     for (int64_t i = 0; i < whole; i += WIDTH) total = total + load(x + i);
-    float rest = sum(total);
+    float rest = reduce_add(total);
     for (int64_t i = whole; i < width; ++i) rest += x[i];
     mean = rest / float(width);
   }
   Vector squares = zero();
   for (int64_t i = 0; i < whole; i += WIDTH) {
-    const Vector centred = load(x + i) - all(mean);
+    const Vector centred = load(x + i) - broadcast(mean);
     squares = fma(centred, centred, squares);
   }
-  float total = sum(squares);
+  float total = reduce_add(squares);
   for (int64_t i = whole; i < width; ++i) total += (x[i] - mean) * (x[i] - mean);
   const float factor = 1.0f / sqrtf(total / float(width) + eps);
   for (int64_t i = 0; i < whole; i += WIDTH) {
-    const Vector scaled = (load(x + i) - all(mean)) * all(factor) * load(weight + i);
+    const Vector scaled = (load(x + i) - broadcast(mean)) * broadcast(factor) * load(weight + i);
     store(out + i, bias ? scaled + load(bias + i) : scaled);
   }
   for (int64_t i = whole; i < width; ++i) {
@@ -44,25 +44,25 @@ void normalize(const float* x, int64_t width, const float* weight, const float* 
   }
 }
 
-inline Vector silu(Vector x) { return x / (all(1.0f) + exp(zero() - x)); }
+inline Vector silu(Vector x) { return x / (broadcast(1.0f) + exp(zero() - x)); }
 
 /// x / 2 (1 + erf(x / sqrt 2)); erf to 1.5e-7 by Abramowitz and Stegun's 7.1.26.
 inline Vector gelu(Vector x) {
-  const Vector size = max(x, zero() - x), z = size * all(0.70710678118654752f);
-  const Vector t = all(1.0f) / fma(all(0.3275911f), z, all(1.0f));
-  Vector p = all(1.061405429f);
-  p = fma(p, t, all(-1.453152027f));
-  p = fma(p, t, all(1.421413741f));
-  p = fma(p, t, all(-0.284496736f));
-  p = fma(p, t, all(0.254829592f));
-  const Vector erf = all(1.0f) - p * t * exp(zero() - z * z);
-  return fma(size, erf, x) * all(0.5f);
+  const Vector size = max(x, zero() - x), z = size * broadcast(0.70710678118654752f);
+  const Vector t = broadcast(1.0f) / fma(broadcast(0.3275911f), z, broadcast(1.0f));
+  Vector p = broadcast(1.061405429f);
+  p = fma(p, t, broadcast(-1.453152027f));
+  p = fma(p, t, broadcast(1.421413741f));
+  p = fma(p, t, broadcast(-0.284496736f));
+  p = fma(p, t, broadcast(0.254829592f));
+  const Vector erf = broadcast(1.0f) - p * t * exp(zero() - z * z);
+  return fma(size, erf, x) * broadcast(0.5f);
 }
 
 /// x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
 inline Vector gelu_tanh(Vector x) {
-  const Vector inner = x * fma(x * x, all(0.044715f * 0.79788456080286536f), all(0.79788456080286536f));
-  return x - x / (exp(inner + inner) + all(1.0f));
+  const Vector inner = x * fma(x * x, broadcast(0.044715f * 0.79788456080286536f), broadcast(0.79788456080286536f));
+  return x - x / (exp(inner + inner) + broadcast(1.0f));
 }
 
 void activate(Activation kind, float* x, const float* up, int64_t count) {
@@ -80,27 +80,27 @@ void activate(Activation kind, float* x, const float* up, int64_t count) {
 
 // -- the processor's limits -------------------------------------------------------------------------------------------
 
-float read(const float* values, int64_t count) {
+float read_loop(const float* values, int64_t count) {
   constexpr int LINES = 64 / WIDTH;
   Vector sums[LINES];
   for (int i = 0; i < LINES; ++i) sums[i] = zero();
   for (int64_t at = 0; at < count; at += 64)
     for (int i = 0; i < LINES; ++i) sums[i] = sums[i] + load(values + at + i * WIDTH);
   float total = 0;
-  for (int i = 0; i < LINES; ++i) total += sum(sums[i]);
+  for (int i = 0; i < LINES; ++i) total += reduce_add(sums[i]);
   return total;
 }
 
-constexpr int CHAINS = 12;  // independent of each other, and few enough for sixteen registers
+constexpr int ACCUMULATORS = 12;  // independent of each other, and few enough for sixteen registers
 
-float churn(int64_t rounds) {
-  Vector sums[CHAINS];
-  for (int i = 0; i < CHAINS; ++i) sums[i] = all(float(i));
-  const Vector factor = all(0.999f), term = all(0.001f);
+float fma_loop(int64_t rounds) {
+  Vector sums[ACCUMULATORS];
+  for (int i = 0; i < ACCUMULATORS; ++i) sums[i] = broadcast(float(i));
+  const Vector factor = broadcast(0.999f), term = broadcast(0.001f);
   for (int64_t round = 0; round < rounds; ++round)
-    for (int i = 0; i < CHAINS; ++i) sums[i] = fma(sums[i], factor, term);
+    for (int i = 0; i < ACCUMULATORS; ++i) sums[i] = fma(sums[i], factor, term);
   float total = 0;
-  for (int i = 0; i < CHAINS; ++i) total += sum(sums[i]);
+  for (int i = 0; i < ACCUMULATORS; ++i) total += reduce_add(sums[i]);
   return total;
 }
 
@@ -109,8 +109,8 @@ float churn(int64_t rounds) {
 #define NEXTWORD_STRING_(x) #x
 #define NEXTWORD_STRING(x) NEXTWORD_STRING_(x)
 extern const Kernels kernels;
-const Kernels kernels = {NEXTWORD_STRING(NEXTWORD_ISA), multiply, unpack, normalize, activate, remember, attend,
-                         read, churn, CHAINS * WIDTH * 2};
+const Kernels kernels = {NEXTWORD_STRING(NEXTWORD_ISA), matmul, dequantize_row, normalize, activate, store_kv, attend,
+                         read_loop, fma_loop, ACCUMULATORS * WIDTH * 2};
 
 }  // namespace NEXTWORD_ISA
 }  // namespace nextword

@@ -64,23 +64,23 @@ struct Query {
   float* out;
   int64_t first, last;
 };
-constexpr int64_t QUERIES_AT_ONCE = 4;  // at most
+constexpr int64_t MAX_QUERY_TILE = 4;  // queries for which keys and values are loaded once, at most
 
-/// Memory that a thread may use while it multiplies.
+/// Memory that a thread may use for a panel of dequantized rows.
 constexpr int64_t PANEL_BYTES = 512 * 1024;
 
 struct Kernels {
   const char* name;
 
-  /// out[t][r] = plus[t][r] + bias[r] + weights[r] . x[t] for rows first <= r < last and every token t; `bias` and `plus` may be
-  /// null. Rows of x are padded with zeros to whole blocks. `scratch` has PANEL_BYTES, or what one row takes if more.
+  /// out[t][r] = addend[t][r] + bias[r] + weights[r] . x[t] for rows first <= r < last and every token t; `bias` and `addend`
+  /// may be null. Rows of x are padded with zeros to whole blocks. `scratch` has PANEL_BYTES, or what one row takes if more.
   ///
   /// The sum of one output runs over the columns in the same order whatever the number of tokens and rows.
-  void (*multiply)(const Matrix& weights, int64_t first, int64_t last, const float* x, int64_t x_stride, int64_t tokens,
-                   const float* bias, const float* plus, float* out, int64_t out_stride, float* scratch);
+  void (*matmul)(const Matrix& weights, int64_t first, int64_t last, const float* x, int64_t x_stride, int64_t tokens,
+                   const float* bias, const float* addend, float* out, int64_t out_stride, float* scratch);
 
   /// One row as float32, padded to whole blocks.
-  void (*unpack)(const Matrix& weights, int64_t row, float* out);
+  void (*dequantize_row)(const Matrix& weights, int64_t row, float* out);
 
   /// LayerNorm where there is a bias, else RMSNorm, of one token: out = (x - mean) / sqrt(var + eps) * weight + bias.
   void (*normalize)(const float* x, int64_t width, const float* weight, const float* bias, float eps, float* out);
@@ -88,20 +88,20 @@ struct Kernels {
   /// x becomes activation(x), or silu(x) * up for SWIGLU. `count` is a multiple of BLOCK.
   void (*activate)(Activation kind, float* x, const float* up, int64_t count);
 
-  /// Writes a token's key and value behind position `position`, rounded to the cache's format.
-  void (*remember)(const HeadCache& cache, int64_t position, const float* key, const float* value);
+  /// Writes a token's key and value to the cache, at its position, rounded to the cache's format.
+  void (*store_kv)(const HeadCache& cache, int64_t position, const float* key, const float* value);
 
   /// Attention of queries, of one token or of several, that share a head of keys and values.
   ///
-  /// `scores` has room for QUERIES_AT_ONCE x (the furthest `last` rounded up to KEY_GROUP).
+  /// `scores` has room for MAX_QUERY_TILE x (the furthest `last` rounded up to KEY_GROUP).
   void (*attend)(const HeadCache& cache, const Query* queries, int64_t count, float scale, float* scores);
 
   /// Reads memory and does nothing else; a number that depends on all of it. `count` is a multiple of 64.
-  float (*read)(const float* values, int64_t count);
+  float (*read_loop)(const float* values, int64_t count);
 
-  /// Multiplies and adds in registers and does nothing else, `rounds` times `operations` float32 operations.
-  float (*churn)(int64_t rounds);
-  int64_t operations;
+  /// Multiplies and adds in registers and does nothing else, `rounds` times `flops_per_round` float32 operations.
+  float (*fma_loop)(int64_t rounds);
+  int64_t flops_per_round;
 };
 
 /// The tables this processor can run, best first; the last one is `portable`.

@@ -15,15 +15,15 @@ int64_t element_bytes(CacheFormat format) {
   return format == CacheFormat::F32 ? 4 : format == CacheFormat::F16 ? 2 : 1;
 }
 
-const float* or_null(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
+const float* data_or_null(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
 
-/// Room for `count` numbers. What is new is zero, and padding is never written: it stays zero.
-void make_room(Floats& values, int64_t count) {
+/// Makes room for `count` numbers. What is new is zero, and padding is never written: it stays zero.
+void grow(Floats& values, int64_t count) {
   if (int64_t(values.size()) < count) values.assign(size_t(count), 0.0f);
 }
 
-/// Numbers for models, from 1 on; none is used twice, as the address of a model that is gone would be.
-uint64_t next_number() {
+/// Ids for models, from 1 on; none is used twice, as the address of a model that is gone would be.
+uint64_t next_model_id() {
   static std::atomic<uint64_t> last{0};
   return ++last;
 }
@@ -73,7 +73,7 @@ std::unique_ptr<Cache> Cache::fork() const {
 // -- forward pass -------------------------------------------------------------------------------------------------------
 
 Model::Model(Config config, Weights weights, const Kernels& kernels, int threads)
-    : number_(next_number()), config_(config), weights_(std::move(weights)), kernels_(kernels), threads_(threads),
+    : id_(next_model_id()), config_(config), weights_(std::move(weights)), kernels_(kernels), threads_(threads),
       scratch_(size_t(threads_.count())) {
   width_ = row_stride(config_.d_model);
   q_width_ = row_stride(config_.num_heads * config_.head_dim);
@@ -84,14 +84,14 @@ Model::Model(Config config, Weights weights, const Kernels& kernels, int threads
 }
 
 std::unique_ptr<Cache> Model::new_cache(int64_t capacity, CacheFormat format) const {
-  return std::make_unique<Cache>(config_, capacity, format, number_);
+  return std::make_unique<Cache>(config_, capacity, format, id_);
 }
 
 /// Under the lock: two callers who each found room for their tokens might not both have it.
 void Model::check(const std::vector<Chunk>& chunks) const {
   std::vector<const Cache*> caches;
   for (const Chunk& chunk : chunks) {
-    if (chunk.cache->model() != number_) throw std::invalid_argument("a cache is of another model");
+    if (chunk.cache->model() != id_) throw std::invalid_argument("a cache is of another model");
     const int64_t room = std::min(chunk.cache->capacity(), config_.context_length) - chunk.cache->length();
     if (chunk.count < 1 || chunk.count > room)
       throw std::invalid_argument(std::to_string(chunk.count) + " tokens for a cache with room for " + std::to_string(room));
@@ -104,7 +104,7 @@ void Model::check(const std::vector<Chunk>& chunks) const {
   if (std::adjacent_find(caches.begin(), caches.end()) != caches.end()) throw std::invalid_argument("a cache is given twice");
 }
 
-void Model::forward(const std::vector<Chunk>& chunks, bool all, float* logits) {
+void Model::forward(const std::vector<Chunk>& chunks, bool all_logits, float* logits) {
   std::lock_guard<std::mutex> lock(mutex_);
   check(chunks);
   embed(chunks);
@@ -115,153 +115,153 @@ void Model::forward(const std::vector<Chunk>& chunks, bool all, float* logits) {
   // The rows that are asked for, one behind the other.
   int64_t rows = 0, token = 0;
   for (const Chunk& chunk : chunks) {
-    const int64_t first = all ? token : token + chunk.count - 1;
+    const int64_t first = all_logits ? token : token + chunk.count - 1;
     token += chunk.count;
     for (int64_t t = first; t < token; ++t, ++rows)
       if (rows != t) std::copy_n(&x_[size_t(t * width_)], width_, &x_[size_t(rows * width_)]);
   }
   normalize(weights_.final_norm, x_.data(), h_.data(), rows);
-  multiply({{&weights_.output, logits, config_.vocab_size}}, h_.data(), width_, rows, nullptr);
+  matmul({{&weights_.output, logits, config_.vocab_size}}, h_.data(), width_, rows, nullptr);
   for (const Chunk& chunk : chunks) chunk.cache->advance(chunk.count);  // now that nothing can fail
 }
 
 /// Neighbouring tokens of one item: what they read and write lies together.
-int64_t Model::tokens_at_once(int64_t tokens) const { return std::clamp<int64_t>(tokens / (4 * threads()), 1, 16); }
+int64_t Model::tokens_per_item(int64_t tokens) const { return std::clamp<int64_t>(tokens / (4 * threads()), 1, 16); }
 
 template <class Work>
-void Model::each_token(int64_t tokens, const Work& work) {
-  const int64_t step = tokens_at_once(tokens);
-  threads_.share((tokens + step - 1) / step, [&](int64_t item, int thread) {
+void Model::for_each_token(int64_t tokens, const Work& work) {
+  const int64_t step = tokens_per_item(tokens);
+  threads_.parallel_for((tokens + step - 1) / step, [&](int64_t item, int thread) {
     for (int64_t t = item * step; t < std::min(tokens, (item + 1) * step); ++t) work(t, thread);
   });
 }
 
 void Model::embed(const std::vector<Chunk>& chunks) {
-  places_.clear();
+  batch_.clear();
   std::vector<int32_t> ids;
-  int64_t furthest = 0;
+  int64_t max_length = 0;
   for (const Chunk& chunk : chunks) {
     for (int64_t i = 0; i < chunk.count; ++i) {
-      places_.push_back({chunk.cache, chunk.cache->length() + i});
+      batch_.push_back({chunk.cache, chunk.cache->length() + i});
       ids.push_back(chunk.ids[i]);
     }
-    furthest = std::max(furthest, chunk.cache->length() + chunk.count);
+    max_length = std::max(max_length, chunk.cache->length() + chunk.count);
   }
-  const auto tokens = int64_t(places_.size());
-  one_each_ = places_.size() == chunks.size();
-  extend_rotary(furthest);
-  make_room(x_, tokens * width_), make_room(h_, tokens * width_);
-  make_room(q_, tokens * q_width_), make_room(z_, tokens * q_width_);
-  make_room(k_, tokens * kv_width_), make_room(v_, tokens * kv_width_);
-  make_room(gate_, tokens * ff_width_), make_room(up_, tokens * ff_width_);
-  const auto scores = size_t(QUERIES_AT_ONCE * (furthest + KEY_GROUP));
+  const auto tokens = int64_t(batch_.size());
+  is_decode_ = batch_.size() == chunks.size();
+  extend_rope_tables(max_length);
+  grow(x_, tokens * width_), grow(h_, tokens * width_);
+  grow(q_, tokens * q_width_), grow(z_, tokens * q_width_);
+  grow(k_, tokens * kv_width_), grow(v_, tokens * kv_width_);
+  grow(gate_, tokens * ff_width_), grow(up_, tokens * ff_width_);
+  const auto scores = size_t(MAX_QUERY_TILE * (max_length + KEY_GROUP));
   for (auto& memory : scratch_)
     if (memory.size() < scores) memory.resize(scores);
 
-  each_token(tokens, [&](int64_t t, int thread) {
+  for_each_token(tokens, [&](int64_t t, int thread) {
     float* x = &x_[size_t(t * width_)];
-    kernels_.unpack(weights_.embedding, ids[size_t(t)], x);
+    kernels_.dequantize_row(weights_.embedding, ids[size_t(t)], x);
     if (!weights_.positions.data) return;
     float* position = scratch_[size_t(thread)].data();
-    kernels_.unpack(weights_.positions, places_[size_t(t)].position, position);
+    kernels_.dequantize_row(weights_.positions, batch_[size_t(t)].position, position);
     for (int64_t i = 0; i < config_.d_model; ++i) x[i] += position[i];
   });
 }
 
 void Model::attention(int64_t index) {
   const Layer& layer = weights_.layers[size_t(index)];
-  const auto tokens = int64_t(places_.size());
+  const auto tokens = int64_t(batch_.size());
   const int64_t C = config_.head_dim, K = config_.num_kv_heads, group = config_.num_heads / K;
   normalize(layer.ln1, x_.data(), h_.data(), tokens);
-  multiply({{&layer.q, q_.data(), q_width_}, {&layer.k, k_.data(), kv_width_}, {&layer.v, v_.data(), kv_width_}}, h_.data(), width_,
+  matmul({{&layer.q, q_.data(), q_width_}, {&layer.k, k_.data(), kv_width_}, {&layer.v, v_.data(), kv_width_}}, h_.data(), width_,
            tokens, nullptr);
 
-  const auto prepare = [&](int64_t t, int64_t kv_head) {  // what a head of keys and values takes from the token, and its queries
-    const Place& place = places_[size_t(t)];
-    const auto finish = [&](float* head, const Norm& norm) {
+  const auto rope_and_store_kv = [&](int64_t t, int64_t kv_head) {  // what a head of keys and values takes from the token, and its queries
+    const BatchToken& token = batch_[size_t(t)];
+    const auto norm_and_rope = [&](float* head, const Norm& norm) {
       if (!norm.weight.empty()) kernels_.normalize(head, C, norm.weight.data(), nullptr, config_.norm_eps, head);
-      if (layer.rotary) turn(head, place.position);
+      if (layer.use_rope) apply_rope(head, token.position);
     };
-    for (int64_t i = kv_head * group; i < (kv_head + 1) * group; ++i) finish(&q_[size_t(t * q_width_ + i * C)], layer.q_norm);
+    for (int64_t i = kv_head * group; i < (kv_head + 1) * group; ++i) norm_and_rope(&q_[size_t(t * q_width_ + i * C)], layer.q_norm);
     float* key = &k_[size_t(t * kv_width_ + kv_head * C)];
-    finish(key, layer.k_norm);
-    kernels_.remember(place.cache->head(index, kv_head), place.position, key, &v_[size_t(t * kv_width_ + kv_head * C)]);
+    norm_and_rope(key, layer.k_norm);
+    kernels_.store_kv(token.cache->head(index, kv_head), token.position, key, &v_[size_t(t * kv_width_ + kv_head * C)]);
   };
-  if (!one_each_)
-    each_token(tokens, [&](int64_t t, int) {
-      for (int64_t head = 0; head < K; ++head) prepare(t, head);
+  if (!is_decode_)
+    for_each_token(tokens, [&](int64_t t, int) {
+      for (int64_t head = 0; head < K; ++head) rope_and_store_kv(t, head);
     });
 
   const float scale = 1.0f / std::sqrt(float(C));
-  const int64_t together = tokens_at_once(tokens);
-  threads_.share((tokens + together - 1) / together * K, [&](int64_t item, int thread) {
-    const int64_t head = item % K, first_token = item / K * together, end = std::min(tokens, first_token + together);
+  const int64_t step = tokens_per_item(tokens);
+  threads_.parallel_for((tokens + step - 1) / step * K, [&](int64_t item, int thread) {
+    const int64_t head = item % K, first_token = item / K * step, end = std::min(tokens, first_token + step);
     std::vector<Query> queries;
     for (int64_t t = first_token; t < end; ++t) {
-      const Place& place = places_[size_t(t)];
-      if (one_each_) prepare(t, head);  // no other token of the pass looks at its key
-      const int64_t last = place.position + 1, first = layer.window ? std::max<int64_t>(0, last - layer.window) : 0;
+      const BatchToken& token = batch_[size_t(t)];
+      if (is_decode_) rope_and_store_kv(t, head);  // no other token of the pass looks at its key
+      const int64_t last = token.position + 1, first = layer.window ? std::max<int64_t>(0, last - layer.window) : 0;
       for (int64_t i = 0; i < group; ++i) {  // the heads that share these keys
         const auto offset = size_t(t * q_width_ + (head * group + i) * C);
         queries.push_back({&q_[offset], &z_[offset], first, last});
       }
-      if (t + 1 < end && places_[size_t(t + 1)].cache == place.cache) continue;
-      kernels_.attend(place.cache->head(index, head), queries.data(), int64_t(queries.size()), scale, scratch_[size_t(thread)].data());
+      if (t + 1 < end && batch_[size_t(t + 1)].cache == token.cache) continue;
+      kernels_.attend(token.cache->head(index, head), queries.data(), int64_t(queries.size()), scale, scratch_[size_t(thread)].data());
       queries.clear();
     }
   });
 
-  const float* carried = config_.residual_normalized ? h_.data() : x_.data();
-  multiply({{&layer.out, x_.data(), width_}}, z_.data(), q_width_, tokens, carried);
+  const float* residual = config_.residual_normalized ? h_.data() : x_.data();
+  matmul({{&layer.out, x_.data(), width_}}, z_.data(), q_width_, tokens, residual);
 }
 
 void Model::feed_forward(const Layer& layer) {
-  const auto tokens = int64_t(places_.size());
+  const auto tokens = int64_t(batch_.size());
   normalize(layer.ln2, x_.data(), h_.data(), tokens);
   const bool gated = config_.activation == Activation::SWIGLU;
-  const int64_t rows = config_.d_ff, step = rows_at_once(rows, BLOCK);  // activations lie in whole blocks
-  float* bent = gated ? gate_.data() : up_.data();
-  threads_.share((rows + step - 1) / step, [&](int64_t item, int thread) {
+  const int64_t rows = config_.d_ff, step = rows_per_item(rows, BLOCK);  // activations lie in whole blocks
+  float* activated = gated ? gate_.data() : up_.data();
+  threads_.parallel_for((rows + step - 1) / step, [&](int64_t item, int thread) {
     const int64_t first = item * step, last = std::min(rows, first + step);
-    const auto product = [&](const Linear& linear, float* out) {
-      kernels_.multiply(linear.weights, first, last, h_.data(), width_, tokens, or_null(linear.bias), nullptr, out, ff_width_,
+    const auto project = [&](const Linear& linear, float* out) {
+      kernels_.matmul(linear.weights, first, last, h_.data(), width_, tokens, data_or_null(linear.bias), nullptr, out, ff_width_,
                         scratch_[size_t(thread)].data());
     };
-    if (gated) product(layer.gate, gate_.data());
-    product(layer.up, up_.data());
+    if (gated) project(layer.gate, gate_.data());
+    project(layer.up, up_.data());
     for (int64_t t = 0; t < tokens; ++t) {
-      const int64_t place = t * ff_width_ + first;
-      kernels_.activate(config_.activation, bent + place, &up_[size_t(place)], padded(last - first));
+      const int64_t index = t * ff_width_ + first;
+      kernels_.activate(config_.activation, activated + index, &up_[size_t(index)], padded(last - first));
     }
   });
-  const float* carried = config_.residual_normalized ? h_.data() : x_.data();
-  multiply({{&layer.down, x_.data(), width_}}, bent, ff_width_, tokens, carried);
+  const float* residual = config_.residual_normalized ? h_.data() : x_.data();
+  matmul({{&layer.down, x_.data(), width_}}, activated, ff_width_, tokens, residual);
 }
 
 void Model::normalize(const Norm& norm, const float* x, float* out, int64_t count) {
-  each_token(count, [&](int64_t t, int) {
-    kernels_.normalize(x + t * width_, config_.d_model, norm.weight.data(), or_null(norm.bias), config_.norm_eps, out + t * width_);
+  for_each_token(count, [&](int64_t t, int) {
+    kernels_.normalize(x + t * width_, config_.d_model, norm.weight.data(), data_or_null(norm.bias), config_.norm_eps, out + t * width_);
   });
 }
 
 /// Several products of the same vectors, their rows shared among the threads.
-void Model::multiply(const std::vector<Product>& products, const float* x, int64_t x_stride, int64_t tokens, const float* plus) {
+void Model::matmul(const std::vector<MatMul>& matmuls, const float* x, int64_t x_stride, int64_t tokens, const float* addend) {
   int64_t rows = 0, items = 0;
-  for (const Product& product : products) rows += product.linear->weights.rows;
-  const int64_t step = rows_at_once(rows, 4);
-  for (const Product& product : products) items += (product.linear->weights.rows + step - 1) / step;
-  threads_.share(items, [&](int64_t item, int thread) {
-    const Product* product = products.data();
-    for (int64_t parts; item >= (parts = (product->linear->weights.rows + step - 1) / step); ++product) item -= parts;
-    const Matrix& weights = product->linear->weights;
-    kernels_.multiply(weights, item * step, std::min(weights.rows, (item + 1) * step), x, x_stride, tokens,
-                      or_null(product->linear->bias), plus, product->out, product->out_stride, scratch_[size_t(thread)].data());
+  for (const MatMul& one : matmuls) rows += one.linear->weights.rows;
+  const int64_t step = rows_per_item(rows, 4);
+  for (const MatMul& one : matmuls) items += (one.linear->weights.rows + step - 1) / step;
+  threads_.parallel_for(items, [&](int64_t item, int thread) {
+    const MatMul* one = matmuls.data();
+    for (int64_t parts; item >= (parts = (one->linear->weights.rows + step - 1) / step); ++one) item -= parts;
+    const Matrix& weights = one->linear->weights;
+    kernels_.matmul(weights, item * step, std::min(weights.rows, (item + 1) * step), x, x_stride, tokens,
+                      data_or_null(one->linear->bias), addend, one->out, one->out_stride, scratch_[size_t(thread)].data());
   });
 }
 
 /// Rows of one item, a multiple of `whole`: about two items a thread. More would break up what is read in one go; with one,
 /// a thread that is held up would hold up the others.
-int64_t Model::rows_at_once(int64_t rows, int64_t whole) const {
+int64_t Model::rows_per_item(int64_t rows, int64_t whole) const {
   const int64_t parts = threads() == 1 ? 1 : 2 * threads();
   return (std::max(BLOCK, (rows + parts - 1) / parts) + whole - 1) / whole * whole;
 }
@@ -269,28 +269,28 @@ int64_t Model::rows_at_once(int64_t rows, int64_t whole) const {
 // -- rotary positions ---------------------------------------------------------------------------------------------------
 
 /// A pair (a, b) becomes (a cos - b sin, b cos + a sin).
-void Model::turn(float* head, int64_t position) const {
-  const auto pairs = int64_t(weights_.frequencies.size());
+void Model::apply_rope(float* head, int64_t position) const {
+  const auto pairs = int64_t(weights_.rope_frequencies.size());
   const float *cos = &cos_[size_t(position * pairs)], *sin = &sin_[size_t(position * pairs)];
-  const int64_t step = config_.interleaved ? 2 : 1, distance = config_.interleaved ? 1 : pairs;
+  const int64_t step = config_.rope_interleaved ? 2 : 1, distance = config_.rope_interleaved ? 1 : pairs;
   for (int64_t i = 0; i < pairs; ++i) {
     float &a = head[i * step], &b = head[i * step + distance];
-    const float turned = a * cos[i] - b * sin[i];
+    const float rotated = a * cos[i] - b * sin[i];
     b = b * cos[i] + a * sin[i];
-    a = turned;
+    a = rotated;
   }
 }
 
 /// Cosines and sines of the first `positions` positions; angles in double precision.
-void Model::extend_rotary(int64_t positions) {
-  const size_t pairs = weights_.frequencies.size();
+void Model::extend_rope_tables(int64_t positions) {
+  const size_t pairs = weights_.rope_frequencies.size();
   const size_t wanted = size_t(positions) * pairs;
   for (auto* values : {&cos_, &sin_})  // room for both before either grows: they stay equally long
     if (values->capacity() < wanted) values->reserve(std::max(wanted, 2 * values->capacity()));
   for (size_t position = pairs ? cos_.size() / pairs : size_t(positions); position < size_t(positions); ++position)
-    for (const double frequency : weights_.frequencies) {
-      cos_.push_back(float(weights_.rotary_stretch * std::cos(double(position) * frequency)));
-      sin_.push_back(float(weights_.rotary_stretch * std::sin(double(position) * frequency)));
+    for (const double frequency : weights_.rope_frequencies) {
+      cos_.push_back(float(weights_.rope_attention_factor * std::cos(double(position) * frequency)));
+      sin_.push_back(float(weights_.rope_attention_factor * std::sin(double(position) * frequency)));
     }
 }
 

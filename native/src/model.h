@@ -1,4 +1,4 @@
-// The forward pass of any GPTConfig: token ids in, logits out, with keys and values remembered.
+// The forward pass of any GPTConfig: token ids in, logits out, with a cache of keys and values.
 #pragma once
 
 #include <cstdlib>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels.h"
-#include "threads.h"
+#include "thread_pool.h"
 
 namespace nextword {
 
@@ -17,7 +17,7 @@ struct Config {
   int64_t vocab_size, d_model, num_heads, num_kv_heads, head_dim, num_layers, d_ff, context_length;
   float norm_eps;
   Activation activation;
-  bool interleaved;          // rope_layout
+  bool rope_interleaved;     // rope_layout
   bool residual_normalized;  // residual == "normalized"
 };
 
@@ -33,7 +33,7 @@ struct Norm {
 struct Layer {
   Norm ln1, ln2, q_norm, k_norm;  // the latter two may be empty
   Linear q, k, v, out, gate, up, down;
-  bool rotary = false;
+  bool use_rope = false;
   int64_t window = 0;  // newest tokens that a token attends to; 0 is all
 };
 
@@ -42,14 +42,14 @@ struct Weights {
   std::vector<Layer> layers;
   Norm final_norm;
   Linear output;
-  std::vector<double> frequencies;  // angle a position of each rotating pair; empty: not rotary
-  double rotary_stretch = 1.0;
+  std::vector<double> rope_frequencies;  // angle a position of each rotating pair; empty: no rope
+  double rope_attention_factor = 1.0;
 };
 
 /// Keys and values of the tokens of one sequence, in memory that is set aside once and touched as it fills.
 class Cache {
  public:
-  /// `model` is the number of the model whose keys and values it holds: no other one can read them.
+  /// `model` is the id of the model whose keys and values it holds: no other one can read them.
   Cache(const Config& config, int64_t capacity, CacheFormat format, uint64_t model);
 
   uint64_t model() const { return model_; }
@@ -75,19 +75,19 @@ class Cache {
 
 /// Memory that begins at a cache line: a vector that crosses one takes twice as long to load.
 template <class T>
-struct AtCacheLine {
+struct CacheAligned {
   using value_type = T;
   static constexpr std::align_val_t LINE{64};
 
-  AtCacheLine() = default;
+  CacheAligned() = default;
   template <class U>
-  AtCacheLine(const AtCacheLine<U>&) {}
+  CacheAligned(const CacheAligned<U>&) {}
   T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), LINE)); }
   void deallocate(T* memory, size_t) { ::operator delete(memory, LINE); }
-  friend bool operator==(const AtCacheLine&, const AtCacheLine&) { return true; }
-  friend bool operator!=(const AtCacheLine&, const AtCacheLine&) { return false; }
+  friend bool operator==(const CacheAligned&, const CacheAligned&) { return true; }
+  friend bool operator!=(const CacheAligned&, const CacheAligned&) { return false; }
 };
-using Floats = std::vector<float, AtCacheLine<float>>;
+using Floats = std::vector<float, CacheAligned<float>>;
 
 /// The new tokens of one sequence.
 struct Chunk {
@@ -104,7 +104,7 @@ class Model {
   const Kernels& kernels() const { return kernels_; }
   int threads() const { return threads_.count(); }
   /// No other model of this process has or had it.
-  uint64_t number() const { return number_; }
+  uint64_t id() const { return id_; }
 
   /// An empty cache for `capacity` tokens of one sequence.
   std::unique_ptr<Cache> new_cache(int64_t capacity, CacheFormat format) const;
@@ -114,14 +114,14 @@ class Model {
   /// A token's logits are the same to the last bit whatever else is in the batch and however its text was cut into chunks.
   /// Calls from several threads run one after the other. Throws std::invalid_argument where an id is outside the vocabulary,
   /// a cache is full, another model's, or given twice; whatever it throws, no cache has grown.
-  void forward(const std::vector<Chunk>& chunks, bool all, float* logits);
+  void forward(const std::vector<Chunk>& chunks, bool all_logits, float* logits);
 
  private:
-  struct Place {
+  struct BatchToken {
     Cache* cache;
     int64_t position;
   };
-  struct Product {
+  struct MatMul {
     const Linear* linear;
     float* out;
     int64_t out_stride;
@@ -132,28 +132,28 @@ class Model {
   void attention(int64_t layer);
   void feed_forward(const Layer& layer);
   void normalize(const Norm& norm, const float* x, float* out, int64_t count);
-  void multiply(const std::vector<Product>& products, const float* x, int64_t x_stride, int64_t tokens, const float* plus);
-  void turn(float* head, int64_t position) const;
-  void extend_rotary(int64_t positions);
-  int64_t rows_at_once(int64_t rows, int64_t whole) const;
-  int64_t tokens_at_once(int64_t tokens) const;
+  void matmul(const std::vector<MatMul>& matmuls, const float* x, int64_t x_stride, int64_t tokens, const float* addend);
+  void apply_rope(float* head, int64_t position) const;
+  void extend_rope_tables(int64_t positions);
+  int64_t rows_per_item(int64_t rows, int64_t whole) const;
+  int64_t tokens_per_item(int64_t tokens) const;
   template <class Work>
-  void each_token(int64_t tokens, const Work& work);
+  void for_each_token(int64_t tokens, const Work& work);
 
-  const uint64_t number_;
+  const uint64_t id_;
   Config config_;
   Weights weights_;
   const Kernels& kernels_;
-  Threads threads_;
+  ThreadPool threads_;
   std::mutex mutex_;
 
   // Activations of the tokens of a pass; rows are `row_stride` apart, padded with zeros.
   int64_t width_, q_width_, kv_width_, ff_width_;
-  std::vector<Place> places_;
-  bool one_each_ = false;  // each sequence has one new token
+  std::vector<BatchToken> batch_;
+  bool is_decode_ = false;  // each sequence has one new token
   Floats x_, h_, q_, k_, v_, z_, gate_, up_;
   std::vector<Floats> scratch_;   // one a thread
-  std::vector<float> cos_, sin_;  // [position][pair]
+  std::vector<float> cos_, sin_;  // rope tables: [position][pair]
 };
 
 }  // namespace nextword

@@ -20,28 +20,28 @@ using Doubles = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device:
 using Ids = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Logits = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
 
-[[noreturn]] void refuse(const std::string& message) { throw nb::value_error(message.c_str()); }
+[[noreturn]] void raise_value_error(const std::string& message) { throw nb::value_error(message.c_str()); }
 
 template <class Value>
-Value choose(const std::string& name, std::initializer_list<std::pair<const char*, Value>> choices) {
+Value parse_choice(const std::string& name, std::initializer_list<std::pair<const char*, Value>> choices) {
   for (const auto& [key, value] : choices)
     if (name == key) return value;
-  refuse("no choice: " + name);
+  raise_value_error("no choice: " + name);
 }
 
 Format format_of(const std::string& name) {
-  return choose<Format>(name, {{"F32", Format::F32}, {"F16", Format::F16}, {"BF16", Format::BF16}, {"Q8_0", Format::Q8_0},
+  return parse_choice<Format>(name, {{"F32", Format::F32}, {"F16", Format::F16}, {"BF16", Format::BF16}, {"Q8_0", Format::Q8_0},
                                {"Q4_0", Format::Q4_0}, {"Q4_1", Format::Q4_1}});
 }
 
 CacheFormat cache_format_of(const std::string& name) {
-  return choose<CacheFormat>(name, {{"f32", CacheFormat::F32}, {"f16", CacheFormat::F16}, {"int8", CacheFormat::INT8}});
+  return parse_choice<CacheFormat>(name, {{"f32", CacheFormat::F32}, {"f16", CacheFormat::F16}, {"int8", CacheFormat::INT8}});
 }
 
 const Kernels& kernels_of(const std::string& name) {
   for (auto tables = available_kernels(); *tables; ++tables)
     if (name.empty() || name == (*tables)->name) return **tables;
-  refuse("this processor cannot run the kernels " + name);
+  raise_value_error("this processor cannot run the kernels " + name);
 }
 
 Config config_of(const nb::dict& values) {
@@ -51,33 +51,33 @@ Config config_of(const nb::dict& values) {
   config.num_kv_heads = number("num_kv_heads"), config.head_dim = number("head_dim"), config.num_layers = number("num_layers");
   config.d_ff = number("d_ff"), config.context_length = number("context_length");
   config.norm_eps = nb::cast<float>(values["norm_eps"]);
-  config.activation = choose<Activation>(
+  config.activation = parse_choice<Activation>(
       nb::cast<std::string>(values["activation"]),
       {{"gelu", Activation::GELU}, {"gelu_tanh", Activation::GELU_TANH}, {"relu_squared", Activation::RELU_SQUARED},
        {"swiglu", Activation::SWIGLU}});
-  config.interleaved = nb::cast<std::string>(values["rope_layout"]) == "interleaved";
+  config.rope_interleaved = nb::cast<std::string>(values["rope_layout"]) == "interleaved";
   config.residual_normalized = nb::cast<std::string>(values["residual"]) == "normalized";
   return config;
 }
 
 /// Reads weights out of the two dictionaries; every size is checked against the config.
-class Reader {
+class WeightReader {
  public:
-  Reader(const Config& config, const nb::dict& matrices, const nb::dict& vectors)
+  WeightReader(const Config& config, const nb::dict& matrices, const nb::dict& vectors)
       : config_(config), matrices_(matrices), vectors_(vectors) {}
 
   Matrix matrix(const std::string& name, int64_t rows, int64_t columns) const {
     const auto stored = nb::cast<nb::tuple>(matrices_[name.c_str()]);
     const auto data = nb::cast<Bytes>(stored[1]);
     Matrix m{format_of(nb::cast<std::string>(stored[0])), rows, columns, data.data()};
-    if (int64_t(data.size()) != rows * m.blocks() * block_bytes(m.format)) refuse("wrong number of bytes: " + name);
+    if (int64_t(data.size()) != rows * m.blocks() * block_bytes(m.format)) raise_value_error("wrong number of bytes: " + name);
     return m;
   }
 
   std::vector<float> vector(const std::string& name, int64_t length) const {
     if (!vectors_.contains(name.c_str())) return {};
     const auto values = nb::cast<Floats>(vectors_[name.c_str()]);
-    if (int64_t(values.size()) != length) refuse("wrong length: " + name);
+    if (int64_t(values.size()) != length) raise_value_error("wrong length: " + name);
     return {values.data(), values.data() + length};
   }
 
@@ -116,19 +116,19 @@ class Reader {
 /// A model and the Python buffers its weights lie in.
 class PyModel {
  public:
-  PyModel(const nb::dict& config, const nb::dict& matrices, const nb::dict& vectors, const Doubles& frequencies, double stretch,
-          const nb::list& rotary_layers, const nb::list& windows, int threads, const std::string& kernels)
-      : kept_(nb::make_tuple(matrices, vectors)) {
-    if (threads < 1) refuse("a model runs on at least 1 thread, not on " + std::to_string(threads));
+  PyModel(const nb::dict& config, const nb::dict& matrices, const nb::dict& vectors, const Doubles& rope_frequencies, double rope_attention_factor,
+          const nb::list& rope_layers, const nb::list& windows, int threads, const std::string& kernels)
+      : buffers_(nb::make_tuple(matrices, vectors)) {
+    if (threads < 1) raise_value_error("a model runs on at least 1 thread, not on " + std::to_string(threads));
     const Config read = config_of(config);
-    const Reader reader(read, matrices, vectors);
+    const WeightReader reader(read, matrices, vectors);
     Weights weights;
     weights.embedding = reader.matrix("token_embedding.weight", read.vocab_size, read.d_model);
     if (reader.has("position_encoding.weight"))
       weights.positions = reader.matrix("position_encoding.weight", read.context_length, read.d_model);
     for (int64_t i = 0; i < read.num_layers; ++i) {
       weights.layers.push_back(reader.layer(i));
-      weights.layers.back().rotary = nb::cast<bool>(rotary_layers[size_t(i)]);
+      weights.layers.back().use_rope = nb::cast<bool>(rope_layers[size_t(i)]);
       weights.layers.back().window = nb::cast<int64_t>(windows[size_t(i)]);
     }
     weights.final_norm = reader.norm("ln_final", read.d_model);
@@ -136,8 +136,8 @@ class PyModel {
                                  ? reader.matrix("output_layer.weight", read.vocab_size, read.d_model)
                                  : weights.embedding;
     weights.output.bias = reader.vector("output_layer.bias", read.vocab_size);
-    weights.frequencies.assign(frequencies.data(), frequencies.data() + frequencies.size());
-    weights.rotary_stretch = stretch;
+    weights.rope_frequencies.assign(rope_frequencies.data(), rope_frequencies.data() + rope_frequencies.size());
+    weights.rope_attention_factor = rope_attention_factor;
     model_ = std::make_unique<Model>(read, std::move(weights), kernels_of(kernels), threads);
   }
 
@@ -145,32 +145,32 @@ class PyModel {
     return model_->new_cache(capacity, cache_format_of(format));
   }
 
-  Logits forward(const std::vector<Ids>& ids, const std::vector<Cache*>& caches, bool all) {
-    if (ids.size() != caches.size()) refuse("as many caches as chunks are needed");
+  Logits forward(const std::vector<Ids>& ids, const std::vector<Cache*>& caches, bool all_logits) {
+    if (ids.size() != caches.size()) raise_value_error("as many caches as chunks are needed");
     std::vector<Chunk> chunks;
     size_t rows = 0;
     for (size_t i = 0; i < ids.size(); ++i) {
-      if (!caches[i]) refuse("a chunk has no cache");
+      if (!caches[i]) raise_value_error("a chunk has no cache");
       chunks.push_back({ids[i].data(), int64_t(ids[i].size()), caches[i]});
-      rows += all ? ids[i].size() : 1;
+      rows += all_logits ? ids[i].size() : 1;
     }
     const auto width = size_t(model_->config().vocab_size);
     auto logits = std::make_unique<float[]>(rows * width);
     {
       nb::gil_scoped_release release;
-      model_->forward(chunks, all, logits.get());
+      model_->forward(chunks, all_logits, logits.get());
     }
     float* data = logits.release();
     nb::capsule owner(data, [](void* memory) noexcept { delete[] static_cast<float*>(memory); });
     return Logits(data, {rows, width}, owner);
   }
 
-  bool owns(const Cache& cache) const { return cache.model() == model_->number(); }
+  bool owns(const Cache& cache) const { return cache.model() == model_->id(); }
   std::string kernels() const { return model_->kernels().name; }
   int threads() const { return model_->threads(); }
 
  private:
-  nb::object kept_;
+  nb::object buffers_;
   std::unique_ptr<Model> model_;
 };
 
@@ -198,17 +198,17 @@ NB_MODULE(_native, module) {
       .def_prop_ro("nbytes", &Cache::bytes)
       .def("truncate", [](Cache& cache, int64_t length) {
         if (length < 0 || length > cache.length())
-          refuse("cannot truncate a cache of " + std::to_string(cache.length()) + " tokens to " + std::to_string(length));
+          raise_value_error("cannot truncate a cache of " + std::to_string(cache.length()) + " tokens to " + std::to_string(length));
         cache.truncate(length);
       }, "length"_a)
       .def("fork", &Cache::fork);
   nb::class_<PyModel>(module, "Model", "Weights, and threads that run them.")
       .def(nb::init<const nb::dict&, const nb::dict&, const nb::dict&, const Doubles&, double, const nb::list&, const nb::list&, int,
                     const std::string&>(),
-           "config"_a, "matrices"_a, "vectors"_a, "frequencies"_a, "stretch"_a, "rotary_layers"_a, "windows"_a, "threads"_a, "kernels"_a)
+           "config"_a, "matrices"_a, "vectors"_a, "rope_frequencies"_a, "rope_attention_factor"_a, "rope_layers"_a, "windows"_a, "threads"_a, "kernels"_a)
       .def_prop_ro("kernels", &PyModel::kernels)
       .def_prop_ro("threads", &PyModel::threads)
       .def("owns", &PyModel::owns, "cache"_a)
       .def("new_cache", &PyModel::new_cache, "capacity"_a, "cache_format"_a)
-      .def("forward", &PyModel::forward, "ids"_a, "caches"_a, "every"_a);
+      .def("forward", &PyModel::forward, "ids"_a, "caches"_a, "all_logits"_a);
 }

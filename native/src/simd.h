@@ -21,8 +21,8 @@ namespace nextword {
 namespace NEXTWORD_ISA {
 namespace {
 
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+inline int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /// Calls memory to the first-level cache. The address need not be valid.
 inline void prefetch(const uint8_t* p) {
@@ -35,17 +35,17 @@ inline void prefetch(const uint8_t* p) {
 #endif
 }
 
-inline float float_of_bits(uint32_t bits) {
+inline float fp32_from_bits(uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, sizeof value);
   return value;
 }
 
 /// IEEE half precision -> float32, exact, subnormal numbers too.
-inline float float_of_half(uint16_t half) {
+inline float fp16_to_fp32(uint16_t half) {
   const uint32_t sign = uint32_t(half & 0x8000u) << 16, rest = half & 0x7fffu;
-  if (rest >= 0x7c00u) return float_of_bits(sign | 0x7f800000u | (rest & 0x3ffu) << 13);
-  if (rest >= 0x0400u) return float_of_bits(sign | ((rest << 13) + 0x38000000u));
+  if (rest >= 0x7c00u) return fp32_from_bits(sign | 0x7f800000u | (rest & 0x3ffu) << 13);
+  if (rest >= 0x0400u) return fp32_from_bits(sign | ((rest << 13) + 0x38000000u));
   const float value = float(rest) * 5.9604644775390625e-08f;  // 2^-24
   return sign ? -value : value;
 }
@@ -57,7 +57,7 @@ constexpr int WIDTH = 16;
 constexpr int TOKEN_TILE = 4;  // times four rows: 16 sums in registers, of 32
 
 inline Vector zero() { return {_mm512_setzero_ps()}; }
-inline Vector all(float x) { return {_mm512_set1_ps(x)}; }
+inline Vector broadcast(float x) { return {_mm512_set1_ps(x)}; }
 inline Vector load(const float* p) { return {_mm512_loadu_ps(p)}; }
 inline void store(float* p, Vector a) { _mm512_storeu_ps(p, a.v); }
 inline Vector operator+(Vector a, Vector b) { return {_mm512_add_ps(a.v, b.v)}; }
@@ -73,10 +73,10 @@ inline Vector power_of_two(Vector n) {
   const __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23))};
 }
-inline Vector load_half(const uint16_t* p) {
+inline Vector load_fp16(const uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
-inline Vector load_bfloat(const uint16_t* p) {
+inline Vector load_bf16(const uint16_t* p) {
   const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(bits, 16))};
 }
@@ -92,26 +92,26 @@ inline void load_int4(const uint8_t* p, Vector scale, Vector offset, Vector* out
   out[1].v = _mm512_permutexvar_ps(_mm512_srli_epi32(bytes, 4), table);
 }
 /// A half-precision number in every lane; or two that lie one behind the other, each in a vector of its own.
-inline Vector all_of_half(const uint8_t* p) {
+inline Vector broadcast_fp16(const uint8_t* p) {
   int16_t half;
   std::memcpy(&half, p, sizeof half);
   return {_mm512_cvtph_ps(_mm256_set1_epi16(half))};
 }
-inline void all_of_halves(const uint8_t* p, Vector* first, Vector* second) {
+inline void broadcast_fp16_pair(const uint8_t* p, Vector* first, Vector* second) {
   int32_t halves;
   std::memcpy(&halves, p, sizeof halves);
   const __m512 both = _mm512_cvtph_ps(_mm256_set1_epi32(halves));
   *first = {_mm512_moveldup_ps(both)}, *second = {_mm512_movehdup_ps(both)};
 }
 /// The sum of the lanes: lane i and i + 8, then i + 4, i + 2, i + 1.
-inline float sum(Vector a) {
+inline float reduce_add(Vector a) {
   const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 /// Four such sums at once, each the same additions.
-inline void sums(const Vector* a, float* out) {
+inline void reduce_add_x4(const Vector* a, float* out) {
   const auto halves = [](__m512 x, __m512 y) {
     return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x44), _mm512_shuffle_f32x4(x, y, 0xee));
   };
@@ -122,7 +122,7 @@ inline void sums(const Vector* a, float* out) {
   const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
   _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, ones)));
 }
-inline float largest(Vector a) { return _mm512_reduce_max_ps(a.v); }
+inline float reduce_max(Vector a) { return _mm512_reduce_max_ps(a.v); }
 
 #elif defined(NEXTWORD_AVX2)
 
@@ -131,7 +131,7 @@ constexpr int WIDTH = 8;
 constexpr int TOKEN_TILE = 3;  // times four rows: 12 sums in registers, of 16
 
 inline Vector zero() { return {_mm256_setzero_ps()}; }
-inline Vector all(float x) { return {_mm256_set1_ps(x)}; }
+inline Vector broadcast(float x) { return {_mm256_set1_ps(x)}; }
 inline Vector load(const float* p) { return {_mm256_loadu_ps(p)}; }
 inline void store(float* p, Vector a) { _mm256_storeu_ps(p, a.v); }
 inline Vector operator+(Vector a, Vector b) { return {_mm256_add_ps(a.v, b.v)}; }
@@ -146,10 +146,10 @@ inline Vector power_of_two(Vector n) {
   const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
   return {_mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23))};
 }
-inline Vector load_half(const uint16_t* p) {
+inline Vector load_fp16(const uint16_t* p) {
   return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
 }
-inline Vector load_bfloat(const uint16_t* p) {
+inline Vector load_bf16(const uint16_t* p) {
   const __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   return {_mm256_castsi256_ps(_mm256_slli_epi32(bits, 16))};
 }
@@ -165,23 +165,23 @@ inline void load_int4(const uint8_t* p, Vector scale, Vector offset, Vector* out
   out[0] = value(low), out[1] = value(_mm_unpackhi_epi64(low, low));
   out[2] = value(high), out[3] = value(_mm_unpackhi_epi64(high, high));
 }
-inline Vector all_of_half(const uint8_t* p) {
+inline Vector broadcast_fp16(const uint8_t* p) {
   int16_t half;
   std::memcpy(&half, p, sizeof half);
   return {_mm256_cvtph_ps(_mm_set1_epi16(half))};
 }
-inline void all_of_halves(const uint8_t* p, Vector* first, Vector* second) {
+inline void broadcast_fp16_pair(const uint8_t* p, Vector* first, Vector* second) {
   int32_t halves;
   std::memcpy(&halves, p, sizeof halves);
   const __m256 both = _mm256_cvtph_ps(_mm_set1_epi32(halves));
   *first = {_mm256_moveldup_ps(both)}, *second = {_mm256_movehdup_ps(both)};
 }
-inline float sum(Vector a) {
+inline float reduce_add(Vector a) {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
-inline void sums(const Vector* a, float* out) {
+inline void reduce_add_x4(const Vector* a, float* out) {
   const auto halves = [](__m256 x, __m256 y) {
     return _mm256_castps_pd(_mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31)));
   };
@@ -190,7 +190,7 @@ inline void sums(const Vector* a, float* out) {
   const __m256 ones = _mm256_add_ps(_mm256_permute_ps(twos, 0x88), _mm256_permute_ps(twos, 0xdd));
   _mm_storeu_ps(out, _mm_unpacklo_ps(_mm256_castps256_ps128(ones), _mm256_extractf128_ps(ones, 1)));
 }
-inline float largest(Vector a) {
+inline float reduce_max(Vector a) {
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
@@ -203,7 +203,7 @@ constexpr int WIDTH = 4;
 constexpr int TOKEN_TILE = 4;  // times four rows: 16 sums in registers, of 32
 
 inline Vector zero() { return {vdupq_n_f32(0)}; }
-inline Vector all(float x) { return {vdupq_n_f32(x)}; }
+inline Vector broadcast(float x) { return {vdupq_n_f32(x)}; }
 inline Vector load(const float* p) { return {vld1q_f32(p)}; }
 inline void store(float* p, Vector a) { vst1q_f32(p, a.v); }
 inline Vector operator+(Vector a, Vector b) { return {vaddq_f32(a.v, b.v)}; }
@@ -218,8 +218,8 @@ inline Vector power_of_two(Vector n) {
   const int32x4_t exponent = vaddq_s32(vcvtnq_s32_f32(n.v), vdupq_n_s32(127));
   return {vreinterpretq_f32_s32(vshlq_n_s32(exponent, 23))};
 }
-inline Vector load_half(const uint16_t* p) { return {vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))}; }
-inline Vector load_bfloat(const uint16_t* p) { return {vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16))}; }
+inline Vector load_fp16(const uint16_t* p) { return {vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))}; }
+inline Vector load_bf16(const uint16_t* p) { return {vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16))}; }
 inline Vector load_int8(const int8_t* p) {
   int32_t four;
   std::memcpy(&four, p, sizeof four);
@@ -236,17 +236,17 @@ inline void load_int4(const uint8_t* p, Vector scale, Vector offset, Vector* out
     for (int i = 0; i < 4; ++i) out[4 * half + i].v = vfmaq_f32(offset.v, vcvtq_f32_u32(fours[i]), scale.v);
   }
 }
-inline float sum(Vector a) {
+inline float reduce_add(Vector a) {
   const float32x2_t two = vadd_f32(vget_low_f32(a.v), vget_high_f32(a.v));
   return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
 }
-inline void sums(const Vector* a, float* out) {
+inline void reduce_add_x4(const Vector* a, float* out) {
   const auto halves = [](float32x4_t x, float32x4_t y) {
     return vaddq_f32(vcombine_f32(vget_low_f32(x), vget_low_f32(y)), vcombine_f32(vget_high_f32(x), vget_high_f32(y)));
   };
   vst1q_f32(out, vpaddq_f32(halves(a[0].v, a[1].v), halves(a[2].v, a[3].v)));
 }
-inline float largest(Vector a) { return vmaxvq_f32(a.v); }
+inline float reduce_max(Vector a) { return vmaxvq_f32(a.v); }
 
 #else  // any processor: plain loops, which the compiler turns into what vectors it has
 
@@ -260,8 +260,8 @@ inline Vector make(Make value_of) {
   for (int i = 0; i < WIDTH; ++i) a.v[i] = value_of(i);
   return a;
 }
-inline Vector all(float x) { return make([&](int) { return x; }); }
-inline Vector zero() { return all(0.0f); }
+inline Vector broadcast(float x) { return make([&](int) { return x; }); }
+inline Vector zero() { return broadcast(0.0f); }
 inline Vector load(const float* p) { return make([&](int i) { return p[i]; }); }
 inline void store(float* p, Vector a) { std::memcpy(p, a.v, sizeof a.v); }
 inline Vector operator+(Vector a, Vector b) { return make([&](int i) { return a.v[i] + b.v[i]; }); }
@@ -273,10 +273,10 @@ inline Vector max(Vector a, Vector b) { return make([&](int i) { return a.v[i] >
 inline Vector min(Vector a, Vector b) { return make([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
 inline Vector nearest(Vector a) { return make([&](int i) { return std::nearbyint(a.v[i]); }); }
 inline Vector power_of_two(Vector n) {
-  return make([&](int i) { return float_of_bits(uint32_t(int32_t(n.v[i]) + 127) << 23); });
+  return make([&](int i) { return fp32_from_bits(uint32_t(int32_t(n.v[i]) + 127) << 23); });
 }
-inline Vector load_half(const uint16_t* p) { return make([&](int i) { return float_of_half(p[i]); }); }
-inline Vector load_bfloat(const uint16_t* p) { return make([&](int i) { return float_of_bits(uint32_t(p[i]) << 16); }); }
+inline Vector load_fp16(const uint16_t* p) { return make([&](int i) { return fp16_to_fp32(p[i]); }); }
+inline Vector load_bf16(const uint16_t* p) { return make([&](int i) { return fp32_from_bits(uint32_t(p[i]) << 16); }); }
 inline Vector load_int8(const int8_t* p) { return make([&](int i) { return float(p[i]); }); }
 inline void load_int4(const uint8_t* p, Vector scale, Vector offset, Vector* out) {
   for (int i = 0; i < 16; ++i) {
@@ -284,47 +284,47 @@ inline void load_int4(const uint8_t* p, Vector scale, Vector offset, Vector* out
     out[(16 + i) / WIDTH].v[i % WIDTH] = float(p[i] >> 4) * scale.v[0] + offset.v[0];
   }
 }
-inline float sum(Vector a) {
+inline float reduce_add(Vector a) {
   for (int half = WIDTH / 2; half; half /= 2)
     for (int i = 0; i < half; ++i) a.v[i] += a.v[i + half];
   return a.v[0];
 }
-inline void sums(const Vector* a, float* out) {
-  for (int i = 0; i < 4; ++i) out[i] = sum(a[i]);
+inline void reduce_add_x4(const Vector* a, float* out) {
+  for (int i = 0; i < 4; ++i) out[i] = reduce_add(a[i]);
 }
-inline float largest(Vector a) {
-  float found = a.v[0];
-  for (int i = 1; i < WIDTH; ++i) found = a.v[i] > found ? a.v[i] : found;
-  return found;
+inline float reduce_max(Vector a) {
+  float highest = a.v[0];
+  for (int i = 1; i < WIDTH; ++i) highest = a.v[i] > highest ? a.v[i] : highest;
+  return highest;
 }
 
 #endif
 
 #if !defined(NEXTWORD_AVX512) && !defined(NEXTWORD_AVX2)  // those convert in the vector itself
-inline Vector all_of_half(const uint8_t* p) {
+inline Vector broadcast_fp16(const uint8_t* p) {
   uint16_t half;
   std::memcpy(&half, p, sizeof half);
-  return all(float_of_half(half));
+  return broadcast(fp16_to_fp32(half));
 }
-inline void all_of_halves(const uint8_t* p, Vector* first, Vector* second) {
-  *first = all_of_half(p), *second = all_of_half(p + 2);
+inline void broadcast_fp16_pair(const uint8_t* p, Vector* first, Vector* second) {
+  *first = broadcast_fp16(p), *second = broadcast_fp16(p + 2);
 }
 #endif
 
 /// e^x to about two units in the last place, for x up to 88; anything below -87.3, -inf too, gives 1e-38.
 inline Vector exp(Vector x) {
   // x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor series, whose next term is below 4e-9.
-  const Vector limited = max(min(x, all(88.0f)), all(-87.3f));
-  const Vector n = nearest(limited * all(1.44269504088896341f));
-  const Vector r = fma(n, all(2.12194440e-4f), fma(n, all(-0.693359375f), limited));
-  Vector p = all(1.0f / 5040);
-  p = fma(p, r, all(1.0f / 720));
-  p = fma(p, r, all(1.0f / 120));
-  p = fma(p, r, all(1.0f / 24));
-  p = fma(p, r, all(1.0f / 6));
-  p = fma(p, r, all(0.5f));
-  p = fma(p, r, all(1.0f));
-  p = fma(p, r, all(1.0f));
+  const Vector limited = max(min(x, broadcast(88.0f)), broadcast(-87.3f));
+  const Vector n = nearest(limited * broadcast(1.44269504088896341f));
+  const Vector r = fma(n, broadcast(2.12194440e-4f), fma(n, broadcast(-0.693359375f), limited));
+  Vector p = broadcast(1.0f / 5040);
+  p = fma(p, r, broadcast(1.0f / 720));
+  p = fma(p, r, broadcast(1.0f / 120));
+  p = fma(p, r, broadcast(1.0f / 24));
+  p = fma(p, r, broadcast(1.0f / 6));
+  p = fma(p, r, broadcast(0.5f));
+  p = fma(p, r, broadcast(1.0f));
+  p = fma(p, r, broadcast(1.0f));
   return p * power_of_two(n);
 }
 

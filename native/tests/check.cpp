@@ -122,23 +122,23 @@ struct Stored {
   }
 };
 
-void check_products(const Kernels& kernels) {
+void check_matmul(const Kernels& kernels) {
   double worst = 0;
   for (const Format format : {Format::F32, Format::F16, Format::BF16, Format::Q8_0, Format::Q4_0, Format::Q4_1})
     for (int round = 0; round < 12; ++round) {
       // Columns that are no whole blocks exist for floats only, and then rows are padded.
       const int64_t rows = between(1, 70), columns = int(format) < 3 ? between(1, 400) : BLOCK * between(1, 12), tokens = between(1, 30);
       const Stored stored(format, rows, columns);
-      Rows x(tokens, columns), bias(1, rows), plus(tokens, rows), out(tokens, rows, 0), again(tokens, rows, 0);
+      Rows x(tokens, columns), bias(1, rows), addend(tokens, rows), out(tokens, rows, 0), again(tokens, rows, 0);
       std::vector<float> scratch(size_t(PANEL_BYTES / 4));
       const int64_t first = between(0, rows - 1);
-      kernels.multiply(stored.matrix, first, rows, x.values.data(), x.stride, tokens, bias.row(0), plus.values.data(), out.values.data(),
+      kernels.matmul(stored.matrix, first, rows, x.values.data(), x.stride, tokens, bias.row(0), addend.values.data(), out.values.data(),
                        out.stride, scratch.data());
       for (int64_t t = 0; t < tokens; ++t) {
-        kernels.multiply(stored.matrix, first, rows, x.row(t), x.stride, 1, bias.row(0), plus.row(t), again.row(t), again.stride,
+        kernels.matmul(stored.matrix, first, rows, x.row(t), x.stride, 1, bias.row(0), addend.row(t), again.row(t), again.stride,
                          scratch.data());
         for (int64_t r = first; r < rows; ++r) {
-          double wanted = double(bias.row(0)[r]) + plus.row(t)[r], size = 1;
+          double wanted = double(bias.row(0)[r]) + addend.row(t)[r], size = 1;
           for (int64_t i = 0; i < columns; ++i) {
             const double term = stored.values[size_t(r * padded(columns) + i)] * x.row(t)[i];
             wanted += term, size += std::fabs(term);
@@ -147,12 +147,12 @@ void check_products(const Kernels& kernels) {
         }
       }
       expect(out.values == again.values, "a token alone gives the same bits");
-      std::vector<float> unpacked(size_t(padded(columns)));
-      kernels.unpack(stored.matrix, rows - 1, unpacked.data());
+      std::vector<float> dequantized(size_t(padded(columns)));
+      kernels.dequantize_row(stored.matrix, rows - 1, dequantized.data());
       for (int64_t i = 0; i < columns; ++i)
-        expect(unpacked[size_t(i)] == float(stored.values[size_t((rows - 1) * padded(columns) + i)]), "unpack");
+        expect(dequantized[size_t(i)] == float(stored.values[size_t((rows - 1) * padded(columns) + i)]), "dequantize_row");
     }
-  expect_small(worst, 1e-6, "products, of the sum of sizes");
+  expect_small(worst, 1e-6, "matmul, of the sum of sizes");
 }
 
 void check_norms(const Kernels& kernels) {
@@ -195,7 +195,7 @@ void check_activations(const Kernels& kernels) {
 }
 
 /// Every half-precision number, and numbers between two of them, is rounded as the compiler rounds.
-void check_halves(const Kernels& kernels) {
+void check_fp16(const Kernels& kernels) {
   uint16_t key, value;
   const HeadCache cache{CacheFormat::F16, 1, 1, &key, &value, nullptr, nullptr};
   int64_t wrong = 0;
@@ -207,10 +207,10 @@ void check_halves(const Kernels& kernels) {
     const Half half = Half(x);
     uint16_t wanted;
     std::memcpy(&wanted, &half, 2);
-    kernels.remember(cache, 0, &x, &x);
+    kernels.store_kv(cache, 0, &x, &x);
     wrong += value != wanted || key != wanted;
   }
-  expect_small(double(wrong), 0, "halves that are rounded in another way");
+  expect_small(double(wrong), 0, "half-precision numbers rounded in another way");
 }
 
 void check_attention(const Kernels& kernels) {
@@ -223,8 +223,8 @@ void check_attention(const Kernels& kernels) {
       const Cache memory(config, tokens, format, 0);
       const HeadCache cache = memory.head(0, 0);
       Rows keys(tokens, C), values(tokens, C), q(count, C), out(count, C, 0), alone(count, C, 0);
-      for (int64_t j = 0; j < tokens; ++j) kernels.remember(cache, j, keys.row(j), values.row(j));
-      std::vector<float> scores(size_t(QUERIES_AT_ONCE * (tokens + KEY_GROUP)));
+      for (int64_t j = 0; j < tokens; ++j) kernels.store_kv(cache, j, keys.row(j), values.row(j));
+      std::vector<float> scores(size_t(MAX_QUERY_TILE * (tokens + KEY_GROUP)));
       const float scale = float(1 / std::sqrt(double(C)));
       std::vector<Query> queries;
       for (int64_t n = 0; n < count; ++n) {
@@ -286,11 +286,11 @@ void check_model(const Kernels& kernels) {
     layer.ln1 = norm(40), layer.ln2 = norm(40), layer.q_norm = norm(10), layer.k_norm = norm(10);
     layer.q = linear(40, 40), layer.k = linear(20, 40), layer.v = linear(20, 40), layer.out = linear(40, 40);
     layer.gate = linear(70, 40), layer.up = linear(70, 40), layer.down = linear(40, 70);
-    layer.rotary = true, layer.window = i ? 30 : 0;
+    layer.use_rope = true, layer.window = i ? 30 : 0;
     weights.layers.push_back(layer);
   }
   weights.final_norm = norm(40), weights.output = linear(50, 40);
-  for (int i = 0; i < 5; ++i) weights.frequencies.push_back(std::pow(1e4, -i / 5.0));
+  for (int i = 0; i < 5; ++i) weights.rope_frequencies.push_back(std::pow(1e4, -i / 5.0));
 
   std::vector<int32_t> ids(150);
   for (auto& id : ids) id = int32_t(between(0, 49));
@@ -344,17 +344,17 @@ void check_model(const Kernels& kernels) {
 
 /// Every item of every job is done exactly once, also where the threads have fallen asleep in between.
 void check_threads() {
-  Threads threads(4);
+  ThreadPool threads(4);
   for (int job = 0; job < 3000; ++job) {
     const int64_t items = between(0, 40);
     std::vector<int> done(size_t(items + 1));
-    threads.share(items, [&](int64_t item, int) { ++done[size_t(item)]; });
+    threads.parallel_for(items, [&](int64_t item, int) { ++done[size_t(item)]; });
     expect(std::count(done.begin(), done.end(), 1) == items, "every item once");
     if (job % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
     if (items == 0) continue;
     const int64_t wrong = between(0, items - 1);
     try {
-      threads.share(items, [&](int64_t item, int) {
+      threads.parallel_for(items, [&](int64_t item, int) {
         if (item == wrong) throw std::runtime_error("item " + std::to_string(item));
       });
       expect(false, "what an item throws, the caller gets");
@@ -371,10 +371,10 @@ int main(int count, char** arguments) {
   check_threads();
   for (auto tables = available_kernels(); *tables; ++tables) {
     std::printf("%s\n", (*tables)->name);
-    check_products(**tables);
+    check_matmul(**tables);
     check_norms(**tables);
     check_activations(**tables);
-    check_halves(**tables);
+    check_fp16(**tables);
     check_attention(**tables);
     check_model(**tables);
   }

@@ -98,14 +98,14 @@ def test_room_on_disk_is_that_of_the_system(call: Call, tmp_path: Path, monkeypa
 def test_the_instruction_set_in_use_is_shown_and_one_that_cannot_be_had_is_a_gap(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nextword.engine.kernels import usable_kernels
+    from nextword.engine.kernels import available_kernels
 
-    for name in usable_kernels():
+    for name in available_kernels():
         monkeypatch.setenv("NEXTWORD_KERNELS", name)
         found = call("doctor", "--no-speed", "--json").json["native"]
-        assert (found["kernels"], found["usable"], found["reason"]) == (name, usable_kernels(), "")
+        assert (found["kernels"], found["usable"], found["reason"]) == (name, available_kernels(), "")
     assert (
-        f"native code: portable, as NEXTWORD_KERNELS says (also {usable_kernels()[0]}"
+        f"native code: portable, as NEXTWORD_KERNELS says (also {available_kernels()[0]}"
         in call("doctor", "--no-speed").out
     )
     monkeypatch.setenv("NEXTWORD_KERNELS", "sse9")
@@ -113,7 +113,7 @@ def test_the_instruction_set_in_use_is_shown_and_one_that_cannot_be_had_is_a_gap
     assert result.code == 2
     assert result.errors == [
         "error: the native engine does not run: NEXTWORD_KERNELS is 'sse9', which does not exist",
-        f"hint: unset NEXTWORD_KERNELS, or set it to one of {', '.join(usable_kernels())}",
+        f"hint: unset NEXTWORD_KERNELS, or set it to one of {', '.join(available_kernels())}",
     ]
     assert call("predict", "a").errors[0] == "error: NEXTWORD_KERNELS is 'sse9', which does not exist"
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from nextword.config import GPTConfig
 from nextword.engine._native import Cache
-from nextword.engine.backend import PASS_TOKENS, NativeBackend
+from nextword.engine.backend import UBATCH_TOKENS, NativeBackend
 from nextword.engine.kernels import KERNELS as ALL_KERNELS
-from nextword.engine.kernels import usable_kernels
+from nextword.engine.kernels import available_kernels
 from nextword.engine.weights import FORMATS
 from nextword.errors import ConfigError, ContextOverflowError, TextError
 from nextword.files.precision import in_precision
@@ -28,7 +28,7 @@ from nextword.files.tensors import RawTensor
 from tests.oracle.cases import CASES, random_tokens, random_weights
 from tests.oracle.numpy_gpt import Array, NumpyGPT
 
-KERNELS = usable_kernels()
+KERNELS = available_kernels()
 # Wide enough for quantised blocks; rows, heads and widths that are no multiples of a tile.
 BLOCKS = GPTConfig.qwen3(
     71, 400, d_model=96, num_heads=6, num_kv_heads=2, head_dim=16, num_layers=2, d_ff=160, layer_windows=(None, 37)
@@ -161,7 +161,7 @@ def test_logits_have_the_same_bits_whatever_the_batch_the_chunks_the_threads_and
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_last_is_the_last_row_of_all_also_over_several_passes(kernel: str) -> None:
     backend = NativeBackend(BLOCKS, stored(random_weights(BLOCKS)), kernels=kernel)
-    texts = [ids_of(BLOCKS, count, count) for count in (PASS_TOKENS + 40, 3, PASS_TOKENS - 1)]
+    texts = [ids_of(BLOCKS, count, count) for count in (UBATCH_TOKENS + 40, 3, UBATCH_TOKENS - 1)]
     every = backend.forward(texts, [backend.new_cache(400) for _ in texts], "all")
     last = backend.forward(texts, [backend.new_cache(400) for _ in texts])
     for rows, row, ids in zip(every, last, texts, strict=True):

@@ -26,10 +26,10 @@ def native_engine() -> Native:
     if not is_built():
         return Native(False, "", [], "was not built: there was no C++ compiler when nextword was installed")
     try:
-        from nextword.engine.kernels import chosen_kernels, usable_kernels
+        from nextword.engine.kernels import available_kernels, select_kernels
     except ImportError as error:
         return Native(True, "", [], f"cannot be loaded: {error}")
     try:
-        return Native(True, chosen_kernels(), usable_kernels(), "")
+        return Native(True, select_kernels(), available_kernels(), "")
     except ConfigError as error:
-        return Native(True, "", usable_kernels(), f"does not run: {error.message}")
+        return Native(True, "", available_kernels(), f"does not run: {error.message}")

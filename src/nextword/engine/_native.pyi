@@ -30,9 +30,9 @@ class Model:
         config: dict[str, object],
         matrices: dict[str, tuple[str, NDArray[np.uint8]]],
         vectors: dict[str, NDArray[np.float32]],
-        frequencies: NDArray[np.float64],
-        stretch: float,
-        rotary_layers: list[bool],
+        rope_frequencies: NDArray[np.float64],
+        rope_attention_factor: float,
+        rope_layers: list[bool],
         windows: list[int],
         threads: int,
         kernels: str,
@@ -44,5 +44,5 @@ class Model:
     def owns(self, cache: Cache) -> bool: ...
     def new_cache(self, capacity: int, cache_format: str) -> Cache: ...
     def forward(
-        self, ids: Sequence[NDArray[np.int32]], caches: Sequence[Cache], every: bool
+        self, ids: Sequence[NDArray[np.int32]], caches: Sequence[Cache], all_logits: bool
     ) -> NDArray[np.float32]: ...

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from nextword.backend_input import check_chunks
 from nextword.config import GPTConfig
 from nextword.engine._native import Cache, Model
-from nextword.engine.kernels import chosen_kernels
-from nextword.engine.weights import FLOAT_NAMES, ReadableTensor, native_weights
+from nextword.engine.kernels import select_kernels
+from nextword.engine.weights import FLOAT_NAMES, DequantizableTensor, native_weights
 from nextword.errors import ConfigError
 from nextword.machine.processors import check_threads, default_threads
 from nextword.rotary import inverse_frequencies, rotary_stretch
 
 CacheFormat = Literal["f32", "f16", "int8"]
 
-PASS_TOKENS = 256
-"""Tokens of one native call: Ctrl-C is heard between two, and activations take little memory."""
+UBATCH_TOKENS = 256
+"""Tokens of one native call (llama.cpp's n_ubatch): Ctrl-C is heard between two, and activations take little memory."""
 
 
 class NativeBackend:
@@ -49,7 +49,7 @@ class NativeBackend:
     def __init__(
         self,
         config: GPTConfig,
-        tensors: Mapping[str, ReadableTensor],
+        tensors: Mapping[str, DequantizableTensor],
         reason: str = "",
         *,
         threads: int | None = None,
@@ -65,7 +65,7 @@ class NativeBackend:
         [(kind, _)] = Counter(kind for kind, _ in matrices.values()).most_common(1)
         self.dtype = FLOAT_NAMES.get(kind, kind)
         count = default_threads() if threads is None else check_threads(threads)
-        instructions = chosen_kernels(kernels)
+        instructions = select_kernels(kernels)
         try:
             self._model = Model(
                 config.to_dict(),
@@ -129,33 +129,33 @@ class NativeBackend:
         """
         check_chunks(self, chunks, caches)
         arrays = [np.asarray(chunk, np.int32) for chunk in chunks]
-        every = logits == "all"
-        found: list[list[NDArray[np.float32]]] = [[] for _ in chunks]
-        for part in _passes([len(array) for array in arrays]):
-            ids = [arrays[i][start:end] for i, start, end in part]
-            rows = self._model.forward(ids, [caches[i] for i, _, _ in part], every)
-            place = 0
-            for i, start, end in part:
-                count = end - start if every else 1
-                found[i] = [*(found[i] if every else ()), rows[place : place + count]]
-                place += count
-        if every:
-            return [rows[0] if len(rows) == 1 else np.concatenate(rows) for rows in found]
-        return [rows[0][0] for rows in found]
+        all_logits = logits == "all"
+        outputs: list[list[NDArray[np.float32]]] = [[] for _ in chunks]
+        for ubatch in _split_ubatches([len(array) for array in arrays]):
+            ids = [arrays[i][start:end] for i, start, end in ubatch]
+            rows = self._model.forward(ids, [caches[i] for i, _, _ in ubatch], all_logits)
+            row = 0
+            for i, start, end in ubatch:
+                count = end - start if all_logits else 1
+                outputs[i] = [*(outputs[i] if all_logits else ()), rows[row : row + count]]
+                row += count
+        if all_logits:
+            return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in outputs]
+        return [parts[0][0] for parts in outputs]
 
 
-def _passes(lengths: list[int]) -> list[list[tuple[int, int, int]]]:
-    """Chunks in parts of at most PASS_TOKENS together: (chunk, start, end), in order."""
-    passes: list[list[tuple[int, int, int]]] = [[]]
-    room = PASS_TOKENS
+def _split_ubatches(lengths: list[int]) -> list[list[tuple[int, int, int]]]:
+    """Chunks in parts of at most UBATCH_TOKENS together: (chunk, start, end), in order."""
+    ubatches: list[list[tuple[int, int, int]]] = [[]]
+    remaining = UBATCH_TOKENS
     for i, length in enumerate(lengths):
         start = 0
         while start < length:
-            if room == 0:
-                passes.append([])
-                room = PASS_TOKENS
-            end = min(length, start + room)
-            passes[-1].append((i, start, end))
-            room -= end - start
+            if remaining == 0:
+                ubatches.append([])
+                remaining = UBATCH_TOKENS
+            end = min(length, start + remaining)
+            ubatches[-1].append((i, start, end))
+            remaining -= end - start
             start = end
-    return passes
+    return ubatches

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import os
 
-from nextword.engine._native import kernels as usable_kernels
+from nextword.engine._native import kernels as available_kernels
 from nextword.errors import ConfigError
 
 KERNELS = ("avx512", "avx2", "neon", "portable")
-"""All that there are; `usable_kernels()` are those that this processor can run, best first."""
+"""All that there are; `available_kernels()` are those that this processor can run, best first."""
 
-__all__ = ["KERNELS", "chosen_kernels", "usable_kernels"]
+__all__ = ["KERNELS", "available_kernels", "select_kernels"]
 
 
-def chosen_kernels(asked: str = "") -> str:
+def select_kernels(requested: str = "") -> str:
     """The instruction set that was asked for, here or with NEXTWORD_KERNELS; the processor's best where neither says.
 
     Raises:
         ConfigError: There is none of that name, or this processor cannot run it.
     """
-    usable = usable_kernels()
-    set_to = os.environ.get("NEXTWORD_KERNELS", "").strip().lower()  # as shells hand variables on
-    name, said = (asked, "kernels") if asked else (set_to, "NEXTWORD_KERNELS")
+    available = available_kernels()
+    from_env = os.environ.get("NEXTWORD_KERNELS", "").strip().lower()  # as shells hand variables on
+    name, setting = (requested, "kernels") if requested else (from_env, "NEXTWORD_KERNELS")
     if not name:
-        return usable[0]
-    if name not in usable:
+        return available[0]
+    if name not in available:
         wrong = "which this processor cannot run" if name in KERNELS else "which does not exist"
-        raise ConfigError(f"{said} is {name!r}, {wrong}", hint=f"this processor can run {', '.join(usable)}")
+        raise ConfigError(f"{setting} is {name!r}, {wrong}", hint=f"this processor can run {', '.join(available)}")
     return name

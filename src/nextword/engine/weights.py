@@ -20,14 +20,14 @@ _BLOCK = 32  # rows are whole blocks of so many numbers
 Bytes = NDArray[np.uint8]
 
 
-class ReadableTensor(StoredTensor, Protocol):
+class DequantizableTensor(StoredTensor, Protocol):
     """A stored tensor that can also be read as numbers."""
 
     def values(self) -> NDArray[np.float32]: ...  # noqa: D102
 
 
 def native_weights(
-    config: GPTConfig, tensors: Mapping[str, ReadableTensor]
+    config: GPTConfig, tensors: Mapping[str, DequantizableTensor]
 ) -> tuple[dict[str, tuple[str, Bytes]], dict[str, NDArray[np.float32]]]:
     """Matrices by name (format and bytes; views of the tensors where rows are whole blocks) and vectors by name."""
     matrices, vectors = {}, {}
@@ -40,7 +40,7 @@ def native_weights(
     return matrices, vectors
 
 
-def _matrix(tensor: ReadableTensor) -> tuple[str, Bytes]:
+def _matrix(tensor: DequantizableTensor) -> tuple[str, Bytes]:
     if tensor.dtype in FORMATS and tensor.shape[-1] % _BLOCK == 0:
         return tensor.dtype, np.frombuffer(tensor.data, np.uint8)
     values = tensor.values()

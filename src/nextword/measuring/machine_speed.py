@@ -38,7 +38,7 @@ def machine_speed(threads: int) -> MachineSpeed:
     Raises:
         ModelFileError: The default model cannot be read.
     """
-    from nextword.engine.kernels import chosen_kernels
+    from nextword.engine.kernels import select_kernels
     from nextword.engine.limits import multiply_speed, read_speed
     from nextword.engine.weights import FORMATS
 
@@ -48,6 +48,6 @@ def machine_speed(threads: int) -> MachineSpeed:
     engine = Ours(DEFAULT_MODEL, threads)
     engine.write(range(SHORT_PROMPT), 1)
     took = statistics.median(seconds(lambda: engine.write(range(SHORT_PROMPT), WRITTEN)) for _ in range(5))
-    kernels = chosen_kernels()
+    kernels = select_kernels()
     read, multiplied = read_speed(threads, size, kernels), multiply_speed(threads, kernels)
     return MachineSpeed(size, read, multiplied, WRITTEN / took, time.perf_counter() - start)

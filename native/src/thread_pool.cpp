@@ -1,4 +1,4 @@
-#include "threads.h"
+#include "thread_pool.h"
 
 #include <chrono>
 #include <stdexcept>
@@ -13,9 +13,9 @@
 namespace nextword {
 namespace {
 
-constexpr auto AWAKE = std::chrono::microseconds(300);  // longer than choosing a token takes between two passes
+constexpr auto SPIN_TIME = std::chrono::microseconds(300);  // longer than choosing a token takes between two passes
 
-void pause() {
+void cpu_relax() {
 #if defined(__x86_64__) || defined(_M_X64)
   _mm_pause();
 #elif defined(__aarch64__)
@@ -24,13 +24,13 @@ void pause() {
 }
 
 uint32_t job_of(uint64_t ticket) { return uint32_t(ticket >> 32); }
-uint32_t left_of(uint64_t ticket) { return uint32_t(ticket); }
+uint32_t remaining(uint64_t ticket) { return uint32_t(ticket); }
 
 }  // namespace
 
-Threads::Threads(int count) {
+ThreadPool::ThreadPool(int count) {
   try {
-    for (int i = 1; i < count; ++i) workers_.emplace_back([this, i] { serve(i); });
+    for (int i = 1; i < count; ++i) workers_.emplace_back([this, i] { worker_loop(i); });
   } catch (const std::system_error& error) {
     const size_t started = workers_.size() + 1;
     stop();
@@ -41,9 +41,9 @@ Threads::Threads(int count) {
   }
 }
 
-Threads::~Threads() { stop(); }
+ThreadPool::~ThreadPool() { stop(); }
 
-void Threads::stop() {
+void ThreadPool::stop() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
@@ -52,7 +52,7 @@ void Threads::stop() {
   for (auto& worker : workers_) worker.join();
 }
 
-void Threads::run(int64_t items, Call call, const void* context) {
+void ThreadPool::run(int64_t items, Call call, const void* context) {
   call_ = call, context_ = context;
   done_.store(0, std::memory_order_relaxed);
   const uint32_t job = job_of(ticket_.load(std::memory_order_relaxed)) + 1;
@@ -61,23 +61,23 @@ void Threads::run(int64_t items, Call call, const void* context) {
     std::lock_guard<std::mutex> lock(mutex_);
     wake_.notify_all();
   }
-  while (take(0, job)) {
+  while (run_one(0, job)) {
   }
   for (int spins = 0; done_.load(std::memory_order_acquire) < items; ++spins) {
-    if (spins < 10000) pause();
+    if (spins < 10000) cpu_relax();
     else std::this_thread::yield();
   }
   if (failed_.exchange(false)) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
 /// Does one item of a job, or passes over it where the job has failed; false if none is left or the job is over.
-bool Threads::take(int thread, uint32_t job) {
+bool ThreadPool::run_one(int thread, uint32_t job) {
   uint64_t ticket = ticket_.load(std::memory_order_acquire);
   do {
-    if (job_of(ticket) != job || left_of(ticket) == 0) return false;
+    if (job_of(ticket) != job || remaining(ticket) == 0) return false;
   } while (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel, std::memory_order_acquire));
   try {
-    if (!failed_.load(std::memory_order_relaxed)) call_(context_, int64_t(left_of(ticket)) - 1, thread);
+    if (!failed_.load(std::memory_order_relaxed)) call_(context_, int64_t(remaining(ticket)) - 1, thread);
   } catch (...) {  // a thread that let it through would end the whole process
     if (!failed_.exchange(true)) error_ = std::current_exception();
   }
@@ -85,21 +85,21 @@ bool Threads::take(int thread, uint32_t job) {
   return true;
 }
 
-void Threads::serve(int thread) {
+void ThreadPool::worker_loop(int thread) {
   auto last_work = std::chrono::steady_clock::now();
   while (!stopping_.load(std::memory_order_relaxed)) {
     const uint64_t ticket = ticket_.load(std::memory_order_acquire);
-    if (left_of(ticket) > 0) {
-      while (take(thread, job_of(ticket))) {
+    if (remaining(ticket) > 0) {
+      while (run_one(thread, job_of(ticket))) {
       }
       last_work = std::chrono::steady_clock::now();
       continue;
     }
-    for (int i = 0; i < 32 && left_of(ticket_.load(std::memory_order_relaxed)) == 0; ++i) pause();
-    if (std::chrono::steady_clock::now() - last_work < AWAKE) continue;
+    for (int i = 0; i < 32 && remaining(ticket_.load(std::memory_order_relaxed)) == 0; ++i) cpu_relax();
+    if (std::chrono::steady_clock::now() - last_work < SPIN_TIME) continue;
     std::unique_lock<std::mutex> lock(mutex_);
     ++asleep_;  // before the last look at the ticket: whoever sets it looks at this afterwards
-    wake_.wait(lock, [this] { return stopping_ || left_of(ticket_) > 0; });
+    wake_.wait(lock, [this] { return stopping_ || remaining(ticket_) > 0; });
     --asleep_;
   }
 }

@@ -11,13 +11,13 @@
 
 namespace nextword {
 
-class Threads {
+class ThreadPool {
  public:
   /// `count` threads in all, the caller's own included. Throws std::runtime_error where the system starts no more.
-  explicit Threads(int count);
-  ~Threads();
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
+  explicit ThreadPool(int count);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
 
   int count() const { return int(workers_.size()) + 1; }
 
@@ -26,7 +26,7 @@ class Threads {
   /// Nobody waits for a thread that has not begun: where the machine is busy, or after a fork, the caller does more itself.
   /// What `work` throws, on whichever thread, ends the job, and the caller gets it.
   template <class Work>
-  void share(int64_t items, const Work& work) {
+  void parallel_for(int64_t items, const Work& work) {
     if (items <= 1 || workers_.empty()) {
       for (int64_t item = 0; item < items; ++item) work(item, 0);
       return;
@@ -38,8 +38,8 @@ class Threads {
   using Call = void (*)(const void*, int64_t, int);
 
   void run(int64_t items, Call call, const void* context);
-  bool take(int thread, uint32_t job);
-  void serve(int thread);
+  bool run_one(int thread, uint32_t job);
+  void worker_loop(int thread);
   void stop();
 
   // The job's number above, how many of its items nobody has taken yet below. Who lowers it owns that item, and until the
