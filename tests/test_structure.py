@@ -1,0 +1,126 @@
+"""What CONTRIBUTING says of the rooms is what stands on the disk, what the contracts hold, and what the imports do."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "nextword"
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+CONTRACTS = {
+    one["name"]: one
+    for one in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+}
+NOT_ROOMS = {"__init__", "__main__", "default_model"}
+DIVIDED = ("training", "server")
+"""Rooms whose folders are told apart in CONTRIBUTING too."""
+
+
+def listing(folder: Path) -> set[str]:
+    """Modules and folders, as contracts call them."""
+    found = {path.stem for path in folder.glob("*.py")} | {path.name for path in folder.iterdir() if path.is_dir()}
+    return {name for name in found if not name.startswith("__pycache__")} - NOT_ROOMS
+
+
+def layers(contract: str) -> list[set[str]]:
+    """From high to low."""
+    return [set(re.split(r"\s*[|:]\s*", layer)) for layer in CONTRACTS[contract]["layers"]]
+
+
+def table() -> list[list[str]]:
+    """The rooms of CONTRIBUTING's table, each row's, from low to high."""
+    section = CONTRIBUTING[CONTRIBUTING.index("## The rooms") :]
+    rows = re.findall(r"^\| (`.+?) \|", section[: section.index("\n\n", section.index("|---"))], flags=re.MULTILINE)
+    return [[name.removesuffix("/").removesuffix(".py") for name in re.findall(r"`(.+?)`", row)] for row in rows]
+
+
+def test_the_table_of_rooms_is_the_folder_listing_from_low_to_high() -> None:
+    rooms = [name for row in table() for name in row if "/" not in name]
+    assert sorted(rooms) == sorted(listing(PACKAGE))
+    floors = layers("A lower room never imports a higher one")[::-1]
+    assert set().union(*floors) | {"page"} == set(rooms)
+    height = {name: number for number, floor in enumerate(floors) for name in floor}
+    heights = [max(height[name] for name in row if name in height) for row in table() if height.keys() & set(row)]
+    assert heights == sorted(heights)
+    for room in DIVIDED:
+        folders = {path.name for path in (PACKAGE / room).iterdir() if (path / "__init__.py").exists()}
+        assert folders <= {Path(name).name for row in table() for name in row if name.startswith(f"{room}/")}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """What a file imports, also inside its functions and as a string that names a module."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import():
+                found |= {alias.name for alias in node.names}
+            case ast.ImportFrom(module=str(module)):
+                found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+            case ast.Constant(value=str(text)) if text.partition(":")[0] in MODULES:
+                found.add(text.partition(":")[0])
+    return frozenset(found)
+
+
+def test_the_modules_that_import_torch_are_those_of_the_contract() -> None:
+    contract = CONTRACTS["These modules import torch, and no others"]
+    allowed = [line.removesuffix(" -> torch") for line in contract["ignore_imports"]]
+    patterns = [re.compile(re.escape(line).replace(r"\*", r"\w+")) for line in allowed]
+    for name, path in MODULES.items():
+        direct = any(one.split(".")[0] == "torch" for one in imports(path))
+        assert not direct or any(pattern.fullmatch(name) for pattern in patterns), name
+
+
+BRINGS_TORCH = (
+    r"nextword\.model(\..+)?",
+    r"nextword\.inspection\.(attribution|capture|decomposition|edit_tap|edits|frames|gradient|heads|hooks)",
+    r"nextword\.inspection\.(lens|readable|readout|trace|trace_files|weight_marks)",
+    r"nextword\.figures\.embedding",
+    r"nextword\.measuring\.(transformers_model|verification)",
+    r"nextword\.training\.(adapters|checkpoints|run)(\..+)?",
+    r"nextword\.training\.planning\.flops",
+)
+"""Every other module can be imported where there is no torch; these cannot."""
+
+WITHOUT_TORCH = """
+import importlib, json, sys
+sys.modules["torch"] = None
+failed = {}
+for name in json.load(sys.stdin):
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        failed[name] = str(error)
+json.dump(failed, sys.stdout)
+"""
+
+
+def test_all_others_can_be_imported_without_torch() -> None:
+    names = sorted(name for name in MODULES if not name.endswith("__main__"))
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH], input=json.dumps(names), capture_output=True, text=True, check=True
+    )
+    failed = json.loads(done.stdout)
+    expected = {name for name in names if any(re.fullmatch(pattern, name) for pattern in BRINGS_TORCH)}
+    assert {name: why for name, why in failed.items() if name not in expected} == {}
+    for pattern in BRINGS_TORCH:  # none that is no longer needed
+        assert any(re.fullmatch(pattern, name) for name in failed), pattern
