@@ -15,8 +15,6 @@ Position = Literal["learned", "rotary"]
 Norm = Literal["layernorm", "rmsnorm"]
 Activation = Literal["gelu", "gelu_tanh", "relu_squared", "swiglu"]
 Residual = Literal["stream", "normalized"]
-Precision = Literal["auto", "f32", "bf16", "q8", "q4"]
-"""What weights may be rounded to when a model is loaded."""
 
 # Scaled rotary frequencies: the parameters each kind must bring.
 ROPE_SCALING_PARAMETERS: dict[str, tuple[str, ...]] = {

@@ -27,9 +27,10 @@ from nextword.generation import (
     predict_word,
     score_tokens,
 )
-from nextword.generation.context import Overflow, Prompt, fit_to_context, prompt_text
+from nextword.generation.context import Prompt, fit_to_context, prompt_text
 from nextword.generation.settings import GenerationSettings, completed, takes_settings, token_biases
 from nextword.readable import counted
+from nextword.settings import Overflow
 from nextword.tokens import Tokenizer
 from nextword.tokens.chat import ChatTemplate
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from nextword.arguments import Device, checked
-from nextword.config import Precision
 from nextword.engine import is_built
 from nextword.engine.weights import FORMATS
 from nextword.errors import ConfigError, require_packages
@@ -18,6 +17,7 @@ from nextword.files.sources.resolving import SHIPPED_MODEL
 from nextword.files.tensors import RawTensor, Unpacked
 from nextword.generation import Backend
 from nextword.language_model import LanguageModel
+from nextword.settings import Precision
 
 DEFAULT_MODEL = SHIPPED_MODEL
 Backends = Literal["auto", "native", "torch"]

@@ -14,7 +14,6 @@ from cyclopts import Parameter
 from nextword.cli import complain
 from nextword.cli.generate import shown
 from nextword.cli.options import Device, Json, ModelArgument, SamplingFlags, print_json, read_text, typed_text
-from nextword.config import Precision
 from nextword.errors import ConfigError, NextwordError, TextError
 from nextword.files.card import languages_of
 from nextword.generation import Generation, Memory, TextStream
@@ -22,6 +21,7 @@ from nextword.language_model import LanguageModel
 from nextword.loading import load
 from nextword.machine.signals import ended_by
 from nextword.readable import counted
+from nextword.settings import Precision
 
 _DEFAULTS = SamplingFlags()
 _WELCOME = """Ctrl-C stops an answer, Ctrl-D or /exit leaves.

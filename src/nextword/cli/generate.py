@@ -9,10 +9,10 @@ from typing import Annotated, Any, cast
 from cyclopts import Parameter
 
 from nextword.cli.options import Device, Json, Model, Overflow, SamplingFlags, Text, print_json, read_text, typed_text
-from nextword.config import Precision
 from nextword.errors import ConfigError
 from nextword.loading import load
 from nextword.readable import counted
+from nextword.settings import Precision
 from nextword.tokens.visible import write_code_points
 
 _DEFAULTS = SamplingFlags()

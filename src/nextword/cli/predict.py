@@ -8,11 +8,11 @@ from typing import Annotated, Any, cast
 from cyclopts import Parameter
 
 from nextword.cli.options import Device, Json, Model, Overflow, Text, print_json, read_text
-from nextword.config import Precision
 from nextword.errors import ConfigError
 from nextword.generation import Prediction, Sampling, WordPrediction, predict_ids
 from nextword.language_model import LanguageModel
 from nextword.loading import load
+from nextword.settings import Precision
 from nextword.tokens import StreamDecoder
 
 

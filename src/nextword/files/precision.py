@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from nextword.config import Precision
 from nextword.errors import ConfigError
 from nextword.files.quantization import BLOCKS, quantize
 from nextword.files.tensors import RawTensor
+from nextword.settings import Precision
 
 PRECISIONS: dict[str, str] = {"f32": "F32", "bf16": "BF16", "q8": "Q8_0", "q4": "Q4_1"}
 _BLOCK = 32

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal, SupportsIndex, cast, get_args
+from typing import Annotated, SupportsIndex, cast, get_args
 
 from nextword.arguments import OWN_CHECK
 from nextword.errors import ConfigError, ContextOverflowError, TextError
+from nextword.settings import Overflow
 from nextword.tokens import Tokenizer
 
-Overflow = Literal["slide", "stop"]
 Prompt = Annotated[str | Sequence[int], OWN_CHECK]
 """A text, or token ids that are taken as they are."""
 

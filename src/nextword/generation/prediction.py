@@ -10,9 +10,10 @@ from typing import Any, overload
 from nextword.arguments import checked
 from nextword.generation import html
 from nextword.generation.backend import Backend, Logits
-from nextword.generation.context import Overflow, Prompt, cut_to_context, encode_prompt, prompt_text
+from nextword.generation.context import Prompt, cut_to_context, encode_prompt, prompt_text
 from nextword.generation.memory import Memory
 from nextword.generation.sampling import Probabilities, Sampling, Stages, best_ids, softmax
+from nextword.settings import Overflow
 from nextword.tokens import Piece, Tokenizer
 from nextword.tokens.visible import part_note, visible
 

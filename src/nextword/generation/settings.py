@@ -9,8 +9,8 @@ from typing import Any, TypedDict, TypeVar, cast, get_type_hints
 
 from nextword.arguments import argument, unknown_name
 from nextword.errors import ConfigError
-from nextword.generation.context import Overflow
 from nextword.generation.memory import Memory
+from nextword.settings import Overflow
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 

@@ -14,11 +14,12 @@ import numpy as np
 from nextword.errors import ConfigError
 from nextword.generation import html
 from nextword.generation.backend import Backend, Logits
-from nextword.generation.context import Overflow, Prompt, fit_to_context, prompt_text, window_start
+from nextword.generation.context import Prompt, fit_to_context, prompt_text, window_start
 from nextword.generation.lookup import PromptLookup
 from nextword.generation.memory import Memory
 from nextword.generation.sampling import Sampling, best_ids, log_softmax
 from nextword.generation.stopping import StopStrings
+from nextword.settings import Overflow
 from nextword.tokens import StreamDecoder, Tokenizer
 from nextword.tokens.visible import shortened, visible
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from nextword.config import TRAINING_PRESETS, GPTConfig
-
-Strategy = Literal["ddp", "fsdp"]
-OptimizerName = Literal["adamw", "muon"]
+from nextword.settings import OptimizerName, Strategy
 
 
 @dataclass(frozen=True)

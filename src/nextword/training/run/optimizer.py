@@ -8,7 +8,8 @@ import torch
 
 from nextword.errors import ConfigError
 from nextword.model import GPTModel
-from nextword.training.planning.plan import OptimizerName, Plan
+from nextword.settings import OptimizerName
+from nextword.training.planning.plan import Plan
 
 
 def make_optimizers(model: GPTModel, plan: Plan) -> list[torch.optim.Optimizer]:

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from nextword.errors import ConfigError
 from nextword.model import GPTModel
 from nextword.model.gpt import TransformerBlock
-from nextword.training.planning.plan import Strategy
+from nextword.settings import Strategy
 from nextword.training.run.loss import linear_cross_entropy
 from nextword.training.run.ranks import Ranks
 

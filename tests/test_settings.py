@@ -1,0 +1,66 @@
+"""Settings: given by name, handed on with `**`, checked once, and seen in the signature of what takes them."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import FrozenInstanceError, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nextword.arguments import checked
+from nextword.errors import ConfigError
+from nextword.settings import Settings, takes_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kettle(Settings):
+    """A kind of settings."""
+
+    degrees: float = 80.0
+    """How hot."""
+    cups: int | None = None
+    """How many."""
+
+
+@checked
+@takes_settings(Kettle)
+def brew(leaf: str, *, lid: bool = True, **settings: Any) -> tuple[str, bool, Kettle]:
+    return leaf, lid, Kettle(**settings)
+
+
+def test_settings_are_handed_on_by_name() -> None:
+    settings = Kettle(cups=3)
+    assert dict(settings) == {"degrees": 80.0, "cups": 3}
+    assert settings["cups"] == settings.cups == 3
+    assert brew("녹차", **settings) == ("녹차", True, settings)
+    assert brew("녹차", lid=False, **replace(settings, degrees=70.0)) == ("녹차", False, Kettle(degrees=70.0, cups=3))
+
+
+def test_a_name_that_there_is_not_is_no_setting() -> None:
+    with pytest.raises(KeyError, match="spout"):
+        Kettle()["spout"]
+    with pytest.raises(TypeError, match="spout"):
+        Kettle(spout=1)
+    with pytest.raises(TypeError, match=r"^brew\(\) has no setting cup: did you mean cups\?$"):
+        brew("녹차", cup=1)
+    with pytest.raises(TypeError, match=r"^brew\(\) has no setting 온도; there are leaf, lid, degrees, cups$"):
+        brew("녹차", 온도=1)
+
+
+def test_settings_are_held_against_the_types_of_their_fields() -> None:
+    with pytest.raises(ConfigError, match=r"^cups is 2\.5, it must be a whole number or None$"):
+        brew("녹차", cups=2.5)
+    settings = Kettle(cups=np.int64(2))
+    assert type(settings.cups) is int
+    with pytest.raises(FrozenInstanceError):
+        settings.cups = 3
+
+
+def test_whoever_asks_for_a_signature_sees_every_setting_with_its_type_and_default() -> None:
+    parameters = inspect.signature(brew).parameters
+    assert list(parameters) == ["leaf", "lid", "degrees", "cups"]
+    assert (parameters["degrees"].default, parameters["degrees"].annotation) == (80.0, float)
+    assert (parameters["cups"].default, parameters["cups"].annotation) == (None, int | None)
+    assert {parameters[name].kind for name in ("lid", "degrees", "cups")} == {inspect.Parameter.KEYWORD_ONLY}
