@@ -20,7 +20,7 @@ import torch
 from nextword.config import GPTConfig
 from nextword.model import GPTModel
 from nextword.training.corpus.prepare import prepare_data
-from nextword.training.corpus.tokenized_text import Batches
+from nextword.training.run.batches import Batches
 from record import record
 
 WINDOW, BATCH, VOCABULARY = 128, 8, 2048  # the same at every size, so that speeds can be compared

@@ -31,8 +31,9 @@ from nextword import train
 from nextword.config import GPTConfig
 from nextword.model import GPTModel
 from nextword.training import Event, Plan, Sampled, Started, Stepped, Validated
-from nextword.training.corpus.tokenized_text import TokenizedText, evaluation_windows
+from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.planning.flops import measure_flops
+from nextword.training.run.batches import evaluation_windows
 from nextword.training.run.loop import Trainer
 from record import record
 

@@ -15,8 +15,8 @@ import torch
 
 from nextword import GPTConfig, GPTModel, Tokenizer
 from nextword.config import Residual
-from nextword.training.corpus.text import read_documents
-from nextword.training.corpus.tokenized_text import TokenizedText, split_documents
+from nextword.training.corpus.text import Document, read_documents
+from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.planning.plan import Plan
 from nextword.training.run.evaluate import evaluate
 from nextword.training.run.loop import Trainer
@@ -27,9 +27,11 @@ KINDS: tuple[Residual, ...] = ("normalized", "stream")
 
 def held_out_loss(path: Path, residual: Residual, layers: int, seed: int, steps: int) -> float:
     """Nats per character after training."""
-    train, held_out = split_documents(read_documents([path]), 0.1)
-    tokenizer = Tokenizer.train_bpe([document.text for document in train], 1024)
-    train_text, held_out_text = (TokenizedText.from_documents(part, tokenizer) for part in (train, held_out))
+    [document] = read_documents([path])
+    cut = int(0.9 * len(document.text))  # as nanoGPT splits
+    parts = document.text[:cut], document.text[cut:]
+    tokenizer = Tokenizer.train_bpe(parts[0], 1024)
+    train_text, held_out_text = (TokenizedText.from_documents([Document(path.name, part)], tokenizer) for part in parts)
     plan = Plan("lesson", tokenizer.vocab_size, 64, 12, learning_rate=1e-3, dropout=0.0, steps=steps)
     torch.manual_seed(seed)
     config = GPTConfig.lesson(tokenizer.vocab_size, 128, 4, layers, 0.0, plan.context_length)

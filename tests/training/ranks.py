@@ -23,7 +23,7 @@ from nextword.config import GPTConfig
 from nextword.model import GPTModel
 from nextword.training.checkpoints.optimizer_state import optimizer_tensors, restore_optimizers
 from nextword.training.checkpoints.sharded import cut, numbered_parameters, read_shards, write_shards
-from nextword.training.corpus.tokenized_text import evaluation_windows
+from nextword.training.run.batches import evaluation_windows
 from nextword.training.run.parallel import Parallel
 from nextword.training.run.ranks import Ranks, join
 

@@ -10,7 +10,7 @@ import pytest
 
 from nextword.errors import ModelFileError
 from nextword.training.corpus.token_files import TokenWriter, open_tokens, open_weights
-from nextword.training.corpus.tokenized_text import Batches, evaluation_weights, evaluation_windows
+from nextword.training.run.batches import Batches, evaluation_weights, evaluation_windows
 
 
 def written(directory: Path, tokens: np.ndarray, vocab_size: int) -> np.ndarray:

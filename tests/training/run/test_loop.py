@@ -22,8 +22,9 @@ from nextword.model import GPTModel
 from nextword.training import Event, Plan, Sampled, Stepped, Validated
 from nextword.training.checkpoints.checkpoint import Checkpoints
 from nextword.training.corpus.text import Document
-from nextword.training.corpus.tokenized_text import Batches, TokenizedText
+from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.events import Interrupted, Resumed
+from nextword.training.run.batches import Batches
 from nextword.training.run.evaluate import evaluate
 from nextword.training.run.loop import Trainer
 from nextword.training.run.optimizer import draw_first_weights, make_optimizers

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from nextword.model import GPTModel
-from nextword.training.corpus.tokenized_text import TokenizedText, Weights, evaluation_weights, evaluation_windows
+from nextword.training.corpus.tokenized_text import TokenizedText, Weights
+from nextword.training.run.batches import evaluation_weights, evaluation_windows
 from nextword.training.run.parallel import Parallel
 from nextword.training.run.ranks import Ranks
 

@@ -23,9 +23,10 @@ from nextword.training.adapters.lora import attach, lora_layers
 from nextword.training.checkpoints.checkpoint import Checkpoints, Loaded, RunState
 from nextword.training.checkpoints.optimizer_state import optimizer_tensors, restore_optimizers, state_hash
 from nextword.training.checkpoints.snapshots import Snapshots
-from nextword.training.corpus.tokenized_text import Batches, TokenizedText
+from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.events import Interrupted, Resumed, Stepped, Validated, Watcher
 from nextword.training.planning.plan import Plan
+from nextword.training.run.batches import Batches
 from nextword.training.run.evaluate import evaluate
 from nextword.training.run.late_errors import LateErrors
 from nextword.training.run.optimizer import make_optimizers

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from nextword.training.corpus.tokenized_text import Batches
+from nextword.training.run.batches import Batches
 
 Batch = tuple[Tensor, Tensor | None]
 

@@ -10,7 +10,7 @@ import pytest
 
 from nextword.errors import ConfigError, TextError
 from nextword.training.corpus.text import Document, guess_encoding, read_documents
-from nextword.training.corpus.tokenized_text import require_enough
+from nextword.training.corpus.tokenized_text import require_characters
 
 KOREAN = "나는 오늘 학교에 가서 친구를 만났다. 날씨가 아주 맑았다. "
 JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。"
@@ -222,6 +222,6 @@ def test_a_line_of_two_megabytes_is_one_document(tmp_path: Path) -> None:
 
 def test_199_characters_are_too_little_and_200_are_enough() -> None:
     with pytest.raises(TextError, match=r"^too little to learn from: 199 characters in a, b(?m:$)") as caught:
-        require_enough([Document("a", "가" * 100), Document("b", "b" * 99)])
+        require_characters(199, ["a", "b"])
     assert "200" in caught.value.hint
-    require_enough([Document("a", "가" * 100), Document("b", "b" * 100)])
+    require_characters(200, ["a", "b"])
