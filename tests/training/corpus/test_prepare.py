@@ -17,8 +17,9 @@ import pytest
 from nextword import Tokenizer
 from nextword.errors import ConfigError, ModelFileError, TextError
 from nextword.training.corpus import prepare
+from nextword.training.corpus.dataset import EncodedText, Prepared, TextReport, open_data, write_data
 from nextword.training.corpus.overlap import repeated_share
-from nextword.training.corpus.prepare import EncodedText, Prepared, TextReport, open_data, prepare_data, write_data
+from nextword.training.corpus.prepare import prepare_data
 from nextword.training.corpus.text import Document, read_documents
 from nextword.training.corpus.tokenized_text import TokenizedText
 from tests.training.sample_text import SENTENCES, TEXT, write_text

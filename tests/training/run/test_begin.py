@@ -19,8 +19,8 @@ from nextword.training import Event, Started, TrainingRun, train
 from nextword.training.asked import Asked
 from nextword.training.corpus.prepare import prepare_data
 from nextword.training.planning.plan import BATCHES, CONTEXTS, LEARNING_RATES
+from nextword.training.run import begin as beginning
 from nextword.training.run.begin import check_resumed, derive_plan, fingerprint, read_beginning
-from nextword.training.run.train import begin as beginning
 from tests.training.sample_text import FEW_STEPS, SENTENCES, TEXT, write_text
 
 pytestmark = pytest.mark.usefixtures("undrawn")

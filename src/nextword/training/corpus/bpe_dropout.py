@@ -20,7 +20,7 @@ from tokenizers.models import BPE
 
 from nextword.panics import explained, not_encodable
 from nextword.tokens import Tokenizer
-from nextword.training.corpus.prepare import EncodedText
+from nextword.training.corpus.dataset import EncodedText
 from nextword.training.corpus.tokenized_text import document_start
 
 TABLES = 16

@@ -10,7 +10,7 @@ from nextword.errors import TextError
 from nextword.language_model import LanguageModel
 from nextword.tokens import Tokenizer
 from nextword.training.corpus.conversations import Conversation, TrainingTemplate, read_conversations
-from nextword.training.corpus.prepare import EncodedText, Prepared, TextReport, write_data
+from nextword.training.corpus.dataset import EncodedText, Prepared, TextReport, write_data
 from nextword.training.corpus.text import Place, Reading, find_sources, read_records
 from nextword.training.corpus.text.kinds import settled
 from nextword.training.corpus.text.no_text import NoTextError

@@ -13,7 +13,8 @@ from nextword.language_model import LanguageModel
 from nextword.readable import counted
 from nextword.training.asked import Asked
 from nextword.training.corpus.bpe_dropout import vary
-from nextword.training.corpus.prepare import Prepared, Progress, prepare_data, write_data
+from nextword.training.corpus.dataset import Prepared, write_data
+from nextword.training.corpus.prepare import Progress, prepare_data
 from nextword.training.corpus.prepare_conversations import holds_conversations, prepare_conversations
 from nextword.training.corpus.text import Place, Reading, find_sources
 from nextword.training.events import Preparing

@@ -15,7 +15,7 @@ from nextword.language_model import About, LanguageModel
 from nextword.machine.signals import interrupts_wait
 from nextword.training.adapters import save_adapter
 from nextword.training.adapters.lora import merge_lora
-from nextword.training.corpus.prepare import Prepared
+from nextword.training.corpus.dataset import Prepared
 from nextword.training.events import Watcher
 from nextword.training.events.report import draw_curve, journal_of, model_card
 from nextword.training.planning.baselines import Baselines

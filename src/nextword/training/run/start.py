@@ -17,7 +17,7 @@ from nextword.loading import load
 from nextword.readable import counted
 from nextword.training.asked import Asked
 from nextword.training.checkpoints.checkpoint import Checkpoints
-from nextword.training.corpus.prepare import Prepared, open_data
+from nextword.training.corpus.dataset import Prepared, open_data
 from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.events import Watcher
 from nextword.training.events.recorded_runs import read_run

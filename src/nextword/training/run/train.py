@@ -23,7 +23,7 @@ from nextword.readable import counted, readable
 from nextword.training.adapters.lora import add_lora
 from nextword.training.asked import Asked
 from nextword.training.checkpoints.snapshots import Snapshots, forget_steps
-from nextword.training.corpus.prepare import Prepared
+from nextword.training.corpus.dataset import Prepared
 from nextword.training.events import Sampled, Watcher, clock
 from nextword.training.events.journal import METRICS, Journal, all_of
 from nextword.training.events.notebook import NotebookView, in_notebook, run_html
