@@ -12,7 +12,7 @@ import torch
 import nextword
 from nextword import GPTModel, LanguageModel
 from nextword.config import Residual
-from nextword.inspection.heads import ablation_map, induction_scores, token_losses
+from nextword.inspection.heads import ablation_map, induction_scores
 from nextword.inspection.hooks import run_with_cache, run_with_hooks
 from tests.inspection.models import letters
 
@@ -37,7 +37,7 @@ def test_nothing_that_looks_inside_sees_dropout_and_every_module_keeps_its_mode(
         "compare": lambda: nextword.compare(lm, lm.edit(edit), TEXT).kl,
         "edited trace": lambda: lm.edit(edit).trace(IDS)["logits"],
         "ablation map": lambda: ablation_map(lm, IDS),
-        "losses": lambda: token_losses(lm.edit(edit), IDS),
+        "edited score": lambda: lm.edit(edit).score(TEXT).nats,
         "induction": lambda: induction_scores(lm, IDS, 4),
         "run_with_cache": lambda: run_with_cache(lm, IDS)[1]["z", 1],
         "run_with_hooks": lambda: run_with_hooks(lm, IDS, return_type="loss").item(),  # type: ignore[union-attr]

@@ -9,8 +9,7 @@ import torch
 from nextword import ablate_head, add, patch, scale, set_value
 from nextword.errors import ConfigError, ContextOverflowError, TextError
 from nextword.generation.sampling import log_softmax
-from nextword.inspection.edit_tap import EditTap
-from nextword.inspection.heads import ablation_map, induction_scores, token_losses
+from nextword.inspection.heads import ablation_map, induction_scores
 from tests.inspection.models import language_model, some_tokens
 from tests.oracle.cases import PRESETS
 
@@ -61,16 +60,6 @@ def test_without_targets_the_first_choice_after_the_text_is_watched() -> None:
     np.testing.assert_array_equal(ablation_map(lm, ids), ablation_map(lm, ids, {len(ids) - 1: first}))
 
 
-def test_token_losses_are_those_of_score_with_and_without_an_edit() -> None:
-    lm, ids = language_model("qwen3"), some_tokens("qwen3")
-    edit = ablate_head(1, 2)
-    edited, tap = lm.edit(edit), EditTap([edit], lm.reference)
-    for model, ask in ((lm, (lm,)), (edited, (edited,)), (edited, (lm.reference, ids, tap))):
-        scored = model.score(lm.tokenizer.decode(ids)).token_logprobs
-        losses = token_losses(*(*ask, ids)[:2], *ask[2:], copies=2)
-        np.testing.assert_allclose(losses, -np.array([scored[1:]] * 2, dtype=float), atol=3e-6)
-
-
 def test_induction_is_attention_to_the_token_after_the_previous_occurrence() -> None:
     lm = language_model("llama")
     ids = [3, 9, 4, 1, 3, 9, 4, 1, 3]
@@ -90,9 +79,7 @@ def test_wrong_texts_and_targets_are_refused() -> None:
     model = language_model("llama").model
     with pytest.raises(TextError):
         ablation_map(model, [])
-    with pytest.raises(TextError):
-        token_losses(model, [1])
     with pytest.raises(ContextOverflowError):
-        token_losses(model, [1] * 12)
+        ablation_map(model, [1] * 12)
     with pytest.raises(ConfigError, match="position 5"):
         ablation_map(model, [1, 2], {5: 0})

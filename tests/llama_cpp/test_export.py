@@ -42,10 +42,11 @@ TWINS: dict[str, GPTConfig] = {
 def _greedy(theirs: LlamaCppLogits, ids: list[int], count: int, ends: frozenset[int]) -> list[int]:
     """Always the most probable token, until one that ends the text."""
     token = int(theirs.logits(ids)[-1].argmax())
-    written: list[int] = []
+    llama, written = theirs._llama, list[int]()
     while len(written) < count and token not in ends:
         written.append(token)
-        token = int(theirs.next_logits(token).argmax())
+        llama.eval([token])
+        token = int(llama.scores[llama.n_tokens - 1].argmax())
     return written
 
 

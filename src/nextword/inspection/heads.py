@@ -9,38 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nextword.errors import ConfigError, TextError
+from nextword.errors import ConfigError
 from nextword.inspection.capture import capture, check_tokens
 from nextword.inspection.edit_tap import EditTap
 from nextword.inspection.readable import Readable, behind_edits, parts_of
-from nextword.model import GPTModel, Tap, evaluating
+from nextword.model import GPTModel, evaluating
 from nextword.model.tap import touch
-
-
-def token_losses(
-    model: GPTModel | Readable, token_ids: Sequence[int], tap: Tap | None = None, copies: int = 1
-) -> NDArray[np.float64]:
-    """Negative log-probability of every token but the first, in nats: [copies, T - 1].
-
-    Args:
-        model: A LanguageModel (its edits are applied), or a GPTModel.
-        token_ids: The text.
-        tap: Sees and may change the pass, after the edits.
-        copies: Rows of the batch, all of the same text (a tap may change each otherwise).
-
-    Raises:
-        TextError: There are fewer than two tokens, or one is not in the vocabulary.
-        ContextOverflowError: There are more than the model can look at.
-    """
-    gpt, _, edits = parts_of(model)
-    check_tokens(gpt.config, token_ids, "no token to score")
-    if len(token_ids) < 2:
-        raise TextError("a single token has no loss: it is about each token after the first")
-    ids_BT = torch.tensor([list(token_ids)], device=gpt.token_embedding.weight.device).expand(copies, -1)
-    with evaluating(gpt), torch.inference_mode():
-        logits_BTV = gpt(ids_BT, tap=behind_edits(edits, gpt, tap))[:, :-1]
-        losses = torch.nn.functional.cross_entropy(logits_BTV.float().transpose(1, 2), ids_BT[:, 1:], reduction="none")
-    return losses.cpu().double().numpy()
 
 
 def ablation_map(

@@ -36,8 +36,3 @@ class LlamaCppLogits:
         self._llama.reset()
         self._llama.eval(list(ids))
         return np.array(self._llama.scores[: len(ids)], dtype=np.float64)
-
-    def next_logits(self, token: int) -> NDArray[np.float64]:
-        """[V], after one more token of the same text."""
-        self._llama.eval([token])
-        return np.array(self._llama.scores[self._llama.n_tokens - 1], dtype=np.float64)

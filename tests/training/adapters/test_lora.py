@@ -19,7 +19,6 @@ from nextword.training.adapters.lora import (
     add_lora,
     attach,
     lora_layers,
-    lora_parameters,
     matrices,
     merge_lora,
 )
@@ -29,6 +28,13 @@ from tests.oracle.compare import gap, torch_model
 
 def model_of(case: str, dtype: torch.dtype = torch.float64) -> GPTModel:
     return torch_model(CASES[case], random_weights(CASES[case]), dtype)
+
+
+def lora_parameters(model: GPTModel) -> dict[str, nn.Parameter]:
+    """The adapters' matrices, by name (`blocks.0.attn.q_proj.lora_A`)."""
+    return {
+        f"{name}.{kind}": getattr(layer, kind) for name, layer in lora_layers(model) for kind in ("lora_A", "lora_B")
+    }
 
 
 def taught(model: GPTModel, seed: int = 5) -> GPTModel:

@@ -15,11 +15,11 @@ from nextword import GPTModel
 from nextword.errors import ConfigError, ModelFileError
 from nextword.files.huggingface.families import family_of
 from nextword.training.adapters import load_adapter, save_adapter
-from nextword.training.adapters.lora import LoRA, add_lora, attach, lora_layers, lora_parameters, matrices, merge_lora
+from nextword.training.adapters.lora import LoRA, add_lora, attach, lora_layers, matrices, merge_lora
 from tests.files.making import change_json, open_safetensors, put_safetensors
 from tests.oracle.cases import CASES, random_tokens, random_weights
 from tests.oracle.compare import gap, torch_model, transformers_model
-from tests.training.adapters.test_lora import logits, taught
+from tests.training.adapters.test_lora import logits, lora_parameters, taught
 
 FAMILIES = ["gpt2", "qwen3", "smollm3", "llama, every bias", "mistral, sliding", "qwen2"]
 LLAMA_NAMES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

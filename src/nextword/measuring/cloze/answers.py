@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,20 +138,14 @@ def answer_of(lm: LanguageModel, opening: Opening) -> Answer:
     return Answer(opening, tuple(found[:FIRST]), float(probability), found.unexplored, found.dropped_tokens)
 
 
-def measure(lm: LanguageModel, openings: Iterable[Opening], watch: Callable[[int], object] | None = None) -> Cloze:
+def measure(lm: LanguageModel, openings: Iterable[Opening]) -> Cloze:
     """Asks a model for the next whole word after each opening.
 
     Args:
         lm: The model.
         openings: What it reads.
-        watch: Called with the number of openings that are done.
 
     Raises:
         TextError: An opening has words that the model's tokenizer does not know.
     """
-    answers: list[Answer] = []
-    for opening in openings:
-        answers.append(answer_of(lm, opening))
-        if watch:
-            watch(len(answers))
-    return Cloze(tuple(answers))
+    return Cloze(tuple(answer_of(lm, opening) for opening in openings))

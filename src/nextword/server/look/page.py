@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from nextword.inspection.page_file import INDEX, MODULES, fill, page_files, source_hash
 from nextword.server.errors import ApiError
-from nextword.server.process.guards import OPEN_FOLDER, App, Receive, Scope, Send
+from nextword.server.process.guards import OPEN_FOLDER
 
 _TYPES = {
     "html": "text/html; charset=utf-8",
@@ -29,7 +31,7 @@ class Page:
         app: What answers everything else.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

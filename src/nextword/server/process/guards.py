@@ -7,17 +7,14 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from nextword.server.errors import ApiError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from nextword.server.errors import ApiError
 
 log = logging.getLogger("nextword.server")
 
@@ -49,7 +46,7 @@ class Guards:
     """
 
     def __init__(
-        self, app: App, *, hosts: Sequence[str] | None, origins: Sequence[str], key: str | None, limits: Limits
+        self, app: ASGIApp, *, hosts: Sequence[str] | None, origins: Sequence[str], key: str | None, limits: Limits
     ) -> None:
         self._app, self._hosts, self._origins, self._key, self._limits = app, hosts, origins, key, limits
 
@@ -137,7 +134,7 @@ class Guards:
         whole = False
         end = asyncio.get_running_loop().time() + self._limits.body_seconds
 
-        async def bounded() -> MutableMapping[str, Any]:
+        async def bounded() -> Message:
             nonlocal size, whole
             if whole:
                 return await receive()
@@ -164,7 +161,7 @@ def _bytes_of(key: str) -> bytes:
 def _watched(send: Send, headers: list[tuple[bytes, bytes]], seen: dict[str, Any]) -> Send:
     """Adds headers to the response, and notes its status."""
 
-    async def watched(message: MutableMapping[str, Any]) -> None:
+    async def watched(message: Message) -> None:
         if message["type"] == "http.response.start":
             seen["status"] = message["status"]
             message["headers"] = [*message.get("headers", []), (b"x-content-type-options", b"nosniff"), *headers]

@@ -6,19 +6,20 @@ import asyncio
 import signal
 import socket
 import threading
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import uvicorn
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from nextword.errors import ConfigError
 from nextword.server.look.page import Page
 from nextword.server.models import Models
 from nextword.server.process.addresses import here, url_of
-from nextword.server.process.guards import Guards, Limits, Receive, Scope, Send
+from nextword.server.process.guards import Guards, Limits
 from nextword.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _to_the_close(cycle: RequestResponseCycle) -> Send:
     """Sends a body whose length is not told until the connection is closed: HTTP/1.0 knows no chunks."""
     send, measured = cycle.send, False
 
-    async def closing(message: MutableMapping[str, Any]) -> None:
+    async def closing(message: Message) -> None:
         nonlocal measured
         if message["type"] == "http.response.start":
             measured = any(name.lower() == b"content-length" for name, _ in message.get("headers", []))

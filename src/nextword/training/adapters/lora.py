@@ -147,13 +147,6 @@ def merge_lora(model: GPTModel) -> None:
     model.requires_grad_(True)
 
 
-def lora_parameters(model: GPTModel) -> dict[str, nn.Parameter]:
-    """The adapters' matrices, by name (`blocks.0.attn.q_proj.lora_A`); empty without adapters."""
-    return {
-        f"{name}.{kind}": getattr(layer, kind) for name, layer in lora_layers(model) for kind in ("lora_A", "lora_B")
-    }
-
-
 def lora_layers(model: GPTModel) -> Iterator[tuple[str, LoRALinear]]:
     """Every adapted matrix, with its name (`blocks.0.attn.q_proj`)."""
     return ((name, layer) for name, layer in matrices(model).items() if isinstance(layer, LoRALinear))
