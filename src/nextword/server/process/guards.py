@@ -1,4 +1,7 @@
-"""What stands before every request: who may ask, from where, how much, how long."""
+"""What stands before every request: who may ask, from where, how much, how long.
+
+Starlette's middleware for hosts, origins and bodies refuses in plain text, and does not know the rest.
+"""
 
 from __future__ import annotations
 
