@@ -133,9 +133,9 @@ def calls(tmp_path: Path) -> Iterator[tuple[str, Callable[..., Any], dict[str, A
     )
     yield "Tokenizer.load", Tokenizer.load, {"path": lm.save(tmp_path / "there")}
     yield (
-        "from_json",
-        Tokenizer.from_json,
-        {"text": LETTERS.to_json(), "source": "here", "bos": None, "eos": None, "ends": ()},
+        "from_str",
+        Tokenizer.from_str,
+        {"text": LETTERS.to_str(), "source": "here", "bos": None, "eos": None, "ends": ()},
     )
     yield "encode", LETTERS.encode, {"text": "ab", "special": False}
     yield "encode_start", LETTERS.encode_start, {"text": "ab"}
@@ -151,7 +151,7 @@ def calls(tmp_path: Path) -> Iterator[tuple[str, Callable[..., Any], dict[str, A
     yield "attention", trace.attention, {"layer": 0, "head": 0}
     yield "lens", trace.lens, {"top": 2, "positions": [0]}
     yield "attribution", trace.attribution, {"target": 1, "position": -1, "against": 2}
-    yield "top", trace.top, {"position": -1, "k": 2}
+    yield "top", trace.top, {"position": -1, "top": 2}
     yield "model_for", trace.model_for, {}
     yield "Trace.save", trace.save, {"path": tmp_path / "trace"}
     yield (
@@ -215,6 +215,7 @@ def test_every_public_call_is_walked(tmp_path: Path) -> None:
         *("GPTConfig.lesson", "GPTConfig.gpt2", "GPTConfig.llama", "GPTConfig.qwen3"),  # all that they take are fields
         *("Sampling.draw", "Sampling.penalized"),  # arrays, for each token
         "train",  # tests/training walks what it takes
+        "Tokenizer.from_json",  # hands on to from_str
     }
 
 

@@ -29,7 +29,7 @@ def answering(answer: str, template: str = CHATML, context_length: int = 1000) -
         wanted = script[min(written, len(script) - 1)]
         return [0.0 if i == wanted else -1000.0 for i in range(BPE.vocab_size)]
 
-    tokenizer = type(BPE).from_json(BPE.to_json(), bos="<s>", eos="</s>", ends=[END])
+    tokenizer = type(BPE).from_str(BPE.to_str(), bos="<s>", eos="</s>", ends=[END])
     backend = TableBackend(BPE.vocab_size, rule, context_length)
     return LanguageModel(backend, tokenizer, chat_template=template)
 

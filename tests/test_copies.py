@@ -47,7 +47,7 @@ def test_values_are_copied(way: str) -> None:
     trace, prediction = lm.trace([1, 2, 3]), lm.predict([1, 2, 3])
     assert (WAYS[way](trace)["pattern", 0] == trace["pattern", 0]).all()
     assert list(WAYS[way](prediction)) == list(prediction)
-    assert WAYS[way](lm.tokenizer).to_json() == lm.tokenizer.to_json()
+    assert WAYS[way](lm.tokenizer).to_str() == lm.tokenizer.to_str()
     for value in (lm.config, nextword.scale("embed", 0.5), Sampling(0.5), lm.generate([1], 2, seed=1), lm.score("ab")):
         assert WAYS[way](value) == value
 

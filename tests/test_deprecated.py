@@ -6,6 +6,10 @@ import importlib
 
 import pytest
 
+import nextword
+from nextword import Tokenizer
+from tests.conftest import Trained
+
 
 @pytest.mark.parametrize(
     ("old", "new", "name"),
@@ -26,3 +30,22 @@ def test_a_module_that_moved_hands_on_the_very_same_things(old: str, new: str, n
 def test_a_name_that_never_was_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nothing_like_it"):
         _ = importlib.import_module("nextword.inspection.figures").nothing_like_it
+
+
+def test_a_tokenizer_is_written_and_read_under_its_old_names_too() -> None:
+    tokenizer = Tokenizer.characters("abc")
+    with pytest.warns(DeprecationWarning, match=r"^Tokenizer.to_json is Tokenizer.to_str now$"):
+        text = tokenizer.to_json()
+    assert text == tokenizer.to_str()
+    with pytest.warns(DeprecationWarning, match=r"^Tokenizer.from_json is Tokenizer.from_str now$"):
+        again = Tokenizer.from_json(text, bos="a")
+    assert (again.to_str(), again.bos_id) == (text, 0)
+
+
+def test_k_is_the_old_name_of_top(trained: Trained) -> None:
+    trace = nextword.load(trained.path, backend="torch").trace("To be")
+    with pytest.warns(DeprecationWarning, match=r"^top\(k=...\) is top\(top=...\) now$") as warned:
+        found = trace.top(k=3)
+    assert [one.filename for one in warned] == [__file__]
+    assert found == trace.top(top=3) == trace.top(-1, 3)
+    assert len(found) == 3

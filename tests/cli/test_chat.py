@@ -218,7 +218,7 @@ class Terminal:
 
 @terminal_only
 def test_ctrl_c_stops_an_answer_and_then_a_line_and_the_conversation_goes_on(trained: Trained, tmp_path: Path) -> None:
-    endless = Tokenizer.from_json(trained.run.model.tokenizer.to_json())
+    endless = Tokenizer.from_str(trained.run.model.tokenizer.to_str())
     assert not endless.end_ids
     model = LanguageModel(trained.run.model.backend, endless, chat_template=TEMPLATE).save(tmp_path / "endless")
     arguments = ["chat", str(model), "-n", "1000000", "--temperature", "2"]

@@ -106,8 +106,8 @@ def test_json_holds_the_traces_numbers(call: Call, trained: Trained) -> None:
         assert trace.attention(layer, item["elsewhere"]["head"])[-1, item["elsewhere"]["position"]] == weights_HS.max()
         assert [entry["token_id"] for entry in item["lens"]] == lens.token_ids[layer + 1, 0].tolist()
         assert [entry["probability"] for entry in item["lens"]] == lens.probabilities[layer + 1, 0].tolist()
-    assert [item["token_id"] for item in values["candidates"]] == [item.token_id for item in trace.top(k=3)]
-    assert [item["probability"] for item in values["candidates"]] == [item.probability for item in trace.top(k=3)]
+    assert [item["token_id"] for item in values["candidates"]] == [item.token_id for item in trace.top(top=3)]
+    assert [item["probability"] for item in values["candidates"]] == [item.probability for item in trace.top(top=3)]
     heads = values["opened"]["heads"]
     attribution = trace.attribution()
     assert [head["contribution"] for head in heads] == pytest.approx(attribution.heads[1].tolist(), abs=1e-5)

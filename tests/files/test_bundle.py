@@ -52,7 +52,7 @@ def test_config_and_tokenizer_come_back(tmp_path: Path, name: str) -> None:
     write_bundle(tmp_path / "model", bundle)
     again = read_bundle(tmp_path / "model")
     assert again.config == bundle.config
-    assert again.tokenizer.to_json() == bundle.tokenizer.to_json()
+    assert again.tokenizer.to_str() == bundle.tokenizer.to_str()
     assert (again.tokenizer.bos_id, again.tokenizer.eos_id) == (bundle.tokenizer.bos_id, bundle.tokenizer.eos_id)
 
 
@@ -238,13 +238,13 @@ def test_pickled_weights_beside_safetensors_are_left_alone(tmp_path: Path) -> No
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) -> None:
     write_bundle(tmp_path / "model", minimal_bundle())
-    (tmp_path / "model/tokenizer.json").write_text(Tokenizer.characters("abcdefghijk").to_json())
+    (tmp_path / "model/tokenizer.json").write_text(Tokenizer.characters("abcdefghijk").to_str())
     assert "the tokenizer has 11 tokens, the model 10" in refusal(tmp_path / "model")
 
 
 def test_a_tokenizer_with_an_id_above_the_models_is_refused(tmp_path: Path) -> None:
     write_bundle(tmp_path / "model", minimal_bundle())
-    description = json.loads(WORDS.to_json())
+    description = json.loads(WORDS.to_str())
     description["model"]["vocab"]["AI"] = 10
     (tmp_path / "model/tokenizer.json").write_text(json.dumps(description))
     assert "the tokenizer has 11 tokens, the model 10" in refusal(tmp_path / "model")

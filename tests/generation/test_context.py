@@ -61,7 +61,7 @@ def test_token_ids_are_taken_as_they_are() -> None:
 
 
 def test_a_text_gets_the_token_before_it_that_the_model_was_trained_with_and_token_ids_do_not() -> None:
-    raw = RawTokenizer.from_str(byte_tokenizer([b"a", b"b"]).to_json())
+    raw = RawTokenizer.from_str(byte_tokenizer([b"a", b"b"]).to_str())
     raw.post_processor = TemplateProcessing(single=f"{END} $A", special_tokens=[(END, 2)])
     tokenizer = Tokenizer(raw)
     assert encode_prompt(tokenizer, "ab", 10, "slide") == [2, 0, 1]

@@ -72,7 +72,7 @@ def test_a_prediction_prints_as_a_table_and_as_json() -> None:
     first, second = str(prediction).splitlines()
     assert first == "  1.  50.00% ██████████           'a'"
     assert second == "  2.  25.00% █████                'b'"
-    assert repr(prediction) == f"<Prediction after 'ab'>\n{first}\n{second}"
+    assert repr(prediction) == "<Prediction after 'ab': 2 tokens, best 'a' 50.0%>"
     values = json.loads(json.dumps(prediction.to_json()))
     assert values["prompt_tokens"][1] == {"id": 1, "text": "b", "part": 1, "parts": 1}
     assert [c["token_id"] for c in values["candidates"]] == [0, 1]

@@ -109,6 +109,9 @@ def test_the_units_of_known_numbers() -> None:
     assert score.to_json() == {
         "token_ids": [1, 2, 3],
         "token_logprobs": [None, -1.0, -3.0],
+        "scored_tokens": 2,
+        "characters": 4,
+        "bytes": 8,
         "nats": 4.0,
         "nats_per_character": 1.0,
         "bits_per_byte": score.bits_per_byte,

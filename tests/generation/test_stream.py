@@ -300,7 +300,7 @@ def test_the_spelling_of_the_end_token_in_the_prompt_is_text() -> None:
 
 @pytest.mark.parametrize("end", [b"wo", b" three", b"<end>"])
 def test_each_of_several_end_tokens_stops(end: bytes) -> None:
-    tokenizer = Tokenizer.from_json(SCRIPTED.to_json(), eos=END, ends=[PIECES.index(b"wo"), PIECES.index(b" three")])
+    tokenizer = Tokenizer.from_str(SCRIPTED.to_str(), eos=END, ends=[PIECES.index(b"wo"), PIECES.index(b" three")])
     script = [PIECES.index(b"one"), PIECES.index(b" t"), PIECES.index(end) if end in PIECES else len(PIECES), 0]
     stream = writes(tokenizer, "a", script).stream("a", 9)
     assert list(stream) == ["one", " t"]

@@ -262,7 +262,7 @@ def test_impossible_tokens_make_no_words() -> None:
 def test_every_end_token_closes_a_word_and_is_an_end_of_the_text() -> None:
     pieces = [b"a", b" ", b"."]
     plain = byte_tokenizer(pieces)
-    several = Tokenizer.from_json(plain.to_json(), eos=plain.vocabulary[3], ends=[2])
+    several = Tokenizer.from_str(plain.to_str(), eos=plain.vocabulary[3], ends=[2])
     backend = always([0.4, 0.3, 0.2, 0.1])
     found = by_text(predict_word(backend, several, "a", 3, tolerance=0.001))
     assert found[""] == pytest.approx(0.3 / (1 - 0.3), rel=0.02)  # `.` is an end here, also behind blanks
@@ -322,7 +322,7 @@ def test_a_word_prediction_is_a_sequence_that_prints_as_a_table_and_as_json() ->
     assert first.split() == ["1.", "50.00%", "█" * 10, "'", "be'"]
     assert "30.00%" in second
     assert last.split() == ["20.00%", "unexplored"]
-    assert repr(found).startswith("<WordPrediction after 'to be'>\n  1.")
+    assert repr(found) == "<WordPrediction after 'to be': 2 words, best ' be' 50.0%>"
     values = found.to_json()
     assert values["candidates"][0] == {"text": " be", "probability": found[0].probability, "spelling": " be"}
     assert (values["prompt"], values["unit"], values["dropped_tokens"]) == ("to be", "word", 0)

@@ -110,7 +110,7 @@ def small(path: Path, case: str) -> tuple[LanguageModel, Any]:
         torch.manual_seed(0)
         theirs = kind(config)
         theirs.save_pretrained(path)
-        (path / "tokenizer.json").write_text(BPE.to_json(), encoding="utf-8")
+        (path / "tokenizer.json").write_text(BPE.to_str(), encoding="utf-8")
     theirs.eval().set_attn_implementation("eager")
     return nextword.load(path), theirs
 

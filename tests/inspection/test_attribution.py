@@ -194,7 +194,7 @@ def test_targets_are_ids_or_texts_of_one_token() -> None:
     with pytest.raises(ConfigError, match="no head 5"):
         gradient_x_input(model, tokenizer, "가 b", ids, edits=(ablate_head(0, 5),))
 
-    text = repr(found)
+    text = str(found)
     assert f"{found.scores[2]:+9.4f}" in text
     assert "'가 3/3'" in text
     shown = found._repr_html_()
@@ -413,7 +413,7 @@ def test_other_weights_than_those_that_ran_are_found_out() -> None:
 def test_it_prints_its_largest_parts_first() -> None:
     found = logit_attribution(traced("gpt2"), 6, against=7)
     largest = int(np.abs(found.values).argmax())
-    lines = repr(found).splitlines()
+    lines = str(found).splitlines()
     assert lines[0] == f"<LogitAttribution of '#6' (6) minus '#7' (7) after position 10: {found.logit:.4f}>"
     assert lines[1].split()[0] == f"{found.values[largest]:+.4f}"
     assert lines[1].endswith(found.labels[largest])

@@ -78,10 +78,10 @@ def test_the_look_frame_is_the_trace(case: str) -> None:
         np.testing.assert_array_equal(arrays[f"lens_{name}"], values.astype(np.float32))
     assert arrays["lens_ids"].shape == (L + 1, T, 5)
     assert arrays["lens_ids"].dtype == arrays["lens_rank"].dtype == np.int32
-    assert arrays["lens_ids"][-1, -1].tolist() == [candidate.token_id for candidate in whole.top(k=5)]
+    assert arrays["lens_ids"][-1, -1].tolist() == [candidate.token_id for candidate in whole.top(top=5)]
 
     names = lm.tokenizer.vocabulary
-    wanted = {*arrays["lens_ids"].ravel().tolist(), *(candidate.token_id for candidate in whole.top(k=50))}
+    wanted = {*arrays["lens_ids"].ravel().tolist(), *(candidate.token_id for candidate in whole.top(top=50))}
     assert about["texts"] == {str(i): names[i] if i < len(names) else "" for i in wanted}
     assert [(t["id"], t["text"], t["part"], t["parts"]) for t in about["tokens"]] == [
         (piece.token_id, piece.text, piece.part, piece.parts) for piece in whole.tokens
@@ -113,7 +113,7 @@ def test_block_frames_are_the_trace_and_its_attribution(case: str) -> None:
         np.testing.assert_allclose(arrays["attention_norm"], norm(whole["attn_out", layer]), rtol=1e-6)
         np.testing.assert_allclose(arrays["mlp_norm"], norm(whole["mlp_out", layer]), rtol=1e-6)
         np.testing.assert_allclose(arrays["residual_norm"], norm(whole.residual(layer)), rtol=1e-6)
-        best = whole.top(k=1)[0]
+        best = whole.top(top=1)[0]
         assert (about["layer"], about["target"]) == (layer, {"id": best.token_id, "text": best.text})
         if lm.config.residual == "normalized":
             assert "no residual stream" in about["why_no_contributions"]

@@ -205,7 +205,7 @@ def test_it_prints_as_a_grid_in_text_and_html_and_json() -> None:
     lens.token_ids.flags.writeable = True
     lens.token_ids[2, -1, 0] = lens.trace.tokenizer.encode("<")[0]  # type: ignore[union-attr]
     assert lens.label(2, 7) == "<"
-    text = repr(lens)
+    text = str(lens)
     assert text.startswith("<Lens: 4 rows, 8 positions>")
     assert "after 4 '<'" in text
     assert f"in {lens.probabilities[0, 0, 0]:7.2%}" in text

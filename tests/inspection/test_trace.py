@@ -76,7 +76,7 @@ def test_logits_and_top_are_those_of_predict() -> None:
     lm, ids = language_model("qwen3"), some_tokens("qwen3")
     trace, prediction = lm.trace(ids), lm.predict(lm.tokenizer.decode(ids), 4)
     np.testing.assert_allclose(trace["logits"][-1], prediction.logits, atol=2e-6)
-    assert [c.token_id for c in trace.top(k=4)] == [c.token_id for c in prediction]
+    assert [c.token_id for c in trace.top(top=4)] == [c.token_id for c in prediction]
     assert trace.top(0, 1)[0].token_id == int(trace["logits"][0].argmax())
 
 
@@ -259,7 +259,7 @@ def test_without_model_and_tokenizer_a_trace_says_what_it_lacks(tmp_path: Path) 
         _ = loaded.model
     with pytest.raises(ConfigError, match="without a tokenizer"):
         _ = loaded.tokens
-    assert loaded.top(k=1)[0].text == ""
+    assert loaded.top(top=1)[0].text == ""
 
 
 def test_a_trace_of_another_model_and_damaged_files_are_refused(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_saving_over_something_else_leaves_it_alone(tmp_path: Path) -> None:
 
 def test_it_prints_names_shapes_and_facts() -> None:
     trace = language_model("qwen3").edit(nextword.ablate_mlp(0)).trace(some_tokens("qwen3"))
-    shown = repr(trace)
+    shown = str(trace)
     assert "11 tokens, 3 layers" in shown
     assert "1 edit>" in shown or "1 edit\n" in shown
     assert "blocks.*.attn.hook_rot_q           11 x 6 x 8" in shown

@@ -72,7 +72,7 @@ def write_texts() -> None:
 def write_base() -> None:
     """A model that has seen a little of the text, with a chat template."""
     marks = ["<|im_start|>", "<|im_end|>"]
-    raw = Tokenizer.train_bpe([Path("text.txt").read_text(encoding="utf-8")], 320, special_tokens=marks).to_json()
+    raw = Tokenizer.train_bpe([Path("text.txt").read_text(encoding="utf-8")], 320, special_tokens=marks).to_str()
     tokenizer = Tokenizer(RawTokenizer.from_str(raw), eos="<|im_end|>")
     torch.manual_seed(0)
     sizes = {"d_model": 16, "num_heads": 2, "num_kv_heads": 1, "num_layers": 2, "d_ff": 32}

@@ -154,7 +154,7 @@ def test_merges_are_learned(bpe: Tokenizer) -> None:
 
 
 def test_training_twice_gives_the_same_vocabulary() -> None:
-    assert Tokenizer.train_bpe(CORPUS, 440).to_json() == Tokenizer.train_bpe(iter(CORPUS), 440).to_json()
+    assert Tokenizer.train_bpe(CORPUS, 440).to_str() == Tokenizer.train_bpe(iter(CORPUS), 440).to_str()
 
 
 @pytest.mark.parametrize(("size", "specials", "smallest"), [(256, 1, 257), (0, 0, 256), (-5, 1, 257), (257, 2, 258)])
@@ -174,7 +174,7 @@ def test_the_stand_ins_are_those_of_gpt2() -> None:
 
 
 def _cuts(tokenizer: Tokenizer, text: str) -> list[str]:
-    raw = RawTokenizer.from_str(tokenizer.to_json())
+    raw = RawTokenizer.from_str(tokenizer.to_str())
     return [text[start:end] for _, (start, end) in raw.pre_tokenizer.pre_tokenize_str(text)]
 
 
@@ -261,7 +261,7 @@ def test_characters_take_three_quarters_of_the_room_at_most_and_the_rarest_stay_
     assert sum(len(data) == 3 for data in tokenizer._bytes[257:]) == 37  # two merges each, of 75
     assert set(often[:37]) <= set(tokenizer.vocabulary)
     assert tokenizer.decode(tokenizer.encode(text)) == text
-    assert Tokenizer.train_bpe([text], 257 + 100).to_json() == tokenizer.to_json()
+    assert Tokenizer.train_bpe([text], 257 + 100).to_str() == tokenizer.to_str()
     roomy = Tokenizer.train_bpe([text], 257 + 400)
     assert set(often) <= set(roomy.vocabulary)  # 98 % of the text
     assert not set(seldom) & set(roomy.vocabulary)

@@ -61,6 +61,6 @@ def test_lone_surrogates_are_refused() -> None:
 
 def test_it_survives_its_json() -> None:
     tokenizer = Tokenizer.characters(TEXT)
-    again = Tokenizer.from_json(tokenizer.to_json())
+    again = Tokenizer.from_str(tokenizer.to_str())
     assert (again.kind, again.vocabulary) == ("characters", tokenizer.vocabulary)
     assert again.decode(again.encode(TEXT)) == TEXT

@@ -31,7 +31,7 @@ GAVE_UP = "the tokenizer cannot encode the text: Onig: Regex search error: retry
 
 
 def _changed(**parts: Any) -> str:
-    description = json.loads(Tokenizer.train_bpe(CORPUS, 300).to_json())
+    description = json.loads(Tokenizer.train_bpe(CORPUS, 300).to_str())
     description["model"] |= parts.pop("model", {})
     return json.dumps(description | parts)
 
@@ -46,7 +46,7 @@ def _cut_by(pattern: str, *, inverted: bool = False) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def gives_up() -> Tokenizer:
     """Its pattern takes for ever on a run of blanks."""
-    return Tokenizer.from_json(_changed(pre_tokenizer=_cut_by(PATHOLOGICAL)), eos="<|endoftext|>")
+    return Tokenizer.from_str(_changed(pre_tokenizer=_cut_by(PATHOLOGICAL)), eos="<|endoftext|>")
 
 
 def test_a_pattern_that_gives_up_is_an_error_of_the_text(gives_up: Tokenizer) -> None:
@@ -146,7 +146,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_file_that_breaks_the_library_is_refused_in_one_line(name: str) -> None:
     with pytest.raises(ModelFileError) as caught:
-        Tokenizer.from_json(HOSTILE[name], source="the/tokenizer.json")
+        Tokenizer.from_str(HOSTILE[name], source="the/tokenizer.json")
     assert caught.value.message.startswith("the/tokenizer.json")
     assert len(caught.value.message.splitlines()) == 1
 
@@ -174,7 +174,7 @@ def test_a_file_that_only_looks_hostile_runs(name: str) -> None:
     if "added_tokens" in parts:
         parts["model"] = {"vocab": {token: i for i, token in enumerate(BYTE_OF_STAND_IN)}, "merges": []}
         parts["added_tokens"] = [{**token, "id": 256 + i} for i, token in enumerate(parts["added_tokens"])]
-    tokenizer = Tokenizer.from_json(_changed(**parts))
+    tokenizer = Tokenizer.from_str(_changed(**parts))
     for text in [*TEXTS.values(), "¯\x8fব £ ﬁ① İ\u200c", "ï¼¿ï¼\x8fâ\x94"]:
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
@@ -182,7 +182,7 @@ def test_a_file_that_only_looks_hostile_runs(name: str) -> None:
 def test_an_inverted_pattern_that_fits_everything_leaves_nothing_out() -> None:
     """As converters from tiktoken write what others write as `Isolated`: the same tokens."""
     plain, inverted = (
-        Tokenizer.from_json(_changed(pre_tokenizer=_cut_by(QWEN2_PATTERN, inverted=inverted)))
+        Tokenizer.from_str(_changed(pre_tokenizer=_cut_by(QWEN2_PATTERN, inverted=inverted)))
         for inverted in (False, True)
     )
     for text in TEXTS.values():
@@ -196,14 +196,14 @@ def test_ids_that_no_token_has_are_refused(bpe: Tokenizer) -> None:
             bpe.decode([token_id])
         with pytest.raises(TextError, match="not in the vocabulary"):
             bpe.pieces([1, token_id])
-    assert Tokenizer.from_json(bpe.to_json(), bos=-1, eos=10**6).eos_id is None
+    assert Tokenizer.from_str(bpe.to_str(), bos=-1, eos=10**6).eos_id is None
 
 
 # -- how many bytes a token can stand for ----------------------------------------------------------------------------
 
 
 def _bytes(**parts: Any) -> Tokenizer:
-    return Tokenizer.from_json(_changed(**parts))
+    return Tokenizer.from_str(_changed(**parts))
 
 
 def _sentencepiece(**parts: Any) -> Tokenizer:
@@ -213,7 +213,7 @@ def _sentencepiece(**parts: Any) -> Tokenizer:
     raw = RawTokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     raw.normalizer = normalizers.Replace(" ", "▁")
     raw.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    return Tokenizer.from_json(json.dumps(json.loads(raw.to_str()) | parts))
+    return Tokenizer.from_str(json.dumps(json.loads(raw.to_str()) | parts))
 
 
 BOUNDED = {
@@ -247,7 +247,7 @@ def test_where_a_token_can_swallow_anything_there_is_no_bound() -> None:
     assert swallowing.most_bytes is None
     assert len(swallowing.encode(" " * 1000 + "<x>")) == 1
     assert Tokenizer.words(["a", "b"]).most_bytes is None  # "a" and any number of blanks
-    fused = json.loads(_sentencepiece().to_json())["model"]
+    fused = json.loads(_sentencepiece().to_str())["model"]
     del fused["vocab"]["<0x00>"]
     assert _sentencepiece(model=fused).most_bytes is None
 

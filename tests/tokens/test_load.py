@@ -25,7 +25,7 @@ Change = Callable[[dict[str, Any]], None]
 
 def _with(tokenizer: Tokenizer, change: Change) -> str:
     """The tokenizer's JSON after a change."""
-    description = json.loads(tokenizer.to_json())
+    description = json.loads(tokenizer.to_str())
     change(description)
     return json.dumps(description)
 
@@ -45,7 +45,7 @@ def _refused(path: Path) -> ModelFileError:
 
 @pytest.fixture
 def directory(bpe: Tokenizer, tmp_path: Path) -> Path:
-    (tmp_path / "tokenizer.json").write_text(bpe.to_json(), encoding="utf-8")
+    (tmp_path / "tokenizer.json").write_text(bpe.to_str(), encoding="utf-8")
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(bpe.settings()), encoding="utf-8")
     return tmp_path
 
@@ -63,8 +63,8 @@ def directory(bpe: Tokenizer, tmp_path: Path) -> Path:
     ids=["words", "characters", "bytes"],
 )
 def test_a_tokenizer_survives_its_json(tokenizer: Tokenizer) -> None:
-    again = Tokenizer.from_json(tokenizer.to_json())
-    assert again.to_json() == tokenizer.to_json()
+    again = Tokenizer.from_str(tokenizer.to_str())
+    assert again.to_str() == tokenizer.to_str()
     assert (again.kind, again.vocabulary) == (tokenizer.kind, tokenizer.vocabulary)
 
 
@@ -213,25 +213,25 @@ def test_a_kind_that_is_not_supported_is_named(tmp_path: Path, raw: tokenizers.T
 def test_a_normaliser_that_adds_or_drops_is_named(bpe: Tokenizer, normalizer: dict[str, Any]) -> None:
     last = normalizer.get("normalizers", [normalizer])[-1]["type"]
     with pytest.raises(ModelFileError, match=f"with the normaliser {last} is not supported"):
-        Tokenizer.from_json(_with(bpe, lambda d: d.update(normalizer=normalizer)))
+        Tokenizer.from_str(_with(bpe, lambda d: d.update(normalizer=normalizer)))
 
 
 @pytest.mark.parametrize("name", ["continuing_subword_prefix", "end_of_word_suffix"])
 def test_marks_inside_the_vocabulary_are_refused_by_name(bpe: Tokenizer, name: str) -> None:
     with pytest.raises(ModelFileError, match=f"a tokenizer with the {name} '</w>' is not supported"):
-        Tokenizer.from_json(_with(bpe, lambda d: d["model"].update({name: "</w>", "merges": []})))
+        Tokenizer.from_str(_with(bpe, lambda d: d["model"].update({name: "</w>", "merges": []})))
 
 
 @pytest.mark.parametrize("normalizer", [{"type": "NFC"}, {"type": "Sequence", "normalizers": []}], ids=str)
 def test_the_normal_forms_of_published_models_are_kept(bpe: Tokenizer, normalizer: dict[str, Any]) -> None:
-    loaded = Tokenizer.from_json(_with(bpe, lambda d: d.update(normalizer=normalizer)))
+    loaded = Tokenizer.from_str(_with(bpe, lambda d: d.update(normalizer=normalizer)))
     jamo = "\u1112\u1161\u11ab"
     expected = "한" if normalizer["type"] == "NFC" else jamo
     assert loaded.decode(loaded.encode(jamo)) == expected
 
 
 def test_a_file_cut_short_anywhere_is_refused(bpe: Tokenizer, tmp_path: Path) -> None:
-    whole = bpe.to_json().encode()
+    whole = bpe.to_str().encode()
     for size in range(0, len(whole) - 1, len(whole) // 25):
         (tmp_path / "tokenizer.json").write_bytes(whole[:size])
         _refused(tmp_path / "tokenizer.json")
@@ -248,7 +248,7 @@ JSON_VALUES = st.recursive(
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_a_mutated_file_is_refused_or_works(data: st.DataObject) -> None:
     tokenizer = data.draw(st.sampled_from(FUZZED))
-    description = json.loads(tokenizer.to_json())
+    description = json.loads(tokenizer.to_str())
     for _ in range(data.draw(st.integers(1, 2))):
         where: Any = description
         while True:
@@ -263,7 +263,7 @@ def test_a_mutated_file_is_refused_or_works(data: st.DataObject) -> None:
             break
     said = "it works"
     try:
-        loaded = Tokenizer.from_json(json.dumps(description))
+        loaded = Tokenizer.from_str(json.dumps(description))
         assert isinstance(loaded.decode(loaded.encode("ab 가")), str)
     except (ModelFileError, TextError) as error:
         said = error.message
@@ -287,14 +287,14 @@ def test_a_file_that_asks_for_cutting_and_filling_up_does_neither(bpe: Tokenizer
         pad = {"pad_id": 0, "pad_type_id": 0, "pad_token": END_OF_TEXT, "pad_to_multiple_of": None}
         d["padding"] = {"strategy": strategy, "direction": "Right", **pad}
 
-    loaded = Tokenizer.from_json(_with(bpe, change))
+    loaded = Tokenizer.from_str(_with(bpe, change))
     for text in TEXTS.values():
         assert loaded.encode(text) == loaded.encode(text, special=True) or END_OF_TEXT in text
         assert loaded.encode(text) == loaded.encode_batch([text, "longer " * 50])[0] == bpe.encode(text)
 
 
 def test_a_file_left_with_bpe_dropout_still_gives_one_answer(bpe: Tokenizer) -> None:
-    loaded = Tokenizer.from_json(_with(bpe, lambda d: d["model"].update(dropout=0.5)))
+    loaded = Tokenizer.from_str(_with(bpe, lambda d: d["model"].update(dropout=0.5)))
     assert {tuple(loaded.encode("the quick brown fox")) for _ in range(20)} == {
         tuple(bpe.encode("the quick brown fox"))
     }
@@ -311,18 +311,18 @@ def test_a_template_that_adds_tokens_adds_none(bpe: Tokenizer) -> None:
             "special_tokens": special,
         }
 
-    assert Tokenizer.from_json(_with(bpe, change)).encode("the fox") == bpe.encode("the fox")
+    assert Tokenizer.from_str(_with(bpe, change)).encode("the fox") == bpe.encode("the fox")
 
 
 def test_an_added_token_with_a_far_id_is_refused_and_not_moved(bpe: Tokenizer) -> None:
     # The library would give it the next free id, which the model was not trained with.
     text = _with(bpe, lambda d: d["added_tokens"].append(_added("<|far|>", 1000)))
     with pytest.raises(ModelFileError, match=r"x\.json: the added token '<\|far\|>' has the id 1000, .* 440"):
-        Tokenizer.from_json(text, source="x.json")
+        Tokenizer.from_str(text, source="x.json")
 
 
 def test_a_vocabulary_with_holes_counts_up_to_its_highest_id() -> None:
-    words = Tokenizer.from_json(_with(Tokenizer.words(["a", "b"]), lambda d: d["model"]["vocab"].update(b=40)))
+    words = Tokenizer.from_str(_with(Tokenizer.words(["a", "b"]), lambda d: d["model"]["vocab"].update(b=40)))
     assert words.vocab_size == len(words.vocabulary) == 41
     assert words.encode("b a") == [40, 0]
     assert words.decode([40, 0]) == "b a"
@@ -335,13 +335,13 @@ def test_a_vocabulary_with_holes_counts_up_to_its_highest_id() -> None:
 def test_an_id_out_of_all_proportion_is_refused_before_a_table_is_made(highest: int) -> None:
     text = _with(Tokenizer.words(["a", "b"]), lambda d: d["model"]["vocab"].update(b=highest))
     with pytest.raises(ModelFileError, match=f"the vocabulary has the id {highest}"):
-        Tokenizer.from_json(text, source="x.json")
+        Tokenizer.from_str(text, source="x.json")
 
 
 def test_two_tokens_with_one_id_are_refused() -> None:
     text = _with(Tokenizer.words(["a", "b"]), lambda d: d["model"]["vocab"].update(b=0))
     with pytest.raises(ModelFileError, match=r"x\.json: two tokens of the vocabulary have the same id"):
-        Tokenizer.from_json(text, source="x.json")
+        Tokenizer.from_str(text, source="x.json")
 
 
 def test_a_byte_that_the_vocabulary_lacks_is_refused_and_never_dropped(bpe: Tokenizer) -> None:
@@ -351,7 +351,7 @@ def test_a_byte_that_the_vocabulary_lacks_is_refused_and_never_dropped(bpe: Toke
         ids = {token: i for i, token in enumerate(tokens)}
         d["model"].update(vocab=ids)
 
-    loaded = Tokenizer.from_json(_with(bpe, change))
+    loaded = Tokenizer.from_str(_with(bpe, change))
     assert loaded.decode(loaded.encode("ab")) == "ab"
     for encode in (loaded.encode, lambda text: loaded.encode_batch(["ok", text])):
         with pytest.raises(TextError, match=r"not in the vocabulary of 439 byte-level tokens: b'Z'"):
@@ -360,7 +360,7 @@ def test_a_byte_that_the_vocabulary_lacks_is_refused_and_never_dropped(bpe: Toke
 
 def test_an_added_token_is_not_read_as_stand_ins(bpe: Tokenizer) -> None:
     # "Ġ" stands for a blank inside the vocabulary, but an added token is spelled as it is.
-    loaded = Tokenizer.from_json(_with(bpe, lambda d: d["added_tokens"].append(_added("<Ġé>", 440))))
+    loaded = Tokenizer.from_str(_with(bpe, lambda d: d["added_tokens"].append(_added("<Ġé>", 440))))
     assert loaded.encode("<Ġé>", special=True) == [440]
     assert loaded.decode([440]) == "<Ġé>"
     assert 440 not in loaded.encode("<Ġé>")

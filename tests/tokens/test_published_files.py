@@ -48,7 +48,7 @@ KINDS = ["legacy", "metaspace", "gemma"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_sentencepiece_gives_the_ids_and_the_text_that_transformers_gives(kind: str) -> None:
     description = _llama2(kind)
-    ours = Tokenizer.from_json(description, bos="<s>", eos="</s>")
+    ours = Tokenizer.from_str(description, bos="<s>", eos="</s>")
     theirs = PreTrainedTokenizerFast(tokenizer_object=RawTokenizer.from_str(description), bos_token="<s>")
     assert ours.kind == "sentencepiece"
     for text in SAMPLES:
@@ -59,7 +59,7 @@ def test_sentencepiece_gives_the_ids_and_the_text_that_transformers_gives(kind: 
 @pytest.mark.parametrize("kind", KINDS)
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="▁")))
 def test_sentencepiece_gives_every_text_back(kind: str, text: str) -> None:
-    tokenizer = Tokenizer.from_json(_LLAMA2[kind], bos="<s>", eos="</s>")
+    tokenizer = Tokenizer.from_str(_LLAMA2[kind], bos="<s>", eos="</s>")
     if kind == "metaspace":  # it takes a blank at the start for the one that it would put there
         text = text.removeprefix(" ")
     assert tokenizer.decode(tokenizer.encode(text)) == text
@@ -69,7 +69,7 @@ _LLAMA2 = {kind: _llama2(kind) for kind in KINDS}
 
 
 def test_a_blank_that_encoding_put_there_is_dropped_once_and_only_at_the_start() -> None:
-    tokenizer = Tokenizer.from_json(_LLAMA2["legacy"], bos="<s>", eos="</s>")
+    tokenizer = Tokenizer.from_str(_LLAMA2["legacy"], bos="<s>", eos="</s>")
     ids = tokenizer.encode("the fox")
     assert tokenizer.decode([1, *ids]) == "<s>the fox"
     assert b"".join(tokenizer.bytes_of(ids, continued=True)) == b" the fox"
@@ -78,14 +78,14 @@ def test_a_blank_that_encoding_put_there_is_dropped_once_and_only_at_the_start()
 
 
 def test_bytes_of_an_unknown_character_are_its_utf8() -> None:
-    tokenizer = Tokenizer.from_json(_LLAMA2["legacy"])
+    tokenizer = Tokenizer.from_str(_LLAMA2["legacy"])
     ids = tokenizer.encode("ᚠ")
     assert [tokenizer.vocabulary[i] for i in ids[-3:]] == ["⟨E1⟩", "⟨9A⟩", "⟨A0⟩"]
     assert [piece.label for piece in tokenizer.pieces(ids)] == ["ᚠ 1/4", "ᚠ 2/4", "ᚠ 3/4", "ᚠ 4/4"]
 
 
 def test_the_spelling_of_a_special_token_is_text() -> None:
-    tokenizer = Tokenizer.from_json(_LLAMA2["legacy"], bos="<s>", eos="</s>")
+    tokenizer = Tokenizer.from_str(_LLAMA2["legacy"], bos="<s>", eos="</s>")
     assert 1 not in tokenizer.encode("<s>")
     assert tokenizer.encode("<s>", special=True) == [1]
 
@@ -94,8 +94,8 @@ def test_the_spelling_of_a_special_token_is_text() -> None:
 
 
 def test_the_post_processor_says_whether_bos_begins_a_text() -> None:
-    with_bos = Tokenizer.from_json(_llama2("legacy"), bos="<s>", eos="</s>")
-    without = Tokenizer.from_json(_llama2("legacy", bos=False), bos="<s>", eos="</s>")
+    with_bos = Tokenizer.from_str(_llama2("legacy"), bos="<s>", eos="</s>")
+    without = Tokenizer.from_str(_llama2("legacy", bos=False), bos="<s>", eos="</s>")
     assert (with_bos.adds_bos, without.adds_bos) == (True, False)
     assert with_bos.encode_start("fox") == [1, *with_bos.encode("fox")]
     assert without.encode_start("fox") == without.encode("fox")
@@ -103,7 +103,7 @@ def test_the_post_processor_says_whether_bos_begins_a_text() -> None:
 
 
 def test_a_beginning_that_only_the_post_processor_names_is_known() -> None:
-    assert Tokenizer.from_json(_llama2("legacy")).bos_id == 1
+    assert Tokenizer.from_str(_llama2("legacy")).bos_id == 1
 
 
 def _processed(single: str) -> str:
@@ -115,25 +115,25 @@ def _processed(single: str) -> str:
 
 def test_what_is_put_behind_a_text_is_left_out() -> None:
     """It would end the text that the model is to continue."""
-    both = Tokenizer.from_json(_processed("<s> $A </s>"), eos="</s>")
+    both = Tokenizer.from_str(_processed("<s> $A </s>"), eos="</s>")
     assert (both.adds_bos, both.encode_start("fox")) == (True, [1, *both.encode("fox")])
-    behind = Tokenizer.from_json(_processed("$A </s>"), bos="<s>", eos="</s>")
+    behind = Tokenizer.from_str(_processed("$A </s>"), bos="<s>", eos="</s>")
     assert (behind.adds_bos, behind.bos_id, behind.encode_start("fox")) == (False, 1, behind.encode("fox"))
 
 
 def test_what_cannot_begin_a_text_is_refused() -> None:
     with pytest.raises(ModelFileError, match="puts 2 tokens before a text"):
-        Tokenizer.from_json(_processed("<s> <s> $A"))
+        Tokenizer.from_str(_processed("<s> <s> $A"))
     raw = RawTokenizer.from_str(_llama2("legacy", bos=False))
     raw.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 1))
     with pytest.raises(ModelFileError, match="post-processor BertProcessing is not supported"):
-        Tokenizer.from_json(raw.to_str())
+        Tokenizer.from_str(raw.to_str())
 
 
 def test_several_tokens_can_end_a_text() -> None:
-    tokenizer = Tokenizer.from_json(_llama2("legacy"), eos="</s>", ends=(2, 7))
+    tokenizer = Tokenizer.from_str(_llama2("legacy"), eos="</s>", ends=(2, 7))
     assert (tokenizer.eos_id, tokenizer.end_ids) == (2, {2, 7})
-    assert Tokenizer.from_json(_llama2("legacy")).end_ids == frozenset()
+    assert Tokenizer.from_str(_llama2("legacy")).end_ids == frozenset()
 
 
 # -- vocab.json and merges.txt -------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def test_a_declared_unknown_word_stands_for_all_others() -> None:
     tokenizer = Tokenizer.words(["<unk>", "hello"], unknown="<unk>")
     assert tokenizer.encode("hello there hello you") == [1, 0, 1, 0]
     assert tokenizer.decode([1, 0]) == "hello <unk>"
-    assert Tokenizer.from_json(tokenizer.to_json()).encode("hello there") == [1, 0]
+    assert Tokenizer.from_str(tokenizer.to_str()).encode("hello there") == [1, 0]
 
 
 @pytest.mark.parametrize("spelling", ["<unk>", "[UNK]", "UNK", "unk"])
@@ -72,16 +72,16 @@ def test_a_word_that_looks_like_unknown_is_an_ordinary_word(spelling: str) -> No
     with pytest.raises(TextError, match=r": 'there'(?m:$)"):
         tokenizer.encode("hello there")
     with pytest.raises(TextError, match=r": 'there'(?m:$)"):
-        Tokenizer.from_json(tokenizer.to_json()).encode("hello there")
+        Tokenizer.from_str(tokenizer.to_str()).encode("hello there")
 
 
 def test_a_word_spelled_like_a_special_token_that_is_no_word_is_unknown() -> None:
     # transformers adds special tokens beside the model's own words; spelled in a text they are plain text.
-    raw = Tokenizer.words(["hello"]).to_json()
+    raw = Tokenizer.words(["hello"]).to_str()
     added = (
         '{"id":1,"content":"<s>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}'
     )
-    tokenizer = Tokenizer.from_json(raw.replace('"added_tokens": []', f'"added_tokens": [{added}]'), bos="<s>")
+    tokenizer = Tokenizer.from_str(raw.replace('"added_tokens": []', f'"added_tokens": [{added}]'), bos="<s>")
     assert tokenizer.bos_id == 1
     assert tokenizer.encode("<s> hello", special=True) == [1, 0]
     with pytest.raises(TextError, match=r": '<s>'(?m:$)"):

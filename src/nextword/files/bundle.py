@@ -84,7 +84,7 @@ def write_bundle(path: Path, bundle: Bundle, files: Mapping[str, bytes] | None =
     with replace_directory(path) as fresh:
         write_safetensors(fresh / "model.safetensors", tensors_to_family(bundle.config, tensors), {"format": "pt"})
         _write_json(fresh / "config.json", config)
-        (fresh / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
+        (fresh / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
         template = {"chat_template": bundle.chat_template} if bundle.chat_template else {}
         _write_json(fresh / "tokenizer_config.json", {**tokenizer.settings(), **template})
         if bundle.generation or len(tokenizer.end_ids) > 1:

@@ -13,9 +13,10 @@ from nextword.generation.backend import Backend, Logits
 from nextword.generation.context import Prompt, cut_to_context, encode_prompt, prompt_text
 from nextword.generation.memory import Memory
 from nextword.generation.sampling import Probabilities, Sampling, Stages, best_ids, softmax
+from nextword.readable import counted
 from nextword.settings import Overflow
 from nextword.tokens import Piece, Tokenizer
-from nextword.tokens.visible import part_note, visible
+from nextword.tokens.visible import part_note, shortened, visible
 
 PART_TOKENS = 256
 """Of a text that is read in parts."""
@@ -97,7 +98,8 @@ class Prediction(Sequence[Candidate]):
         return text_table((c.text, c.probability) for c in self)
 
     def __repr__(self) -> str:
-        return f"<Prediction after {self.prompt!r}>\n{self}"
+        best = f", best {self[0].text!r} {self[0].probability:.1%}" if len(self) else ""
+        return f"<Prediction after {shortened(self.prompt)!r}: {counted(len(self), 'tokens')}{best}>"
 
     def _repr_html_(self) -> str:
         rows = [

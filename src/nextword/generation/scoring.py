@@ -92,6 +92,9 @@ class Score:
         return {
             "token_ids": list(self.token_ids),
             "token_logprobs": list(self.token_logprobs),
+            "scored_tokens": self.scored_tokens,
+            "characters": self.characters,
+            "bytes": self.bytes,
             "nats": self.nats,
             "nats_per_character": self.nats_per_character,
             "bits_per_byte": self.bits_per_byte,

@@ -18,9 +18,10 @@ from nextword.generation.backend import Backend
 from nextword.generation.context import Prompt, fit_to_context, prompt_text, window_start
 from nextword.generation.prediction import text_table
 from nextword.generation.word_search import WordSearch
+from nextword.readable import counted
 from nextword.settings import Overflow
 from nextword.tokens import Tokenizer
-from nextword.tokens.visible import visible
+from nextword.tokens.visible import shortened, visible
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class WordPrediction(Sequence[WordCandidate]):
         return f"{text_table((c.text, c.probability) for c in self)}\n     {self.unexplored:.2%} unexplored"
 
     def __repr__(self) -> str:
-        return f"<WordPrediction after {self.prompt!r}>\n{self}"
+        best = f", best {self[0].text!r} {self[0].probability:.1%}" if len(self) else ""
+        return f"<WordPrediction after {shortened(self.prompt)!r}: {counted(len(self), 'words')}{best}>"
 
     def _repr_html_(self) -> str:
         rows = [

@@ -59,7 +59,10 @@ class LogitAttribution:
         return float(self.values.sum())
 
     def __repr__(self) -> str:
-        lines = [f"<LogitAttribution of {self._what()} after position {self.position}: {self.logit:.4f}>"]
+        return f"<LogitAttribution of {self._what()} after position {self.position}: {self.logit:.4f}>"
+
+    def __str__(self) -> str:
+        lines = [repr(self)]
         largest = float(np.abs(self.values).max()) or 1.0
         order = self._order()
         for i in order[:20]:

@@ -13,7 +13,7 @@ from nextword.arguments import checked
 from nextword.errors import ConfigError
 from nextword.generation import Prediction, html
 from nextword.generation.sampling import log_softmax
-from nextword.tokens.visible import visible
+from nextword.tokens.visible import shortened, visible
 
 
 class Predicts(Protocol):
@@ -74,7 +74,7 @@ class Comparison(Sequence[Change]):
         return "\n".join([*lines, f"KL(before || after) = {self.kl:.4f} nats"])
 
     def __repr__(self) -> str:
-        return f"<Comparison after {self.before.prompt!r}>\n{self}"
+        return f"<Comparison after {shortened(self.before.prompt)!r}: KL {self.kl:.4f} nats>"
 
     def _repr_html_(self) -> str:
         rows = [

@@ -93,7 +93,7 @@ def look_frame(trace: Trace, facts: Facts | None = None) -> bytes:
     }
     if config.position == "learned":
         arrays["position"] = trace["pos_embed"]
-    best = [candidate.token_id for candidate in trace.top(k=min(NAMED_TOP, config.vocab_size))]
+    best = [candidate.token_id for candidate in trace.top(top=min(NAMED_TOP, config.vocab_size))]
     return _frame(
         arrays,
         {
@@ -116,7 +116,7 @@ def block_frame(trace: Trace, layer: int) -> bytes:
         ConfigError: There is no such layer, or the trace lacks one of `shown_names`, its model or tokenizer.
     """
     _check("layer", layer, trace.config.num_layers)
-    target = trace.top(k=1)[0]
+    target = trace.top(top=1)[0]
     arrays: dict[str, NDArray[Any]] = {
         "pattern": trace.attention(layer),
         "head_norm": _norms(trace["result", layer]),

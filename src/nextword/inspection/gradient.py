@@ -18,6 +18,7 @@ from nextword.inspection.edits import Edit
 from nextword.inspection.lens import token_label, token_of
 from nextword.model import GPTModel, evaluating
 from nextword.tokens import Piece, Tokenizer
+from nextword.tokens.visible import shortened
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,9 +36,12 @@ class Attribution:
     logit: float
 
     def __repr__(self) -> str:
+        what = f"{self.target_text!r} ({self.target}) after {shortened(self.text)!r}"
+        return f"<Attribution of {what}: logit {self.logit:.4f}, gradient x input>"
+
+    def __str__(self) -> str:
         largest = float(np.abs(self.scores).max()) or 1.0
-        what = f"{self.target_text!r} ({self.target}) after {self.text!r}"
-        lines = [f"<Attribution of {what}: logit {self.logit:.4f}, gradient x input>"]
+        lines = [repr(self)]
         for place, (piece, score) in enumerate(zip(self.tokens, self.scores, strict=True)):
             bar = "█" * round(20 * abs(score) / largest)
             lines.append(f"  {place:>4} {score:+9.4f} {bar:<20} {piece.label!r}")

@@ -87,9 +87,14 @@ class Lens:
         return token_label(self.trace.tokenizer, int(self.token_ids[row, position, place]))
 
     def __repr__(self) -> str:
-        rows, columns, L = self.rows, self._shown(), self.trace.config.num_layers
-        lines = [f"<Lens: {counted(len(rows), 'rows')}, {counted(len(self.positions), 'positions')}{self._left_out()}>"]
-        for column in columns:
+        return (
+            f"<Lens: {counted(len(self.rows), 'rows')}, {counted(len(self.positions), 'positions')}{self._left_out()}>"
+        )
+
+    def __str__(self) -> str:
+        rows, L = self.rows, self.trace.config.num_layers
+        lines = [repr(self)]
+        for column in self._shown():
             lines.append(f"  after {self.positions[column]} {self._token(column)!r}")
             for row in range(L, -1, -1):
                 lines.append(

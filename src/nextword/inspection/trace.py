@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nextword.arguments import Destination, argument, checked
 from nextword.config import GPTConfig
+from nextword.deprecated import warn_deprecated
 from nextword.errors import ConfigError
 from nextword.generation import html
 from nextword.generation.prediction import Candidate, best_candidates
@@ -22,6 +23,7 @@ from nextword.model import GPTModel, evaluating
 from nextword.model.attention import attention_bias, attention_pattern, attention_scores
 from nextword.readable import counted
 from nextword.tokens import Piece, Tokenizer
+from nextword.tokens.visible import shortened
 
 if TYPE_CHECKING:
     from nextword.inspection.attribution import LogitAttribution
@@ -243,10 +245,15 @@ class Trace(Mapping[Key, Array]):
         return logit_attribution(self, target, position, against)
 
     @checked
-    def top(self, position: int = -1, k: int = 10) -> list[Candidate]:
-        """The most probable tokens after `position`, best first."""
+    def top(self, position: int = -1, top: int = 10, *, k: int | None = None) -> list[Candidate]:
+        """The `top` most probable tokens after `position`, best first; `k` is its old name."""
+        if k is not None:
+            warn_deprecated("top(k=...)", "top(top=...)", stacklevel=4)
+            top = k
         position = absolute_position(self, position)
-        return best_candidates(self["logits"][position], k, [] if self.tokenizer is None else self.tokenizer.vocabulary)
+        return best_candidates(
+            self["logits"][position], top, [] if self.tokenizer is None else self.tokenizer.vocabulary
+        )
 
     @property
     def nbytes(self) -> int:
@@ -313,8 +320,10 @@ class Trace(Mapping[Key, Array]):
     # -- how it looks ----------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        lines = [f"  {name:<34} {shape}" for name, shape in self._summary()]
-        return "\n".join([f"<Trace of {self.text!r}: {self._facts()}>", *lines])
+        return f"<Trace of {shortened(self.text)!r}: {self._facts()}>"
+
+    def __str__(self) -> str:
+        return "\n".join([repr(self), *(f"  {name:<34} {shape}" for name, shape in self._summary())])
 
     def _repr_html_(self) -> str:
         texts = self.token_ids if self.tokenizer is None else [piece.label for piece in self.tokens]

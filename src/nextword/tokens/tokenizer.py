@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.arguments import checked
+from nextword.deprecated import warn_deprecated
 from nextword.errors import ConfigError, ContextOverflowError, ModelFileError, TextError
 from nextword.panics import explained, not_encodable
 from nextword.readable import counted
@@ -160,11 +161,11 @@ class Tokenizer:
         except OSError as error:
             raise ModelFileError(f"{file} cannot be read: {error}") from None
         text = read_text(file)
-        return cls.from_json(text, source=str(file), **marks)
+        return cls.from_str(text, source=str(file), **marks)
 
     @classmethod
     @checked
-    def from_json(
+    def from_str(
         cls,
         text: str,
         *,
@@ -194,9 +195,20 @@ class Tokenizer:
         except ModelFileError as error:
             raise ModelFileError(f"{source}: {error.message}", hint=error.hint) from None
 
-    def to_json(self) -> str:
+    def to_str(self) -> str:
         """The content of a `tokenizer.json`, which the `tokenizers` library, transformers and others read."""
         return self._raw.to_str(pretty=True)
+
+    @classmethod
+    def from_json(cls, text: str, **marks: Any) -> Tokenizer:
+        """Deprecated: `from_str`, as the library tokenizers calls it."""
+        warn_deprecated("Tokenizer.from_json", "Tokenizer.from_str")
+        return cls.from_str(text, **marks)
+
+    def to_json(self) -> str:
+        """Deprecated: `to_str`. Elsewhere `to_json` gives plain values."""
+        warn_deprecated("Tokenizer.to_json", "Tokenizer.to_str")
+        return self.to_str()
 
     def settings(self) -> dict[str, Any]:
         """The content of a `tokenizer_config.json`."""

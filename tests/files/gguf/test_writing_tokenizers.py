@@ -39,13 +39,13 @@ def _round_trip(tokenizer: Tokenizer, tmp_path: Path) -> Tokenizer:
 
 def _changed(**parts: Any) -> Tokenizer:
     """The trained tokenizer with parts of its description changed; `added` tokens are appended."""
-    raw = RawTokenizer.from_str(BPE.to_json())
+    raw = RawTokenizer.from_str(BPE.to_str())
     for name, part in parts.items():
         if name == "added":
             raw.add_tokens(part)
         else:
             setattr(raw, name, part)
-    return Tokenizer.from_json(raw.to_str(), bos="<|endoftext|>", eos="<|endoftext|>")
+    return Tokenizer.from_str(raw.to_str(), bos="<|endoftext|>", eos="<|endoftext|>")
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_added_tokens_stay_whole(tmp_path: Path) -> None:
 
 def test_several_end_tokens_are_written(tmp_path: Path) -> None:
     ending = [AddedToken(f"<|end{i}|>", special=True) for i in range(4)]
-    text = _changed(added=ending).to_json()
+    text = _changed(added=ending).to_str()
     for count in (1, 2):
         ends = range(V, V + count)
-        tokenizer = Tokenizer.from_json(text, bos="<|endoftext|>", eos="<|endoftext|>", ends=ends)
+        tokenizer = Tokenizer.from_str(text, bos="<|endoftext|>", eos="<|endoftext|>", ends=ends)
         assert _round_trip(tokenizer, tmp_path).end_ids == {0, *ends}
-    tokenizer = Tokenizer.from_json(text, eos="<|endoftext|>", ends=range(V, V + 3))
+    tokenizer = Tokenizer.from_str(text, eos="<|endoftext|>", ends=range(V, V + 3))
     with pytest.raises(ConfigError, match="a tokenizer with 4 end tokens"):
         _round_trip(tokenizer, tmp_path)
 
@@ -90,7 +90,7 @@ def test_ends_that_their_spelling_tells_need_no_key(tmp_path: Path) -> None:
     spelled = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>"]
     added = [AddedToken(token, special=True) for token in [*spelled, "<|end0|>", "<|end1|>"]]
     ends = range(V, V + 5)
-    tokenizer = Tokenizer.from_json(_changed(added=added).to_json(), eos="<|endoftext|>", ends=ends)
+    tokenizer = Tokenizer.from_str(_changed(added=added).to_str(), eos="<|endoftext|>", ends=ends)
     assert _round_trip(tokenizer, tmp_path).end_ids == {0, *ends}
     contents = _contents(tmp_path / "model.gguf")
     assert (contents["tokenizer.ggml.eot_token_id"], contents["tokenizer.ggml.eom_token_id"]) == (V + 3, V + 4)
@@ -102,7 +102,7 @@ def test_more_tokens_than_the_embedding_has_rows_are_refused(tmp_path: Path) -> 
 
 
 def test_bos_before_every_text_is_written(tmp_path: Path) -> None:
-    description = json.loads(BPE.to_json())
+    description = json.loads(BPE.to_str())
     mark = {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [0], "tokens": ["<|endoftext|>"]}}
     single = [{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
     description["post_processor"] = {
@@ -111,12 +111,12 @@ def test_bos_before_every_text_is_written(tmp_path: Path) -> None:
         "pair": single,
         "special_tokens": mark,
     }
-    tokenizer = Tokenizer.from_json(json.dumps(description))
+    tokenizer = Tokenizer.from_str(json.dumps(description))
     assert _round_trip(tokenizer, tmp_path).adds_bos
     assert _contents(tmp_path / "model.gguf")["tokenizer.ggml.add_bos_token"] is True
     description["post_processor"]["single"] = [*single, single[0]]
     with pytest.raises(ConfigError, match="a post_processor that adds more than bos"):
-        _round_trip(Tokenizer.from_json(json.dumps(description)), tmp_path)
+        _round_trip(Tokenizer.from_str(json.dumps(description)), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_sentencepiece_is_written_with_scores_that_give_its_merges(tmp_path: Pat
     first = read_gguf(tmp_path / "first.gguf")
     write_gguf(tmp_path / "second.gguf", first, "f32")
     second = read_gguf(tmp_path / "second.gguf")
-    assert second.tokenizer.to_json() == first.tokenizer.to_json()
+    assert second.tokenizer.to_str() == first.tokenizer.to_str()
     assert (second.tokenizer.bos_id, second.tokenizer.eos_id, second.tokenizer.adds_bos) == (1, 2, True)
     before, after = _contents(tmp_path / "first.gguf"), _contents(tmp_path / "second.gguf")
     assert after["tokenizer.ggml.tokens"][: len(before["tokenizer.ggml.tokens"])] == before["tokenizer.ggml.tokens"]
@@ -160,9 +160,9 @@ def test_sentencepiece_is_written_with_scores_that_give_its_merges(tmp_path: Pat
 def test_sentencepiece_merges_that_no_score_gives_are_refused(tmp_path: Path) -> None:
     (tmp_path / "first.gguf").write_bytes(sentencepiece_file().written())
     first = read_gguf(tmp_path / "first.gguf")
-    description = json.loads(first.tokenizer.to_json())
+    description = json.loads(first.tokenizer.to_str())
     del description["model"]["merges"][5]
-    tokenizer = Tokenizer.from_json(json.dumps(description), eos="</s>")
+    tokenizer = Tokenizer.from_str(json.dumps(description), eos="</s>")
     with pytest.raises(ConfigError, match="merges that do not follow from a score for each token"):
         write_gguf(tmp_path / "second.gguf", dataclasses.replace(first, tokenizer=tokenizer), "f32")
 

@@ -67,7 +67,7 @@ def write_by_library(path: Path, model: PreTrainedModel, arch: str, tokenizer: T
         writer.add_rope_dimension_count(config.head_dim)
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)
-    description = json.loads(tokenizer.to_json())
+    description = json.loads(tokenizer.to_str())
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     special = {token["id"] for token in description["added_tokens"]}

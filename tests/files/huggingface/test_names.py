@@ -267,7 +267,7 @@ def test_of_a_tied_pair_either_one_is_enough(tmp_path: Path, name: str) -> None:
 
 def test_tokens_added_without_resizing_the_model_are_named_with_the_way_out(tmp_path: Path) -> None:
     saved_by_transformers(tmp_path, "gpt2")
-    values = json.loads(BPE.to_json())
+    values = json.loads(BPE.to_str())
     for number, token in enumerate(["[PAD]", "<|한국어|>"]):
         values["added_tokens"].append({**values["added_tokens"][0], "id": 300 + number, "content": token})
     (tmp_path / "tokenizer.json").write_text(json.dumps(values), encoding="utf-8")

@@ -128,7 +128,7 @@ def saved_by_transformers(path: Path, name: str, dtype: torch.dtype = torch.floa
             center = 1.0 if parameter.dim() == 1 and key.endswith("weight") else 0.0
             parameter.copy_(center + 0.2 * torch.randn(parameter.shape, generator=generator))
     model.to(dtype).save_pretrained(path)
-    (path / "tokenizer.json").write_text(BPE.to_json(), encoding="utf-8")
+    (path / "tokenizer.json").write_text(BPE.to_str(), encoding="utf-8")
     return model
 
 

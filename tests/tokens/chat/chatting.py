@@ -232,7 +232,7 @@ def _add(raw: RawTokenizer) -> None:
 
 def byte_level() -> Tokenizer:
     """Byte-level BPE as Qwen, Llama 3, SmolLM have it; `<|end|>` eats the blanks around it, as Phi's does."""
-    raw = RawTokenizer.from_str(Tokenizer.train_bpe(CORPUS, 440, special_tokens=["<|endoftext|>"]).to_json())
+    raw = RawTokenizer.from_str(Tokenizer.train_bpe(CORPUS, 440, special_tokens=["<|endoftext|>"]).to_str())
     _add(raw)
     return Tokenizer(raw, bos="<s>", eos="</s>")
 
@@ -280,7 +280,7 @@ TOKENIZERS = {
 
 def in_transformers(template: str, tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     """The same template and tokenizer in transformers."""
-    raw = RawTokenizer.from_str(tokenizer.to_json())
+    raw = RawTokenizer.from_str(tokenizer.to_str())
     names = {key: value for key, value in tokenizer.settings().items() if key in ("bos_token", "eos_token")}
     theirs = PreTrainedTokenizerFast(tokenizer_object=raw, clean_up_tokenization_spaces=False, **names)
     theirs.chat_template = template

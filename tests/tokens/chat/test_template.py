@@ -127,7 +127,7 @@ def test_the_special_tokens_that_the_tokenizer_knows_are_variables() -> None:
 
 
 def test_no_token_is_added_to_what_the_template_writes() -> None:
-    raw = RawTokenizer.from_str(BPE.to_json())
+    raw = RawTokenizer.from_str(BPE.to_str())
     s = raw.token_to_id("<s>")
     from tokenizers.processors import TemplateProcessing
 
@@ -187,7 +187,7 @@ def test_a_token_that_the_template_builds_of_pieces_is_that_token() -> None:
 
 
 def test_tokens_that_only_match_whole_words_and_tokens_of_one_character() -> None:
-    raw = RawTokenizer.from_str(BPE.to_json())
+    raw = RawTokenizer.from_str(BPE.to_str())
     raw.add_special_tokens([AddedToken("SEP", single_word=True, normalized=False), AddedToken("※", normalized=False)])
     tokenizer = Tokenizer(raw, eos="</s>")
     template = "SEP aSEP{% for m in messages %} SEP※{{ m.content }}※{% endfor %}"

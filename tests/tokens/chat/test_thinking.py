@@ -79,7 +79,7 @@ THINKING = {"Qwen3": QWEN3, "R1": R1, "EXAONE 4": EXAONE, "GLM": GLM, "by name":
 
 def _with(tokenizer: Tokenizer) -> Tokenizer:
     """The tokenizer, its thinking tokens special."""
-    raw = RawTokenizer.from_str(tokenizer.to_json())
+    raw = RawTokenizer.from_str(tokenizer.to_str())
     raw.add_special_tokens([AddedToken(token, normalized=False) for token in ("<think>", "</think>")])
     return Tokenizer(raw, bos="<s>", eos="</s>")
 

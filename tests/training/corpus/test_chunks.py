@@ -122,7 +122,7 @@ def test_a_tokenizer_that_is_to_be_trained_counts_the_same_words() -> None:
     text = MIXED * 40
     parts = [chunk.text for chunk in chunks([text], None, 50)]
     assert len(parts) > 200
-    assert Tokenizer.train_bpe(parts, 400).to_json() == Tokenizer.train_bpe(text, 400).to_json()
+    assert Tokenizer.train_bpe(parts, 400).to_str() == Tokenizer.train_bpe(text, 400).to_str()
 
 
 def test_a_letter_said_two_million_times_is_cut_all_the_same() -> None:

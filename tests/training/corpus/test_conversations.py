@@ -84,7 +84,7 @@ def test_what_is_learned_is_what_the_model_would_have_to_write_after_the_prompt(
 
 def test_the_token_that_ends_the_models_writing_ends_what_is_learned() -> None:
     ends = ChatTemplate("<|end|>", BPE).encode([user("")])
-    phi = Tokenizer.from_json(BPE.to_json(), bos="<s>", eos="</s>", ends=ends)
+    phi = Tokenizer.from_str(BPE.to_str(), bos="<s>", eos="</s>", ends=ends)
     messages = [user("hi"), assistant("yo")]
     assert ChatTemplate(TEMPLATES["Phi"], BPE).render(messages, add_generation_prompt=False).endswith("yo<|end|></s>")
     assert learned(TEMPLATES["Phi"], messages, phi) == ["yo<|end|>"]

@@ -36,7 +36,7 @@ def same(a: Prepared, b: Prepared) -> bool:
     assert (a.validation is None) == (b.validation is None)
     return (
         a.report == b.report
-        and a.tokenizer.to_json() == b.tokenizer.to_json()
+        and a.tokenizer.to_str() == b.tokenizer.to_str()
         and np.array_equal(a.train.tokens, b.train.tokens)
         and (a.validation is None or b.validation is None or np.array_equal(a.validation.tokens, b.validation.tokens))
     )
@@ -51,7 +51,7 @@ def test_tokens_tokenizer_and_digest_are_those_of_the_text_in_memory(tmp_path: P
     learned = [Document(d.name, d.text[:end]) for d, end in zip(documents, cuts, strict=True)]
     held_out = [Document(d.name, d.text[end:]) for d, end in zip(documents, cuts, strict=True)]
     tokenizer = Tokenizer.train_bpe([document.text for document in learned], 400)
-    assert data.tokenizer.to_json() == tokenizer.to_json()
+    assert data.tokenizer.to_str() == tokenizer.to_str()
     assert (data.tokenizer.bos_id, data.tokenizer.end_ids) == (0, {0})
     for part, documents in ((data.train, learned), (data.validation, held_out)):
         expected = TokenizedText.from_documents(documents, tokenizer)

@@ -50,7 +50,7 @@ def write_talks(path: Path, count: int = 40) -> Path:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory, _one_thread: None) -> str:
     """A model that can be chatted with, and knows nothing yet."""
-    raw = Tokenizer.train_bpe([TEXT, ANSWER], 330, special_tokens=["<|im_start|>", "<|im_end|>"]).to_json()
+    raw = Tokenizer.train_bpe([TEXT, ANSWER], 330, special_tokens=["<|im_start|>", "<|im_end|>"]).to_str()
     tokenizer = Tokenizer(RawTokenizer.from_str(raw), eos="<|im_end|>")
     torch.manual_seed(0)
     model = GPTModel.from_config(GPTConfig.preset("tiny", tokenizer.vocab_size, 96))

@@ -64,7 +64,7 @@ def test_what_is_new_is_learned_and_the_base_stays_as_it_was(
 def test_tokenizer_and_architecture_are_the_bases_and_windows_may_be_shorter(trained: Trained, tmp_path: Path) -> None:
     run = tuned(trained, tmp_path, steps=2)
     for lm in (run.model, nextword.load(run.out)):
-        assert lm.tokenizer.to_json() == trained.run.model.tokenizer.to_json()
+        assert lm.tokenizer.to_str() == trained.run.model.tokenizer.to_str()
         assert lm.config == nextword.load(trained.path).config
         assert lm.config.context_length == 32
     assert (run.plan.context_length, run.plan.vocab_size) == (16, trained.run.plan.vocab_size)

@@ -200,7 +200,7 @@ def tokenizer_metadata(tokenizer: Tokenizer, num_tokens: int) -> dict[str, Any]:
     Raises:
         ConfigError: llama.cpp cannot express it; names the part.
     """
-    description = json.loads(tokenizer.to_json())
+    description = json.loads(tokenizer.to_str())
     model = description["model"]
     if tokenizer.kind not in ("bytes", "sentencepiece"):
         raise _inexpressible(f"a tokenizer of {tokenizer.kind}")
@@ -280,7 +280,7 @@ def _sentencepiece_values(
 
 
 def _adds_only_bos(tokenizer: Tokenizer) -> bool:
-    added = RawTokenizer.from_str(tokenizer.to_json()).encode("").ids
+    added = RawTokenizer.from_str(tokenizer.to_str()).encode("").ids
     if added not in ([], [tokenizer.bos_id]):
         raise _inexpressible("a post_processor that adds more than bos")
     return bool(added)

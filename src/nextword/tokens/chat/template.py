@@ -201,7 +201,7 @@ class _SpecialTokens:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> _SpecialTokens:
-        description = json.loads(tokenizer.to_json())
+        description = json.loads(tokenizer.to_str())
         model, added = description["model"], description["added_tokens"]
         special = [token for token in added if token["special"]]
         aliases = {token["content"]: _ALIAS.format(token["id"]) for token in special}
@@ -214,7 +214,7 @@ class _SpecialTokens:
             token["content"] = aliases[token["content"]]
         model["vocab"] = {aliases.get(token, token): i for token, i in model["vocab"].items()}
         description["post_processor"] = None
-        renamed = Tokenizer.from_json(json.dumps(description), source="the tokenizer with renamed special tokens")
+        renamed = Tokenizer.from_str(json.dumps(description), source="the tokenizer with renamed special tokens")
         return cls(names, aliases, re.compile(spellings), re.compile(written), renamed)
 
     def mark(self, text: str, but: Collection[str] = ()) -> str:

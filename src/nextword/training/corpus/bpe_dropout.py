@@ -53,8 +53,8 @@ class _Words:
     """Every word in all its ways."""
 
     def __init__(self, tokenizer: Tokenizer, dropout: float, seed: tuple[int, ...]) -> None:
-        description = json.loads(tokenizer.to_json())
-        self._raw = RawTokenizer.from_str(tokenizer.to_json())
+        description = json.loads(tokenizer.to_str())
+        self._raw = RawTokenizer.from_str(tokenizer.to_str())
         vocabulary, merges = description["model"]["vocab"], [tuple(pair) for pair in description["model"]["merges"]]
         self._tables = []
         for number in range(TABLES):

@@ -142,7 +142,7 @@ def write_description(
 ) -> None:
     """Writes the tokenizer and `data.json`, where the report has the counts of the part to learn."""
     report = replace(report, characters=parts["train"]["characters"], bytes=parts["train"]["bytes"])
-    (directory / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
+    (directory / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     generation = {"eos_token_id": sorted(tokenizer.end_ids)} if tokenizer.end_ids else {}
     for name, content in {
         "tokenizer_config.json": tokenizer.settings(),
