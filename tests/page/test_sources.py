@@ -69,6 +69,20 @@ def test_every_export_is_used_elsewhere() -> None:
     assert unused == []
 
 
+def test_every_option_of_a_chart_is_given_elsewhere() -> None:
+    charts = {name: text for name, text in MODULES.items() if name.startswith("charts/")}
+    optional = {
+        (name, option) for name, text in charts.items() for option in re.findall(r"@property .*? \[(\w+)\]", text)
+    }
+    assert len(optional) > 10
+    unused = [
+        f"{name}: {option}"
+        for name, option in sorted(optional)
+        if not any(re.search(rf"\b{option}\b", text) for place, text in MODULES.items() if place != name)
+    ]
+    assert unused == []
+
+
 def test_every_text_is_used() -> None:
     keys = re.findall(r'^  "([\w.]+)":', MODULES["texts/en.js"], re.MULTILINE)
     code = "".join(text for name, text in SOURCES.items() if not name.startswith("texts/"))

@@ -11,7 +11,7 @@
  * @param {EditSpec} other
  * @returns {boolean}
  */
-function sameThing(one, other) {
+function sameTarget(one, other) {
   if (one.kind === "head" && other.kind === "head") {
     return one.layer === other.layer && one.head === other.head;
   }
@@ -42,7 +42,7 @@ export function withEdit(edits, edit) {
  * @returns {EditSpec[]}
  */
 export function withoutEdit(edits, edit) {
-  return edits.filter((other) => !sameThing(other, edit));
+  return edits.filter((other) => !sameTarget(other, edit));
 }
 
 /**
@@ -50,8 +50,8 @@ export function withoutEdit(edits, edit) {
  * @param {EditSpec} edit
  * @returns {EditSpec[]} Without the change if it was there, with it otherwise.
  */
-export function toggled(edits, edit) {
-  return edits.some((other) => sameThing(other, edit)) ? withoutEdit(edits, edit) : withEdit(edits, edit);
+export function toggleEdit(edits, edit) {
+  return edits.some((other) => sameTarget(other, edit)) ? withoutEdit(edits, edit) : withEdit(edits, edit);
 }
 
 /**
@@ -90,7 +90,7 @@ export function withHeadFactor(edits, layer, head, factor) {
  * @param {number} layer
  * @returns {boolean}
  */
-export function isOff(edits, kind, layer) {
+export function isAblated(edits, kind, layer) {
   return edits.some((edit) => edit.kind === kind && edit.layer === layer);
 }
 
@@ -102,7 +102,7 @@ export function isOff(edits, kind, layer) {
  * @param {number} position
  * @returns {"at" | "reached" | null}
  */
-export function patched(edits, row, position) {
+export function patchReach(edits, row, position) {
   const patches = edits.filter((edit) => edit.kind === "patch");
   if (patches.some((patch) => patch.row === row && patch.position === position)) {
     return "at";

@@ -2,12 +2,12 @@
  * Where numbers come from when the page is a file of its own: the frames that the file holds.
  *
  * @typedef {import("nextword/types.js").Frame} Frame
- * @typedef {import("nextword/types.js").LookAbout} LookAbout
+ * @typedef {import("nextword/types.js").TraceMetadata} TraceMetadata
  * @typedef {import("nextword/types.js").Source} Source
  */
 
-import {SourceError} from "nextword/source.js";
-import {readFrames} from "nextword/tensors.js";
+import {readFrames} from "nextword/frames.js";
+import {SourceError} from "nextword/source_error.js";
 
 /**
  * The numbers that the page's own file holds.
@@ -60,7 +60,7 @@ export class FileSource {
   }
 
   async about() {
-    const {model} = /** @type {LookAbout} */ ((await this.look()).about);
+    const {model} = /** @type {TraceMetadata} */ ((await this.look()).about);
     return {...model, reason: "", memory: 0, reference_error: null, chat: false};
   }
 
@@ -99,7 +99,7 @@ export class FileSource {
  *
  * @returns {{lang: string, frames: Record<string, string>} | null}
  */
-export function embedded() {
+export function embeddedFrames() {
   const node = document.getElementById("frames");
   return node === null ? null : JSON.parse(node.textContent ?? "");
 }

@@ -8,20 +8,22 @@
  * @typedef {import("nextword/i18n.js").TextKey} TextKey
  */
 
-import {el, percent} from "nextword/dom.js";
+import {el} from "nextword/dom.js";
+import {formatPercent} from "nextword/format.js";
+import {floats, metadataOf} from "nextword/frames.js";
 import {setLanguage, t} from "nextword/i18n.js";
 import {argmax, softmax} from "nextword/sampling.js";
+import {STEP_PREFIX} from "nextword/server_source.js";
 import {section} from "nextword/station.js";
-import {floats} from "nextword/tensors.js";
 import {addTheme} from "nextword/theme.js";
-import {aboutOf, joined, named} from "nextword/words.js";
+import {joinTokens, labelOfId} from "nextword/token_text.js";
 
 const HASH_MS = 300;
 
 /** @param {Context} context */
 export function addHeader(context) {
   const {store} = context;
-  const writeTexts = namedTexts();
+  const writeTexts = staticTexts();
   writeTexts();
   addTextBox(context);
   addLanguage(context);
@@ -39,7 +41,7 @@ export function addHeader(context) {
  *
  * @returns {() => void} Writes them, in the page's language.
  */
-function namedTexts() {
+function staticTexts() {
   /** @type {[string, (node: Element, text: string) => void][]} */
   const kinds = [
     ["data-text", (node, text) => (node.textContent = text)],
@@ -69,7 +71,7 @@ function addTextBox({store, source}) {
   const write = () => {
     const {walking} = store.get();
     box.readOnly = walking;
-    const text = wholeText(store.get());
+    const text = fullText(store.get());
     if (box.value !== text) {
       box.value = text;
     }
@@ -87,12 +89,12 @@ function addTextBox({store, source}) {
  * @param {Readonly<State>} state
  * @returns {string}
  */
-function wholeText({text, walk, look}) {
-  if (walk === null || walk.place === 0 || look === null) {
+function fullText({text, walk, look}) {
+  if (walk === null || walk.shownCount === 0 || look === null) {
     return text;
   }
-  const {tokens} = aboutOf(look);
-  const written = joined(tokens.slice(Math.max(tokens.length - walk.place, 0)));
+  const {tokens} = metadataOf(look);
+  const written = joinTokens(tokens.slice(Math.max(tokens.length - walk.shownCount, 0)));
   return text + written.replace(/⟨[0-9A-F·]+⟩$/, ""); // the beginning of a character that is not whole yet
 }
 
@@ -118,7 +120,7 @@ function addLanguage({store, source}) {
 }
 
 /** @param {Context} context */
-async function addModels({store, source, looking}) {
+async function addModels({store, source, traceLoader}) {
   const choice = /** @type {HTMLSelectElement} */ (section("model"));
   /** @type {string[]} Without the steps of a run, which have a slider. */
   let names = [];
@@ -126,18 +128,18 @@ async function addModels({store, source, looking}) {
   let finished;
   const show = () => {
     const {model, look} = store.get();
-    const current = model ?? (look === null ? null : aboutOf(look).model.name) ?? names[0] ?? "";
+    const current = model ?? (look === null ? null : metadataOf(look).model.name) ?? names[0] ?? "";
     const all = names.includes(current) ? names : [...names, current];
     choice.replaceChildren(...all.filter(Boolean).map((name) => el("option", {value: name}, name)));
     choice.value = current;
     choice.disabled = !source.live || all.length < 2;
     choice.closest("label")?.toggleAttribute("hidden", current === "");
   };
-  choice.addEventListener("change", () => looking.choose(choice.value));
+  choice.addEventListener("change", () => traceLoader.selectModel(choice.value));
   store.subscribe(["model", "look"], show);
   const ask = async () => {
     try {
-      names = (await source.models()).filter((name) => !name.startsWith("run@"));
+      names = (await source.models()).filter((name) => !name.startsWith(STEP_PREFIX));
       show();
     } catch {
       // The trace says what is wrong.
@@ -160,7 +162,7 @@ function addStatus({store}) {
   const show = () => {
     const {error, busy, notice, look} = store.get();
     status.classList.toggle("warn", error !== null);
-    status.textContent = error ?? busy ?? notice ?? (look === null ? "" : readyOf(store.get()));
+    status.textContent = error ?? busy ?? notice ?? (look === null ? "" : readyText(store.get()));
   };
   store.subscribe(["error", "busy", "notice", "look", "lang"], show);
   show();
@@ -170,13 +172,13 @@ function addStatus({store}) {
  * @param {Readonly<State>} state
  * @returns {string}
  */
-function readyOf({look}) {
+function readyText({look}) {
   if (look === null) {
     return "";
   }
   const logits = floats(look, "logits");
   const id = argmax(logits);
-  return t("status.ready", {text: named(look, id), probability: percent(softmax(logits)[id])});
+  return t("status.ready", {text: labelOfId(look, id), probability: formatPercent(softmax(logits)[id])});
 }
 
 /**
@@ -184,7 +186,7 @@ function readyOf({look}) {
  *
  * @param {Context} context
  */
-function addAddress({store, looking}) {
+function addAddress({store, traceLoader}) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   const write = () => {
@@ -197,14 +199,14 @@ function addAddress({store, looking}) {
     timer = setTimeout(write, HASH_MS);
   });
   addEventListener("hashchange", () => {
-    const asked = new URLSearchParams(location.hash.slice(1));
-    const [text, lang, model] = [asked.get("text"), asked.get("lang"), asked.get("model")];
+    const hash = new URLSearchParams(location.hash.slice(1));
+    const [text, lang, model] = [hash.get("text"), hash.get("lang"), hash.get("model")];
     if (lang === "en" || lang === "ko") {
       setLanguage(lang);
       store.set({lang});
     }
     if (model !== null && model !== store.get().model) {
-      looking.choose(model);
+      traceLoader.selectModel(model);
     }
     if (text !== null && text !== store.get().text) {
       store.set({text, walk: null});

@@ -39,7 +39,7 @@ export function t(key, values = {}) {
  * @param {string | null | undefined} asked
  * @returns {Language}
  */
-export function firstLanguage(asked) {
+export function initialLanguage(asked) {
   if (asked === "en" || asked === "ko") {
     return asked;
   }
@@ -52,6 +52,6 @@ export function firstLanguage(asked) {
  * @param {number} value
  * @returns {string}
  */
-export function whole(value) {
+export function formatInteger(value) {
   return value.toLocaleString(chosen);
 }

@@ -6,17 +6,17 @@
  * @typedef {import("nextword/charts/lens_grid.js").LensData} LensData
  */
 
-import {number, percent} from "nextword/dom.js";
-import {t, whole} from "nextword/i18n.js";
-import {floats, ids, shape} from "nextword/tensors.js";
-import {aboutOf, labels, named} from "nextword/words.js";
+import {formatNumber, formatPercent} from "nextword/format.js";
+import {floats, ids, metadataOf, shape} from "nextword/frames.js";
+import {formatInteger, t} from "nextword/i18n.js";
+import {labelOfId, tokenLabels} from "nextword/token_text.js";
 
 /**
  * @param {Frame} look
  * @returns {string[]}
  */
 function rowNames(look) {
-  const {layers} = aboutOf(look).model;
+  const {layers} = metadataOf(look).model;
   return [t("lens.in"), ...Array.from({length: layers}, (_, layer) => String(layer))];
 }
 
@@ -32,10 +32,10 @@ export function lensData(look, mode) {
   const cells = Array.from({length: rows}, (_, row) =>
     Array.from({length: count}, (_, position) => {
       const cell = row * count + position;
-      return {text: named(look, best[cell * top]), ...measure(cell)};
+      return {text: labelOfId(look, best[cell * top]), ...measure(cell)};
     }),
   );
-  return {rows: rowNames(look), columns: labels(look), cells};
+  return {rows: rowNames(look), columns: tokenLabels(look), cells};
 }
 
 /**
@@ -46,16 +46,16 @@ export function lensData(look, mode) {
 const MEASURES = {
   probability: (look, top) => {
     const probability = floats(look, "lens_probability");
-    return (cell) => ({value: probability[cell * top], number: percent(probability[cell * top])});
+    return (cell) => ({value: probability[cell * top], number: formatPercent(probability[cell * top])});
   },
   rank: (look) => {
     const rank = ids(look, "lens_rank");
-    const last = Math.log(aboutOf(look).model.vocab_size);
-    return (cell) => ({value: 1 - Math.log(rank[cell]) / last, number: `#${whole(rank[cell])}`});
+    const last = Math.log(metadataOf(look).model.vocab_size);
+    return (cell) => ({value: 1 - Math.log(rank[cell]) / last, number: `#${formatInteger(rank[cell])}`});
   },
   kl: (look) => {
     const kl = floats(look, "lens_kl");
-    return (cell) => ({value: Math.exp(-kl[cell]), number: number(kl[cell])});
+    return (cell) => ({value: Math.exp(-kl[cell]), number: formatNumber(kl[cell])});
   },
 };
 
@@ -74,13 +74,13 @@ export function describeCell(look, row, position) {
   const final = best[((rows - 1) * count + position) * top];
   const lines = Array.from({length: top}, (_, place) => {
     const probability = floats(look, "lens_probability")[cell * top + place];
-    return `${named(look, best[cell * top + place])}\t${percent(probability)}`;
+    return `${labelOfId(look, best[cell * top + place])}\t${formatPercent(probability)}`;
   });
   return [
-    t("lens.cell", {token: labels(look)[position], row: rowNames(look)[row]}),
+    t("lens.cell", {token: tokenLabels(look)[position], row: rowNames(look)[row]}),
     ...lines,
-    `${t("lens.rankLine", {token: named(look, final)})}\t${whole(ids(look, "lens_rank")[cell])}`,
-    `${t("lens.klLine")}\t${t("lens.nats", {value: number(floats(look, "lens_kl")[cell])})}`,
-    `${t("lens.entropyLine")}\t${t("lens.nats", {value: number(floats(look, "lens_entropy")[cell])})}`,
+    `${t("lens.rankLine", {token: labelOfId(look, final)})}\t${formatInteger(ids(look, "lens_rank")[cell])}`,
+    `${t("lens.klLine")}\t${t("lens.nats", {value: formatNumber(floats(look, "lens_kl")[cell])})}`,
+    `${t("lens.entropyLine")}\t${t("lens.nats", {value: formatNumber(floats(look, "lens_entropy")[cell])})}`,
   ].join("\n");
 }

@@ -6,26 +6,26 @@
  */
 
 import {el} from "nextword/dom.js";
-import {embedded, FileSource} from "nextword/file_source.js";
-import {firstLanguage, setLanguage, t} from "nextword/i18n.js";
+import {embeddedFrames, FileSource} from "nextword/file_source.js";
+import {metadataOf} from "nextword/frames.js";
+import {Generator} from "nextword/generator.js";
 import {addHeader} from "nextword/header.js";
-import {Looking} from "nextword/looking.js";
-import {ServerSource} from "nextword/source.js";
+import {initialLanguage, setLanguage, t} from "nextword/i18n.js";
+import {ServerSource} from "nextword/server_source.js";
 import {Store} from "nextword/state.js";
 import {addAbout} from "nextword/stations/about.js";
 import {addBlocks} from "nextword/stations/blocks.js";
-import {addChanges} from "nextword/stations/changes.js";
 import {addChat} from "nextword/stations/chat.js";
+import {addEditBar} from "nextword/stations/edit_bar.js";
 import {addEmbedding} from "nextword/stations/embedding.js";
+import {addGeneration} from "nextword/stations/generation.js";
 import {addLens} from "nextword/stations/lens.js";
 import {addProbabilities} from "nextword/stations/probabilities.js";
 import {addResidual} from "nextword/stations/residual.js";
-import {addSecond} from "nextword/stations/second.js";
+import {addSecondPrompt} from "nextword/stations/second_prompt.js";
 import {addTokens} from "nextword/stations/tokens.js";
 import {addTraining} from "nextword/stations/training.js";
-import {addWalk} from "nextword/stations/walk.js";
-import {Walking} from "nextword/walking.js";
-import {aboutOf} from "nextword/words.js";
+import {TraceLoader} from "nextword/trace_loader.js";
 
 const STATIONS = [
   addTokens,
@@ -34,9 +34,9 @@ const STATIONS = [
   addResidual,
   addLens,
   addProbabilities,
-  addChanges,
-  addWalk,
-  addSecond,
+  addEditBar,
+  addGeneration,
+  addSecondPrompt,
   addChat,
   addTraining,
   addAbout,
@@ -76,7 +76,7 @@ function askKey() {
 }
 
 /** The first layer to open: one in the middle, when the first trace is there. */
-function openALayer(/** @type {Store} */ store) {
+function openMiddleLayer(/** @type {Store} */ store) {
   let opened = false;
   store.subscribe(["look"], () => {
     const {look, layer} = store.get();
@@ -85,32 +85,32 @@ function openALayer(/** @type {Store} */ store) {
     }
     opened = true;
     if (layer === null) {
-      store.set({layer: Math.floor(aboutOf(look).model.layers / 2), head: 0});
+      store.set({layer: Math.floor(metadataOf(look).model.layers / 2), head: 0});
     }
   });
 }
 
 async function start() {
-  const file = embedded();
-  const asked = new URLSearchParams(location.hash.slice(1));
-  const lang = firstLanguage(asked.get("lang") ?? file?.lang);
+  const file = embeddedFrames();
+  const hash = new URLSearchParams(location.hash.slice(1));
+  const lang = initialLanguage(hash.get("lang") ?? file?.lang);
   setLanguage(lang);
   const source = file === null ? new ServerSource(askKey) : new FileSource(file.frames);
-  const store = new Store({lang, model: asked.get("model"), text: asked.get("text") ?? t("page.example")});
-  const looking = new Looking(store, source);
-  const walking = new Walking(store, source, looking);
-  const context = {store, source, looking, walking};
+  const store = new Store({lang, model: hash.get("model"), text: hash.get("text") ?? t("page.example")});
+  const traceLoader = new TraceLoader(store, source);
+  const generator = new Generator(store, source, traceLoader);
+  const context = {store, source, traceLoader, generator};
   if (source instanceof ServerSource) {
-    looking.start(); // the answer is under way while the page is built
+    traceLoader.start(); // the answer is under way while the page is built
   }
-  openALayer(store);
+  openMiddleLayer(store);
   addHeader(context);
   for (const addStation of STATIONS) {
     addStation(context);
   }
   if (source instanceof FileSource) {
     const [look, plain] = [await source.look(), await source.plain()];
-    store.set({look, plain, text: aboutOf(look).text});
+    store.set({look, plain, text: metadataOf(look).text});
   }
 }
 

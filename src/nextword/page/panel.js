@@ -1,8 +1,8 @@
 // The frame of a station: heading, "what am I looking at?", the picture, the Python line that makes it, saving.
 
-import {el} from "nextword/dom.js";
 import {savePng, saveSvg} from "nextword/charts/save.js";
 import {announce} from "nextword/charts/tooltip.js";
+import {el} from "nextword/dom.js";
 
 /**
  * @typedef {object} PanelTexts

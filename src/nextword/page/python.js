@@ -4,8 +4,8 @@
  * @typedef {import("nextword/types.js").State} State
  */
 
-import {idsOf} from "nextword/state.js";
-import {aboutOf} from "nextword/words.js";
+import {metadataOf} from "nextword/frames.js";
+import {inputIds} from "nextword/state.js";
 
 const DEFAULT_MODEL = "default_model";
 
@@ -15,11 +15,11 @@ const DEFAULT_MODEL = "default_model";
  * @param {string} file
  * @returns {string}
  */
-export function loadOf(file) {
+export function loadCode(file) {
   if (file === "") {
     return "lm";
   }
-  return `nextword.load(${file === DEFAULT_MODEL ? "" : quoted(file)})`;
+  return `nextword.load(${file === DEFAULT_MODEL ? "" : pythonString(file)})`;
 }
 
 /**
@@ -28,7 +28,7 @@ export function loadOf(file) {
  * @param {string} text
  * @returns {string}
  */
-export function quoted(text) {
+export function pythonString(text) {
   return JSON.stringify(text);
 }
 
@@ -36,40 +36,40 @@ export function quoted(text) {
  * The model under the changes, and what is asked of it.
  *
  * @param {Readonly<State>} state
- * @param {string} asked What follows the model: `.predict("To be")`.
- * @param {(expression: string) => string} [within] What stands around both.
+ * @param {string} call What follows the model: `.predict("To be")`.
+ * @param {(expression: string) => string} [wrap] What stands around both.
  * @returns {string}
  */
-export function pythonOf(state, asked, within = (expression) => expression) {
+export function modelCode(state, call, wrap = (expression) => expression) {
   const {look} = state;
   if (look === null) {
     return "";
   }
-  const {model, edits} = aboutOf(look);
-  const load = loadOf(model.file);
+  const {model, edits} = metadataOf(look);
+  const load = loadCode(model.file);
   const edit = edits.length === 0 ? "" : `.edit(${edits.join(", ")})`;
   // A patch is made from a trace of the model itself, which then needs a name.
   if (edit.includes("lm.") && load !== "lm") {
-    return `lm = ${load}\n${within(`lm${edit}${asked}`)}`;
+    return `lm = ${load}\n${wrap(`lm${edit}${call}`)}`;
   }
-  return within(`${load}${edit}${asked}`);
+  return wrap(`${load}${edit}${call}`);
 }
 
 /**
  * @param {Readonly<State>} state
- * @param {string} [view] What is taken from the trace: `.lens()`.
- * @param {(expression: string) => string} [within] What stands around both.
+ * @param {string} [suffix] What is taken from the trace: `.lens()`.
+ * @param {(expression: string) => string} [wrap] What stands around both.
  * @returns {string}
  */
-export function traceOf(state, view = "", within = undefined) {
-  return pythonOf(state, `.trace(${promptOf(state)})${view}`, within);
+export function traceCode(state, suffix = "", wrap = undefined) {
+  return modelCode(state, `.trace(${promptCode(state)})${suffix}`, wrap);
 }
 
 /**
  * @param {Readonly<State>} state
  * @returns {string}
  */
-export function samplingOf({sampling: {temperature, top_k, top_p, min_p}}) {
+export function samplingCode({sampling: {temperature, top_k, top_p, min_p}}) {
   const given = [
     temperature !== 1 && `temperature=${temperature}`,
     top_k !== null && `top_k=${top_k}`,
@@ -85,7 +85,7 @@ export function samplingOf({sampling: {temperature, top_k, top_p, min_p}}) {
  * @param {Readonly<State>} state
  * @returns {string}
  */
-export function promptOf(state) {
-  const ids = idsOf(state);
-  return ids === null ? quoted(state.text) : `[${ids.join(", ")}]`;
+export function promptCode(state) {
+  const ids = inputIds(state);
+  return ids === null ? pythonString(state.text) : `[${ids.join(", ")}]`;
 }

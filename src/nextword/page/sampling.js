@@ -22,17 +22,17 @@ const FLOAT32_MAX = (2 - 2 ** -23) * 2 ** 127;
  * @param {Pick<Sampling, "temperature" | "top_k" | "top_p" | "min_p">} sampling
  * @returns {Stages}
  */
-export function stages(logits, sampling) {
+export function samplingStages(logits, sampling) {
   const probabilities = softmax(logits);
   if (sampling.temperature === 0) {
     const tempered = new Float64Array(logits.length);
     tempered[argmax(logits)] = 1;
     return {logits, probabilities, tempered, kept: Uint8Array.from(tempered), distribution: tempered, discarded: 0};
   }
-  const weights = tempering(logits, sampling.temperature);
-  const tempered = divided(weights, sum(weights));
-  const largest = keep(weights, sampling);
-  const distribution = largest === null ? tempered : renormalized(weights, largest);
+  const weights = applyTemperature(logits, sampling.temperature);
+  const tempered = divide(weights, sum(weights));
+  const largest = truncate(weights, sampling);
+  const distribution = largest === null ? tempered : renormalize(weights, largest);
   const kept = new Uint8Array(logits.length);
   let discarded = 0;
   for (let i = 0; i < kept.length; i++) {
@@ -57,7 +57,7 @@ export function softmax(logits) {
   for (let i = 0; i < weights.length; i++) {
     weights[i] = Math.exp(logits[i] - largest);
   }
-  return divided(weights, sum(weights));
+  return divide(weights, sum(weights));
 }
 
 /**
@@ -67,7 +67,7 @@ export function softmax(logits) {
  * @param {number} temperature
  * @returns {Float64Array}
  */
-function tempering(logits, temperature) {
+function applyTemperature(logits, temperature) {
   const divisor = Math.fround(Math.min(Math.max(temperature, FLOAT32_TINY), FLOAT32_MAX));
   const largest = maximum(logits);
   const weights = new Float64Array(logits.length);
@@ -84,7 +84,7 @@ function tempering(logits, temperature) {
  * @param {Pick<Sampling, "top_k" | "top_p" | "min_p">} sampling
  * @returns {Float64Array | null}
  */
-function keep(weights, {top_k, top_p, min_p}) {
+function truncate(weights, {top_k, top_p, min_p}) {
   const size = top_k === null ? weights.length : Math.min(top_k, weights.length);
   if (size === weights.length && top_p === 1 && min_p === 0) {
     return null;
@@ -93,10 +93,10 @@ function keep(weights, {top_k, top_p, min_p}) {
   let count = size;
   if (top_p < 1) {
     // A token is kept while those before it have not reached top_p.
-    const wanted = top_p * (top_k === null ? sum(weights) : sum(largest));
+    const threshold = top_p * (top_k === null ? sum(weights) : sum(largest));
     let before = 0;
     let place = 0;
-    while (place < size && before + largest[place] < wanted) {
+    while (place < size && before + largest[place] < threshold) {
       before += largest[place++];
     }
     count = Math.min(count, place + 1);
@@ -117,7 +117,7 @@ function keep(weights, {top_k, top_p, min_p}) {
  * @param {Float64Array} largest Those that survive, largest first.
  * @returns {Float64Array}
  */
-function renormalized(weights, largest) {
+function renormalize(weights, largest) {
   const threshold = largest[largest.length - 1];
   const total = sum(largest);
   const distribution = new Float64Array(weights.length);
@@ -137,12 +137,12 @@ function renormalized(weights, largest) {
  * @param {number} count
  * @returns {number[]}
  */
-export function best(values, count) {
-  const wanted = Math.min(count, values.length);
-  if (wanted === 0) {
+export function topK(values, count) {
+  const size = Math.min(count, values.length);
+  if (size === 0) {
     return [];
   }
-  const threshold = values.slice().sort()[values.length - wanted];
+  const threshold = values.slice().sort()[values.length - size];
   /** @type {number[]} */
   const above = [];
   /** @type {number[]} */
@@ -150,12 +150,12 @@ export function best(values, count) {
   values.forEach((value, place) => {
     if (value > threshold) {
       above.push(place);
-    } else if (value === threshold && equal.length < wanted) {
+    } else if (value === threshold && equal.length < size) {
       equal.push(place);
     }
   });
   above.sort((a, b) => values[b] - values[a] || a - b);
-  return [...above, ...equal].slice(0, wanted);
+  return [...above, ...equal].slice(0, size);
 }
 
 /**
@@ -197,7 +197,7 @@ function sum(values) {
  * @param {number} divisor
  * @returns {Float64Array}
  */
-function divided(values, divisor) {
+function divide(values, divisor) {
   const shares = new Float64Array(values.length);
   for (let i = 0; i < shares.length; i++) {
     shares[i] = values[i] / divisor;

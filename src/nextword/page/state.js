@@ -7,10 +7,10 @@
  * @typedef {Pick<State, "text" | "walk" | "edits">} Step What undo brings back.
  */
 
-const STEPS_KEPT = 200;
+const MAX_UNDO_STEPS = 200;
 
 /** @type {State} */
-const START = {
+const INITIAL_STATE = {
   lang: "en",
   model: null,
   text: "",
@@ -39,9 +39,9 @@ export class Store {
   /** @param {Partial<State>} [given] */
   constructor(given = {}) {
     /** @type {State} */
-    this._state = {...START, ...given};
+    this._state = {...INITIAL_STATE, ...given};
     /** @type {Step[]} */
-    this._past = [];
+    this._undoSteps = [];
     this._typing = false;
     /** @type {{keys: Key[], call: (changed: Set<Key>) => void}[]} */
     this._subscribers = [];
@@ -64,34 +64,34 @@ export class Store {
       return;
     }
     this._state = {...before, ...partial};
-    this._remember(before);
-    this._tell(changed);
+    this._recordUndo(before);
+    this._notify(changed);
   }
 
   /**
    * Calls back after each change of one of the keys.
    *
    * @param {Key[]} keys
-   * @param {(changed: Set<Key>) => void} call
+   * @param {(changed: Set<Key>) => void} listener
    */
-  subscribe(keys, call) {
-    this._subscribers.push({keys, call});
+  subscribe(keys, listener) {
+    this._subscribers.push({keys, call: listener});
   }
 
   /** @returns {boolean} */
   canUndo() {
-    return this._past.length > 0;
+    return this._undoSteps.length > 0;
   }
 
   /** Takes the last change of the text or of the edits back. */
   undo() {
-    const step = this._past.pop();
+    const step = this._undoSteps.pop();
     if (!step) {
       return;
     }
     this._typing = false;
     this._state = {...this._state, ...step};
-    this._tell(["text", "walk", "edits"]);
+    this._notify(["text", "walk", "edits"]);
   }
 
   /**
@@ -100,26 +100,26 @@ export class Store {
    *
    * @param {State} before
    */
-  _remember(before) {
+  _recordUndo(before) {
     const now = this._state;
     const typed = now.text !== before.text;
-    const wrote = now.walk?.written !== before.walk?.written;
+    const wrote = now.walk?.generatedIds !== before.walk?.generatedIds;
     const changed = now.edits !== before.edits;
     if (!typed && !wrote && !changed) {
       return;
     }
     const typing = typed && !changed && before.walk === null;
     if (!(typing && this._typing)) {
-      this._past.push({text: before.text, walk: before.walk, edits: before.edits});
-      if (this._past.length > STEPS_KEPT) {
-        this._past.shift();
+      this._undoSteps.push({text: before.text, walk: before.walk, edits: before.edits});
+      if (this._undoSteps.length > MAX_UNDO_STEPS) {
+        this._undoSteps.shift();
       }
     }
     this._typing = typing;
   }
 
   /** @param {Key[]} changed */
-  _tell(changed) {
+  _notify(changed) {
     const keys = new Set(changed);
     for (const {keys: wanted, call} of this._subscribers) {
       if (wanted.some((key) => keys.has(key))) {
@@ -133,13 +133,13 @@ export class Store {
  * The tokens that are looked at; null where it is the text as it was typed.
  *
  * @param {Readonly<State>} state
- * @param {boolean} [changed] False: those that were written without the changes.
+ * @param {boolean} [edited] False: those that were written without the changes.
  * @returns {number[] | null}
  */
-export function idsOf({walk}, changed = true) {
+export function inputIds({walk}, edited = true) {
   if (walk === null) {
     return null;
   }
-  const written = changed || walk.without === null ? walk.written : walk.without;
-  return [...walk.base, ...written.slice(0, walk.place)];
+  const written = edited || walk.uneditedIds === null ? walk.generatedIds : walk.uneditedIds;
+  return [...walk.promptIds, ...written.slice(0, walk.shownCount)];
 }

@@ -15,33 +15,33 @@
  * @property {(state: Readonly<State>) => string} python
  * @property {(state: Readonly<State>) => TextKey} title
  * @property {(state: Readonly<State>) => TextKey} what
- * @property {boolean} needsLook Whether there is something to draw only after a trace.
+ * @property {boolean} needsTrace Whether there is something to draw only after a trace.
  */
 
 import {clear, el, onceAFrame} from "nextword/dom.js";
 import {t} from "nextword/i18n.js";
 import {makePanel} from "nextword/panel.js";
-import {SourceError} from "nextword/source.js";
+import {SourceError} from "nextword/source_error.js";
 
 /**
  * @param {Context} context
  * @param {Station} station
  */
 export function addStation({store}, station) {
-  const panel = makePanel(section(station.name), texts(station, store.get()));
+  const panel = makePanel(section(station.name), panelTexts(station, store.get()));
   const content = el("div", {class: "stack"});
   const note = el("p", {class: "note"});
   /** What stands around the pictures. @returns {boolean} Whether there are any. */
   const frame = () => {
     const state = store.get();
-    panel.update(texts(station, state));
-    const waits = station.needsLook && state.look === null;
-    content.hidden = panel.controls.hidden = waits;
-    note.hidden = !waits;
-    if (waits) {
-      note.textContent = waiting(state);
+    panel.update(panelTexts(station, state));
+    const waiting = station.needsTrace && state.look === null;
+    content.hidden = panel.controls.hidden = waiting;
+    note.hidden = !waiting;
+    if (waiting) {
+      note.textContent = waitingText(state);
     }
-    return !waits;
+    return !waiting;
   };
   const draw = () => {
     if (frame()) {
@@ -78,7 +78,7 @@ export function section(name) {
  * @param {Readonly<State>} state
  * @returns {import("nextword/panel.js").PanelTexts}
  */
-function texts(station, state) {
+function panelTexts(station, state) {
   return {
     name: station.name,
     title: t(station.title(state)),
@@ -96,7 +96,7 @@ function texts(station, state) {
  * @param {Readonly<State>} state
  * @returns {string}
  */
-function waiting({text, walk, error}) {
+function waitingText({text, walk, error}) {
   if (text === "" && walk === null) {
     return t("waiting.text");
   }
@@ -111,7 +111,7 @@ function waiting({text, walk, error}) {
  * @param {(look: Frame) => Promise<Frame>} load
  * @returns {Promise<Frame>}
  */
-export async function partOf({source, looking}, look, load) {
+export async function loadPart({source, traceLoader}, look, load) {
   try {
     return await load(look);
   } catch (error) {
@@ -119,11 +119,11 @@ export async function partOf({source, looking}, look, load) {
     if (!forgotten || !source.live) {
       throw error;
     }
-    const again = await looking.again();
-    if (again === null) {
+    const reloaded = await traceLoader.reload();
+    if (reloaded === null) {
       throw error;
     }
-    return load(again);
+    return load(reloaded);
   }
 }
 

@@ -2,7 +2,7 @@
 
 import {section} from "nextword/station.js";
 
-const NAME = "nextword-theme";
+const STORAGE_KEY = "nextword-theme";
 const SYSTEM = "screen and (prefers-color-scheme: dark)";
 const WHERE_DARK = new Map([["dark", "screen"], ["light", "not all"]]);
 
@@ -14,12 +14,12 @@ export function addTheme() {
     if (dark) dark.media.mediaText = WHERE_DARK.get(theme) ?? SYSTEM;
     document.documentElement.setAttribute("data-theme", theme); // pictures are drawn again when it changes
   };
-  choice.value = stored() ?? "auto";
+  choice.value = storedTheme() ?? "auto";
   set(choice.value);
   choice.addEventListener("change", () => {
     set(choice.value);
     try {
-      localStorage.setItem(NAME, choice.value);
+      localStorage.setItem(STORAGE_KEY, choice.value);
     } catch {
       // A browser that keeps nothing shows the theme until the page is left.
     }
@@ -44,9 +44,9 @@ function darkRule() {
 }
 
 /** @returns {string | null} */
-function stored() {
+function storedTheme() {
   try {
-    return localStorage.getItem(NAME);
+    return localStorage.getItem(STORAGE_KEY);
   } catch {
     return null;
   }

@@ -40,7 +40,7 @@
  * @property {boolean} tie_embeddings
  * @property {number} bytes
  *
- * @typedef {object} LookAbout What a look frame is about.
+ * @typedef {object} TraceMetadata What a look frame is about.
  * @property {string} trace The trace's id on the server; "" in a file.
  * @property {ModelFacts} model
  * @property {string} text
@@ -66,7 +66,7 @@
  * @property {number} min_p
  * @property {number} seed
  *
- * @typedef {{model: string | null, text?: string, ids?: number[]}} Subject Exactly one of text and ids.
+ * @typedef {{model: string | null, text?: string, ids?: number[]}} RequestInput Exactly one of text and ids.
  *
  * @typedef {object} Candidate
  * @property {number} id
@@ -80,13 +80,13 @@
  * @property {number} dropped
  * @property {Candidate[]} candidates
  *
- * @typedef {{id: number, text: string, end: boolean, probability: number}} Drawn
+ * @typedef {{id: number, text: string, end: boolean, probability: number}} SampledToken
  *
  * @typedef {object} Walk What was written behind the text, and how much of it is shown.
- * @property {number[]} base The text's own tokens.
- * @property {number[]} written Tokens behind it, with the changes if there are any.
- * @property {number[] | null} without The same without the changes; null where there are none.
- * @property {number} place How many of them are shown: the arrow keys move it.
+ * @property {number[]} promptIds The text's own tokens.
+ * @property {number[]} generatedIds Tokens behind it, with the changes if there are any.
+ * @property {number[] | null} uneditedIds The same without the changes; null where there are none.
+ * @property {number} shownCount How many of them are shown: the arrow keys move it.
  *
  * @typedef {object} SecondText
  * @property {string} text
@@ -146,12 +146,12 @@
  *
  * @typedef {object} Source Where numbers come from: a server, or the file that the page is.
  * @property {boolean} live Whether it can compute something new.
- * @property {(subject: Subject, top: number, signal?: AbortSignal) => Promise<QuickPrediction>} predict
- * @property {(subject: Subject, edits: EditSpec[], parts: PartSpec[], signal?: AbortSignal) => Promise<Frame>} look
+ * @property {(input: RequestInput, top: number, signal?: AbortSignal) => Promise<QuickPrediction>} predict
+ * @property {(input: RequestInput, edits: EditSpec[], parts: PartSpec[], signal?: AbortSignal) => Promise<Frame>} look
  *   With parts that will be asked for, so that they need no way of their own.
  * @property {(look: Frame, layer: number) => Promise<Frame>} block
  * @property {(look: Frame, layer: number, head: number) => Promise<Frame>} turns
- * @property {(look: Frame, sampling: Sampling) => Promise<Drawn>} draw
+ * @property {(look: Frame, sampling: Sampling) => Promise<SampledToken>} draw
  * @property {(text: string, model: string | null) => Promise<number[]>} tokenize
  * @property {() => Promise<string[]>} models
  * @property {(model: string | null) => Promise<About>} about
@@ -161,8 +161,8 @@
  * @typedef {object} Context What every station is made from.
  * @property {import("nextword/state.js").Store} store
  * @property {Source} source
- * @property {import("nextword/looking.js").Looking} looking
- * @property {import("nextword/walking.js").Walking} walking
+ * @property {import("nextword/trace_loader.js").TraceLoader} traceLoader
+ * @property {import("nextword/generator.js").Generator} generator
  */
 
 export {};

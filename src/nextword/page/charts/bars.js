@@ -1,7 +1,7 @@
 // Horizontal bars: a text, a bar, a number. With negative values the bars start from a line in the middle.
 
-import {el, set} from "nextword/dom.js";
-import {partsOf} from "nextword/charts/redraw.js";
+import {getOrBuild} from "nextword/charts/redraw.js";
+import {el, setAttributes} from "nextword/dom.js";
 
 /**
  * @typedef {object} Bar
@@ -65,10 +65,9 @@ function buildRow(button) {
  * @param {HTMLElement} container
  * @param {Bar[]} rows
  * @param {BarsOptions} options
- * @returns {{highlight: (position: number | null) => void}} `highlight` takes the index of a row
  */
 export function drawBars(container, rows, options) {
-  const parts = partsOf(container, "bars", build);
+  const parts = getOrBuild(container, "bars", build);
   const signed = rows.some((row) => row.value < 0 || (row.reference ?? 0) < 0);
   const max = options.max > 0 ? options.max : 1;
   parts.root.setAttribute("aria-label", options.label);
@@ -99,17 +98,13 @@ export function drawBars(container, rows, options) {
     }
     bar.row.classList.toggle("faded", row.faded ?? false);
     bar.row.classList.toggle("chosen", row.chosen ?? false);
-    set(bar.row, {title: options.describe ? options.describe(row) : row.text});
+    setAttributes(bar.row, {title: options.describe ? options.describe(row) : row.text});
     if (options.onPick) {
-      set(bar.row, {"aria-pressed": row.chosen ?? false});
+      setAttributes(bar.row, {"aria-pressed": row.chosen ?? false});
     }
   }
   parts.rows = drawn;
-  place(parts.root, items);
-  return {
-    highlight: (position) =>
-      items.forEach((item, i) => item.firstElementChild?.classList.toggle("lit", i === position)),
-  };
+  placeItems(parts.root, items);
 }
 
 /**
@@ -117,10 +112,10 @@ export function drawBars(container, rows, options) {
  * @param {HTMLElement} list
  * @param {HTMLElement[]} items
  */
-function place(list, items) {
-  const wanted = new Set(items);
+function placeItems(list, items) {
+  const kept = new Set(items);
   for (const child of Array.from(list.children)) {
-    if (!wanted.has(/** @type {HTMLElement} */ (child))) {
+    if (!kept.has(/** @type {HTMLElement} */ (child))) {
       child.remove();
     }
   }

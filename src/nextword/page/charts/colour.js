@@ -4,6 +4,7 @@
 /** @typedef {[number, number, number]} Rgb */
 
 const STEPS = 256;
+const LINE_COLOURS = 6;
 
 /** @type {Map<string, Rgb[]>} */
 const ramps = new Map();
@@ -62,7 +63,7 @@ function fromOklab([lightness, a, b]) {
  * @param {string} hex "#rrggbb"
  * @returns {Rgb}
  */
-function parse(hex) {
+function parseHex(hex) {
   const bits = Number.parseInt(hex.trim().slice(1), 16);
   return [(bits >> 16) & 255, (bits >> 8) & 255, bits & 255];
 }
@@ -71,7 +72,7 @@ function parse(hex) {
  * @param {string} name of a custom property of the page: "--ink"
  * @returns {string}
  */
-export function variable(name) {
+export function cssVariable(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
@@ -85,14 +86,14 @@ function ramp(name) {
   if (known) {
     return known;
   }
-  const stops = (variable(name) || "#ffffff #000000").split(/\s+/).map((hex) => toOklab(parse(hex)));
+  const stops = (cssVariable(name) || "#ffffff #000000").split(/\s+/).map((hex) => toOklab(parseHex(hex)));
   /** @type {Rgb[]} */
   const steps = [];
   for (let step = 0; step <= STEPS; step += 1) {
     const at = (step / STEPS) * (stops.length - 1);
     const left = Math.min(Math.floor(at), stops.length - 2);
     const mix = at - left;
-    steps.push(fromOklab(mixed(stops[left], stops[left + 1], mix)));
+    steps.push(fromOklab(interpolate(stops[left], stops[left + 1], mix)));
   }
   ramps.set(name, steps);
   return steps;
@@ -104,7 +105,7 @@ function ramp(name) {
  * @param {number} mix
  * @returns {Rgb}
  */
-function mixed(from, to, mix) {
+function interpolate(from, to, mix) {
   return [from[0] + (to[0] - from[0]) * mix, from[1] + (to[1] - from[1]) * mix, from[2] + (to[2] - from[2]) * mix];
 }
 
@@ -121,7 +122,7 @@ export function forgetColours() {
  */
 export function diverging(value, limit) {
   const share = limit > 0 ? value / limit : 0;
-  return at(ramp("--diverging"), (share + 1) / 2);
+  return colourAt(ramp("--diverging"), (share + 1) / 2);
 }
 
 /**
@@ -130,7 +131,7 @@ export function diverging(value, limit) {
  * @returns {Rgb}
  */
 export function sequential(share) {
-  return at(ramp("--sequential"), share);
+  return colourAt(ramp("--sequential"), share);
 }
 
 /**
@@ -138,7 +139,7 @@ export function sequential(share) {
  * @param {number} share
  * @returns {Rgb}
  */
-function at(steps, share) {
+function colourAt(steps, share) {
   return steps[Math.round(Math.min(Math.max(Number.isNaN(share) ? 0 : share, 0), 1) * STEPS)];
 }
 
@@ -157,17 +158,25 @@ export function textOn([red, green, blue]) {
  * @param {Rgb} rgb
  * @returns {string}
  */
-export function css([red, green, blue]) {
+export function cssColour([red, green, blue]) {
   return `rgb(${red}, ${green}, ${blue})`;
 }
 
 /**
- * The stops of a CSS or SVG gradient that shows a ramp, for a legend.
- * @param {"diverging" | "sequential"} kind
- * @param {number} [stops]
+ * The colours of lines stand in style.css, by number.
+ * @param {number} index of a line
+ * @returns {number}
+ */
+export function lineColour(index) {
+  return index % LINE_COLOURS;
+}
+
+/**
+ * The colours of the diverging ramp from end to end, for a legend.
+ * @param {number} count
  * @returns {string[]}
  */
-export function legendStops(kind, stops = 9) {
-  const steps = ramp(`--${kind}`);
-  return Array.from({length: stops}, (_, i) => css(steps[Math.round((i / (stops - 1)) * STEPS)]));
+export function legendColours(count) {
+  const steps = ramp("--diverging");
+  return Array.from({length: count}, (_, i) => cssColour(steps[Math.round((i / (count - 1)) * STEPS)]));
 }

@@ -1,6 +1,6 @@
 // Looking around in a picture that is one element: with the pointer, with a finger, with the arrow keys.
 
-import {anchorTooltip, anchored, announce, hideTooltip, showTooltip} from "nextword/charts/tooltip.js";
+import {anchorTooltip, announce, hideTooltip, isAnchored, showTooltip} from "nextword/charts/tooltip.js";
 
 /**
  * @typedef {object} Grid
@@ -11,11 +11,10 @@ import {anchorTooltip, anchored, announce, hideTooltip, showTooltip} from "nextw
  * @property {(row: number, column: number) => string} describe
  * @property {(row: number | null, column: number | null) => void} enter
  * @property {(row: number, column: number) => void} [reveal] scroll a cell into view, for the arrow keys
- * @property {boolean} [upwards] row 0 is drawn at the bottom
  */
 
 /** @type {WeakMap<Element, {grid: Grid, row: number, column: number}>} */
-const explored = new WeakMap();
+const cursors = new WeakMap();
 
 /**
  * Make an element explorable; calling again changes what there is to see.
@@ -23,15 +22,15 @@ const explored = new WeakMap();
  * @param {string} label what the picture shows, for screen readers
  * @param {Grid} grid
  */
-export function explore(element, label, grid) {
+export function addCursor(element, label, grid) {
   element.setAttribute("aria-label", label);
-  const known = explored.get(element);
+  const known = cursors.get(element);
   if (known) {
     known.grid = grid;
     return;
   }
   const state = {grid, row: 0, column: 0};
-  explored.set(element, state);
+  cursors.set(element, state);
   element.setAttribute("tabindex", "0");
   // With any other role a screen reader keeps the arrow keys to itself.
   element.setAttribute("role", "application");
@@ -53,7 +52,7 @@ export function explore(element, label, grid) {
     hideTooltip();
   };
   /** @param {any} event */
-  const point = (event) => {
+  const moveToPointer = (event) => {
     const cell = state.grid.at(event);
     if (cell) {
       show(cell[0], cell[1], event.clientX, event.clientY);
@@ -61,7 +60,7 @@ export function explore(element, label, grid) {
       leave();
     }
   };
-  const stand = () => {
+  const moveToCell = () => {
     const row = Math.min(state.row, state.grid.rows - 1);
     const column = Math.min(state.column, state.grid.columns - 1);
     if (row < 0 || column < 0) {
@@ -75,21 +74,21 @@ export function explore(element, label, grid) {
     anchorTooltip(text, () => state.grid.where(row, column));
     announce(text);
   };
-  element.addEventListener("pointermove", point);
-  element.addEventListener("pointerdown", point);
-  element.addEventListener("pointerleave", () => anchored() || leave());
-  element.addEventListener("pointercancel", () => anchored() || leave());
+  element.addEventListener("pointermove", moveToPointer);
+  element.addEventListener("pointerdown", moveToPointer);
+  element.addEventListener("pointerleave", () => isAnchored() || leave());
+  element.addEventListener("pointercancel", () => isAnchored() || leave());
   element.addEventListener("blur", leave);
   element.addEventListener("focus", () => {
     if (element.matches(":focus-visible")) {
-      stand();
+      moveToCell();
     }
   });
   element.addEventListener("keydown", (event) => {
-    const {rows, columns, upwards} = state.grid;
-    if (step(/** @type {KeyboardEvent} */ (event), state, rows, columns, upwards ?? false)) {
-      taken(event);
-      stand();
+    const {rows, columns} = state.grid;
+    if (moveCursor(/** @type {KeyboardEvent} */ (event), state, rows, columns)) {
+      consumeEvent(event);
+      moveToCell();
     }
   });
 }
@@ -98,7 +97,7 @@ export function explore(element, label, grid) {
  * A key that a picture has answered means nothing to the page: there arrow keys step through the text.
  * @param {Event} event
  */
-export function taken(event) {
+export function consumeEvent(event) {
   event.preventDefault();
   event.stopPropagation();
 }
@@ -106,20 +105,20 @@ export function taken(event) {
 /**
  * Move a place in a grid as a key says. False where the key means nothing.
  * @param {KeyboardEvent} event
- * @param {{row: number, column: number}} place
+ * @param {{row: number, column: number}} cursor
  * @param {number} rows
  * @param {number} columns
- * @param {boolean} upwards
+ * @param {boolean} [upwards] row 0 is drawn at the bottom
  * @returns {boolean}
  */
-export function step(event, place, rows, columns, upwards) {
+export function moveCursor(event, cursor, rows, columns, upwards = false) {
   if (event.altKey || event.metaKey) {
     return false;
   }
   const [first, last] = upwards ? [rows - 1, 0] : [0, rows - 1];
   const down = upwards ? -1 : 1;
   const page = 10;
-  let {row, column} = place;
+  let {row, column} = cursor;
   switch (event.key) {
     case "ArrowLeft":
       column -= 1;
@@ -150,7 +149,7 @@ export function step(event, place, rows, columns, upwards) {
     default:
       return false;
   }
-  place.row = Math.min(Math.max(row, 0), rows - 1);
-  place.column = Math.min(Math.max(column, 0), columns - 1);
+  cursor.row = Math.min(Math.max(row, 0), rows - 1);
+  cursor.column = Math.min(Math.max(column, 0), columns - 1);
   return true;
 }

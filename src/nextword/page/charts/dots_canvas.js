@@ -1,7 +1,7 @@
 // The dots of a long text: a canvas that stands still in the scroll box and shows the part that is in sight.
 
+import {cssVariable} from "nextword/charts/colour.js";
 import {onceAFrame} from "nextword/dom.js";
-import {variable} from "nextword/charts/colour.js";
 
 /** @typedef {{weights: Float32Array, count: number, cell: number, left: number, top: number}} Dots */
 
@@ -24,11 +24,11 @@ function paintPart(pen, {weights, count, cell}, x, y, width, height) {
   const [firstRow, lastRow] = [Math.floor(y / cell), Math.min(count - 1, Math.floor((y + height) / cell))];
   const [firstColumn, lastColumn] = [Math.floor(x / cell), Math.min(count - 1, Math.floor((x + width) / cell))];
   pen.clearRect(0, 0, width, height);
-  pen.fillStyle = variable("--plane");
+  pen.fillStyle = cssVariable("--plane");
   for (let row = firstRow; row <= lastRow; row += 1) {
     pen.fillRect(-x, row * cell - y, (row + 1) * cell, cell);
   }
-  pen.fillStyle = variable("--dot");
+  pen.fillStyle = cssVariable("--dot");
   pen.beginPath();
   for (let row = firstRow; row <= lastRow; row += 1) {
     for (let column = firstColumn; column <= Math.min(row, lastColumn); column += 1) {
@@ -89,8 +89,8 @@ export function buildPainter(scroll, canvas) {
   });
 
   return {
-    paint: (wanted) => {
-      dots = wanted;
+    paint: (next) => {
+      dots = next;
       canvas.hidden = false;
       paint();
       // The box may get its size only now that the plane has its own.

@@ -1,11 +1,11 @@
 // A table of signed numbers as colours: one row a token, one column a channel. Each number is one rectangle of whole
 // device pixels; nothing is smoothed, averaged or left out. What is too wide scrolls in its own box.
 
-import {el, svg} from "nextword/dom.js";
 import {diverging} from "nextword/charts/colour.js";
-import {explore} from "nextword/charts/cursor.js";
-import {fitted, labelEvery, roomFor} from "nextword/charts/measure.js";
-import {keep, partsOf, widthOf} from "nextword/charts/redraw.js";
+import {addCursor} from "nextword/charts/cursor.js";
+import {fitText, labelStride, labelWidth} from "nextword/charts/measure.js";
+import {getOrBuild, redrawOnChange, widthOf} from "nextword/charts/redraw.js";
+import {el, svg} from "nextword/dom.js";
 
 /**
  * @typedef {object} HeatmapData
@@ -38,7 +38,7 @@ import {keep, partsOf, widthOf} from "nextword/charts/redraw.js";
  */
 
 const GAP = 8;
-const LABELS_AT_MOST = 104;
+const MAX_LABEL_WIDTH = 104;
 
 /** @returns {HeatmapParts} */
 function build() {
@@ -100,7 +100,7 @@ function pixels({values, rows, columns, limit}) {
  * @param {number} row height, px
  */
 function drawNames(names, labels, room, row) {
-  const every = labelEvery(row);
+  const every = labelStride(row);
   names.setAttribute("width", String(room));
   names.setAttribute("height", String(Math.max(14, labels.length * row)));
   names.replaceChildren(
@@ -108,7 +108,7 @@ function drawNames(names, labels, room, row) {
       svg(
         "text",
         {x: room, y: i * row + row / 2, dy: "0.35em", class: i % every === 0 ? "axis-name" : "axis-name spare"},
-        fitted(label, room),
+        fitText(label, room),
       ),
     ),
   );
@@ -121,11 +121,11 @@ function drawNames(names, labels, room, row) {
  * @returns {{highlight: (row: number | null) => void}}
  */
 export function drawHeatmap(container, data, options) {
-  const parts = partsOf(container, "heatmap", build);
+  const parts = getOrBuild(container, "heatmap", build);
   const {rows, columns, values} = data;
 
   const redraw = () => {
-    const names = roomFor(data.labels, LABELS_AT_MOST);
+    const names = labelWidth(data.labels, MAX_LABEL_WIDTH);
     const size = sizes(data, Math.max(120, widthOf(container) - names - GAP), options.height ?? 300);
     const [width, height] = [size.width / size.ratio, size.height / size.ratio];
     parts.canvas.width = size.width;
@@ -174,7 +174,7 @@ export function drawHeatmap(container, data, options) {
     options.onHover(row, column);
   };
 
-  explore(parts.plane, options.label, {
+  addCursor(parts.plane, options.label, {
     rows,
     columns,
     at: (event) => {
@@ -201,6 +201,6 @@ export function drawHeatmap(container, data, options) {
     },
   });
   redraw();
-  keep(container, redraw);
+  redrawOnChange(container, redraw);
   return {highlight};
 }

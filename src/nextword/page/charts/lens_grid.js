@@ -2,13 +2,13 @@
 // grid allows it, dragged to another grid, by mouse or by keyboard (Enter picks up, Enter drops). Cells are no
 // <button>s: not every browser lets one drag those.
 
-import {el, set} from "nextword/dom.js";
-import {css, sequential, textOn} from "nextword/charts/colour.js";
-import {cellOf, click, listenToDrags, release} from "nextword/charts/carrying.js";
-import {step, taken} from "nextword/charts/cursor.js";
-import {roomFor} from "nextword/charts/measure.js";
-import {keep, partsOf, widthOf} from "nextword/charts/redraw.js";
-import {anchorTooltip, anchored, hideTooltip, showTooltip} from "nextword/charts/tooltip.js";
+import {cssColour, sequential, textOn} from "nextword/charts/colour.js";
+import {consumeEvent, moveCursor} from "nextword/charts/cursor.js";
+import {addDragListeners, cellOf, click, release} from "nextword/charts/drag.js";
+import {labelWidth} from "nextword/charts/measure.js";
+import {getOrBuild, redrawOnChange, widthOf} from "nextword/charts/redraw.js";
+import {anchorTooltip, hideTooltip, isAnchored, showTooltip} from "nextword/charts/tooltip.js";
+import {el, setAttributes} from "nextword/dom.js";
 
 /** @typedef {{text: string, value: number, number: string}} Cell */
 
@@ -41,7 +41,7 @@ import {anchorTooltip, anchored, hideTooltip, showTooltip} from "nextword/charts
  * @property {HTMLElement[]} names of the rows
  * @property {HTMLElement[][]} buttons [row][column]
  * @property {number | null} lit
- * @property {{row: number, column: number}} place of the one cell that the Tab key reaches
+ * @property {{row: number, column: number}} cursor of the one cell that the Tab key reaches
  * @property {LensData} data
  * @property {LensOptions} options
  */
@@ -63,11 +63,11 @@ function build(data, options) {
     names: [],
     buttons: [],
     lit: null,
-    place: {row: -1, column: -1},
+    cursor: {row: -1, column: -1},
     data,
     options,
   };
-  listen(parts);
+  addListeners(parts);
   return parts;
 }
 
@@ -75,7 +75,7 @@ function build(data, options) {
  * One listener a kind of event for the whole table, however many cells it has.
  * @param {LensParts} parts
  */
-function listen(parts) {
+function addListeners(parts) {
   const {table} = parts;
   const leave = () => {
     hideTooltip();
@@ -86,16 +86,16 @@ function listen(parts) {
     if (cell) {
       parts.options.onHover(cell.column);
       showTooltip(parts.options.describe(cell.row, cell.column), event.clientX, event.clientY);
-    } else if (!anchored()) {
+    } else if (!isAnchored()) {
       leave();
     }
   });
-  table.addEventListener("pointerleave", () => anchored() || leave());
+  table.addEventListener("pointerleave", () => isAnchored() || leave());
   table.addEventListener("focusout", leave);
   table.addEventListener("focusin", (event) => {
     const cell = cellOf(event);
     if (cell) {
-      reach(parts, cell.row, cell.column);
+      setTabStop(parts, cell.row, cell.column);
       if (cell.button.matches(":focus-visible")) {
         parts.options.onHover(cell.column);
         anchorTooltip(parts.options.describe(cell.row, cell.column), () => {
@@ -110,11 +110,11 @@ function listen(parts) {
     if (event.key === "Escape") {
       release();
     } else if (cell && (event.key === "Enter" || event.key === " ")) {
-      taken(event);
+      consumeEvent(event);
       click(parts, cell.button, cell.row, cell.column);
-    } else if (step(event, parts.place, parts.data.rows.length, parts.data.columns.length, true)) {
-      taken(event);
-      parts.buttons[parts.place.row]?.[parts.place.column]?.focus();
+    } else if (moveCursor(event, parts.cursor, parts.data.rows.length, parts.data.columns.length, true)) {
+      consumeEvent(event);
+      parts.buttons[parts.cursor.row]?.[parts.cursor.column]?.focus();
     }
   });
   table.addEventListener("click", (event) => {
@@ -123,7 +123,7 @@ function listen(parts) {
       click(parts, cell.button, cell.row, cell.column);
     }
   });
-  listenToDrags(parts);
+  addDragListeners(parts);
 }
 
 /**
@@ -132,10 +132,10 @@ function listen(parts) {
  * @param {number} row
  * @param {number} column
  */
-function reach(parts, row, column) {
-  parts.buttons[parts.place.row]?.[parts.place.column]?.setAttribute("tabindex", "-1");
-  parts.place.row = row;
-  parts.place.column = column;
+function setTabStop(parts, row, column) {
+  parts.buttons[parts.cursor.row]?.[parts.cursor.column]?.setAttribute("tabindex", "-1");
+  parts.cursor.row = row;
+  parts.cursor.column = column;
   parts.buttons[row]?.[column]?.setAttribute("tabindex", "0");
 }
 
@@ -159,7 +159,7 @@ function buildCells(parts) {
   );
   const head = el("thead", {}, el("tr", {}, el("td", {class: "lens-corner"}), ...parts.heads));
   parts.table.replaceChildren(head, el("tbody", {}, ...lines.reverse()));
-  reach(parts, rows.length - 1, columns.length - 1);
+  setTabStop(parts, rows.length - 1, columns.length - 1);
 }
 
 /**
@@ -183,14 +183,14 @@ function outline(cell, inside, row, column) {
  * @param {LensParts} parts
  * @param {HTMLElement} container
  */
-function widen(parts, container) {
-  const room = widthOf(container) - roomFor(parts.data.rows, 120) - 14;
+function setCellWidth(parts, container) {
+  const room = widthOf(container) - labelWidth(parts.data.rows, 120) - 14;
   const cell = Math.floor(room / Math.max(parts.data.columns.length, 1)) - 1;
   parts.table.style.setProperty("--cell", `${Math.min(112, Math.max(64, cell))}px`);
 }
 
 /** @param {LensParts} parts */
-function fill(parts) {
+function fillCells(parts) {
   const {data, options} = parts;
   /**
    * @param {number} row
@@ -212,11 +212,11 @@ function fill(parts) {
       const [first, second] = Array.from(button.children);
       first.textContent = text;
       second.textContent = number;
-      button.style.setProperty("background-color", css(colour));
+      button.style.setProperty("background-color", cssColour(colour));
       button.style.setProperty("color", textOn(colour));
       outline(button, shaded, row, column);
       button.classList.toggle("marked", options.marked?.(row, column) ?? false);
-      set(button, {draggable: options.draggable ? "true" : null});
+      setAttributes(button, {draggable: options.draggable ? "true" : null});
     }),
   );
 }
@@ -228,7 +228,7 @@ function fill(parts) {
  * @returns {{highlight: (column: number | null) => void}}
  */
 export function drawLensGrid(container, data, options) {
-  const parts = partsOf(container, "lens", () => build(data, options));
+  const parts = getOrBuild(container, "lens", () => build(data, options));
   parts.data = data;
   parts.options = options;
   parts.table.setAttribute("aria-label", options.label);
@@ -236,11 +236,11 @@ export function drawLensGrid(container, data, options) {
     buildCells(parts);
   }
   const redraw = () => {
-    widen(parts, container);
-    fill(parts);
+    setCellWidth(parts, container);
+    fillCells(parts);
   };
   redraw();
-  keep(container, redraw);
+  redrawOnChange(container, redraw);
 
   /** @param {number | null} column */
   const highlight = (column) => {

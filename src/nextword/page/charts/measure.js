@@ -1,6 +1,6 @@
 // How wide texts are, in the page's own font.
 
-import {variable} from "nextword/charts/colour.js";
+import {cssVariable} from "nextword/charts/colour.js";
 
 /** @type {CanvasRenderingContext2D | null} */
 let pen = null;
@@ -10,7 +10,7 @@ let pen = null;
  * @param {string} [font] as in CSS; small text of the page unless given
  * @returns {number} width in px
  */
-export function textWidth(text, font = `12px ${variable("--sans")}`) {
+export function textWidth(text, font = `12px ${cssVariable("--sans")}`) {
   pen ??= document.createElement("canvas").getContext("2d");
   if (!pen) {
     return text.length * 8;
@@ -22,16 +22,16 @@ export function textWidth(text, font = `12px ${variable("--sans")}`) {
 /**
  * `text`, cut and ended by "…" where it is wider than `room` px.
  * @param {string} text
- * @param {number} room
+ * @param {number} maxWidth
  * @param {string} [font]
  * @returns {string}
  */
-export function fitted(text, room, font) {
-  if (textWidth(text, font) <= room) {
+export function fitText(text, maxWidth, font) {
+  if (textWidth(text, font) <= maxWidth) {
     return text;
   }
   const characters = Array.from(text);
-  while (characters.length > 0 && textWidth(`${characters.join("")}…`, font) > room) {
+  while (characters.length > 0 && textWidth(`${characters.join("")}…`, font) > maxWidth) {
     characters.pop();
   }
   return `${characters.join("")}…`;
@@ -40,11 +40,11 @@ export function fitted(text, room, font) {
 /**
  * The room that a column of labels needs: the widest of them, but not more than `most`.
  * @param {string[]} labels
- * @param {number} most
+ * @param {number} maxWidth
  * @returns {number} px
  */
-export function roomFor(labels, most) {
-  return Math.ceil(Math.min(most, Math.max(0, ...labels.map((label) => textWidth(label)))));
+export function labelWidth(labels, maxWidth) {
+  return Math.ceil(Math.min(maxWidth, Math.max(0, ...labels.map((label) => textWidth(label)))));
 }
 
 /**
@@ -53,6 +53,6 @@ export function roomFor(labels, most) {
  * @param {number} [line] height of a line of text, px
  * @returns {number}
  */
-export function labelEvery(height, line = 13) {
+export function labelStride(height, line = 13) {
   return Math.max(1, Math.ceil(line / height));
 }

@@ -1,11 +1,11 @@
 // When a picture must be drawn again although its data are the same: another theme, another width.
 
-import {onceAFrame} from "nextword/dom.js";
 import {forgetColours} from "nextword/charts/colour.js";
+import {onceAFrame} from "nextword/dom.js";
 
-/** @typedef {{redraw: () => void, width: number, byWidth: boolean}} Kept */
+/** @typedef {{redraw: () => void, width: number, byWidth: boolean}} Picture */
 
-/** @type {WeakMap<Element, Kept>} */
+/** @type {WeakMap<Element, Picture>} */
 const pictures = new WeakMap();
 
 // Weak, so that a picture whose station is gone can be collected.
@@ -28,12 +28,12 @@ const redrawAll = onceAFrame(redrawNow);
 
 const widths = new ResizeObserver((entries) => {
   for (const entry of entries) {
-    const kept = pictures.get(entry.target);
+    const picture = pictures.get(entry.target);
     const width = Math.floor(entry.contentRect.width);
-    if (kept && kept.byWidth && width > 0 && width !== kept.width) {
-      kept.width = width;
+    if (picture && picture.byWidth && width > 0 && width !== picture.width) {
+      picture.width = width;
       // Not inside the observer's own round: a redraw changes heights, which would start another round at once.
-      requestAnimationFrame(() => kept.redraw());
+      requestAnimationFrame(() => picture.redraw());
     }
   }
 });
@@ -48,7 +48,7 @@ matchMedia("print").addEventListener("change", redrawNow); // paper waits for no
  * @param {() => void} redraw
  * @param {boolean} [byWidth]
  */
-export function keep(container, redraw, byWidth = true) {
+export function redrawOnChange(container, redraw, byWidth = true) {
   const known = pictures.get(container);
   if (known) {
     known.redraw = redraw;
@@ -67,9 +67,9 @@ export function keep(container, redraw, byWidth = true) {
  * @returns {number}
  */
 export function widthOf(container) {
-  const told = pictures.get(container)?.width;
-  if (told) {
-    return told;
+  const observed = pictures.get(container)?.width;
+  if (observed) {
+    return observed;
   }
   const style = getComputedStyle(container);
   const padding = Number.parseFloat(style.paddingLeft) + Number.parseFloat(style.paddingRight);
@@ -93,7 +93,7 @@ const built = new WeakMap();
  * @param {() => P} build
  * @returns {P}
  */
-export function partsOf(container, kind, build) {
+export function getOrBuild(container, kind, build) {
   const known = built.get(container);
   if (known && known.kind === kind && known.root.parentNode === container) {
     return /** @type {P} */ (known);

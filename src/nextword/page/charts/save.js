@@ -2,18 +2,18 @@
 // become images, and what is HTML (bars, grids, captions) is drawn again as rectangles and texts
 // where the browser had put it.
 
-import {svg} from "nextword/dom.js";
-import {variable} from "nextword/charts/colour.js";
+import {cssVariable} from "nextword/charts/colour.js";
 import {textWidth} from "nextword/charts/measure.js";
 import {drawElement} from "nextword/charts/save_html.js";
-import {legible} from "nextword/charts/save_svg.js";
+import {xmlText} from "nextword/charts/save_svg.js";
+import {svg} from "nextword/dom.js";
 
 /**
  * @param {HTMLElement} container
  * @param {string} title
  * @returns {SVGSVGElement}
  */
-function sheetOf(container, title) {
+function renderSheet(container, title) {
   const boxes = Array.from(container.querySelectorAll(".scroll"));
   // All of a picture goes into the file, also what is scrolled out of sight. Nothing of this is painted on the screen:
   // the browser paints when this function is done.
@@ -31,7 +31,7 @@ function sheetOf(container, title) {
     boxes.forEach((box) => box.dispatchEvent(new Event("aftersave")));
   }
   const margin = 20;
-  const family = variable("--sans");
+  const family = cssVariable("--sans");
   const head = title ? 34 : 0;
   const titleWidth = title ? textWidth(title, `600 17px ${family}`) : 0;
   const width = Math.ceil(Math.max(sheet.width, titleWidth) + 2 * margin);
@@ -40,8 +40,8 @@ function sheetOf(container, title) {
   return svg(
     "svg",
     {width, height, viewBox: `0 0 ${width} ${height}`},
-    title && svg("title", {}, legible(title)),
-    svg("rect", {width, height, fill: variable("--surface")}),
+    title && svg("title", {}, xmlText(title)),
+    svg("rect", {width, height, fill: cssVariable("--surface")}),
     title &&
       svg(
         "text",
@@ -51,9 +51,9 @@ function sheetOf(container, title) {
           "font-family": family,
           "font-size": 17,
           "font-weight": 600,
-          fill: variable("--ink"),
+          fill: cssVariable("--ink"),
         },
-        legible(title),
+        xmlText(title),
       ),
     drawing,
   );
@@ -65,8 +65,8 @@ function sheetOf(container, title) {
  * @param {string} [title]
  * @returns {string}
  */
-function svgOf(container, title = "") {
-  return new XMLSerializer().serializeToString(sheetOf(container, title));
+function svgText(container, title = "") {
+  return new XMLSerializer().serializeToString(renderSheet(container, title));
 }
 
 /**
@@ -88,7 +88,7 @@ function download(blob, name) {
  * @param {string} [title]
  */
 export function saveSvg(container, name, title = "") {
-  download(new Blob([svgOf(container, title)], {type: "image/svg+xml"}), `${name}.svg`);
+  download(new Blob([svgText(container, title)], {type: "image/svg+xml"}), `${name}.svg`);
 }
 
 /**
@@ -97,8 +97,8 @@ export function saveSvg(container, name, title = "") {
  * @param {string} [title]
  * @returns {Promise<Blob>}
  */
-async function pngOf(container, title = "") {
-  const sheet = sheetOf(container, title);
+async function renderPng(container, title = "") {
+  const sheet = renderSheet(container, title);
   const [width, height] = [Number(sheet.getAttribute("width")), Number(sheet.getAttribute("height"))];
   const ratio = Math.min(2, 16_000 / Math.max(width, height), Math.sqrt(60_000_000 / (width * height)));
   const image = new Image();
@@ -119,5 +119,5 @@ async function pngOf(container, title = "") {
  * @param {string} [title]
  */
 export async function savePng(container, name, title = "") {
-  download(await pngOf(container, title), `${name}.png`);
+  download(await renderPng(container, title), `${name}.png`);
 }

@@ -1,9 +1,9 @@
 // What is HTML in a picture (bars, grids, captions), drawn as SVG where the browser has put it.
 
+import {cssVariable} from "nextword/charts/colour.js";
+import {fitText} from "nextword/charts/measure.js";
+import {standaloneSvg, xmlText} from "nextword/charts/save_svg.js";
 import {svg} from "nextword/dom.js";
-import {variable} from "nextword/charts/colour.js";
-import {fitted} from "nextword/charts/measure.js";
-import {copyOfSvg, legible} from "nextword/charts/save_svg.js";
 
 /**
  * @typedef {object} Sheet
@@ -20,7 +20,7 @@ const CLEAR = new Set(["rgba(0, 0, 0, 0)", "transparent"]);
  * @param {DOMRect} box
  * @returns {{x: number, y: number, width: number, height: number}}
  */
-function placed(sheet, box) {
+function placeBox(sheet, box) {
   const place = {x: box.left - sheet.origin.left, y: box.top - sheet.origin.top, width: box.width, height: box.height};
   sheet.width = Math.max(sheet.width, place.x + place.width);
   sheet.height = Math.max(sheet.height, place.y + place.height);
@@ -63,7 +63,7 @@ function drawBox(sheet, element, style, out) {
   const even = widths.every((width, i) => width === widths[0] && colours[i] === colours[0]);
   const filled = !CLEAR.has(style.backgroundColor);
   const edged = widths[0] > 0 && !CLEAR.has(colours[0]);
-  const {x, y, width, height} = placed(sheet, box);
+  const {x, y, width, height} = placeBox(sheet, box);
   const rx = Math.min(Number.parseFloat(style.borderTopLeftRadius) || 0, width / 2, height / 2);
   if (filled || (even && edged)) {
     const inset = even && edged ? widths[0] / 2 : 0;
@@ -81,7 +81,7 @@ function drawBox(sheet, element, style, out) {
     );
   }
   if (element.classList.contains("shaded")) {
-    out.append(svg("path", {d: hatching(x, y, width, height), stroke: variable("--hatch"), fill: "none"}));
+    out.append(svg("path", {d: hatching(x, y, width, height), stroke: cssVariable("--hatch"), fill: "none"}));
   }
   if (!even) {
     const [top, right, bottom, left] = widths;
@@ -143,9 +143,9 @@ function drawText(sheet, node, parent, style, out) {
   const cut = style.textOverflow === "ellipsis" && parent.scrollWidth > parent.clientWidth;
   for (const {text, box} of linesOf(node)) {
     const plain = style.whiteSpace.startsWith("pre") ? text : text.replace(/\s+/g, " ");
-    const words = cut ? fitted(plain, room, font) : plain;
+    const words = cut ? fitText(plain, room, font) : plain;
     const size = Number.parseFloat(style.fontSize);
-    placed(sheet, new DOMRect(box.left, box.top, Math.min(box.width, cut ? room : Infinity), box.height));
+    placeBox(sheet, new DOMRect(box.left, box.top, Math.min(box.width, cut ? room : Infinity), box.height));
     out.append(
       svg(
         "text",
@@ -160,7 +160,7 @@ function drawText(sheet, node, parent, style, out) {
           "text-decoration": style.textDecorationLine === "none" ? null : style.textDecorationLine,
           "xml:space": "preserve",
         },
-        legible(words),
+        xmlText(words),
       ),
     );
   }
@@ -186,8 +186,8 @@ export function drawElement(sheet, element, out) {
     out = group;
   }
   if (element instanceof SVGSVGElement) {
-    const {x, y, width, height} = placed(sheet, element.getBoundingClientRect());
-    out.append(copyOfSvg(element, x, y, width, height));
+    const {x, y, width, height} = placeBox(sheet, element.getBoundingClientRect());
+    out.append(standaloneSvg(element, x, y, width, height));
     return;
   }
   if (!(element instanceof HTMLElement)) {
@@ -196,7 +196,7 @@ export function drawElement(sheet, element, out) {
   drawBox(sheet, element, style, out);
   if (element instanceof HTMLCanvasElement) {
     if (element.width > 0 && element.height > 0) {
-      const {x, y, width, height} = placed(sheet, element.getBoundingClientRect());
+      const {x, y, width, height} = placeBox(sheet, element.getBoundingClientRect());
       const href = element.toDataURL("image/png");
       const how = {preserveAspectRatio: "none", "image-rendering": "pixelated"};
       out.append(svg("image", {x, y, width, height, href, ...how}));

@@ -40,7 +40,7 @@ const DEFAULTS = {
  * @param {string} text
  * @returns {string}
  */
-export function legible(text) {
+export function xmlText(text) {
   let out = "";
   for (const character of text) {
     const code = character.codePointAt(0) ?? 0;
@@ -64,7 +64,7 @@ export function legible(text) {
  * @param {number} height
  * @returns {SVGSVGElement}
  */
-export function copyOfSvg(source, x, y, width, height) {
+export function standaloneSvg(source, x, y, width, height) {
   const copy = /** @type {SVGSVGElement} */ (source.cloneNode(true));
   const sources = [source, ...Array.from(source.querySelectorAll("*"))];
   const copies = [copy, ...Array.from(copy.querySelectorAll("*"))];
@@ -94,7 +94,7 @@ export function copyOfSvg(source, x, y, width, height) {
     }
     if (text) {
       twin.setAttribute("xml:space", "preserve");
-      twin.textContent = legible(element.textContent ?? "");
+      twin.textContent = xmlText(element.textContent ?? "");
     }
   });
   for (const [name, value] of Object.entries({x, y, width, height})) {

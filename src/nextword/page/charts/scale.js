@@ -1,6 +1,6 @@
 // From values to pixels, with round numbers for the axis.
 
-import {count, number} from "nextword/dom.js";
+import {formatNumber, groupThousands} from "nextword/format.js";
 
 /**
  * @typedef {object} Scale
@@ -12,11 +12,11 @@ import {count, number} from "nextword/dom.js";
  * Round numbers between `low` and `high`, about `many` of them.
  * @param {number} low
  * @param {number} high
- * @param {number} many
+ * @param {number} count
  * @returns {number[]}
  */
-function roundNumbers(low, high, many) {
-  const rough = (high - low || 1) / Math.max(many, 1);
+function roundNumbers(low, high, count) {
+  const rough = (high - low || 1) / Math.max(count, 1);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * ([1, 2, 5].find((factor) => factor * power >= rough) ?? 10);
   const ticks = [];
@@ -27,27 +27,6 @@ function roundNumbers(low, high, many) {
 }
 
 /**
- * Powers of ten between `low` and `high`, with 2 and 5 times them where that is not too many.
- * @param {number} low
- * @param {number} high
- * @param {number} many
- * @returns {number[]}
- */
-function roundFactors(low, high, many) {
-  for (const factors of [[1, 2, 5], [1, 3], [1]]) {
-    const ticks = [];
-    for (let power = Math.floor(Math.log10(low)); 10 ** power <= high; power += 1) {
-      ticks.push(...factors.map((factor) => Number((factor * 10 ** power).toPrecision(6))));
-    }
-    const inside = ticks.filter((tick) => tick >= low * 0.999 && tick <= high * 1.001);
-    if (inside.length <= many + 2) {
-      return inside;
-    }
-  }
-  return [low, high];
-}
-
-/**
  * A round number as it is written at an axis: 20, not 20.0.
  * @param {number} value
  * @returns {string}
@@ -55,39 +34,31 @@ function roundFactors(low, high, many) {
 export function tickText(value) {
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-4 || size >= 1e9)) {
-    return number(value, 2);
+    return formatNumber(value, 2);
   }
-  return (Number.isInteger(value) ? count(value) : String(value)).replace("-", "−");
+  return (Number.isInteger(value) ? groupThousands(value) : String(value)).replace("-", "−");
 }
 
 /**
  * @param {[number, number]} values
  * @param {[number, number]} pixels
- * @param {"linear" | "log"} kind a log scale shows positive values only
- * @param {number} many how many ticks, about
+ * @param {number} count how many ticks, about
  * @param {boolean} [widen] let the scale reach out to the next round numbers
  * @returns {Scale}
  */
-export function scale(values, pixels, kind, many, widen = true) {
-  const log = kind === "log";
+export function makeScale(values, pixels, count, widen = true) {
   let [low, high] = values;
-  if (log) {
-    high = Math.max(high, Number.MIN_VALUE);
-    low = low > 0 ? low : high / 1000;
-  } else if (widen) {
-    const step = roundNumbers(low, high, many);
-    const gap = step.length > 1 ? step[1] - step[0] : high - low || 1;
+  if (widen) {
+    const ticks = roundNumbers(low, high, count);
+    const gap = ticks.length > 1 ? ticks[1] - ticks[0] : high - low || 1;
     [low, high] = [Math.floor(low / gap + 1e-9) * gap, Math.ceil(high / gap - 1e-9) * gap];
   }
   if (high === low) {
-    high = low + (log ? low : 1);
+    high = low + 1;
   }
-  /** @param {number} value */
-  const place = (value) => (log ? Math.log(value) : value);
-  const [from, to] = [place(low), place(high)];
   return {
-    at: (value) => pixels[0] + ((place(value) - from) / (to - from)) * (pixels[1] - pixels[0]),
-    ticks: log ? roundFactors(low, high, many) : roundNumbers(low, high, many),
+    at: (value) => pixels[0] + ((value - low) / (high - low)) * (pixels[1] - pixels[0]),
+    ticks: roundNumbers(low, high, count),
   };
 }
 
@@ -109,22 +80,23 @@ export function extent(values) {
 
 /**
  * Heights for the names at the ends of the lines: as near their lines as they can stand without touching.
- * @param {{y: number, index: number}[]} wanted
+ * @param {number[]} ends of the lines, px from the top
  * @param {number} bottom
  * @param {number} line height of a name, px
- * @returns {Map<number, number>}
+ * @returns {number[]}
  */
-export function spread(wanted, bottom, line) {
-  const sorted = [...wanted].sort((a, b) => a.y - b.y);
+export function spreadLabels(ends, bottom, line) {
+  const heights = [...ends];
+  const order = ends.map((_, index) => index).sort((a, b) => ends[a] - ends[b]);
   let above = -Infinity;
-  for (const name of sorted) {
-    name.y = Math.max(name.y, above + line);
-    above = name.y;
+  for (const index of order) {
+    heights[index] = Math.max(heights[index], above + line);
+    above = heights[index];
   }
   let below = bottom;
-  for (const name of sorted.reverse()) {
-    name.y = Math.min(name.y, below);
-    below = name.y - line;
+  for (const index of order.reverse()) {
+    heights[index] = Math.min(heights[index], below);
+    below = heights[index] - line;
   }
-  return new Map(sorted.map(({y, index}) => [index, y]));
+  return heights;
 }

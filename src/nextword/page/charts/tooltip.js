@@ -9,7 +9,7 @@ let box = null;
 let anchor = null;
 
 /** @type {HTMLElement | null} */
-let voice = null;
+let liveRegion = null;
 
 /**
  * Show `text` beside a point of the window. The first of several lines is its heading; a tab puts what follows it to
@@ -61,7 +61,7 @@ export function anchorTooltip(text, where) {
  * Whether the tooltip belongs to what the keyboard stands on: then a pointer that is only passed over does not end it.
  * @returns {boolean}
  */
-export function anchored() {
+export function isAnchored() {
   return anchor !== null;
 }
 
@@ -76,11 +76,11 @@ export function hideTooltip() {
  * @param {string} text
  */
 export function announce(text) {
-  if (!voice) {
-    voice = el("div", {class: "visually-hidden", "aria-live": "polite"});
-    document.body.append(voice);
+  if (!liveRegion) {
+    liveRegion = el("div", {class: "visually-hidden", "aria-live": "polite"});
+    document.body.append(liveRegion);
   }
-  voice.textContent = text.replace(/[\t\n]+/g, ", ");
+  liveRegion.textContent = text.replace(/[\t\n]+/g, ", ");
 }
 
 document.addEventListener("keydown", (event) => {
@@ -90,9 +90,9 @@ document.addEventListener("keydown", (event) => {
 });
 
 const follow = onceAFrame(() => {
-  const place = anchor;
-  place?.();
-  anchor = place;
+  const follow = anchor;
+  follow?.();
+  anchor = follow;
 });
 
 addEventListener("scroll", () => (anchor ? follow() : hideTooltip()), {passive: true, capture: true});

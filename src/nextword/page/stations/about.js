@@ -6,10 +6,11 @@
  * @typedef {import("nextword/types.js").Frame} Frame
  */
 
-import {bytes, el, number, onceAFrame} from "nextword/dom.js";
-import {language, t, whole} from "nextword/i18n.js";
+import {el, onceAFrame} from "nextword/dom.js";
+import {formatBytes, formatNumber} from "nextword/format.js";
+import {metadataOf} from "nextword/frames.js";
+import {formatInteger, language, t} from "nextword/i18n.js";
 import {section} from "nextword/station.js";
-import {aboutOf} from "nextword/words.js";
 
 /** @param {Context} context */
 export function addAbout({store}) {
@@ -39,17 +40,17 @@ function factsOf(about) {
     [t("about.dtype"), about.dtype],
     // The server gives its reason in English only.
     [t("about.backend"), reason === "" || language() !== "en" ? backend : t("about.reason", {backend, reason})],
-    [t("about.parameters"), whole(about.parameters)],
-    [t("about.bytes"), bytes(about.bytes)],
+    [t("about.parameters"), formatInteger(about.parameters)],
+    [t("about.bytes"), formatBytes(about.bytes)],
     [
       t("about.error"),
       error === null
         ? t("about.unmeasured")
-        : t("about.errorValue", {value: number(error.value), against: error.against}),
+        : t("about.errorValue", {value: formatNumber(error.value), against: error.against}),
     ],
   ];
   if (about.memory > 0) {
-    facts.push([t("about.memory"), bytes(about.memory)]);
+    facts.push([t("about.memory"), formatBytes(about.memory)]);
   }
   return facts.filter(([, value]) => value !== "");
 }
@@ -59,17 +60,17 @@ function factsOf(about) {
  * @returns {[string, string][]}
  */
 function lookFacts(look) {
-  const {model, tokens, seconds} = aboutOf(look);
+  const {model, tokens, seconds} = metadataOf(look);
   const shape = {
     layers: model.layers,
-    width: whole(model.d_model),
+    width: formatInteger(model.d_model),
     heads: model.heads,
-    vocabulary: whole(model.vocab_size),
+    vocabulary: formatInteger(model.vocab_size),
   };
   return [
     [t("about.shape"), t("about.shapeValue", shape)],
-    [t("about.context"), t("about.tokens", {count: whole(model.context_length)})],
-    [t("tokens.title"), whole(tokens.length)],
-    [t("about.seconds"), t("about.secondsValue", {seconds: number(seconds)})],
+    [t("about.context"), t("about.tokens", {count: formatInteger(model.context_length)})],
+    [t("tokens.title"), formatInteger(tokens.length)],
+    [t("about.seconds"), t("about.secondsValue", {seconds: formatNumber(seconds)})],
   ];
 }

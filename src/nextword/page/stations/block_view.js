@@ -5,34 +5,32 @@
  * @typedef {import("nextword/types.js").Frame} Frame
  */
 
-import {drawDots, drawThumbnail} from "nextword/charts/attention.js";
 import {drawBars} from "nextword/charts/bars.js";
-import {el, number, percent, signed} from "nextword/dom.js";
-import {headFactor, isOff, toggled, withHeadFactor} from "nextword/edits.js";
+import {drawDots} from "nextword/charts/dots.js";
+import {drawThumbnail} from "nextword/charts/thumbnail.js";
+import {el} from "nextword/dom.js";
+import {headFactor, isAblated, toggleEdit, withHeadFactor} from "nextword/edits.js";
+import {formatNumber, formatPercent, formatSigned} from "nextword/format.js";
+import {floats, has, limit, shape, slice} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
 import {figure} from "nextword/station.js";
-import {floats, has, limit, shape, slice} from "nextword/tensors.js";
-import {labels, shown} from "nextword/words.js";
+import {showWhitespace, tokenLabels} from "nextword/token_text.js";
 
 export class BlockView {
   /** @param {Context} context */
   constructor(context) {
+    const {source, store} = context;
+    const disabled = !source.live;
     this._context = context;
-    this._root = el("div");
+    this._root = el("div", {class: "stack", hidden: true});
     /** @type {Frame | null} */
     this._frame = null;
     /** @type {string[]} */
     this._labels = [];
     this._layer = 0;
-    this._drawn = "";
+    this._drawnState = "";
     /** @type {(position: number | null) => void} */
-    this._light = () => {};
-  }
-
-  /** @returns {HTMLElement} */
-  build() {
-    const {source, store} = this._context;
-    const disabled = !source.live;
+    this._highlight = () => {};
     this._layerSwitch = el("button", {class: "quiet", type: "button", disabled});
     this._layerSwitch.addEventListener("click", () => this._toggle("layer"));
     this._mlpSwitch = el("button", {class: "quiet", type: "button", disabled});
@@ -40,29 +38,32 @@ export class BlockView {
     this._thumbs = el("div", {class: "thumbs", role: "group"});
     this._factor = el("input", {type: "range", min: 0, max: 2, step: 0.1, disabled});
     this._factorName = el("span");
-    this._factor.addEventListener("input", () => this._nameFactor(Number(this._factor?.value)));
+    this._factor.addEventListener("input", () => this._nameFactor(Number(this._factor.value)));
     this._factor.addEventListener("change", () => {
       const {edits, head} = store.get();
-      store.set({edits: withHeadFactor(edits, this._layer, head ?? 0, Number(this._factor?.value))});
+      store.set({edits: withHeadFactor(edits, this._layer, head ?? 0, Number(this._factor.value))});
     });
-    const factor = el("label", {class: "field"}, this._factorName, this._factor);
     this._dots = figure();
     this._sizes = figure();
     this._headSizes = figure();
     this._contributions = figure();
     this._reason = el("p", {class: "note"});
     this._heads = el("h3", {class: "caption"});
-    this._drawn = "";
-    this._root = el(
-      "div",
-      {class: "stack", hidden: true},
+  }
+
+  /** @returns {HTMLElement} */
+  build() {
+    this._drawnState = "";
+    this._root.hidden = true;
+    const factor = el("label", {class: "field"}, this._factorName, this._factor);
+    this._root.replaceChildren(
       el("div", {class: "controls"}, this._layerSwitch, this._mlpSwitch),
       el("div", {}, this._heads, this._thumbs),
       el("div", {class: "controls"}, factor, el("p", {class: "note"}, t("blocks.factorHint"))),
       this._dots.root,
       el("div", {class: "columns"}, this._sizes.root, this._headSizes.root, this._contributions.root),
       this._reason,
-      disabled && el("p", {class: "note"}, t("file.edit")),
+      ...(this._context.source.live ? [] : [el("p", {class: "note"}, t("file.edit"))]),
     );
     return this._root;
   }
@@ -79,25 +80,25 @@ export class BlockView {
   draw(frame, look, layer) {
     const {edits, head, hover} = this._context.store.get();
     this._root.hidden = false;
-    [this._layer, this._labels] = [layer, labels(look)];
+    [this._layer, this._labels] = [layer, tokenLabels(look)];
     const chosen = Math.min(head ?? 0, shape(frame, "pattern")[0] - 1);
-    const what = JSON.stringify([layer, chosen, edits]);
+    const state = JSON.stringify([layer, chosen, edits]);
     // A hovered token changes only the bars, and which row is lit.
-    if (frame !== this._frame || what !== this._drawn) {
-      [this._frame, this._drawn] = [frame, what];
+    if (frame !== this._frame || state !== this._drawnState) {
+      [this._frame, this._drawnState] = [frame, state];
       this._drawSwitches();
       this._drawHeads(frame, chosen);
       this._drawDots(frame, chosen);
       this._drawContributions(frame);
     }
-    this._light(hover);
+    this._highlight(hover);
     this._drawSizes(frame, Math.min(hover ?? this._labels.length - 1, this._labels.length - 1), chosen);
   }
 
   /** @param {"layer" | "mlp"} kind */
   _toggle(kind) {
     const {store} = this._context;
-    store.set({edits: toggled(store.get().edits, {kind, layer: this._layer})});
+    store.set({edits: toggleEdit(store.get().edits, {kind, layer: this._layer})});
   }
 
   _drawSwitches() {
@@ -107,13 +108,11 @@ export class BlockView {
       ["layer", this._layerSwitch],
       ["mlp", this._mlpSwitch],
     ])) {
-      if (!button) {
-        continue;
-      }
-      const off = isOff(edits, kind, layer);
-      const says = kind === "layer" ? t("blocks.layer", {layer}) : "MLP";
-      button.textContent = says;
-      button.dataset.state = off ? t("blocks.off") : t("blocks.on"); // seen; pressed or not says it to who hears the page
+      const off = isAblated(edits, kind, layer);
+      const label = kind === "layer" ? t("blocks.layer", {layer}) : "MLP";
+      button.textContent = label;
+      // Seen; who hears the page is told by pressed or not.
+      button.dataset.state = off ? t("blocks.off") : t("blocks.on");
       button.setAttribute("aria-pressed", String(!off));
       button.setAttribute(
         "aria-label",
@@ -131,9 +130,6 @@ export class BlockView {
     const {edits} = store.get();
     const layer = this._layer;
     const [heads, count] = shape(frame, "pattern");
-    if (!this._thumbs || !this._factor || !this._heads) {
-      return;
-    }
     this._heads.textContent = t("blocks.heads", {layer});
     this._thumbs.setAttribute("aria-label", t("blocks.heads", {layer}));
     while (this._thumbs.childElementCount > heads) {
@@ -168,9 +164,7 @@ export class BlockView {
   /** @param {number} factor */
   _nameFactor(factor) {
     const {head} = this._context.store.get();
-    if (this._factorName) {
-      this._factorName.textContent = t("blocks.factor", {head: head ?? 0, factor: factor.toFixed(1)});
-    }
+    this._factorName.textContent = t("blocks.factor", {head: head ?? 0, factor: factor.toFixed(1)});
   }
 
   /**
@@ -179,21 +173,18 @@ export class BlockView {
    */
   _drawDots(frame, head) {
     const {store} = this._context;
-    if (!this._dots) {
-      return;
-    }
     const label = t("blocks.pattern", {layer: this._layer, head});
     this._dots.caption.textContent = label;
     const names = this._labels;
     const weights = slice(frame, "pattern", head);
-    this._light = drawDots(
+    this._highlight = drawDots(
       this._dots.place,
       {weights, count: names.length, labels: names},
       {
         label,
         onHover: (hover) => store.set({hover}),
         describe: (row, column, weight) =>
-          t("blocks.weight", {from: names[row], to: names[column], weight: percent(weight)}),
+          t("blocks.weight", {from: names[row], to: names[column], weight: formatPercent(weight)}),
       },
     ).highlight;
   }
@@ -204,9 +195,6 @@ export class BlockView {
    * @param {number} chosen
    */
   _drawSizes(frame, position, chosen) {
-    if (!this._sizes || !this._headSizes) {
-      return;
-    }
     const token = this._labels[position];
     const rows = [
       {key: "before", text: t("blocks.before"), value: floats(frame, "residual_norm")[position]},
@@ -215,12 +203,12 @@ export class BlockView {
     ];
     this._sizes.caption.textContent = t("blocks.sizes", {token});
     const max = Math.max(...rows.map((row) => row.value));
-    drawBars(this._sizes.place, rows, {max, format: number, onPick: null, label: t("blocks.sizes", {token})});
+    drawBars(this._sizes.place, rows, {max, format: formatNumber, onPick: null, label: t("blocks.sizes", {token})});
     const norms = slice(frame, "head_norm", position);
     this._headSizes.caption.textContent = t("blocks.headSizes", {token});
     drawBars(this._headSizes.place, this._headRows(norms, chosen), {
       max: limit(norms),
-      format: number,
+      format: formatNumber,
       onPick: (head) => this._context.store.set({head: Number(head)}),
       label: t("blocks.headSizes", {token}),
     });
@@ -231,19 +219,16 @@ export class BlockView {
     const known = has(frame, "head_contribution");
     /** @type {{target: {text: string, id: number}, why_no_contributions: string}} */
     const {target, why_no_contributions: reason} = frame.about;
-    if (!this._contributions || !this._reason) {
-      return;
-    }
     this._contributions.root.hidden = !known;
     this._reason.textContent = known ? "" : t("blocks.noContributions", {reason});
     if (!known) {
       return;
     }
     const [heads, mlp] = [floats(frame, "head_contribution"), floats(frame, "mlp_contribution")];
-    const label = t("blocks.contributions", {token: shown(target.text) || `#${target.id}`});
+    const label = t("blocks.contributions", {token: showWhitespace(target.text) || `#${target.id}`});
     this._contributions.caption.textContent = label;
     const rows = [...this._headRows(heads, null), {key: "mlp", text: "MLP", value: mlp[0]}];
-    drawBars(this._contributions.place, rows, {max: limit(heads, mlp), format: signed, onPick: null, label});
+    drawBars(this._contributions.place, rows, {max: limit(heads, mlp), format: formatSigned, onPick: null, label});
   }
 
   /**

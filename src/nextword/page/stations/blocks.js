@@ -6,15 +6,15 @@
  * @typedef {import("nextword/types.js").State} State
  */
 
-import {el, number} from "nextword/dom.js";
-import {isOff} from "nextword/edits.js";
+import {el} from "nextword/dom.js";
+import {isAblated} from "nextword/edits.js";
+import {formatNumber} from "nextword/format.js";
+import {floats, metadataOf, shape} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
-import {messageOf} from "nextword/looking.js";
-import {traceOf} from "nextword/python.js";
-import {addStation, partOf} from "nextword/station.js";
+import {traceCode} from "nextword/python.js";
+import {errorMessage} from "nextword/source_error.js";
+import {addStation, loadPart} from "nextword/station.js";
 import {BlockView} from "nextword/stations/block_view.js";
-import {floats, shape} from "nextword/tensors.js";
-import {aboutOf} from "nextword/words.js";
 
 /** @param {Context} context */
 export function addBlocks(context) {
@@ -25,36 +25,36 @@ export function addBlocks(context) {
   /** @type {HTMLElement} */
   let note;
   /** @type {WeakMap<Frame, Map<number, Promise<Frame>>>} */
-  const known = new WeakMap();
+  const cache = new WeakMap();
 
   /**
    * @param {Frame} look
    * @param {number} layer
    */
   const show = async (look, layer) => {
-    const frames = known.get(look) ?? new Map();
-    known.set(look, frames);
+    const frames = cache.get(look) ?? new Map();
+    cache.set(look, frames);
     if (!frames.has(layer)) {
       frames.set(
         layer,
-        partOf(context, look, (now) => context.source.block(now, layer)),
+        loadPart(context, look, (now) => context.source.block(now, layer)),
       );
     }
-    const overtaken = () => store.get().look !== look || store.get().layer !== layer;
+    const isStale = () => store.get().look !== look || store.get().layer !== layer;
     try {
       const frame = await frames.get(layer);
-      if (overtaken()) {
+      if (isStale()) {
         return;
       }
-      note.textContent = isOff(store.get().edits, "layer", layer) ? t("blocks.layerOff", {layer}) : "";
+      note.textContent = isAblated(store.get().edits, "layer", layer) ? t("blocks.layerOff", {layer}) : "";
       view.draw(frame, look, layer);
     } catch (error) {
       frames.delete(layer);
-      if (overtaken()) {
+      if (isStale()) {
         return;
       }
       view.hide();
-      note.textContent = messageOf(error) || t("error.absent");
+      note.textContent = errorMessage(error) || t("error.absent");
     }
   };
 
@@ -63,8 +63,8 @@ export function addBlocks(context) {
     title: () => "blocks.title",
     what: () => "blocks.what",
     keys: ["layer", "head", "hover", "edits"],
-    needsLook: true,
-    python: (state) => traceOf(state, state.layer === null ? "" : `.attention(${state.layer}, ${state.head ?? 0})`),
+    needsTrace: true,
+    python: (state) => traceCode(state, state.layer === null ? "" : `.attention(${state.layer}, ${state.head ?? 0})`),
     build: ({body}) => {
       strip = el("div", {class: "strip", role: "group", "aria-label": t("blocks.strip")});
       note = el("p", {class: "note", role: "status"});
@@ -77,7 +77,7 @@ export function addBlocks(context) {
         view.hide();
         note.textContent = t("blocks.closed");
       } else {
-        if (!known.get(look)?.has(state.layer)) {
+        if (!cache.get(look)?.has(state.layer)) {
           note.textContent = t("blocks.opening", {layer: state.layer});
         }
         void show(look, state.layer);
@@ -94,7 +94,7 @@ export function addBlocks(context) {
  * @param {Frame} look
  */
 function drawStrip({store}, strip, look) {
-  const {layers} = aboutOf(look).model;
+  const {layers} = metadataOf(look).model;
   const {layer: opened, edits, hover} = store.get();
   if (strip.childElementCount !== layers) {
     strip.replaceChildren(...Array.from({length: layers}, (_, layer) => layerButton(store, layer)));
@@ -102,12 +102,12 @@ function drawStrip({store}, strip, look) {
   const [, count] = shape(look, "attention_norm");
   const position = Math.min(hover ?? count - 1, count - 1);
   Array.from(strip.children).forEach((button, layer) => {
-    const off = isOff(edits, "layer", layer);
+    const off = isAblated(edits, "layer", layer);
     const [name, added] = Array.from(button.children);
     const at = layer * count + position;
     const values = {
-      attention: number(floats(look, "attention_norm")[at]),
-      mlp: number(floats(look, "mlp_norm")[at]),
+      attention: formatNumber(floats(look, "attention_norm")[at]),
+      mlp: formatNumber(floats(look, "mlp_norm")[at]),
     };
     name.textContent = t("blocks.layer", {layer});
     added.textContent = off ? t("blocks.off") : t("blocks.added", values);

@@ -8,16 +8,16 @@
 
 import {el} from "nextword/dom.js";
 import {t} from "nextword/i18n.js";
-import {messageOf} from "nextword/looking.js";
-import {loadOf, quoted} from "nextword/python.js";
+import {loadCode, pythonString} from "nextword/python.js";
+import {errorMessage} from "nextword/source_error.js";
 import {addStation, field, section} from "nextword/station.js";
 
-const MOST_TOKENS = 200;
+const MAX_TOKENS = 200;
 
 /** @param {Context} context */
 export function addChat(context) {
   const {store, source} = context;
-  const talk = new Talk(context);
+  const conversation = new Conversation(context);
   let chats = false;
 
   addStation(context, {
@@ -25,19 +25,19 @@ export function addChat(context) {
     title: () => (chats || !source.live ? "chat.title" : "chat.completion"),
     what: () => (chats || !source.live ? "chat.what" : "chat.whatCompletion"),
     keys: ["about"],
-    needsLook: false,
+    needsTrace: false,
     python: ({about}) => {
       if (about === null || !source.live) {
         return "";
       }
-      const load = loadOf(about.file);
-      const said = quoted(talk.last);
-      return chats ? `${load}.chat([{"role": "user", "content": ${said}}])` : `${load}.generate(${said})`;
+      const load = loadCode(about.file);
+      const prompt = pythonString(conversation.lastPrompt);
+      return chats ? `${load}.chat([{"role": "user", "content": ${prompt}}])` : `${load}.generate(${prompt})`;
     },
-    build: ({body}) => body.append(talk.build(chats)),
+    build: ({body}) => body.append(conversation.build(chats)),
     draw: () => {},
   });
-  const ask = async () => {
+  const loadAbout = async () => {
     const {model} = store.get();
     try {
       const about = await source.about(model);
@@ -45,21 +45,21 @@ export function addChat(context) {
         return;
       }
       chats = about.chat;
-      talk.becomes(chats);
+      conversation.restart(chats);
       section("chat").hidden = false;
       store.set({about});
     } catch (error) {
-      store.set({error: messageOf(error)});
+      store.set({error: errorMessage(error)});
     }
   };
   if (!source.live) {
     section("chat").hidden = false;
   }
-  store.subscribe(["model"], ask);
-  void ask();
+  store.subscribe(["model"], loadAbout);
+  void loadAbout();
 }
 
-class Talk {
+class Conversation {
   /** @param {Context} context */
   constructor({store, source}) {
     this._store = store;
@@ -69,20 +69,20 @@ class Talk {
     this._messages = [];
     /** @type {AbortController | null} */
     this._controller = null;
-    this.last = "";
+    this.lastPrompt = "";
     this._log = el("div", {class: "chat-log", role: "log"});
     this._input = el("textarea", {rows: 2});
-    this._most = el("input", {type: "number", min: 1, max: 4096, step: 1, value: MOST_TOKENS});
+    this._maxTokens = el("input", {type: "number", min: 1, max: 4096, step: 1, value: MAX_TOKENS});
     this._note = el("p", {class: "warn", role: "alert", hidden: true});
     this._send = el("button", {class: "primary", type: "submit"});
     this._stop = el("button", {class: "quiet", type: "button", hidden: true});
-    this._fresh = el("button", {class: "quiet", type: "button"});
+    this._clearButton = el("button", {class: "quiet", type: "button"});
     this._root = el("form", {class: "stack"});
     this._stop.addEventListener("click", () => this._controller?.abort());
-    this._fresh.addEventListener("click", () => this._clear());
+    this._clearButton.addEventListener("click", () => this._clear());
     this._root.addEventListener("submit", (event) => {
       event.preventDefault();
-      void this._ask();
+      void this._submit();
     });
     this._input.addEventListener("keydown", (event) => {
       // While Hangul is being composed, Enter ends the syllable and not the message.
@@ -90,7 +90,7 @@ class Talk {
         return;
       }
       event.preventDefault();
-      void this._ask();
+      void this._submit();
     });
   }
 
@@ -106,14 +106,14 @@ class Talk {
     this._log.setAttribute("aria-label", t("chat.log"));
     this._send.textContent = t("chat.send");
     this._stop.textContent = t("chat.stop");
-    this._fresh.textContent = t("chat.clear");
+    this._clearButton.textContent = t("chat.clear");
     const name = chats ? t("chat.message") : t("chat.prompt");
-    const said = el("label", {class: "prompt"}, el("span", {}, name), this._input);
+    const maxTokens = field(t("chat.tokens"), this._maxTokens);
     this._root.replaceChildren(
       this._log,
       this._note,
-      said,
-      el("div", {class: "controls"}, this._send, this._stop, this._fresh, field(t("chat.tokens"), this._most)),
+      el("label", {class: "prompt"}, el("span", {}, name), this._input),
+      el("div", {class: "controls"}, this._send, this._stop, this._clearButton, maxTokens),
     );
     this._draw();
     return this._root;
@@ -124,7 +124,7 @@ class Talk {
    *
    * @param {boolean} chats
    */
-  becomes(chats) {
+  restart(chats) {
     this._clear();
     this.build(chats);
   }
@@ -136,16 +136,16 @@ class Talk {
     this._draw();
   }
 
-  async _ask() {
-    const said = this._input.value;
-    if (said === "" || this._controller !== null) {
+  async _submit() {
+    const prompt = this._input.value;
+    if (prompt === "" || this._controller !== null) {
       return;
     }
-    this.last = said;
+    this.lastPrompt = prompt;
     const answer = /** @type {Message} */ ({role: "assistant", content: ""});
     this._messages = this._chats
-      ? [...this._messages, {role: "user", content: said}, answer]
-      : [{role: "user", content: said}, answer];
+      ? [...this._messages, {role: "user", content: prompt}, answer]
+      : [{role: "user", content: prompt}, answer];
     if (this._chats) {
       this._input.value = "";
     }
@@ -154,10 +154,10 @@ class Talk {
     this._draw();
     try {
       const path = this._chats ? "/v1/chat/completions" : "/v1/completions";
-      await this._source.stream(path, this._body(said), (data) => this._take(data, answer), controller.signal);
+      await this._source.stream(path, this._body(prompt), (data) => this._addChunk(data, answer), controller.signal);
     } catch (error) {
       if (!controller.signal.aborted) {
-        this._say(messageOf(error));
+        this._showNote(errorMessage(error));
       }
     } finally {
       if (this._controller === controller) {
@@ -168,37 +168,37 @@ class Talk {
   }
 
   /**
-   * @param {string} said
+   * @param {string} prompt
    * @returns {object}
    */
-  _body(said) {
+  _body(prompt) {
     const {model, sampling} = this._store.get();
     const {temperature, top_k, top_p, min_p, seed} = sampling;
-    const most = Math.max(1, Math.round(this._most.valueAsNumber) || MOST_TOKENS);
-    const chosen = {model, stream: true, max_tokens: most, temperature, top_p, min_p, seed};
-    const settings = top_k === null ? chosen : {...chosen, top_k};
-    return this._chats ? {...settings, messages: this._messages.slice(0, -1)} : {...settings, prompt: said};
+    const maxTokens = Math.max(1, Math.round(this._maxTokens.valueAsNumber) || MAX_TOKENS);
+    const unlimited = {model, stream: true, max_tokens: maxTokens, temperature, top_p, min_p, seed};
+    const settings = top_k === null ? unlimited : {...unlimited, top_k};
+    return this._chats ? {...settings, messages: this._messages.slice(0, -1)} : {...settings, prompt};
   }
 
   /**
    * @param {any} data
    * @param {Message} answer
    */
-  _take(data, answer) {
+  _addChunk(data, answer) {
     if (data.error) {
-      this._say(data.error.message);
+      this._showNote(data.error.message);
       return;
     }
     const [choice] = data.choices;
     answer.content += choice?.delta?.content ?? choice?.text ?? "";
     if (choice?.finish_reason === "length") {
-      this._say(t("chat.cut"));
+      this._showNote(t("chat.cut"));
     }
     this._draw();
   }
 
   /** @param {string} text */
-  _say(text) {
+  _showNote(text) {
     this._note.hidden = false;
     this._note.textContent = text;
   }
@@ -207,7 +207,7 @@ class Talk {
     const busy = this._controller !== null;
     this._send.disabled = busy;
     this._stop.hidden = !busy;
-    this._fresh.hidden = this._messages.length === 0;
+    this._clearButton.hidden = this._messages.length === 0;
     this._log.hidden = this._messages.length === 0;
     this._log.setAttribute("aria-busy", String(busy));
     if (this._chats) {
@@ -222,8 +222,8 @@ class Talk {
         ),
       );
     } else {
-      const [said, answer] = this._messages;
-      this._log.replaceChildren(el("p", {class: "written-text"}, said?.content, el("mark", {}, answer?.content)));
+      const [prompt, answer] = this._messages;
+      this._log.replaceChildren(el("p", {class: "written-text"}, prompt?.content, el("mark", {}, answer?.content)));
     }
     this._log.scrollTop = this._log.scrollHeight;
   }

@@ -9,13 +9,14 @@
 
 import {drawHeatmap} from "nextword/charts/heatmap.js";
 import {drawLegend} from "nextword/charts/legend.js";
-import {el, number} from "nextword/dom.js";
+import {el} from "nextword/dom.js";
+import {formatNumber} from "nextword/format.js";
+import {floats, has, limit, metadataOf, shape} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
-import {traceOf} from "nextword/python.js";
+import {traceCode} from "nextword/python.js";
 import {addStation, figure} from "nextword/station.js";
-import {Turns} from "nextword/stations/turning.js";
-import {floats, has, limit, shape} from "nextword/tensors.js";
-import {aboutOf, labels} from "nextword/words.js";
+import {RopeView} from "nextword/stations/rope.js";
+import {tokenLabels} from "nextword/token_text.js";
 
 /** @type {["embed" | "position" | "combined", TextKey][]} */
 const PICTURES = [
@@ -28,50 +29,50 @@ const HEIGHT = 210;
 /** @param {Context} context */
 export function addEmbedding(context) {
   const {store} = context;
-  const turns = new Turns(context);
+  const ropeView = new RopeView(context);
   /** @type {Map<string, ReturnType<typeof figure>>} */
   const places = new Map();
   /** @type {HTMLElement} */
   let scale;
   /** @type {HTMLElement} */
-  let rotary;
+  let rope;
   /** @type {((position: number | null) => void)[]} */
-  let lights = [];
+  let highlights = [];
   /** @type {Frame | null} What is on the page: a hovered token needs no new pictures. */
-  let drawn = null;
-  let drawnIn = "";
+  let drawnLook = null;
+  let drawnLanguage = "";
 
   addStation(context, {
     name: "embedding",
     title: ({look}) => (isRotary(look) ? "embedding.titleRotary" : "embedding.title"),
     what: ({look}) => (isRotary(look) ? "embedding.whatRotary" : "embedding.what"),
     keys: ["hover"],
-    needsLook: true,
-    python: (state) => traceOf(state, isRotary(state.look) ? '["embed"]' : ".residual(0)"),
+    needsTrace: true,
+    python: (state) => traceCode(state, isRotary(state.look) ? '["embed"]' : ".residual(0)"),
     build: ({body, controls}) => {
       for (const [name, key] of PICTURES) {
         places.set(name, figure(t(key)));
       }
       scale = el("div");
-      rotary = turns.build();
+      rope = ropeView.build();
       const [embed, position, combined] = PICTURES.map(([name]) => /** @type {any} */ (places.get(name)).root);
-      body.append(embed, position, combined, rotary);
+      body.append(embed, position, combined, rope);
       controls.append(scale);
     },
     draw: (state) => {
       const look = /** @type {Frame} */ (state.look);
-      if (drawn !== look || drawnIn !== state.lang) {
-        lights = drawAll(look, places, scale, (hover) => store.set({hover}));
-        rotary.hidden = !isRotary(look);
-        if (!rotary.hidden) {
-          turns.draw();
+      if (drawnLook !== look || drawnLanguage !== state.lang) {
+        highlights = drawAll(look, places, scale, (hover) => store.set({hover}));
+        rope.hidden = !isRotary(look);
+        if (!rope.hidden) {
+          ropeView.draw();
         }
-        [drawn, drawnIn] = [look, state.lang];
+        [drawnLook, drawnLanguage] = [look, state.lang];
       }
-      for (const light of lights) {
+      for (const light of highlights) {
         light(state.hover);
       }
-      turns.light(state.hover);
+      ropeView.highlight(state.hover);
     },
   });
 }
@@ -81,7 +82,7 @@ export function addEmbedding(context) {
  * @returns {boolean}
  */
 function isRotary(look) {
-  return look !== null && aboutOf(look).model.position === "rotary";
+  return look !== null && metadataOf(look).model.position === "rotary";
 }
 
 /**
@@ -93,9 +94,9 @@ function isRotary(look) {
  */
 function drawAll(look, places, scale, onHover) {
   const shown = PICTURES.filter(([name]) => has(look, name) && !(name === "combined" && sameAsEmbed(look)));
-  const end = limit(...shown.map(([name]) => floats(look, name)));
-  const tokens = labels(look);
-  drawLegend(scale, {kind: "diverging", left: number(-end), middle: "0", right: number(end)});
+  const limitOfAll = limit(...shown.map(([name]) => floats(look, name)));
+  const tokens = tokenLabels(look);
+  drawLegend(scale, {left: formatNumber(-limitOfAll), middle: "0", right: formatNumber(limitOfAll)});
   for (const [name] of PICTURES) {
     const place = places.get(name);
     if (place) {
@@ -107,11 +108,12 @@ function drawAll(look, places, scale, onHover) {
     const {place} = /** @type {ReturnType<typeof figure>} */ (places.get(name));
     return drawHeatmap(
       place,
-      {values: floats(look, name), rows, columns, labels: tokens, limit: end},
+      {values: floats(look, name), rows, columns, labels: tokens, limit: limitOfAll},
       {
         height: HEIGHT,
         label: t("embedding.heatmap", {name: t(key), rows, columns}),
-        describe: (row, column, value) => t("embedding.cell", {token: tokens[row], column, value: number(value, 4)}),
+        describe: (row, column, value) =>
+          t("embedding.cell", {token: tokens[row], column, value: formatNumber(value, 4)}),
         onHover: (row) => onHover(row),
       },
     ).highlight;

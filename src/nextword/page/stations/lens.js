@@ -8,12 +8,12 @@
 
 import {drawLensGrid} from "nextword/charts/lens_grid.js";
 import {el} from "nextword/dom.js";
-import {patched, withEdit} from "nextword/edits.js";
+import {patchReach, withEdit} from "nextword/edits.js";
+import {metadataOf} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
 import {describeCell, lensData} from "nextword/lens_data.js";
-import {traceOf} from "nextword/python.js";
+import {traceCode} from "nextword/python.js";
 import {addStation, field, section, select} from "nextword/station.js";
-import {aboutOf} from "nextword/words.js";
 
 /** @param {Context} context */
 export function addLens(context) {
@@ -23,45 +23,45 @@ export function addLens(context) {
   /** @type {HTMLElement} */
   let note;
   /** @type {(position: number | null) => void} */
-  let light = () => {};
+  let highlight = () => {};
 
   addStation(context, {
     name: "lens",
     title: () => "lens.title",
     what: () => "lens.what",
     keys: ["lensMode", "second", "edits"],
-    needsLook: true,
-    python: (state) => traceOf(state, ".lens()"),
+    needsTrace: true,
+    python: (state) => traceCode(state, ".lens()"),
     build: ({body, controls}) => {
       grid = el("div");
       note = el("p", {class: "note"});
       body.append(grid, note);
-      controls.append(modes(context));
+      controls.append(modeSelect(context));
     },
     draw: (state) => {
       const look = /** @type {Frame} */ (state.look);
-      light = drawLensGrid(grid, lensData(look, state.lensMode), {
+      highlight = drawLensGrid(grid, lensData(look, state.lensMode), {
         label: t("lens.grid"),
         describe: (row, position) => describeCell(look, row, position),
         onHover: (hover) => store.set({hover}),
-        onPick: (row) => open(context, row),
-        onDrop: source.live ? (_, position, dragged) => drop(context, position, dragged) : null,
+        onPick: (row) => openLayer(context, row),
+        onDrop: source.live ? (_, position, dragged) => dropCell(context, position, dragged) : null,
         draggable: null,
-        shaded: (row, position) => patched(state.edits, row, position) !== null,
-        marked: (row, position) => patched(state.edits, row, position) === "at",
+        shaded: (row, position) => patchReach(state.edits, row, position) !== null,
+        marked: (row, position) => patchReach(state.edits, row, position) === "at",
       }).highlight;
-      light(state.hover);
-      note.textContent = noteOf(state);
+      highlight(state.hover);
+      note.textContent = noteText(state);
     },
   });
-  store.subscribe(["hover"], () => light(store.get().hover));
+  store.subscribe(["hover"], () => highlight(store.get().hover));
 }
 
 /**
  * @param {Context} context
  * @returns {HTMLElement}
  */
-function modes({store}) {
+function modeSelect({store}) {
   return field(
     t("lens.mode"),
     select(
@@ -80,7 +80,7 @@ function modes({store}) {
  * @param {Readonly<State>} state
  * @returns {string}
  */
-function noteOf({edits, second, lensMode}) {
+function noteText({edits, second, lensMode}) {
   const parts = [t(`lens.${lensMode}Note`), t("lens.pick")];
   if (second !== null) {
     parts.push(t("lens.drop"));
@@ -97,7 +97,7 @@ function noteOf({edits, second, lensMode}) {
  * @param {Context} context
  * @param {number} row
  */
-function open({store}, row) {
+function openLayer({store}, row) {
   if (row === 0) {
     return;
   }
@@ -112,14 +112,14 @@ function open({store}, row) {
  * @param {number} position
  * @param {string} dragged
  */
-function drop({store}, position, dragged) {
+function dropCell({store}, position, dragged) {
   const {second, edits} = store.get();
   if (second === null || second.frame === null) {
     return;
   }
   /** @type {{row: number, position: number}} */
   const from = JSON.parse(dragged);
-  const fromIds = aboutOf(second.frame).tokens.map((token) => token.id);
+  const fromIds = metadataOf(second.frame).tokens.map((token) => token.id);
   store.set({
     edits: withEdit(edits, {
       kind: "patch",

@@ -9,18 +9,19 @@
  */
 
 import {drawBars} from "nextword/charts/bars.js";
-import {el, number, percent} from "nextword/dom.js";
-import {t, whole} from "nextword/i18n.js";
-import {promptOf, pythonOf, samplingOf} from "nextword/python.js";
-import {best, softmax, stages} from "nextword/sampling.js";
+import {el} from "nextword/dom.js";
+import {formatNumber, formatPercent} from "nextword/format.js";
+import {floats} from "nextword/frames.js";
+import {formatInteger, t} from "nextword/i18n.js";
+import {modelCode, promptCode, samplingCode} from "nextword/python.js";
+import {samplingStages, softmax, topK} from "nextword/sampling.js";
 import {addStation, figure} from "nextword/station.js";
 import {SamplingControls} from "nextword/stations/sampling_controls.js";
-import {floats} from "nextword/tensors.js";
-import {named, shown} from "nextword/words.js";
+import {labelOfId, showWhitespace} from "nextword/token_text.js";
 
 /** @typedef {ReturnType<typeof figure>} Figure */
 
-const SHOWN = 20;
+const TOP = 20;
 
 /** @param {Context} context */
 export function addProbabilities(context) {
@@ -35,8 +36,8 @@ export function addProbabilities(context) {
     title: () => "probabilities.title",
     what: () => "probabilities.what",
     keys: ["quick", "sampling", "plain", "text"],
-    needsLook: false,
-    python: (state) => pythonOf(state, `.predict(${promptOf(state)}).stages(${samplingOf(state)})`),
+    needsTrace: false,
+    python: (state) => modelCode(state, `.predict(${promptCode(state)}).stages(${samplingCode(state)})`),
     build: ({body, controls: above}) => {
       figures = [figure(), figure(), figure(), figure()];
       const columns = el("div", {class: "columns four"}, ...figures.map(({root}) => root));
@@ -47,7 +48,7 @@ export function addProbabilities(context) {
     draw: (state) => {
       controls.draw(state.sampling);
       if (state.quick !== null) {
-        drawQuick(figures, note, state.quick.candidates);
+        drawPreview(figures, note, state.quick.candidates);
       } else if (state.look !== null) {
         drawStages(context, figures, note, state.look);
       } else {
@@ -67,10 +68,10 @@ export function addProbabilities(context) {
  * @param {HTMLElement} note
  * @param {Candidate[]} candidates
  */
-function drawQuick(figures, note, candidates) {
+function drawPreview(figures, note, candidates) {
   const rows = candidates.map(({id, text, probability}) => ({
     key: id,
-    text: shown(text) || `#${id}`,
+    text: showWhitespace(text) || `#${id}`,
     value: probability,
   }));
   figures.forEach(({root}, column) => (root.hidden = column !== 1));
@@ -80,7 +81,7 @@ function drawQuick(figures, note, candidates) {
   const max = Math.max(...rows.map((row) => row.value));
   drawBars(place, rows, {
     max,
-    format: percent,
+    format: formatPercent,
     onPick: null,
     label: t("probabilities.bars", {name, count: rows.length}),
   });
@@ -93,22 +94,22 @@ function drawQuick(figures, note, candidates) {
  * @param {HTMLElement} note
  * @param {Frame} look
  */
-function drawStages({store, source, walking}, figures, note, look) {
+function drawStages({store, source, generator}, figures, note, look) {
   const {sampling, plain} = store.get();
   const logits = floats(look, "logits");
-  const found = stages(logits, sampling);
-  const top = best(logits, SHOWN);
-  const before =
+  const stages = samplingStages(logits, sampling);
+  const top = topK(logits, TOP);
+  const unedited =
     plain === null ? null : {logits: floats(plain, "logits"), probabilities: softmax(floats(plain, "logits"))};
-  const onPick = source.live ? (/** @type {string | number} */ id) => walking.append(Number(id)) : null;
+  const onPick = source.live ? (/** @type {string | number} */ id) => generator.append(Number(id)) : null;
   const columns = /** @type {const} */ ([
-    [t("probabilities.logits"), found.logits, before?.logits],
-    [t("probabilities.model"), found.probabilities, before?.probabilities],
-    [t("probabilities.tempered", {temperature: sampling.temperature}), found.tempered, undefined],
-    [t("probabilities.distribution"), found.distribution, undefined],
+    [t("probabilities.logits"), stages.logits, unedited?.logits],
+    [t("probabilities.model"), stages.probabilities, unedited?.probabilities],
+    [t("probabilities.tempered", {temperature: sampling.temperature}), stages.tempered, undefined],
+    [t("probabilities.distribution"), stages.distribution, undefined],
   ]);
   const largest = Math.max(
-    ...[found.probabilities, found.tempered, found.distribution].map((all) => maximum(all, top)),
+    ...[stages.probabilities, stages.tempered, stages.distribution].map((all) => maximum(all, top)),
   );
   columns.forEach(([name, values, reference], column) => {
     const {root, caption, place} = figures[column];
@@ -116,71 +117,74 @@ function drawStages({store, source, walking}, figures, note, look) {
     caption.textContent = name;
     drawBars(
       place,
-      top.map((id) => bar(look, found, id, values, reference, column)),
+      top.map((id) => bar(look, stages, id, values, reference, column)),
       {
         max: column === 0 ? Math.max(...top.map((id) => Math.abs(values[id]))) : largest,
-        format: column === 0 ? (value) => number(value, 4) : percent,
+        format: column === 0 ? (value) => formatNumber(value, 4) : formatPercent,
         onPick,
         label: t("probabilities.bars", {name, count: top.length}),
-        describe: ({key}) => describe(look, found, Number(key)),
+        describe: ({key}) => describe(look, stages, Number(key)),
       },
     );
   });
-  note.textContent = noteOf(found, top, plain !== null, source.live);
+  note.textContent = noteText(stages, top, plain !== null, source.live);
 }
 
 /**
  * @param {Frame} look
- * @param {Stages} found
+ * @param {Stages} stages
  * @param {number} id
  * @param {Float32Array | Float64Array} values
  * @param {Float32Array | Float64Array | undefined} reference
  * @param {number} column
  * @returns {Bar}
  */
-function bar(look, found, id, values, reference, column) {
+function bar(look, stages, id, values, reference, column) {
   return {
     key: id,
-    text: named(look, id),
+    text: labelOfId(look, id),
     value: values[id],
     reference: reference?.[id],
-    faded: column >= 2 && !found.kept[id],
+    faded: column >= 2 && !stages.kept[id],
   };
 }
 
 /**
  * @param {Frame} look
- * @param {Stages} found
+ * @param {Stages} stages
  * @param {number} id
  * @returns {string}
  */
-function describe(look, found, id) {
+function describe(look, stages, id) {
   return [
-    named(look, id),
-    `${t("probabilities.logits")}: ${number(found.logits[id], 5)}`,
-    `${t("probabilities.model")}: ${percent(found.probabilities[id])}`,
-    `${t("probabilities.afterTemperature")}: ${percent(found.tempered[id])}`,
-    `${t("probabilities.distribution")}: ${percent(found.distribution[id])}`,
+    labelOfId(look, id),
+    `${t("probabilities.logits")}: ${formatNumber(stages.logits[id], 5)}`,
+    `${t("probabilities.model")}: ${formatPercent(stages.probabilities[id])}`,
+    `${t("probabilities.afterTemperature")}: ${formatPercent(stages.tempered[id])}`,
+    `${t("probabilities.distribution")}: ${formatPercent(stages.distribution[id])}`,
   ].join("\n");
 }
 
 /**
- * @param {Stages} found
+ * @param {Stages} stages
  * @param {number[]} top
  * @param {boolean} changed
  * @param {boolean} live
  * @returns {string}
  */
-function noteOf(found, top, changed, live) {
-  const kept = found.kept.reduce((count, one) => count + one, 0);
-  const rest = 1 - top.reduce((mass, id) => mass + found.probabilities[id], 0);
+function noteText(stages, top, changed, live) {
+  const kept = stages.kept.reduce((count, one) => count + one, 0);
+  const rest = 1 - top.reduce((mass, id) => mass + stages.probabilities[id], 0);
   const parts = [
     t("probabilities.kept", {
-      kept: whole(kept),
-      count: whole(found.kept.length),
-      mass: percent(found.discarded),
+      kept: formatInteger(kept),
+      count: formatInteger(stages.kept.length),
+      mass: formatPercent(stages.discarded),
     }),
-    t("probabilities.rest", {count: whole(found.kept.length - top.length), mass: percent(Math.max(rest, 0))}),
+    t("probabilities.rest", {
+      count: formatInteger(stages.kept.length - top.length),
+      mass: formatPercent(Math.max(rest, 0)),
+    }),
     live ? t("probabilities.pick") : t("file.walk"),
   ];
   if (changed) {
@@ -191,9 +195,9 @@ function noteOf(found, top, changed, live) {
 
 /**
  * @param {Float64Array} values
- * @param {number[]} places
+ * @param {number[]} ids
  * @returns {number}
  */
-function maximum(values, places) {
-  return Math.max(...places.map((place) => values[place]));
+function maximum(values, ids) {
+  return Math.max(...ids.map((place) => values[place]));
 }

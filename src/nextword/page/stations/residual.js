@@ -6,12 +6,12 @@
  */
 
 import {drawLines} from "nextword/charts/lines.js";
-import {number} from "nextword/dom.js";
+import {formatNumber} from "nextword/format.js";
+import {floats, metadataOf, shape} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
-import {traceOf} from "nextword/python.js";
+import {traceCode} from "nextword/python.js";
 import {addStation, figure} from "nextword/station.js";
-import {floats, shape} from "nextword/tensors.js";
-import {aboutOf, labels} from "nextword/words.js";
+import {tokenLabels} from "nextword/token_text.js";
 
 /** @param {Context} context */
 export function addResidual(context) {
@@ -22,15 +22,15 @@ export function addResidual(context) {
     title: () => "residual.title",
     what: () => "residual.what",
     keys: ["hover"],
-    needsLook: true,
+    needsTrace: true,
     python: ({look, ...state}) => {
       if (look === null) {
         return "";
       }
       const norms = "numpy.linalg.norm(trace.residual(layer), axis=-1)";
-      const rows = aboutOf(look).model.layers + 1;
+      const rows = metadataOf(look).model.layers + 1;
       const all = `[${norms} for layer in range(${rows})]`;
-      return traceOf({look, ...state}, "", (trace) => `trace = ${trace}\n${all}`);
+      return traceCode({look, ...state}, "", (trace) => `trace = ${trace}\n${all}`);
     },
     build: ({body}) => {
       chart = figure();
@@ -38,7 +38,7 @@ export function addResidual(context) {
     },
     draw: (state) => {
       const look = /** @type {Frame} */ (state.look);
-      const tokens = labels(look);
+      const tokens = tokenLabels(look);
       const position = Math.min(state.hover ?? tokens.length - 1, tokens.length - 1);
       chart.caption.textContent = t("residual.at", {token: tokens[position], position});
       const series = seriesOf(look, position);
@@ -52,7 +52,7 @@ export function addResidual(context) {
           t("residual.point", {
             name: series[line].name,
             layer: series[line].x[index],
-            value: number(series[line].y[index], 4),
+            value: formatNumber(series[line].y[index], 4),
           }),
       });
     },

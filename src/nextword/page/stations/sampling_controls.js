@@ -9,18 +9,18 @@
  * @property {"temperature" | "top_k" | "top_p" | "min_p"} name
  * @property {TextKey} key
  * @property {number} max Of the slider; it starts at 0 and moves by 1.
- * @property {(place: number) => number | null} value What a place of the slider means.
- * @property {(value: number | null) => number} place
- * @property {(value: number | null) => string} says
+ * @property {(place: number) => number | null} toValue What a place of the slider means.
+ * @property {(value: number | null) => number} toPosition
+ * @property {(value: number | null) => string} describe
  */
 
 import {el} from "nextword/dom.js";
-import {t, whole} from "nextword/i18n.js";
+import {formatInteger, t} from "nextword/i18n.js";
 import {field} from "nextword/station.js";
 
 /** The lower numbers have more room on the slider: 5 and 6 differ more than 500 and 501. The last place is no limit. */
-const KS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000];
-const OPEN = {temperature: 1, top_k: null, top_p: 1, min_p: 0};
+const TOP_K_VALUES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000];
+const DEFAULTS = {temperature: 1, top_k: null, top_p: 1, min_p: 0};
 
 /** @type {Slider[]} */
 const SLIDERS = [
@@ -28,33 +28,33 @@ const SLIDERS = [
     name: "temperature",
     key: "probabilities.temperature",
     max: 40,
-    value: (place) => place / 20,
-    place: (value) => Math.round((value ?? 1) * 20),
-    says: (value) => (value === 0 ? t("probabilities.greedy") : String(value)),
+    toValue: (position) => position / 20,
+    toPosition: (value) => Math.round((value ?? 1) * 20),
+    describe: (value) => (value === 0 ? t("probabilities.greedy") : String(value)),
   },
   {
     name: "top_k",
     key: "probabilities.topK",
-    max: KS.length,
-    value: (place) => KS[place] ?? null,
-    place: (value) => (value === null ? KS.length : KS.indexOf(value)),
-    says: (value) => (value === null ? t("probabilities.off") : whole(value)),
+    max: TOP_K_VALUES.length,
+    toValue: (place) => TOP_K_VALUES[place] ?? null,
+    toPosition: (value) => (value === null ? TOP_K_VALUES.length : TOP_K_VALUES.indexOf(value)),
+    describe: (value) => (value === null ? t("probabilities.off") : formatInteger(value)),
   },
   {
     name: "top_p",
     key: "probabilities.topP",
     max: 99,
-    value: (place) => (place + 1) / 100,
-    place: (value) => Math.round((value ?? 1) * 100) - 1,
-    says: (value) => (value === 1 ? t("probabilities.off") : String(value)),
+    toValue: (place) => (place + 1) / 100,
+    toPosition: (value) => Math.round((value ?? 1) * 100) - 1,
+    describe: (value) => (value === 1 ? t("probabilities.off") : String(value)),
   },
   {
     name: "min_p",
     key: "probabilities.minP",
     max: 100,
-    value: (place) => place / 100,
-    place: (value) => Math.round((value ?? 0) * 100),
-    says: (value) => (value === 0 ? t("probabilities.off") : String(value)),
+    toValue: (place) => place / 100,
+    toPosition: (value) => Math.round((value ?? 0) * 100),
+    describe: (value) => (value === 0 ? t("probabilities.off") : String(value)),
   },
 ];
 
@@ -70,11 +70,11 @@ export class SamplingControls {
   build() {
     this._parts = SLIDERS.map((slider) => {
       const input = el("input", {type: "range", min: 0, max: slider.max, step: 1});
-      input.addEventListener("input", () => this._set({[slider.name]: slider.value(Number(input.value))}));
+      input.addEventListener("input", () => this._set({[slider.name]: slider.toValue(Number(input.value))}));
       return {slider, input, value: el("span", {class: "number"})};
     });
     const reset = el("button", {class: "quiet", type: "button"}, t("probabilities.reset"));
-    reset.addEventListener("click", () => this._set(OPEN));
+    reset.addEventListener("click", () => this._set(DEFAULTS));
     return [...this._parts.map(({slider, input, value}) => field(t(slider.key), input, value)), reset];
   }
 
@@ -82,9 +82,9 @@ export class SamplingControls {
   draw(sampling) {
     for (const {slider, input, value} of this._parts) {
       const now = sampling[slider.name];
-      input.value = String(slider.place(now));
-      input.setAttribute("aria-valuetext", slider.says(now));
-      value.textContent = slider.says(now);
+      input.value = String(slider.toPosition(now));
+      input.setAttribute("aria-valuetext", slider.describe(now));
+      value.textContent = slider.describe(now);
     }
   }
 

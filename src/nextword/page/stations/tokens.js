@@ -8,11 +8,12 @@
 
 import {clear, el} from "nextword/dom.js";
 import {withEdit} from "nextword/edits.js";
-import {t, whole} from "nextword/i18n.js";
-import {messageOf} from "nextword/looking.js";
-import {traceOf} from "nextword/python.js";
+import {metadataOf} from "nextword/frames.js";
+import {formatInteger, t} from "nextword/i18n.js";
+import {traceCode} from "nextword/python.js";
+import {errorMessage} from "nextword/source_error.js";
 import {addStation, field, section} from "nextword/station.js";
-import {aboutOf, label, shown} from "nextword/words.js";
+import {showWhitespace, tokenLabel} from "nextword/token_text.js";
 
 const HUES = 6;
 
@@ -40,8 +41,8 @@ export function addTokens(context) {
     title: () => "tokens.title",
     what: () => "tokens.what",
     keys: ["quick", "edits", "walk", "text"],
-    needsLook: false,
-    python: (state) => traceOf(state, ".tokens"),
+    needsTrace: false,
+    python: (state) => traceCode(state, ".tokens"),
     build: ({body}) => {
       list = el("div");
       facts = el("p", {class: "note"});
@@ -64,7 +65,7 @@ export function addTokens(context) {
  * @returns {Token[]}
  */
 function tokensOf({quick, look}) {
-  return quick?.tokens ?? (look === null ? [] : aboutOf(look).tokens);
+  return quick?.tokens ?? (look === null ? [] : metadataOf(look).tokens);
 }
 
 /**
@@ -76,12 +77,12 @@ function factsOf({quick, look}, tokens) {
   if (tokens.length === 0) {
     return t("waiting.text");
   }
-  const count = tokens.length === 1 ? t("tokens.one") : t("tokens.count", {count: whole(tokens.length)});
-  const dropped = quick?.dropped ?? (look === null ? 0 : aboutOf(look).dropped);
+  const count = tokens.length === 1 ? t("tokens.one") : t("tokens.count", {count: formatInteger(tokens.length)});
+  const dropped = quick?.dropped ?? (look === null ? 0 : metadataOf(look).dropped);
   if (dropped === 0) {
     return count;
   }
-  return `${count}. ${t("tokens.dropped", {count: whole(dropped), context: whole(tokens.length)})}`;
+  return `${count}. ${t("tokens.dropped", {count: formatInteger(dropped), context: formatInteger(tokens.length)})}`;
 }
 
 /**
@@ -92,20 +93,20 @@ function factsOf({quick, look}, tokens) {
  */
 function drawChips({store}, place, tokens, onPick) {
   const {walk, edits} = store.get();
-  const written = tokens.length - (walk?.place ?? 0);
+  const written = tokens.length - (walk?.shownCount ?? 0);
   /** @type {Map<number, string>} */
   const swapped = new Map();
   for (const edit of edits) {
     if (edit.kind === "token") {
-      swapped.set(edit.position, shown(edit.text ?? `#${edit.id}`));
+      swapped.set(edit.position, showWhitespace(edit.text ?? `#${edit.id}`));
     }
   }
   const list = el("ul", {class: "chips", role: "list", "aria-label": t("tokens.list")});
   /** @type {HTMLElement} */
   let whole = list;
   tokens.forEach((token, position) => {
-    const text = swapped.has(position) ? `${label(token)} → ${swapped.get(position)}` : label(token);
-    const fragment = {text: shown(token.text), part: token.part, parts: token.parts};
+    const text = swapped.has(position) ? `${tokenLabel(token)} → ${swapped.get(position)}` : tokenLabel(token);
+    const fragment = {text: showWhitespace(token.text), part: token.part, parts: token.parts};
     // What is to be seen comes first: by that a chip is called by who speaks to the page.
     const seen = `${text} ${token.id}`;
     const says = [
@@ -184,8 +185,8 @@ class Swap {
   open(position, token) {
     this._position = position;
     this._root.hidden = false;
-    this._root.setAttribute("aria-label", t("tokens.swap", {text: label(token)}));
-    this._note.textContent = `${t("tokens.swap", {text: label(token)})}. ${t("tokens.swapHint")}`;
+    this._root.setAttribute("aria-label", t("tokens.swap", {text: tokenLabel(token)}));
+    this._note.textContent = `${t("tokens.swap", {text: tokenLabel(token)})}. ${t("tokens.swapHint")}`;
     this._input.value = token.parts === 1 ? token.text : "";
     this._input.focus();
     this._input.select();
@@ -204,10 +205,10 @@ class Swap {
         this._store.set({edits: withEdit(edits, {kind: "token", position: this._position, id: ids[0], text})});
         this._close();
       } else {
-        this._note.textContent = t("tokens.swapMany", {text: shown(text), count: ids.length});
+        this._note.textContent = t("tokens.swapMany", {text: showWhitespace(text), count: ids.length});
       }
     } catch (error) {
-      this._note.textContent = messageOf(error);
+      this._note.textContent = errorMessage(error);
     }
   }
 }

@@ -8,35 +8,36 @@
  */
 
 import {drawLines} from "nextword/charts/lines.js";
-import {el, number} from "nextword/dom.js";
-import {t, whole} from "nextword/i18n.js";
-import {loadOf} from "nextword/python.js";
+import {el} from "nextword/dom.js";
+import {formatNumber} from "nextword/format.js";
+import {metadataOf} from "nextword/frames.js";
+import {formatInteger, t} from "nextword/i18n.js";
+import {loadCode} from "nextword/python.js";
+import {STEP_PREFIX} from "nextword/server_source.js";
 import {addStation, section} from "nextword/station.js";
-import {aboutOf} from "nextword/words.js";
 
 const POLL_MS = 2000;
-const SELDOM_MS = 10_000;
-const SLIDE_MS = 150;
-const AT_STEP = "run@";
+const ENDED_POLL_MS = 10_000;
+const SLIDER_DELAY_MS = 150;
 
 /** @param {Context} context */
 export function addTraining(context) {
-  const {store, source, looking} = context;
+  const {store, source, traceLoader} = context;
   /** @type {string | null} The model that was looked at before the slider was moved, if it is none of the run's. */
   let before = null;
-  /** @type {View | null} */
+  /** @type {TrainingView | null} */
   let view = null;
-  let last = "";
+  let lastAnswer = "";
 
   /** @param {string} name */
-  const choose = (name) => {
-    const now = shown(store.get());
+  const selectModel = (name) => {
+    const now = shownModel(store.get());
     const {run} = store.get();
-    const sameShape = run !== null && now !== null && isOf(run, now);
-    if (run !== null && isOf(run, name) && !sameShape) {
+    const sameShape = run !== null && now !== null && isRunModel(run, now);
+    if (run !== null && isRunModel(run, name) && !sameShape) {
       before = now;
     }
-    looking.choose(name, sameShape);
+    traceLoader.selectModel(name, sameShape);
   };
 
   addStation(context, {
@@ -44,42 +45,43 @@ export function addTraining(context) {
     title: () => "training.title",
     what: () => "training.what",
     keys: ["model", "run"],
-    needsLook: false,
+    needsTrace: false,
     python: ({run, look}) => {
       if (run === null) {
         return "";
       }
-      const model = look === null ? null : aboutOf(look).model;
-      return loadOf(model?.name.startsWith(AT_STEP) ? model.file : run.out);
+      const model = look === null ? null : metadataOf(look).model;
+      return loadCode(model?.name.startsWith(STEP_PREFIX) ? model.file : run.out);
     },
     build: ({body}) => {
-      view = new View(choose);
+      view = new TrainingView(selectModel);
       body.append(view.root);
     },
     draw: (state) => {
       if (state.run !== null) {
-        view?.draw(state.run, shown(state), before);
+        view?.draw(state.run, shownModel(state), before);
       }
     },
   });
 
   /** @param {Run} run */
-  const tell = (run) => {
+  const update = (run) => {
     const text = JSON.stringify(run);
-    if (text === last) {
+    if (text === lastAnswer) {
       return;
     }
-    last = text;
-    const {run: known, model, error, walking} = store.get();
-    const now = shown(store.get());
+    lastAnswer = text;
+    const {run: previous, model, error, walking} = store.get();
+    const now = shownModel(store.get());
     // The page goes along with the run while it shows the newest there is; a step that was let go shows as that, too.
-    const newest = known === null ? model === null && now?.startsWith(AT_STEP) : now === places(known).at(-1);
-    const goes = now === null ? error !== null : newest || isGone(run, now);
-    const next = places(run).at(-1);
+    const isNewest =
+      previous === null ? model === null && now?.startsWith(STEP_PREFIX) : now === modelNames(previous).at(-1);
+    const follow = now === null ? error !== null : isNewest || isDeleted(run, now);
+    const next = modelNames(run).at(-1);
     section("training").hidden = false;
     store.set({run});
-    if (goes && !walking && next !== undefined && next !== now) {
-      choose(next);
+    if (follow && !walking && next !== undefined && next !== now) {
+      selectModel(next);
     }
   };
   const poll = async () => {
@@ -90,8 +92,8 @@ export function addTraining(context) {
         return;
       }
       if (run !== null) {
-        tell(run);
-        wait = run.running ? POLL_MS : SELDOM_MS;
+        update(run);
+        wait = run.running ? POLL_MS : ENDED_POLL_MS;
       }
     } catch {
       // the server is away for a moment
@@ -107,8 +109,8 @@ export function addTraining(context) {
  * @param {number} step
  * @returns {string} What the server calls the model of a step.
  */
-function nameOf(step) {
-  return `${AT_STEP}${step}`;
+function stepModel(step) {
+  return `${STEP_PREFIX}${step}`;
 }
 
 /**
@@ -117,8 +119,8 @@ function nameOf(step) {
  * @param {Run} run
  * @returns {string[]}
  */
-function places(run) {
-  return [...run.steps.map(nameOf), ...(run.model === null ? [] : [run.model])];
+function modelNames(run) {
+  return [...run.steps.map(stepModel), ...(run.model === null ? [] : [run.model])];
 }
 
 /**
@@ -126,8 +128,8 @@ function places(run) {
  * @param {string} name
  * @returns {boolean}
  */
-function isOf(run, name) {
-  return name.startsWith(AT_STEP) || name === run.model;
+function isRunModel(run, name) {
+  return name.startsWith(STEP_PREFIX) || name === run.model;
 }
 
 /**
@@ -135,19 +137,19 @@ function isOf(run, name) {
  * @param {string} name
  * @returns {boolean} Whether it is the model of a step that is no longer kept.
  */
-function isGone(run, name) {
-  return name.startsWith(AT_STEP) && !places(run).includes(name);
+function isDeleted(run, name) {
+  return name.startsWith(STEP_PREFIX) && !modelNames(run).includes(name);
 }
 
 /**
  * @param {Readonly<State>} state
  * @returns {string | null} The name of the model that the page shows.
  */
-function shown({model, look}) {
-  return model ?? (look === null ? null : aboutOf(look).model.name);
+function shownModel({model, look}) {
+  return model ?? (look === null ? null : metadataOf(look).model.name);
 }
 
-class View {
+class TrainingView {
   /** @param {(name: string) => void} onChoose */
   constructor(onChoose) {
     this._state = el("p", {class: "note", role: "status"});
@@ -164,13 +166,13 @@ class View {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     let timer;
     this._slider.addEventListener("input", () => {
-      const name = this._run === null ? undefined : places(this._run)[Number(this._slider.value)];
+      const name = this._run === null ? undefined : modelNames(this._run)[Number(this._slider.value)];
       if (name === undefined) {
         return;
       }
-      this._say(name);
+      this._showName(name);
       clearTimeout(timer);
-      timer = setTimeout(() => onChoose(name), SLIDE_MS);
+      timer = setTimeout(() => onChoose(name), SLIDER_DELAY_MS);
     });
     this._leave.addEventListener("click", () => this._before !== null && onChoose(this._before));
     const controls = el("div", {class: "controls"}, this._field, this._leave);
@@ -185,43 +187,43 @@ class View {
   draw(run, name, before) {
     this._run = run;
     this._before = before;
-    const says = {name: run.name, step: whole(run.events.at(-1)?.step ?? 0)};
+    const values = {name: run.name, step: formatInteger(run.events.at(-1)?.step ?? 0)};
     const none = run.steps.length > 0 ? "" : ` ${t(run.running ? "training.noStepsYet" : "training.noSteps")}`;
-    const text = t(run.running ? "training.running" : "training.done", says) + none;
+    const text = t(run.running ? "training.running" : "training.done", values) + none;
     if (this._state.textContent !== text) {
       this._state.textContent = text;
     }
     this._drawChart(run.events);
-    const all = places(run);
-    const place = name === null ? -1 : all.indexOf(name);
+    const names = modelNames(run);
+    const index = name === null ? -1 : names.indexOf(name);
     this._field.hidden = run.steps.length === 0;
-    this._leave.hidden = before === null || place < 0;
+    this._leave.hidden = before === null || index < 0;
     this._leave.textContent = t("training.leave", {model: before ?? ""});
-    this._slider.max = String(Math.max(all.length - 1, 0));
-    this._slider.value = String(place < 0 ? all.length - 1 : place);
-    this._say(place < 0 ? null : name);
-    const step = place < run.steps.length ? run.steps[place] : undefined; // undefined: the finished model, or none of it
+    this._slider.max = String(Math.max(names.length - 1, 0));
+    this._slider.value = String(index < 0 ? names.length - 1 : index);
+    this._showName(index < 0 ? null : name);
+    const step = run.steps[index]; // undefined: the finished model, or none of the run's
     this._drawSamples(step === undefined ? run.events : run.events.filter((event) => event.step <= step));
   }
 
   /** @param {string | null} name */
-  _say(name) {
-    const says = name === null ? t("training.slider") : this._called(name);
-    this._name.textContent = says;
-    this._slider.setAttribute("aria-valuetext", says);
+  _showName(name) {
+    const label = name === null ? t("training.slider") : this._describe(name);
+    this._name.textContent = label;
+    this._slider.setAttribute("aria-valuetext", label);
   }
 
   /**
    * @param {string} name
    * @returns {string}
    */
-  _called(name) {
-    if (!name.startsWith(AT_STEP)) {
+  _describe(name) {
+    if (!name.startsWith(STEP_PREFIX)) {
       return t("training.finished");
     }
-    const step = Number(name.slice(AT_STEP.length));
-    const follows = this._run?.running && step === this._run.steps.at(-1);
-    return t(follows ? "training.newest" : "training.at", {step: whole(step)});
+    const step = Number(name.slice(STEP_PREFIX.length));
+    const isNewest = this._run?.running && step === this._run.steps.at(-1);
+    return t(isNewest ? "training.newest" : "training.at", {step: formatInteger(step)});
   }
 
   /** @param {RunEvent[]} events */
@@ -238,10 +240,10 @@ class View {
       xLabel: t("training.step"),
       yLabel: t("training.y"),
       label: t("training.label"),
-      xFormat: whole,
+      xFormat: formatInteger,
       describe: (line, index) => {
         const {name, x, y} = series[line];
-        return t("training.point", {name, step: whole(x[index]), value: number(y[index], 4)});
+        return t("training.point", {name, step: formatInteger(x[index]), value: formatNumber(y[index], 4)});
       },
     });
   }
@@ -254,7 +256,7 @@ class View {
       .reverse();
     this._samples.replaceChildren(
       ...samples.flatMap(({step, sample}) => [
-        el("h3", {class: "caption"}, t("training.sample", {step: whole(step)})),
+        el("h3", {class: "caption"}, t("training.sample", {step: formatInteger(step)})),
         el("p", {class: "written-text"}, sample),
       ]),
     );

@@ -4,16 +4,16 @@ import {announce, hideTooltip} from "nextword/charts/tooltip.js";
 
 /** @typedef {import("nextword/charts/lens_grid.js").LensParts} LensParts */
 
-const CARRIED = "application/x-nextword-cell";
+const MIME_TYPE = "application/x-nextword-cell";
 
 /** @type {{what: string, button: HTMLElement} | null} what the keyboard or a finger has picked up, on the whole page */
-let hand = null;
+let picked = null;
 
 /** Let go of what is held. */
 export function release() {
-  hand?.button.classList.remove("held");
+  picked?.button.classList.remove("held");
   document.documentElement.classList.remove("holding");
-  hand = null;
+  picked = null;
 }
 
 /**
@@ -38,17 +38,17 @@ export function cellOf(event) {
  */
 export function click(parts, button, row, column) {
   const {options} = parts;
-  if (hand && options.onDrop) {
-    const {what} = hand;
+  if (picked && options.onDrop) {
+    const {what} = picked;
     release();
     options.onDrop(row, column, what);
     return;
   }
   if (options.draggable) {
-    const again = hand?.button === button;
+    const again = picked?.button === button;
     release();
     if (!again) {
-      hand = {what: options.draggable(row, column), button};
+      picked = {what: options.draggable(row, column), button};
       button.classList.add("held");
       document.documentElement.classList.add("holding");
       announce(options.held ?? options.label);
@@ -58,7 +58,7 @@ export function click(parts, button, row, column) {
 }
 
 /** @param {LensParts} parts */
-export function listenToDrags(parts) {
+export function addDragListeners(parts) {
   const {table} = parts;
   /** @type {HTMLElement | null} */
   let under = null;
@@ -69,7 +69,7 @@ export function listenToDrags(parts) {
   table.addEventListener("dragstart", (event) => {
     const cell = cellOf(event);
     if (cell && parts.options.draggable && event.dataTransfer) {
-      event.dataTransfer.setData(CARRIED, parts.options.draggable(cell.row, cell.column));
+      event.dataTransfer.setData(MIME_TYPE, parts.options.draggable(cell.row, cell.column));
       event.dataTransfer.effectAllowed = "copy";
       document.documentElement.classList.add("holding");
       hideTooltip();
@@ -78,7 +78,7 @@ export function listenToDrags(parts) {
   table.addEventListener("dragend", () => document.documentElement.classList.remove("holding"));
   table.addEventListener("dragover", (event) => {
     const cell = cellOf(event);
-    if (cell && parts.options.onDrop && event.dataTransfer?.types.includes(CARRIED)) {
+    if (cell && parts.options.onDrop && event.dataTransfer?.types.includes(MIME_TYPE)) {
       event.preventDefault();
       out();
       under = cell.button;
@@ -90,9 +90,9 @@ export function listenToDrags(parts) {
   table.addEventListener("drop", (event) => {
     const cell = cellOf(event);
     out();
-    if (cell && parts.options.onDrop && event.dataTransfer?.types.includes(CARRIED)) {
+    if (cell && parts.options.onDrop && event.dataTransfer?.types.includes(MIME_TYPE)) {
       event.preventDefault();
-      parts.options.onDrop(cell.row, cell.column, event.dataTransfer.getData(CARRIED));
+      parts.options.onDrop(cell.row, cell.column, event.dataTransfer.getData(MIME_TYPE));
     }
   });
 }

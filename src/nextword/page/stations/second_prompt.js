@@ -6,15 +6,15 @@
 
 import {drawLensGrid} from "nextword/charts/lens_grid.js";
 import {el} from "nextword/dom.js";
+import {metadataOf} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
 import {describeCell, lensData} from "nextword/lens_data.js";
-import {loadOf, quoted} from "nextword/python.js";
+import {loadCode, pythonString} from "nextword/python.js";
 import {addStation, section} from "nextword/station.js";
-import {aboutOf} from "nextword/words.js";
 
 /** @param {Context} context */
-export function addSecond(context) {
-  const {source, looking} = context;
+export function addSecondPrompt(context) {
+  const {source, traceLoader} = context;
   /** @type {HTMLTextAreaElement} */
   let input;
   /** @type {HTMLElement} */
@@ -33,23 +33,23 @@ export function addSecond(context) {
     title: () => "second.title",
     what: () => "second.what",
     keys: ["second", "lensMode"],
-    needsLook: false,
+    needsTrace: false,
     python: ({second, look}) => {
       if (second === null || look === null) {
         return "";
       }
-      return `${loadOf(aboutOf(look).model.file)}.trace(${quoted(second.text)}).lens()`;
+      return `${loadCode(metadataOf(look).model.file)}.trace(${pythonString(second.text)}).lens()`;
     },
     build: ({body}) => {
       input = el("textarea", {rows: 1, spellcheck: "false", autocomplete: "off"});
-      input.addEventListener("input", () => looking.second(input.value));
+      input.addEventListener("input", () => traceLoader.setSecondPrompt(input.value));
       open = el("button", {class: "quiet", type: "button", disabled: !source.live}, t("second.open"));
       open.addEventListener("click", () => {
-        looking.second(t("second.example"));
+        traceLoader.setSecondPrompt(t("second.example"));
         input.focus();
       });
       const close = el("button", {class: "quiet", type: "button"}, t("second.close"));
-      close.addEventListener("click", () => looking.second(null));
+      close.addEventListener("click", () => traceLoader.setSecondPrompt(null));
       grid = el("div");
       note = el("p", {class: "note"});
       const text = el("label", {class: "prompt"}, el("span", {}, t("second.label")), input);

@@ -6,24 +6,24 @@
  * @typedef {import("nextword/types.js").Frame} Frame
  * @typedef {import("nextword/types.js").ModelFacts} ModelFacts
  * @typedef {import("nextword/types.js").PartSpec} PartSpec
+ * @typedef {import("nextword/types.js").RequestInput} RequestInput
  * @typedef {import("nextword/types.js").Source} Source
  * @typedef {import("nextword/types.js").State} State
- * @typedef {import("nextword/types.js").Subject} Subject
  */
 
-import {begun, during, ended, hasten} from "nextword/drawn.js";
+import {metadataOf} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
-import {SourceError} from "nextword/source.js";
-import {idsOf} from "nextword/state.js";
-import {aboutOf} from "nextword/words.js";
+import {errorMessage} from "nextword/source_error.js";
+import {inputIds} from "nextword/state.js";
+import {beginTask, endTask, resetIdle, trackTask} from "nextword/tasks.js";
 
-// Where a trace takes longer, the engine answers first, and the trace is begun only then: a key that is pressed meanwhile
-// spares it, and the two do not share the processor.
-const SLOW_MS = 200;
-const SECOND_MS = 400;
-const QUICK_TOP = 20;
+// Where a trace takes longer, the engine answers first, and the trace is begun only then: a key that is pressed
+// meanwhile spares it, and the two do not share the processor.
+const SLOW_TRACE_MS = 200;
+const SECOND_PROMPT_DELAY_MS = 400;
+const PREVIEW_TOP = 20;
 
-export class Looking {
+export class TraceLoader {
   /**
    * @param {Store} store
    * @param {Source} source
@@ -37,23 +37,23 @@ export class Looking {
     this._secondTimer = undefined;
     /** @type {Promise<void>} */
     this._pending = Promise.resolve();
-    this._took = 0;
+    this._lastTraceMs = 0;
     /** @type {Map<string, Frame>} The last frames without changes: another edit needs no second run of them. */
-    this._unchanged = new Map();
-    /** @type {ModelFacts | null} The model's, once it was looked into. */
+    this._uneditedFrames = new Map();
+    /** @type {ModelFacts | null} The model's, once there is a trace of it. */
     this._model = null;
   }
 
-  /** Looks now, and again after each change. */
+  /** Traces now, and again after each change. */
   start() {
-    this._store.subscribe(["text", "walk", "edits", "model"], () => this._begin());
-    this._begin();
+    this._store.subscribe(["text", "walk", "edits", "model"], () => this._restart());
+    this._restart();
   }
 
-  /** Looks at the same again: a server that was restarted, or kept other traces, has forgotten this one. */
-  again() {
-    this._unchanged.clear();
-    this._begin();
+  /** Traces the same again: a server that was restarted, or kept other traces, has forgotten this one. */
+  reload() {
+    this._uneditedFrames.clear();
+    this._restart();
     return this.settled();
   }
 
@@ -63,11 +63,11 @@ export class Looking {
    * @returns {Promise<Frame | null>}
    */
   async settled() {
-    let waited;
+    let awaited;
     do {
-      waited = this._pending;
-      await waited;
-    } while (waited !== this._pending);
+      awaited = this._pending;
+      await awaited;
+    } while (awaited !== this._pending);
     return this._store.get().look;
   }
 
@@ -77,18 +77,18 @@ export class Looking {
    * @param {string | null} model
    * @param {boolean} [sameShape] Whether it is the same model at another step of its training.
    */
-  choose(model, sameShape = false) {
+  selectModel(model, sameShape = false) {
     const {second} = this._store.get();
-    const emptied = second === null ? null : {...second, frame: null};
+    const cleared = second === null ? null : {...second, frame: null};
     if (sameShape) {
-      this._store.set({model, second: emptied});
+      this._store.set({model, second: cleared});
     } else {
       this._model = null;
       const turning = {layer: 0, head: 0};
-      this._store.set({model, edits: [], walk: null, layer: null, head: null, turning, hover: null, second: emptied});
+      this._store.set({model, edits: [], walk: null, layer: null, head: null, turning, hover: null, second: cleared});
     }
     if (second !== null) {
-      this.second(second.text);
+      this.setSecondPrompt(second.text);
     }
   }
 
@@ -97,11 +97,11 @@ export class Looking {
    *
    * @param {string | null} text
    */
-  second(text) {
+  setSecondPrompt(text) {
     if (this._secondTimer !== undefined) {
       clearTimeout(this._secondTimer);
       this._secondTimer = undefined;
-      ended();
+      endTask();
     }
     this._secondController.abort();
     if (text === null || text === "") {
@@ -110,10 +110,10 @@ export class Looking {
     }
     this._store.set({second: {text, frame: null}});
     const controller = (this._secondController = new AbortController());
-    begun();
+    beginTask();
     this._secondTimer = setTimeout(async () => {
       this._secondTimer = undefined;
-      ended();
+      endTask();
       try {
         const frame = await this._source.look({model: this._store.get().model, text}, [], [], controller.signal);
         if (!controller.signal.aborted) {
@@ -121,28 +121,28 @@ export class Looking {
         }
       } catch (error) {
         if (!controller.signal.aborted) {
-          this._store.set({error: messageOf(error)});
+          this._store.set({error: errorMessage(error)});
         }
       }
-    }, SECOND_MS);
+    }, SECOND_PROMPT_DELAY_MS);
   }
 
-  _begin() {
-    hasten();
+  _restart() {
+    resetIdle();
     this._controller.abort();
     this._controller = new AbortController();
-    this._pending = during(this._look(this._controller.signal));
+    this._pending = trackTask(this._trace(this._controller.signal));
   }
 
   /**
    * The engine's prediction, which needs no torch. Where it fails, the trace says why.
    *
-   * @param {Subject} subject
+   * @param {RequestInput} input
    * @param {AbortSignal} signal
    */
-  async _quick(subject, signal) {
+  async _predict(input, signal) {
     try {
-      const quick = await this._source.predict(subject, QUICK_TOP, signal);
+      const quick = await this._source.predict(input, PREVIEW_TOP, signal);
       if (!signal.aborted) {
         this._store.set({quick});
       }
@@ -152,17 +152,17 @@ export class Looking {
   }
 
   /** @param {AbortSignal} signal */
-  async _look(signal) {
+  async _trace(signal) {
     const state = this._store.get();
     if (state.text === "" && state.walk === null) {
       this._store.set({look: null, plain: null, twin: null, quick: null, busy: null, error: null});
       return;
     }
     this._store.set({busy: t("busy.trace")});
-    const subject = subjectOf(state);
-    const known = this._unchanged.has(JSON.stringify(subject));
-    if (state.edits.length === 0 && !known && (this._model === null || this._took > SLOW_MS)) {
-      await this._quick(subject, signal);
+    const input = requestInput(state);
+    const cached = this._uneditedFrames.has(JSON.stringify(input));
+    if (state.edits.length === 0 && !cached && (this._model === null || this._lastTraceMs > SLOW_TRACE_MS)) {
+      await this._predict(input, signal);
       if (signal.aborted) {
         return;
       }
@@ -171,22 +171,22 @@ export class Looking {
     try {
       const [look, plain, twin] = await Promise.all([
         state.edits.length === 0
-          ? this._plain(subject, this._open(), signal)
-          : this._source.look(subject, state.edits, this._open(), signal),
-        state.edits.length === 0 ? null : this._plain(subject, [], signal),
-        wentApart(state) ? this._plain(subjectOf(state, false), [], signal) : null,
+          ? this._traceUnedited(input, this._openParts(), signal)
+          : this._source.look(input, state.edits, this._openParts(), signal),
+        state.edits.length === 0 ? null : this._traceUnedited(input, [], signal),
+        hasDiverged(state) ? this._traceUnedited(requestInput(state, false), [], signal) : null,
       ]);
       if (signal.aborted) {
         return;
       }
-      this._took = known ? this._took : performance.now() - start;
-      this._model = aboutOf(look).model;
+      this._lastTraceMs = cached ? this._lastTraceMs : performance.now() - start;
+      this._model = metadataOf(look).model;
       this._store.set({look, plain, twin, quick: null, busy: null, error: null, notice: null});
     } catch (error) {
       if (signal.aborted) {
         return;
       }
-      this._store.set({look: null, plain: null, twin: null, busy: null, error: messageOf(error)});
+      this._store.set({look: null, plain: null, twin: null, busy: null, error: errorMessage(error)});
     }
   }
 
@@ -195,7 +195,7 @@ export class Looking {
    *
    * @returns {PartSpec[]}
    */
-  _open() {
+  _openParts() {
     const {layer, turning} = this._store.get();
     /** @type {PartSpec[]} */
     const parts = [];
@@ -209,22 +209,22 @@ export class Looking {
   }
 
   /**
-   * @param {Subject} subject
+   * @param {RequestInput} input
    * @param {PartSpec[]} parts
    * @param {AbortSignal} signal
    * @returns {Promise<Frame>}
    */
-  async _plain(subject, parts, signal) {
-    const name = JSON.stringify(subject);
-    const known = this._unchanged.get(name);
-    if (known) {
-      return known;
+  async _traceUnedited(input, parts, signal) {
+    const key = JSON.stringify(input);
+    const cached = this._uneditedFrames.get(key);
+    if (cached) {
+      return cached;
     }
-    const frame = await this._source.look(subject, [], parts, signal);
-    this._unchanged.set(name, frame);
-    const [oldest] = this._unchanged.keys();
-    if (this._unchanged.size > 3) {
-      this._unchanged.delete(oldest);
+    const frame = await this._source.look(input, [], parts, signal);
+    this._uneditedFrames.set(key, frame);
+    const [oldest] = this._uneditedFrames.keys();
+    if (this._uneditedFrames.size > 3) {
+      this._uneditedFrames.delete(oldest);
     }
     return frame;
   }
@@ -232,11 +232,11 @@ export class Looking {
 
 /**
  * @param {Readonly<State>} state
- * @param {boolean} [changed]
- * @returns {Subject}
+ * @param {boolean} [edited]
+ * @returns {RequestInput}
  */
-function subjectOf(state, changed = true) {
-  const ids = idsOf(state, changed);
+function requestInput(state, edited = true) {
+  const ids = inputIds(state, edited);
   return ids === null ? {model: state.model, text: state.text} : {model: state.model, ids};
 }
 
@@ -246,17 +246,6 @@ function subjectOf(state, changed = true) {
  * @param {Readonly<State>} state
  * @returns {boolean}
  */
-function wentApart(state) {
-  return state.edits.length > 0 && String(idsOf(state)) !== String(idsOf(state, false));
-}
-
-/**
- * @param {unknown} error
- * @returns {string}
- */
-export function messageOf(error) {
-  if (error instanceof SourceError && error.status === 0) {
-    return t("error.unreachable");
-  }
-  return error instanceof Error ? error.message : String(error);
+function hasDiverged(state) {
+  return state.edits.length > 0 && String(inputIds(state)) !== String(inputIds(state, false));
 }

@@ -6,13 +6,14 @@
  * @typedef {import("nextword/types.js").Frame} Frame
  */
 
-import {el, onceAFrame, percent} from "nextword/dom.js";
+import {el, onceAFrame} from "nextword/dom.js";
 import {withoutEdit} from "nextword/edits.js";
+import {formatPercent} from "nextword/format.js";
+import {floats, metadataOf} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
-import {best, softmax} from "nextword/sampling.js";
+import {softmax, topK} from "nextword/sampling.js";
 import {section} from "nextword/station.js";
-import {floats} from "nextword/tensors.js";
-import {aboutOf, named, shown} from "nextword/words.js";
+import {labelOfId, showWhitespace} from "nextword/token_text.js";
 
 const TOP = 5;
 
@@ -20,13 +21,13 @@ const TOP = 5;
 const NARROW = matchMedia("(max-width: 700px)");
 
 /** @param {Context} context */
-export function addChanges(context) {
+export function addEditBar(context) {
   const {store, source} = context;
   const bar = section("changes");
   let unfolded = false;
   const draw = () => {
     const {edits, look, plain} = store.get();
-    const labels = look === null ? [] : aboutOf(look).edits;
+    const labels = look === null ? [] : metadataOf(look).edits;
     bar.hidden = edits.length === 0 && labels.length === 0;
     if (bar.hidden) {
       return;
@@ -35,19 +36,19 @@ export function addChanges(context) {
     bar.setAttribute("aria-label", t("changes.title"));
     bar.classList.toggle("folded", folded);
     // A file may hold no run without the changes.
-    const moved = source.live || plain !== null ? effect(look, plain, folded ? 1 : Infinity) : null;
-    const title = NARROW.matches ? fold(edits.length || labels.length) : el("strong", {}, t("changes.title"));
+    const effect = source.live || plain !== null ? effectOfEdits(look, plain, folded ? 1 : Infinity) : null;
+    const title = NARROW.matches ? foldButton(edits.length || labels.length) : el("strong", {}, t("changes.title"));
     if (folded) {
-      bar.replaceChildren(el("div", {class: "change-list"}, title, ...(moved === null ? [] : [moved])));
+      bar.replaceChildren(el("div", {class: "change-list"}, title, ...(effect === null ? [] : [effect])));
       return;
     }
-    bar.replaceChildren(list(context, labels, title));
-    if (moved !== null) {
-      bar.append(el("div", {class: "change-list"}, el("strong", {}, t("changes.effect")), moved));
+    bar.replaceChildren(editList(context, labels, title));
+    if (effect !== null) {
+      bar.append(el("div", {class: "change-list"}, el("strong", {}, t("changes.effect")), effect));
     }
   };
   /** @param {number} count */
-  const fold = (count) =>
+  const foldButton = (count) =>
     el(
       "button",
       {
@@ -73,7 +74,7 @@ export function addChanges(context) {
  * @param {HTMLElement} title
  * @returns {HTMLElement}
  */
-function list({store, source}, labels, title) {
+function editList({store, source}, labels, title) {
   const {edits, walking} = store.get();
   const row = el("div", {class: "change-list"}, title);
   if (!source.live) {
@@ -110,21 +111,21 @@ function list({store, source}, labels, title) {
  *
  * @param {Frame | null} look
  * @param {Frame | null} plain
- * @param {number} most How many of them at most.
+ * @param {number} maxTokens How many of them at most.
  * @returns {HTMLElement}
  */
-function effect(look, plain, most) {
+function effectOfEdits(look, plain, maxTokens) {
   if (look === null || plain === null) {
     return el("span", {}, t("busy.trace"));
   }
   const before = softmax(floats(plain, "logits"));
   const after = softmax(floats(look, "logits"));
-  const either = (/** @type {number} */ id) => Math.max(before[id], after[id]);
-  const union = new Set([...best(before, TOP), ...best(after, TOP)]);
-  const tokens = [...union].sort((one, other) => either(other) - either(one) || one - other);
-  const items = tokens.slice(0, most).map((id) => {
-    const token = aboutOf(look).texts[id] ? named(look, id) : named(plain, id);
-    const values = {before: percent(before[id]), after: percent(after[id])};
+  const larger = (/** @type {number} */ id) => Math.max(before[id], after[id]);
+  const union = new Set([...topK(before, TOP), ...topK(after, TOP)]);
+  const tokens = [...union].sort((one, other) => larger(other) - larger(one) || one - other);
+  const items = tokens.slice(0, maxTokens).map((id) => {
+    const token = metadataOf(look).texts[id] ? labelOfId(look, id) : labelOfId(plain, id);
+    const values = {before: formatPercent(before[id]), after: formatPercent(after[id])};
     const arrow = after[id] > before[id] ? "up" : "down";
     return el(
       "li",
@@ -154,8 +155,8 @@ function nameOf(edit, look) {
       return t("changes.patch", {row, position: edit.position, from: edit.from_position});
     }
     case "token": {
-      const text = edit.text ?? (look === null ? undefined : aboutOf(look).texts[edit.id]);
-      return t("changes.token", {position: edit.position, token: text ? shown(text) : `#${edit.id}`});
+      const text = edit.text ?? (look === null ? undefined : metadataOf(look).texts[edit.id]);
+      return t("changes.token", {position: edit.position, token: text ? showWhitespace(text) : `#${edit.id}`});
     }
   }
 }

@@ -1,106 +1,11 @@
-// What attention looks at: a small picture a head, and one head large as a grid of dots. Rows look at columns; the area
-// of a dot is in proportion to its weight.
+// What one head looks at, as a grid of dots: rows look at columns; the area of a dot is in proportion to its weight.
 
-import {el, set, svg} from "nextword/dom.js";
-import {sequential} from "nextword/charts/colour.js";
-import {explore} from "nextword/charts/cursor.js";
+import {addCursor} from "nextword/charts/cursor.js";
 import {buildPainter} from "nextword/charts/dots_canvas.js";
-import {fitted, labelEvery, roomFor} from "nextword/charts/measure.js";
+import {fitText, labelStride, labelWidth} from "nextword/charts/measure.js";
 import {circle} from "nextword/charts/paths.js";
-import {keep, partsOf, widthOf} from "nextword/charts/redraw.js";
-
-/** @typedef {{weights: Float32Array, count: number, off: boolean}} ThumbnailData */
-
-/**
- * @typedef {object} ThumbnailOptions
- * @property {string} label the head's name, shown under the picture
- * @property {() => void} onOpen
- * @property {() => void} onToggle
- * @property {boolean} [chosen] this head is the one shown large
- * @property {string} [switchLabel] what the switch does, for screen readers and as its tooltip
- * @property {boolean} [disabled] there is nothing that the switch could change
- */
-
-/**
- * @typedef {object} ThumbnailParts
- * @property {"thumbnail"} kind
- * @property {HTMLElement} root
- * @property {HTMLCanvasElement} canvas
- * @property {HTMLElement} name
- * @property {HTMLButtonElement} open
- * @property {HTMLButtonElement} toggle
- * @property {() => void} onOpen
- * @property {() => void} onToggle
- */
-
-const THUMBNAIL = 176;
-
-/** @returns {ThumbnailParts} */
-function buildThumbnail() {
-  const canvas = el("canvas", {class: "thumb-canvas"});
-  const name = el("span", {class: "thumb-name"});
-  const open = el("button", {class: "thumb-open", type: "button"}, canvas, name);
-  const toggle = el("button", {class: "switch", type: "button", role: "switch", "data-save": "skip"});
-  const root = el("div", {class: "thumb"}, open, toggle);
-  /** @type {ThumbnailParts} */
-  const parts = {kind: "thumbnail", root, canvas, name, open, toggle, onOpen: () => {}, onToggle: () => {}};
-  open.addEventListener("click", () => parts.onOpen());
-  toggle.addEventListener("click", () => parts.onToggle());
-  return parts;
-}
-
-/**
- * The pattern in few pixels. Where several weights fall on one pixel it shows the largest of them: an average would
- * wash out the single weights that a pattern is recognised by. What lies in the future stays transparent.
- * @param {HTMLCanvasElement} canvas
- * @param {Float32Array} weights
- * @param {number} count
- */
-function paintThumbnail(canvas, weights, count) {
-  const size = Math.min(count, THUMBNAIL);
-  canvas.width = size;
-  canvas.height = size;
-  const pen = canvas.getContext("2d");
-  if (!pen || size === 0) {
-    return;
-  }
-  const largest = new Float32Array(size * size).fill(-1);
-  for (let row = 0; row < count; row += 1) {
-    const y = Math.floor((row * size) / count);
-    for (let column = 0; column <= row; column += 1) {
-      const cell = y * size + Math.floor((column * size) / count);
-      largest[cell] = Math.max(largest[cell], weights[row * count + column]);
-    }
-  }
-  const image = pen.createImageData(size, size);
-  largest.forEach((weight, cell) => {
-    if (weight >= 0) {
-      const [red, green, blue] = sequential(weight);
-      image.data.set([red, green, blue, 255], 4 * cell);
-    }
-  });
-  pen.putImageData(image, 0, 0);
-}
-
-/**
- * @param {HTMLElement} container
- * @param {ThumbnailData} data
- * @param {ThumbnailOptions} options
- */
-export function drawThumbnail(container, data, options) {
-  const parts = partsOf(container, "thumbnail", buildThumbnail);
-  const redraw = () => paintThumbnail(parts.canvas, data.weights, data.count);
-  parts.onOpen = options.onOpen;
-  parts.onToggle = options.onToggle;
-  parts.name.textContent = options.label;
-  parts.root.classList.toggle("off", data.off);
-  set(parts.open, {"aria-pressed": options.chosen ?? false});
-  const switchLabel = options.switchLabel ?? options.label;
-  const disabled = options.disabled ?? false;
-  set(parts.toggle, {"aria-checked": !data.off, "aria-label": switchLabel, title: switchLabel, disabled});
-  redraw();
-  keep(container, redraw, false);
-}
+import {getOrBuild, redrawOnChange, widthOf} from "nextword/charts/redraw.js";
+import {el, setAttributes, svg} from "nextword/dom.js";
 
 /** @typedef {{weights: Float32Array, count: number, labels: string[]}} DotsData */
 
@@ -109,7 +14,6 @@ export function drawThumbnail(container, data, options) {
  * @property {(row: number | null) => void} onHover
  * @property {(row: number, column: number, weight: number) => string} describe
  * @property {string} label
- * @property {number | null} [highlight]
  */
 
 /**
@@ -127,7 +31,7 @@ export function drawThumbnail(container, data, options) {
  */
 
 /** Above this many tokens the dots are painted on a canvas, and only those that are in sight. */
-const IN_SVG = 64;
+const MAX_SVG_TOKENS = 64;
 const TILT = 55;
 
 /** @returns {DotsParts} */
@@ -179,23 +83,23 @@ function dotRows({weights, count}, cell) {
  * @param {number} room of the labels, px
  */
 function drawNames(parts, labels, cell, room) {
-  const every = labelEvery(cell, 12);
+  const every = labelStride(cell, 12);
   const rise = Math.ceil(room * Math.sin((TILT * Math.PI) / 180)) + 10;
   const lean = Math.ceil(room * Math.cos((TILT * Math.PI) / 180));
-  set(parts.left, {width: room + 8, height: labels.length * cell});
-  set(parts.top, {width: labels.length * cell + lean, height: rise});
+  setAttributes(parts.left, {width: room + 8, height: labels.length * cell});
+  setAttributes(parts.top, {width: labels.length * cell + lean, height: rise});
   /** @param {number} i */
-  const named = (i) => (i % every === 0 ? "axis-name" : "axis-name spare");
+  const labelClass = (i) => (i % every === 0 ? "axis-name" : "axis-name spare");
   parts.left.replaceChildren(
     ...labels.map((label, i) =>
-      svg("text", {x: room + 2, y: (i + 0.5) * cell, dy: "0.35em", class: named(i)}, fitted(label, room)),
+      svg("text", {x: room + 2, y: (i + 0.5) * cell, dy: "0.35em", class: labelClass(i)}, fitText(label, room)),
     ),
   );
   parts.top.replaceChildren(
     ...labels.map((label, i) => {
       const [x, y] = [(i + 0.5) * cell + 3, rise - 4];
       const transform = `rotate(-${TILT} ${x} ${y})`;
-      return svg("text", {x, y, transform, class: `${named(i)} start`}, fitted(label, room));
+      return svg("text", {x, y, transform, class: `${labelClass(i)} start`}, fitText(label, room));
     }),
   );
 }
@@ -207,22 +111,22 @@ function drawNames(parts, labels, cell, room) {
  * @returns {{highlight: (row: number | null) => void}}
  */
 export function drawDots(container, data, options) {
-  const parts = partsOf(container, "dots", buildDots);
+  const parts = getOrBuild(container, "dots", buildDots);
   const {count, weights, labels} = data;
   let cell = 16;
 
   const redraw = () => {
     const width = widthOf(container);
-    const room = roomFor(labels, width < 500 ? 64 : 96);
-    const many = count > IN_SVG;
-    cell = many ? 11 : Math.min(28, Math.max(12, Math.floor(Math.min(width - room * 1.6 - 12, 660) / count)));
+    const room = labelWidth(labels, width < 500 ? 64 : 96);
+    const onCanvas = count > MAX_SVG_TOKENS;
+    cell = onCanvas ? 11 : Math.min(28, Math.max(12, Math.floor(Math.min(width - room * 1.6 - 12, 660) / count)));
     drawNames(parts, labels, cell, room);
-    parts.root.classList.toggle("many", many);
+    parts.root.classList.toggle("many", onCanvas);
     parts.plane.style.setProperty("width", `${count * cell}px`);
     parts.plane.style.setProperty("height", `${count * cell}px`);
-    set(parts.picture, {width: count * cell, height: count * cell});
+    setAttributes(parts.picture, {width: count * cell, height: count * cell});
     parts.picture.replaceChildren();
-    if (many) {
+    if (onCanvas) {
       parts.painter.paint({weights, count, cell, left: room + 8, top: parts.top.height.baseVal.value});
     } else {
       parts.painter.stop();
@@ -247,7 +151,7 @@ export function drawDots(container, data, options) {
     }
   };
 
-  explore(parts.plane, options.label, {
+  addCursor(parts.plane, options.label, {
     rows: count,
     columns: count,
     at: (event) => {
@@ -272,10 +176,7 @@ export function drawDots(container, data, options) {
     },
     reveal: (row, column) => parts.painter.reveal((column + 0.5) * cell, (row + 0.5) * cell),
   });
-  if (options.highlight !== undefined) {
-    parts.lit = options.highlight;
-  }
   redraw();
-  keep(container, redraw);
+  redrawOnChange(container, redraw);
   return {highlight};
 }

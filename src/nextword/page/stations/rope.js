@@ -5,17 +5,18 @@
  * @typedef {import("nextword/types.js").Frame} Frame
  */
 
-import {drawTurns} from "nextword/charts/turns.js";
-import {el, number} from "nextword/dom.js";
+import {drawRopeDials} from "nextword/charts/rope_dials.js";
+import {el} from "nextword/dom.js";
+import {formatNumber} from "nextword/format.js";
+import {floats, metadataOf} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
-import {messageOf} from "nextword/looking.js";
-import {field, figure, partOf, select} from "nextword/station.js";
-import {floats} from "nextword/tensors.js";
-import {aboutOf, labels} from "nextword/words.js";
+import {errorMessage} from "nextword/source_error.js";
+import {field, figure, loadPart, select} from "nextword/station.js";
+import {tokenLabels} from "nextword/token_text.js";
 
-const SHOWN = 16;
+const MAX_PAIRS = 16;
 
-export class Turns {
+export class RopeView {
   /** @param {Context} context */
   constructor(context) {
     this._context = context;
@@ -25,7 +26,7 @@ export class Turns {
     this._note = el("p", {class: "note"});
     this._controls = el("div", {class: "controls"});
     /** @type {(position: number | null) => void} */
-    this.light = () => {};
+    this.highlight = () => {};
   }
 
   /** @returns {HTMLElement} */
@@ -33,8 +34,8 @@ export class Turns {
     this._figure = figure();
     this._note = el("p", {class: "note"});
     this._controls = el("div", {class: "controls"});
-    const said = el("p", {class: "note"}, t("embedding.rotary"));
-    return el("div", {class: "stack"}, said, this._controls, this._figure.root, this._note);
+    const note = el("p", {class: "note"}, t("embedding.rotary"));
+    return el("div", {class: "stack"}, note, this._controls, this._figure.root, this._note);
   }
 
   draw() {
@@ -42,15 +43,15 @@ export class Turns {
     if (look === null) {
       return;
     }
-    const {layers, heads} = aboutOf(look).model;
+    const {layers, heads} = metadataOf(look).model;
     this._controls.replaceChildren(
       field(
         t("embedding.layer"),
-        numbers(layers, turning.layer, (layer) => this._choose({layer})),
+        numberSelect(layers, turning.layer, (layer) => this._choose({layer})),
       ),
       field(
         t("embedding.head"),
-        numbers(heads, turning.head, (head) => this._choose({head})),
+        numberSelect(heads, turning.head, (head) => this._choose({head})),
       ),
       field(
         t("embedding.which"),
@@ -83,19 +84,19 @@ export class Turns {
     const {store, source} = this._context;
     const {turning} = store.get();
     const which = this._which;
-    const overtaken = () =>
+    const isStale = () =>
       store.get().look !== look || store.get().turning !== turning || which !== this._which;
     try {
-      const frame = await partOf(this._context, look, (now) => source.turns(now, turning.layer, turning.head));
-      if (!overtaken()) {
+      const frame = await loadPart(this._context, look, (now) => source.turns(now, turning.layer, turning.head));
+      if (!isStale()) {
         this._draw(frame, look, which);
       }
     } catch (error) {
-      if (overtaken()) {
+      if (isStale()) {
         return;
       }
       this._figure.root.hidden = true;
-      this._note.textContent = messageOf(error) || t("error.absent");
+      this._note.textContent = errorMessage(error) || t("error.absent");
     }
   }
 
@@ -105,21 +106,21 @@ export class Turns {
    * @param {"q" | "k"} which
    */
   _draw(frame, look, which) {
-    const tokens = labels(look);
+    const tokens = tokenLabels(look);
     /** @type {{layer: number, head: number, pairs: number}} */
     const {layer, head, pairs} = frame.about;
     this._figure.root.hidden = pairs === 0;
     this._note.textContent =
-      pairs === 0 ? t("embedding.unturned", {layer}) : t("embedding.pairs", {shown: Math.min(SHOWN, pairs), pairs});
+      pairs === 0 ? t("embedding.unturned", {layer}) : t("embedding.pairs", {shown: Math.min(MAX_PAIRS, pairs), pairs});
     if (pairs === 0) {
       return;
     }
     const name = t("embedding.dials", {layer, head});
     const [before, after, angle] = [floats(frame, `${which}_before`), floats(frame, which), floats(frame, "angle")];
     this._figure.caption.textContent = name;
-    this.light = drawTurns(
+    this.highlight = drawRopeDials(
       this._figure.place,
-      {before, after, angle, count: tokens.length, pairs, shown: SHOWN},
+      {before, after, angle, count: tokens.length, pairs, maxPairs: MAX_PAIRS},
       {
         labels: tokens,
         label: name,
@@ -129,16 +130,16 @@ export class Turns {
           return t("embedding.dial", {
             token: tokens[position],
             pair,
-            angle: number((angle[at] * 180) / Math.PI, 4),
-            x0: number(before[2 * at]),
-            y0: number(before[2 * at + 1]),
-            x1: number(after[2 * at]),
-            y1: number(after[2 * at + 1]),
+            angle: formatNumber((angle[at] * 180) / Math.PI, 4),
+            x0: formatNumber(before[2 * at]),
+            y0: formatNumber(before[2 * at + 1]),
+            x1: formatNumber(after[2 * at]),
+            y1: formatNumber(after[2 * at + 1]),
           });
         },
       },
     ).highlight;
-    this.light(this._context.store.get().hover);
+    this.highlight(this._context.store.get().hover);
   }
 }
 
@@ -148,7 +149,7 @@ export class Turns {
  * @param {(value: number) => void} onChoose
  * @returns {HTMLSelectElement}
  */
-function numbers(count, chosen, onChoose) {
+function numberSelect(count, chosen, onChoose) {
   /** @type {[string, string][]} */
   const choices = Array.from({length: count}, (_, i) => [String(i), String(i)]);
   return select(choices, String(chosen), (value) => onChoose(Number(value)));

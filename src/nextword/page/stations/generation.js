@@ -7,22 +7,23 @@
  */
 
 import {el} from "nextword/dom.js";
+import {metadataOf} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
-import {samplingOf, traceOf} from "nextword/python.js";
+import {samplingCode, traceCode} from "nextword/python.js";
 import {addStation, field, figure} from "nextword/station.js";
-import {aboutOf, joined} from "nextword/words.js";
+import {joinTokens} from "nextword/token_text.js";
 
-const MANY = 10;
+const MULTI_STEP = 10;
 
 /** @param {Context} context */
-export function addWalk(context) {
-  const {store, source, walking} = context;
+export function addGeneration(context) {
+  const {store, source, generator} = context;
   /** @type {Record<"next" | "many" | "stop" | "start" | "back" | "forward" | "undo", HTMLButtonElement>} */
   let buttons;
   /** @type {HTMLInputElement} */
   let seed;
   /** @type {ReturnType<typeof figure>} */
-  let changed;
+  let edited;
   /** @type {ReturnType<typeof figure>} */
   let plain;
   /** @type {HTMLElement} */
@@ -33,8 +34,8 @@ export function addWalk(context) {
     title: () => "walk.title",
     what: () => "walk.what",
     keys: ["walk", "edits", "walking", "twin", "plain", "sampling", "text"],
-    needsLook: true,
-    python: drawOf,
+    needsTrace: true,
+    python: drawCode,
     build: ({body, controls}) => {
       buttons = buttonsOf(context);
       seed = el("input", {type: "number", min: 0, max: 2 ** 31 - 1, step: 1});
@@ -48,29 +49,31 @@ export function addWalk(context) {
         }
       });
       controls.append(...Object.values(buttons), field(t("walk.seed"), seed));
-      [changed, plain] = [figure(), figure()];
+      [edited, plain] = [figure(), figure()];
       note = el("p", {class: "note"});
-      body.append(el("div", {class: "columns"}, changed.root, plain.root), note);
+      body.append(el("div", {class: "columns"}, edited.root, plain.root), note);
     },
     draw: (state) => {
       const {walk, edits} = state;
       drawButtons(buttons, state, source.live, store.canUndo());
       seed.value = String(state.sampling.seed);
       const look = /** @type {Frame} */ (state.look);
-      const other = state.twin ?? state.plain;
-      const place = walk?.place ?? 0;
-      changed.caption.textContent = edits.length === 0 ? t("walk.text") : t("walk.changed");
-      changed.place.replaceChildren(written(look, place));
-      plain.root.hidden = other === null || !source.live;
-      if (other !== null) {
+      const unedited = state.twin ?? state.plain;
+      const shownCount = walk?.shownCount ?? 0;
+      edited.caption.textContent = edits.length === 0 ? t("walk.text") : t("walk.changed");
+      edited.place.replaceChildren(generatedText(look, shownCount));
+      plain.root.hidden = unedited === null || !source.live;
+      if (unedited !== null) {
         plain.caption.textContent = t("walk.plain");
-        plain.place.replaceChildren(written(other, Math.min(place, walk?.without?.length ?? place)));
+        const count = Math.min(shownCount, walk?.uneditedIds?.length ?? shownCount);
+        plain.place.replaceChildren(generatedText(unedited, count));
       }
-      const said = walk === null ? t("walk.nothing") : t("walk.place", {place, count: walk.written.length});
-      note.textContent = source.live ? `${said} ${t("walk.keys")}` : t("file.walk");
+      const status =
+        walk === null ? t("walk.nothing") : t("walk.place", {place: shownCount, count: walk.generatedIds.length});
+      note.textContent = source.live ? `${status} ${t("walk.keys")}` : t("file.walk");
     },
   });
-  listenToKeys(walking, store);
+  listenToKeys(generator, store);
 }
 
 /**
@@ -79,33 +82,34 @@ export function addWalk(context) {
  * @param {Readonly<State>} state
  * @returns {string}
  */
-function drawOf(state) {
+function drawCode(state) {
   if (state.look === null) {
     return "";
   }
-  const seeds = `[${state.sampling.seed}, ${aboutOf(state.look).tokens.length}]`;
+  const seeds = `[${state.sampling.seed}, ${metadataOf(state.look).tokens.length}]`;
   const rest = `[], numpy.random.default_rng(${seeds})`;
-  return traceOf(state, '["logits"][-1]', (logits) => `${samplingOf(state)}.draw(${logits}, ${rest})`);
+  return traceCode(state, '["logits"][-1]', (logits) => `${samplingCode(state)}.draw(${logits}, ${rest})`);
 }
 
 /**
  * @param {Context} context
  * @returns {Record<"next" | "many" | "stop" | "start" | "back" | "forward" | "undo", HTMLButtonElement>}
  */
-function buttonsOf({store, walking}) {
+function buttonsOf({store, generator}) {
   /**
    * @param {string} name
    * @param {() => void} onClick
-   * @param {string} [looks]
+   * @param {string} [className]
    */
-  const button = (name, onClick, looks = "quiet") => el("button", {class: looks, type: "button", onClick}, name);
+  const button = (name, onClick, className = "quiet") =>
+    el("button", {class: className, type: "button", onClick}, name);
   return {
-    next: button(t("walk.next"), () => void walking.next(1), "primary"),
-    many: button(t("walk.ten"), () => void walking.next(MANY)),
-    stop: button(t("walk.stop"), () => walking.stop()),
-    start: button(t("walk.start"), () => walking.move(-(store.get().walk?.place ?? 0))),
-    back: button(`← ${t("walk.back")}`, () => walking.move(-1)),
-    forward: button(`${t("walk.forward")} →`, () => walking.move(1)),
+    next: button(t("walk.next"), () => void generator.generate(1), "primary"),
+    many: button(t("walk.ten"), () => void generator.generate(MULTI_STEP)),
+    stop: button(t("walk.stop"), () => generator.stop()),
+    start: button(t("walk.start"), () => generator.move(-(store.get().walk?.shownCount ?? 0))),
+    back: button(`← ${t("walk.back")}`, () => generator.move(-1)),
+    forward: button(`${t("walk.forward")} →`, () => generator.move(1)),
     undo: button(t("changes.undo"), () => store.undo()),
   };
 }
@@ -117,11 +121,11 @@ function buttonsOf({store, walking}) {
  * @param {boolean} canUndo
  */
 function drawButtons(buttons, {walk, walking}, live, canUndo) {
-  const place = walk?.place ?? 0;
+  const shownCount = walk?.shownCount ?? 0;
   buttons.next.disabled = buttons.many.disabled = walking || !live;
   buttons.stop.hidden = !walking;
-  buttons.start.disabled = buttons.back.disabled = walking || place === 0;
-  buttons.forward.disabled = walking || place === (walk?.written.length ?? 0);
+  buttons.start.disabled = buttons.back.disabled = walking || shownCount === 0;
+  buttons.forward.disabled = walking || shownCount === (walk?.generatedIds.length ?? 0);
   buttons.undo.disabled = walking || !live || !canUndo;
 }
 
@@ -132,20 +136,21 @@ function drawButtons(buttons, {walk, walking}, live, canUndo) {
  * @param {number} count Tokens that were written.
  * @returns {HTMLElement}
  */
-function written(frame, count) {
-  const {tokens} = aboutOf(frame);
+function generatedText(frame, count) {
+  const {tokens} = metadataOf(frame);
   const start = Math.max(tokens.length - count, 0);
-  return el("p", {class: "written-text"}, joined(tokens.slice(0, start)), el("mark", {}, joined(tokens.slice(start))));
+  const generated = el("mark", {}, joinTokens(tokens.slice(start)));
+  return el("p", {class: "written-text"}, joinTokens(tokens.slice(0, start)), generated);
 }
 
 /**
  * Space writes on, the arrow keys step through what was written, Ctrl+Z takes a change back; where nothing on the page
  * has another use for them.
  *
- * @param {Context["walking"]} walking
+ * @param {Context["generator"]} generator
  * @param {Context["store"]} store
  */
-function listenToKeys(walking, store) {
+function listenToKeys(generator, store) {
   const typed = "input, textarea, select, [contenteditable]";
   const pressed = `${typed}, button, summary, a, [tabindex], dialog`;
   document.addEventListener("keydown", (event) => {
@@ -163,12 +168,12 @@ function listenToKeys(walking, store) {
       return;
     } else if (event.key === " " && on.closest(pressed) === null) {
       event.preventDefault();
-      void walking.next(1);
+      void generator.generate(1);
     } else if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
       if (on.closest(`${typed}, [tabindex]`) !== null) {
         return;
       }
-      if (walking.move(event.key === "ArrowLeft" ? -1 : 1)) {
+      if (generator.move(event.key === "ArrowLeft" ? -1 : 1)) {
         event.preventDefault();
       }
     }

@@ -1,33 +1,32 @@
 // How rotary position turns queries and keys: a dial for every token and pair of channels, a faint arrow before the
 // turn and a strong one after it. The arrows of one column share a scale, as a turn leaves lengths as they are.
 
-import {el, set, svg} from "nextword/dom.js";
-import {explore} from "nextword/charts/cursor.js";
-import {fitted, roomFor} from "nextword/charts/measure.js";
+import {addCursor} from "nextword/charts/cursor.js";
+import {fitText, labelWidth} from "nextword/charts/measure.js";
 import {arrow, circle} from "nextword/charts/paths.js";
-import {keep, partsOf, widthOf} from "nextword/charts/redraw.js";
+import {getOrBuild, redrawOnChange, widthOf} from "nextword/charts/redraw.js";
+import {el, setAttributes, svg} from "nextword/dom.js";
 
 /**
- * @typedef {object} TurnsData
+ * @typedef {object} RopeDialsData
  * @property {Float32Array} before [T, P, 2]
  * @property {Float32Array} after [T, P, 2]
  * @property {Float32Array} angle [T, P] radians
  * @property {number} count T
  * @property {number} pairs P
- * @property {number} shown how many pairs are drawn: the first, the last, and others evenly between them
+ * @property {number} maxPairs how many pairs are drawn: the first, the last, and others evenly between them
  */
 
 /**
- * @typedef {object} TurnsOptions
+ * @typedef {object} RopeDialsOptions
  * @property {string[]} labels of the tokens
- * @property {string[]} [pairLabels] of the pairs (all P); their numbers unless given
  * @property {(position: number, pair: number) => string} describe
  * @property {string} label
  * @property {(position: number | null) => void} [onHover]
  */
 
 /**
- * @typedef {object} TurnsParts
+ * @typedef {object} RopeDialsParts
  * @property {"turns"} kind
  * @property {HTMLElement} root
  * @property {HTMLElement} plane
@@ -41,7 +40,7 @@ import {keep, partsOf, widthOf} from "nextword/charts/redraw.js";
 const DIAL = 40;
 const RADIUS = 16;
 
-/** @returns {TurnsParts} */
+/** @returns {RopeDialsParts} */
 function build() {
   const picture = svg("svg", {class: "turns-picture", "aria-hidden": true});
   const top = svg("svg", {class: "dots-top", "aria-hidden": true});
@@ -55,31 +54,31 @@ function build() {
 /**
  * The pairs that are drawn. The first turns fastest, the last slowest.
  * @param {number} pairs
- * @param {number} shown
+ * @param {number} maxPairs
  * @returns {number[]}
  */
-function spreadPairs(pairs, shown) {
-  const many = Math.min(pairs, shown);
-  return Array.from({length: many}, (_, i) => (many === 1 ? 0 : Math.round((i * (pairs - 1)) / (many - 1))));
+function evenlySpacedPairs(pairs, maxPairs) {
+  const count = Math.min(pairs, maxPairs);
+  return Array.from({length: count}, (_, i) => (count === 1 ? 0 : Math.round((i * (pairs - 1)) / (count - 1))));
 }
 
 /**
  * All dials as three paths: however many tokens there are, the browser holds three shapes.
- * @param {TurnsData} data
+ * @param {RopeDialsData} data
  * @param {number[]} pairs
  * @returns {SVGElement[]}
  */
-function dials({before, after, count, pairs: all}, pairs) {
+function dials({before, after, count, pairs: stride}, pairs) {
   let [rims, faint, strong] = ["", "", ""];
   pairs.forEach((pair, column) => {
     let longest = 0;
     for (let row = 0; row < count; row += 1) {
-      const i = 2 * (row * all + pair);
+      const i = 2 * (row * stride + pair);
       longest = Math.max(longest, Math.hypot(before[i], before[i + 1]), Math.hypot(after[i], after[i + 1]));
     }
     const size = longest > 0 ? (RADIUS - 1) / longest : 0;
     for (let row = 0; row < count; row += 1) {
-      const i = 2 * (row * all + pair);
+      const i = 2 * (row * stride + pair);
       const [x, y] = [(column + 0.5) * DIAL, (row + 0.5) * DIAL];
       rims += circle(x, y, RADIUS);
       faint += arrow(x, y, before[i] * size, before[i + 1] * size);
@@ -95,32 +94,32 @@ function dials({before, after, count, pairs: all}, pairs) {
 
 /**
  * @param {HTMLElement} container
- * @param {TurnsData} data
- * @param {TurnsOptions} options
+ * @param {RopeDialsData} data
+ * @param {RopeDialsOptions} options
  * @returns {{highlight: (position: number | null) => void}}
  */
-export function drawTurns(container, data, options) {
-  const parts = partsOf(container, "turns", build);
+export function drawRopeDials(container, data, options) {
+  const parts = getOrBuild(container, "turns", build);
   const {count} = data;
-  const pairs = spreadPairs(data.pairs, data.shown);
+  const pairs = evenlySpacedPairs(data.pairs, data.maxPairs);
   const [width, height] = [pairs.length * DIAL, count * DIAL];
 
   const redraw = () => {
-    const room = roomFor(options.labels, widthOf(container) < 500 ? 64 : 104);
-    set(parts.picture, {width, height});
-    set(parts.left, {width: room + 10, height});
-    set(parts.top, {width, height: 22});
+    const room = labelWidth(options.labels, widthOf(container) < 500 ? 64 : 104);
+    setAttributes(parts.picture, {width, height});
+    setAttributes(parts.left, {width: room + 10, height});
+    setAttributes(parts.top, {width, height: 22});
     parts.plane.style.setProperty("width", `${width}px`);
     parts.plane.style.setProperty("height", `${height}px`);
     parts.picture.replaceChildren(...dials(data, pairs));
     parts.top.replaceChildren(
       ...pairs.map((pair, column) =>
-        svg("text", {class: "axis-name middle", x: (column + 0.5) * DIAL, y: 15}, options.pairLabels?.[pair] ?? pair),
+        svg("text", {class: "axis-name middle", x: (column + 0.5) * DIAL, y: 15}, pair),
       ),
     );
     parts.left.replaceChildren(
       ...options.labels.map((label, row) =>
-        svg("text", {class: "axis-name", x: room + 2, y: (row + 0.5) * DIAL, dy: "0.35em"}, fitted(label, room)),
+        svg("text", {class: "axis-name", x: room + 2, y: (row + 0.5) * DIAL, dy: "0.35em"}, fitText(label, room)),
       ),
     );
     highlight(parts.lit);
@@ -140,7 +139,7 @@ export function drawTurns(container, data, options) {
     }
   };
 
-  explore(parts.plane, options.label, {
+  addCursor(parts.plane, options.label, {
     rows: count,
     columns: pairs.length,
     at: (event) => {
@@ -168,6 +167,6 @@ export function drawTurns(container, data, options) {
     },
   });
   redraw();
-  keep(container, redraw);
+  redrawOnChange(container, redraw);
   return {highlight};
 }

@@ -2,9 +2,10 @@
  * Tokens as they are written on the page: blanks as signs, fragments with their number.
  *
  * @typedef {import("nextword/types.js").Frame} Frame
- * @typedef {import("nextword/types.js").LookAbout} LookAbout
  * @typedef {import("nextword/types.js").Token} Token
  */
+
+import {metadataOf} from "nextword/frames.js";
 
 /** @type {Record<string, string>} The signs that nextword.tokens.visible has. */
 const SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"};
@@ -13,7 +14,7 @@ const SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"};
  * @param {string} text
  * @returns {string}
  */
-export function shown(text) {
+export function showWhitespace(text) {
   return text.replace(/[ \n\t\r]/g, (blank) => SIGNS[blank]);
 }
 
@@ -21,29 +22,19 @@ export function shown(text) {
  * @param {Token} token
  * @returns {string}
  */
-export function label(token) {
+export function tokenLabel(token) {
   if (token.text === "") {
     return `#${token.id}`;
   }
-  return token.parts === 1 ? shown(token.text) : `${shown(token.text)} ${token.part}/${token.parts}`;
-}
-
-/**
- * What a look frame is about.
- *
- * @param {Frame} look
- * @returns {LookAbout}
- */
-export function aboutOf(look) {
-  return look.about;
+  return token.parts === 1 ? showWhitespace(token.text) : `${showWhitespace(token.text)} ${token.part}/${token.parts}`;
 }
 
 /**
  * @param {Frame} look
  * @returns {string[]}
  */
-export function labels(look) {
-  return aboutOf(look).tokens.map(label);
+export function tokenLabels(look) {
+  return metadataOf(look).tokens.map(tokenLabel);
 }
 
 /**
@@ -53,9 +44,9 @@ export function labels(look) {
  * @param {number} id
  * @returns {string}
  */
-export function named(look, id) {
-  const text = aboutOf(look).texts[id];
-  return text ? shown(text) : `#${id}`;
+export function labelOfId(look, id) {
+  const text = metadataOf(look).texts[id];
+  return text ? showWhitespace(text) : `#${id}`;
 }
 
 /**
@@ -64,6 +55,6 @@ export function named(look, id) {
  * @param {Token[]} tokens
  * @returns {string}
  */
-export function joined(tokens) {
+export function joinTokens(tokens) {
   return tokens.map((token) => (token.part === 1 ? token.text : "")).join("");
 }

@@ -3,28 +3,19 @@
  *
  * @typedef {import("nextword/types.js").Source} Source
  * @typedef {import("nextword/types.js").Frame} Frame
- * @typedef {import("nextword/types.js").Subject} Subject
+ * @typedef {import("nextword/types.js").RequestInput} RequestInput
  * @typedef {import("nextword/types.js").EditSpec} EditSpec
  * @typedef {import("nextword/types.js").PartSpec} PartSpec
  * @typedef {import("nextword/types.js").Sampling} Sampling
  */
 
-import {during} from "nextword/drawn.js";
-import {readFrames} from "nextword/tensors.js";
+import {readFrames} from "nextword/frames.js";
+import {SourceError} from "nextword/source_error.js";
+import {trackTask} from "nextword/tasks.js";
 
+/** How the server calls the model of a training step: `run@400`. */
+export const STEP_PREFIX = "run@";
 const KEY_NAME = "nextword-key";
-
-/** What did not work, in words for the reader. */
-export class SourceError extends Error {
-  /**
-   * @param {string} message
-   * @param {number} status HTTP's; 0 where nobody answered.
-   */
-  constructor(message, status) {
-    super(message);
-    this.status = status;
-  }
-}
 
 /** @implements {Source} */
 export class ServerSource {
@@ -33,29 +24,29 @@ export class ServerSource {
     this.live = true;
     this._askKey = askKey;
     /** @type {Promise<string | null> | null} */
-    this._asking = null;
+    this._keyRequest = null;
     /** @type {WeakMap<Frame, Map<string, Frame>>} Parts that came with a trace. */
     this._parts = new WeakMap();
   }
 
   /**
-   * @param {Subject} subject
+   * @param {RequestInput} input
    * @param {number} top
    * @param {AbortSignal} [signal]
    */
-  async predict(subject, top, signal) {
-    return this._json("/look/predict", {...subject, top}, signal);
+  async predict(input, top, signal) {
+    return this._json("/look/predict", {...input, top}, signal);
   }
 
   /**
-   * @param {Subject} subject
+   * @param {RequestInput} input
    * @param {EditSpec[]} edits
    * @param {PartSpec[]} parts
    * @param {AbortSignal} [signal]
    */
-  async look(subject, edits, parts, signal) {
-    const [look, ...rest] = await this._frames("/look", {...subject, edits: edits.map(asked), parts}, signal);
-    this._parts.set(look, new Map(parts.map((part, i) => [pathOf(part), rest[i]])));
+  async look(input, edits, parts, signal) {
+    const [look, ...rest] = await this._frames("/look", {...input, edits: edits.map(editBody), parts}, signal);
+    this._parts.set(look, new Map(parts.map((part, i) => [partPath(part), rest[i]])));
     return look;
   }
 
@@ -82,8 +73,8 @@ export class ServerSource {
    * @returns {Promise<Frame>}
    */
   async _part(look, part) {
-    const known = this._parts.get(look)?.get(pathOf(part));
-    return known ?? (await this._frames(`/look/${traceOf(look)}/${pathOf(part)}`))[0];
+    const cached = this._parts.get(look)?.get(partPath(part));
+    return cached ?? (await this._frames(`/look/${traceId(look)}/${partPath(part)}`))[0];
   }
 
   /**
@@ -91,7 +82,7 @@ export class ServerSource {
    * @param {Sampling} sampling
    */
   async draw(look, sampling) {
-    return this._json(`/look/${traceOf(look)}/draw`, sampling);
+    return this._json(`/look/${traceId(look)}/draw`, sampling);
   }
 
   /**
@@ -134,12 +125,12 @@ export class ServerSource {
     }
     const reader = response.body.getReader();
     const decoder = new TextDecoder();
-    let waiting = "";
+    let buffer = "";
     for (;;) {
       const {value, done} = await reader.read();
-      waiting += decoder.decode(value, {stream: !done});
-      const lines = waiting.split("\n");
-      waiting = lines.pop() ?? "";
+      buffer += decoder.decode(value, {stream: !done});
+      const lines = buffer.split("\n");
+      buffer = lines.pop() ?? "";
       for (const line of lines) {
         const data = line.startsWith("data: ") ? line.slice(6) : "";
         if (data === "[DONE]") {
@@ -162,7 +153,7 @@ export class ServerSource {
    * @returns {Promise<any>}
    */
   _json(path, body, signal) {
-    return during(this._fetch(path, body, signal).then((response) => response.json()));
+    return trackTask(this._fetch(path, body, signal).then((response) => response.json()));
   }
 
   /**
@@ -172,7 +163,8 @@ export class ServerSource {
    * @returns {Promise<Frame[]>}
    */
   _frames(path, body, signal) {
-    return during(this._fetch(path, body, signal).then(async (response) => readFrames(await response.arrayBuffer())));
+    const answer = this._fetch(path, body, signal).then((response) => response.arrayBuffer());
+    return trackTask(answer.then(readFrames));
   }
 
   /**
@@ -182,18 +174,18 @@ export class ServerSource {
    * @returns {Promise<Response>}
    */
   async _fetch(path, body, signal) {
-    let response = await this._once(path, body, signal);
+    let response = await this._request(path, body, signal);
     if (response.status === 401) {
-      this._asking ??= this._askKey(); // several requests may be refused at once: it is asked for once
-      const key = await this._asking;
-      this._asking = null;
+      this._keyRequest ??= this._askKey(); // several requests may be refused at once: it is asked for once
+      const key = await this._keyRequest;
+      this._keyRequest = null;
       if (key !== null) {
         sessionStorage.setItem(KEY_NAME, key);
-        response = await this._once(path, body, signal);
+        response = await this._request(path, body, signal);
       }
     }
     if (!response.ok) {
-      throw new SourceError(await messageOf(response), response.status);
+      throw new SourceError(await serverMessage(response), response.status);
     }
     return response;
   }
@@ -204,7 +196,7 @@ export class ServerSource {
    * @param {AbortSignal} [signal]
    * @returns {Promise<Response>}
    */
-  async _once(path, body, signal) {
+  async _request(path, body, signal) {
     const key = sessionStorage.getItem(KEY_NAME);
     /** @type {Record<string, string>} */
     const headers = key === null ? {} : {Authorization: `Bearer ${key}`};
@@ -229,7 +221,7 @@ export class ServerSource {
  * @param {EditSpec} edit
  * @returns {EditSpec}
  */
-function asked(edit) {
+function editBody(edit) {
   return edit.kind === "token" ? {kind: "token", position: edit.position, id: edit.id} : edit;
 }
 
@@ -237,7 +229,7 @@ function asked(edit) {
  * @param {PartSpec} part
  * @returns {string} Behind the trace's own address.
  */
-function pathOf(part) {
+function partPath(part) {
   return part.kind === "block" ? `block/${part.layer}` : `turns/${part.layer}/${part.head}`;
 }
 
@@ -245,7 +237,7 @@ function pathOf(part) {
  * @param {Frame} look
  * @returns {string}
  */
-function traceOf(look) {
+function traceId(look) {
   return encodeURIComponent(look.about.trace);
 }
 
@@ -253,7 +245,7 @@ function traceOf(look) {
  * @param {Response} response
  * @returns {Promise<string>}
  */
-async function messageOf(response) {
+async function serverMessage(response) {
   try {
     const {error} = await response.json();
     return error.hint ? `${error.message} (${error.hint})` : error.message;

@@ -3,9 +3,10 @@
  *
  * @typedef {import("nextword/types.js").Frame} Frame
  * @typedef {import("nextword/types.js").Tensor} Tensor
+ * @typedef {import("nextword/types.js").TraceMetadata} TraceMetadata
  */
 
-const KINDS = {F32: Float32Array, I32: Int32Array};
+const DTYPES = {F32: Float32Array, I32: Int32Array};
 const PREFIX_BYTES = 8;
 
 /**
@@ -63,7 +64,7 @@ function readFrame(buffer, at) {
  * @returns {Tensor}
  */
 function readTensor(buffer, start, name, entry) {
-  const Kind = KINDS[/** @type {keyof typeof KINDS} */ (entry.dtype)];
+  const Kind = DTYPES[/** @type {keyof typeof DTYPES} */ (entry.dtype)];
   if (!Kind) {
     throw new Error(`${name} is ${entry.dtype}, this page reads F32 and I32`);
   }
@@ -78,6 +79,16 @@ function readTensor(buffer, start, name, entry) {
   const aligned = offset % Kind.BYTES_PER_ELEMENT === 0;
   const data = aligned ? new Kind(buffer, offset, count) : new Kind(buffer.slice(offset, start + to));
   return {data, shape};
+}
+
+/**
+ * What a look frame is about.
+ *
+ * @param {Frame} look
+ * @returns {TraceMetadata}
+ */
+export function metadataOf(look) {
+  return look.about;
 }
 
 /**
