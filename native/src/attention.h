@@ -38,11 +38,17 @@ inline uint16_t fp32_to_fp16(float value) {
 template <class Element>
 inline Element convert(float value);
 template <>
-inline float convert<float>(float value) { return value; }
+inline float convert<float>(float value) {
+  return value;
+}
 template <>
-inline uint16_t convert<uint16_t>(float value) { return fp32_to_fp16(value); }
+inline uint16_t convert<uint16_t>(float value) {
+  return fp32_to_fp16(value);
+}
 template <>
-inline int8_t convert<int8_t>(float value) { return int8_t(rintf(value)); }
+inline int8_t convert<int8_t>(float value) {
+  return int8_t(rintf(value));
+}
 
 /// The scale with which the largest of the numbers becomes 127 or -127.
 inline float absmax_scale(const float* x, int64_t count) {
@@ -59,7 +65,8 @@ void store_kv_as(const HeadCache& cache, int64_t position, const float* key, con
     cache.key_scales[position] = key_scale, cache.value_scales[position] = value_scale;
     key_factor = key_scale > 0 ? 1.0f / key_scale : 0, value_factor = value_scale > 0 ? 1.0f / value_scale : 0;
   }
-  Element* keys = static_cast<Element*>(cache.keys) + position / KEY_GROUP * cache.head_dim * KEY_GROUP + position % KEY_GROUP;
+  Element* keys =
+      static_cast<Element*>(cache.keys) + position / KEY_GROUP * cache.head_dim * KEY_GROUP + position % KEY_GROUP;
   Element* values = static_cast<Element*>(cache.values) + position * cache.value_stride;
   for (int64_t c = 0; c < cache.head_dim; ++c) {
     keys[c * KEY_GROUP] = convert<Element>(key[c] * key_factor);
@@ -77,7 +84,7 @@ void store_kv(const HeadCache& cache, int64_t position, const float* key, const 
 
 // -- attention --------------------------------------------------------------------------------------------------------
 
-constexpr int VECTORS = 4;           // of keys, or of channels, at once
+constexpr int VECTORS = 4;              // of keys, or of channels, at once
 constexpr int QUERY_TILE = TOKEN_TILE;  // as many sums as a micro-kernel of a matrix product has
 static_assert(QUERY_TILE <= MAX_QUERY_TILE);
 
@@ -86,9 +93,11 @@ inline int64_t group_end(int64_t key) { return group_begin(key + KEY_GROUP - 1);
 
 /// q . k * scale of COUNT queries with the keys of whole groups, begin <= j < end.
 template <class Element, int COUNT>
-void qk_scores(const HeadCache& cache, const Query* queries, int64_t begin, int64_t end, float scale, float* scores, int64_t stride) {
+void qk_scores(const HeadCache& cache, const Query* queries, int64_t begin, int64_t end, float scale, float* scores,
+               int64_t stride) {
   for (; begin < end; begin += VECTORS * WIDTH) {
-    const Element* keys = static_cast<const Element*>(cache.keys) + begin / KEY_GROUP * cache.head_dim * KEY_GROUP + begin % KEY_GROUP;
+    const Element* keys =
+        static_cast<const Element*>(cache.keys) + begin / KEY_GROUP * cache.head_dim * KEY_GROUP + begin % KEY_GROUP;
     Vector sums[COUNT][VECTORS];
     for (int n = 0; n < COUNT; ++n)
       for (int i = 0; i < VECTORS; ++i) sums[n][i] = zero();
@@ -106,8 +115,8 @@ void qk_scores(const HeadCache& cache, const Query* queries, int64_t begin, int6
   }
 }
 
-/// A query's scores become exp(score - maximum), and their sum is returned: a softmax that is still to be divided by it.
-/// Keys that the query does not see weigh nothing.
+/// A query's scores become exp(score - maximum); returns their sum, by which a softmax is still to be divided. Keys
+/// that the query does not see weigh nothing.
 inline float softmax_exp(float* scores, const Query& query) {
   const int64_t begin = group_begin(query.first), end = group_end(query.last);
   for (int64_t j = begin; j < query.first; ++j) scores[j] = -HUGE_VALF;
@@ -126,7 +135,8 @@ inline float softmax_exp(float* scores, const Query& query) {
 
 /// `WIDE` vectors of channels, from channel `c` on, of COUNT queries: the weighted sum of the values, key after key.
 template <class Element, int COUNT, int WIDE>
-inline void weighted_sum_v(const HeadCache& cache, const Query* queries, const float* weights, int64_t stride, int64_t c, const float* inverse_sums) {
+inline void weighted_sum_v(const HeadCache& cache, const Query* queries, const float* weights, int64_t stride,
+                           int64_t c, const float* inverse_sums) {
   Vector sums[COUNT][WIDE];
   for (int n = 0; n < COUNT; ++n)
     for (int i = 0; i < WIDE; ++i) sums[n][i] = zero();
@@ -180,7 +190,8 @@ void attend_tile(const HeadCache& cache, const Query* queries, float scale, floa
 
 template <class Element>
 void attend_as(const HeadCache& cache, const Query* queries, int64_t count, float scale, float* scores) {
-  for (; count >= QUERY_TILE; count -= QUERY_TILE, queries += QUERY_TILE) attend_tile<Element, QUERY_TILE>(cache, queries, scale, scores);
+  for (; count >= QUERY_TILE; count -= QUERY_TILE, queries += QUERY_TILE)
+    attend_tile<Element, QUERY_TILE>(cache, queries, scale, scores);
   switch (count) {
     case 3: return attend_tile<Element, 3>(cache, queries, scale, scores);
     case 2: return attend_tile<Element, 2>(cache, queries, scale, scores);

@@ -30,7 +30,8 @@ double read_speed(const Kernels& kernels, int count, int64_t bytes) {
   const int64_t parts = std::max<int64_t>(1, bytes / (PART * 4));
   std::vector<float> memory(size_t(parts * PART), 1.0f), seen(size_t(parts), 0.0f);
   const double seconds = best_seconds([&] {
-    threads.parallel_for(parts, [&](int64_t part, int) { seen[size_t(part)] = kernels.read_loop(memory.data() + part * PART, PART); });
+    threads.parallel_for(
+        parts, [&](int64_t part, int) { seen[size_t(part)] = kernels.read_loop(memory.data() + part * PART, PART); });
   });
   return double(parts * PART * 4) / seconds;
 }

@@ -109,8 +109,9 @@ float fma_loop(int64_t rounds) {
 #define NEXTWORD_STRING_(x) #x
 #define NEXTWORD_STRING(x) NEXTWORD_STRING_(x)
 extern const Kernels kernels;
-const Kernels kernels = {NEXTWORD_STRING(NEXTWORD_ISA), matmul, dequantize_row, normalize, activate, store_kv, attend,
-                         read_loop, fma_loop, ACCUMULATORS * WIDTH * 2};
+const Kernels kernels = {
+    NEXTWORD_STRING(NEXTWORD_ISA), matmul, dequantize_row, normalize, activate, store_kv, attend, read_loop, fma_loop,
+    ACCUMULATORS * WIDTH * 2};
 
 }  // namespace NEXTWORD_ISA
 }  // namespace nextword

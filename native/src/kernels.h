@@ -21,7 +21,7 @@ enum class Format { F32, F16, BF16, Q8_0, Q4_0, Q4_1 };
 constexpr int64_t block_bytes(Format format) {
   switch (format) {
     case Format::F32: return 128;
-    case Format::F16: return 64;
+    case Format::F16:
     case Format::BF16: return 64;
     case Format::Q8_0: return 34;
     case Format::Q4_0: return 18;
@@ -72,12 +72,12 @@ constexpr int64_t PANEL_BYTES = 512 * 1024;
 struct Kernels {
   const char* name;
 
-  /// out[t][r] = addend[t][r] + bias[r] + weights[r] . x[t] for rows first <= r < last and every token t; `bias` and `addend`
-  /// may be null. Rows of x are padded with zeros to whole blocks. `scratch` has PANEL_BYTES, or what one row takes if more.
+  /// out[t][r] = addend[t][r] + bias[r] + weights[r] . x[t] for rows first <= r < last and every token t; either of the
+  /// two may be null. Rows of x are padded with zeros to whole blocks. `scratch` has PANEL_BYTES, more for long rows.
   ///
   /// The sum of one output runs over the columns in the same order whatever the number of tokens and rows.
   void (*matmul)(const Matrix& weights, int64_t first, int64_t last, const float* x, int64_t x_stride, int64_t tokens,
-                   const float* bias, const float* addend, float* out, int64_t out_stride, float* scratch);
+                 const float* bias, const float* addend, float* out, int64_t out_stride, float* scratch);
 
   /// One row as float32, padded to whole blocks.
   void (*dequantize_row)(const Matrix& weights, int64_t row, float* out);

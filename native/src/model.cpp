@@ -30,12 +30,13 @@ uint64_t next_model_id() {
 
 }  // namespace
 
-// -- cache --------------------------------------------------------------------------------------------------------------
+// -- cache -----------------------------------------------------------------------------------------------------------
 
 Cache::Cache(const Config& config, int64_t capacity, CacheFormat format, uint64_t model)
     : config_(config), format_(format), model_(model), capacity_(capacity), value_stride_(padded(config.head_dim)) {
   if (capacity < 0) throw std::invalid_argument("a cache cannot hold " + std::to_string(capacity) + " tokens");
-  const double numbers = double(config.num_layers) * double(config.num_kv_heads) * double(config.head_dim + value_stride_ + 2);
+  const double numbers =
+      double(config.num_layers) * double(config.num_kv_heads) * double(config.head_dim + value_stride_ + 2);
   if (double(capacity) * numbers > 1e18) throw std::bad_alloc();  // its bytes could not even be counted
   const int64_t tokens = (capacity + KEY_GROUP - 1) / KEY_GROUP * KEY_GROUP;
   key_bytes_ = tokens * config.head_dim * element_bytes(format);
@@ -43,14 +44,21 @@ Cache::Cache(const Config& config, int64_t capacity, CacheFormat format, uint64_
   scale_bytes_ = format == CacheFormat::INT8 ? tokens * int64_t(sizeof(float)) : 0;
   head_bytes_ = key_bytes_ + value_bytes_ + 2 * scale_bytes_;
   bytes_ = head_bytes_ * config.num_layers * config.num_kv_heads;
-  memory_.reset(static_cast<uint8_t*>(std::calloc(size_t(std::max<int64_t>(1, bytes_)), 1)));  // pages come when they are touched
+  memory_.reset(
+      static_cast<uint8_t*>(std::calloc(size_t(std::max<int64_t>(1, bytes_)), 1)));  // pages come when they are touched
   if (!memory_) throw std::bad_alloc();
 }
 
 HeadCache Cache::head(int64_t layer, int64_t head) const {
   uint8_t* keys = memory_.get() + (layer * config_.num_kv_heads + head) * head_bytes_;
   auto* scales = reinterpret_cast<float*>(keys + key_bytes_ + value_bytes_);
-  return {format_, config_.head_dim, value_stride_, keys, keys + key_bytes_, scales, scales + scale_bytes_ / int64_t(sizeof(float))};
+  return {format_,
+          config_.head_dim,
+          value_stride_,
+          keys,
+          keys + key_bytes_,
+          scales,
+          scales + scale_bytes_ / int64_t(sizeof(float))};
 }
 
 std::unique_ptr<Cache> Cache::fork() const {
@@ -70,7 +78,7 @@ std::unique_ptr<Cache> Cache::fork() const {
   return copy;
 }
 
-// -- forward pass -------------------------------------------------------------------------------------------------------
+// -- forward pass ----------------------------------------------------------------------------------------------------
 
 Model::Model(Config config, Weights weights, const Kernels& kernels, int threads)
     : id_(next_model_id()), config_(config), weights_(std::move(weights)), kernels_(kernels), threads_(threads),
@@ -94,14 +102,16 @@ void Model::check(const std::vector<Chunk>& chunks) const {
     if (chunk.cache->model() != id_) throw std::invalid_argument("a cache is of another model");
     const int64_t room = std::min(chunk.cache->capacity(), config_.context_length) - chunk.cache->length();
     if (chunk.count < 1 || chunk.count > room)
-      throw std::invalid_argument(std::to_string(chunk.count) + " tokens for a cache with room for " + std::to_string(room));
+      throw std::invalid_argument(std::to_string(chunk.count) + " tokens for a cache with room for " +
+                                  std::to_string(room));
     for (int64_t i = 0; i < chunk.count; ++i)
       if (chunk.ids[i] < 0 || chunk.ids[i] >= config_.vocab_size)
         throw std::invalid_argument("no token has the id " + std::to_string(chunk.ids[i]));
     caches.push_back(chunk.cache);
   }
   std::sort(caches.begin(), caches.end());
-  if (std::adjacent_find(caches.begin(), caches.end()) != caches.end()) throw std::invalid_argument("a cache is given twice");
+  if (std::adjacent_find(caches.begin(), caches.end()) != caches.end())
+    throw std::invalid_argument("a cache is given twice");
 }
 
 void Model::forward(const std::vector<Chunk>& chunks, bool all_logits, float* logits) {
@@ -173,20 +183,23 @@ void Model::attention(int64_t index) {
   const auto tokens = int64_t(batch_.size());
   const int64_t C = config_.head_dim, K = config_.num_kv_heads, group = config_.num_heads / K;
   normalize(layer.ln1, x_.data(), h_.data(), tokens);
-  matmul({{&layer.q, q_.data(), q_width_}, {&layer.k, k_.data(), kv_width_}, {&layer.v, v_.data(), kv_width_}}, h_.data(), width_,
-           tokens, nullptr);
+  matmul({{&layer.q, q_.data(), q_width_}, {&layer.k, k_.data(), kv_width_}, {&layer.v, v_.data(), kv_width_}},
+         h_.data(), width_, tokens, nullptr);
 
-  const auto rope_and_store_kv = [&](int64_t t, int64_t kv_head) {  // what a head of keys and values takes from the token, and its queries
-    const BatchToken& token = batch_[size_t(t)];
-    const auto norm_and_rope = [&](float* head, const Norm& norm) {
-      if (!norm.weight.empty()) kernels_.normalize(head, C, norm.weight.data(), nullptr, config_.norm_eps, head);
-      if (layer.use_rope) apply_rope(head, token.position);
-    };
-    for (int64_t i = kv_head * group; i < (kv_head + 1) * group; ++i) norm_and_rope(&q_[size_t(t * q_width_ + i * C)], layer.q_norm);
-    float* key = &k_[size_t(t * kv_width_ + kv_head * C)];
-    norm_and_rope(key, layer.k_norm);
-    kernels_.store_kv(token.cache->head(index, kv_head), token.position, key, &v_[size_t(t * kv_width_ + kv_head * C)]);
-  };
+  const auto rope_and_store_kv =
+      [&](int64_t t, int64_t kv_head) {  // what a head of keys and values takes from the token, and its queries
+        const BatchToken& token = batch_[size_t(t)];
+        const auto norm_and_rope = [&](float* head, const Norm& norm) {
+          if (!norm.weight.empty()) kernels_.normalize(head, C, norm.weight.data(), nullptr, config_.norm_eps, head);
+          if (layer.use_rope) apply_rope(head, token.position);
+        };
+        for (int64_t i = kv_head * group; i < (kv_head + 1) * group; ++i)
+          norm_and_rope(&q_[size_t(t * q_width_ + i * C)], layer.q_norm);
+        float* key = &k_[size_t(t * kv_width_ + kv_head * C)];
+        norm_and_rope(key, layer.k_norm);
+        kernels_.store_kv(token.cache->head(index, kv_head), token.position, key,
+                          &v_[size_t(t * kv_width_ + kv_head * C)]);
+      };
   if (!is_decode_)
     for_each_token(tokens, [&](int64_t t, int) {
       for (int64_t head = 0; head < K; ++head) rope_and_store_kv(t, head);
@@ -206,7 +219,8 @@ void Model::attention(int64_t index) {
         queries.push_back({&q_[offset], &z_[offset], first, last});
       }
       if (t + 1 < end && batch_[size_t(t + 1)].cache == token.cache) continue;
-      kernels_.attend(token.cache->head(index, head), queries.data(), int64_t(queries.size()), scale, scratch_[size_t(thread)].data());
+      kernels_.attend(token.cache->head(index, head), queries.data(), int64_t(queries.size()), scale,
+                      scratch_[size_t(thread)].data());
       queries.clear();
     }
   });
@@ -224,8 +238,8 @@ void Model::feed_forward(const Layer& layer) {
   threads_.parallel_for((rows + step - 1) / step, [&](int64_t item, int thread) {
     const int64_t first = item * step, last = std::min(rows, first + step);
     const auto project = [&](const Linear& linear, float* out) {
-      kernels_.matmul(linear.weights, first, last, h_.data(), width_, tokens, data_or_null(linear.bias), nullptr, out, ff_width_,
-                        scratch_[size_t(thread)].data());
+      kernels_.matmul(linear.weights, first, last, h_.data(), width_, tokens, data_or_null(linear.bias), nullptr, out,
+                      ff_width_, scratch_[size_t(thread)].data());
     };
     if (gated) project(layer.gate, gate_.data());
     project(layer.up, up_.data());
@@ -240,12 +254,14 @@ void Model::feed_forward(const Layer& layer) {
 
 void Model::normalize(const Norm& norm, const float* x, float* out, int64_t count) {
   for_each_token(count, [&](int64_t t, int) {
-    kernels_.normalize(x + t * width_, config_.d_model, norm.weight.data(), data_or_null(norm.bias), config_.norm_eps, out + t * width_);
+    kernels_.normalize(x + t * width_, config_.d_model, norm.weight.data(), data_or_null(norm.bias), config_.norm_eps,
+                       out + t * width_);
   });
 }
 
 /// Several products of the same vectors, their rows shared among the threads.
-void Model::matmul(const std::vector<MatMul>& matmuls, const float* x, int64_t x_stride, int64_t tokens, const float* addend) {
+void Model::matmul(const std::vector<MatMul>& matmuls, const float* x, int64_t x_stride, int64_t tokens,
+                   const float* addend) {
   int64_t rows = 0, items = 0;
   for (const MatMul& one : matmuls) rows += one.linear->weights.rows;
   const int64_t step = rows_per_item(rows, 4);
@@ -255,18 +271,19 @@ void Model::matmul(const std::vector<MatMul>& matmuls, const float* x, int64_t x
     for (int64_t parts; item >= (parts = (one->linear->weights.rows + step - 1) / step); ++one) item -= parts;
     const Matrix& weights = one->linear->weights;
     kernels_.matmul(weights, item * step, std::min(weights.rows, (item + 1) * step), x, x_stride, tokens,
-                      data_or_null(one->linear->bias), addend, one->out, one->out_stride, scratch_[size_t(thread)].data());
+                    data_or_null(one->linear->bias), addend, one->out, one->out_stride,
+                    scratch_[size_t(thread)].data());
   });
 }
 
-/// Rows of one item, a multiple of `whole`: about two items a thread. More would break up what is read in one go; with one,
-/// a thread that is held up would hold up the others.
+/// Rows of one item, a multiple of `whole`: about two items a thread. More would break up what is read in one go; with
+/// one, a thread that is held up would hold up the others.
 int64_t Model::rows_per_item(int64_t rows, int64_t whole) const {
   const int64_t parts = threads() == 1 ? 1 : 2 * threads();
   return (std::max(BLOCK, (rows + parts - 1) / parts) + whole - 1) / whole * whole;
 }
 
-// -- rotary positions ---------------------------------------------------------------------------------------------------
+// -- rotary positions ------------------------------------------------------------------------------------------------
 
 /// A pair (a, b) becomes (a cos - b sin, b cos + a sin).
 void Model::apply_rope(float* head, int64_t position) const {

@@ -109,11 +109,11 @@ class Model {
   /// An empty cache for `capacity` tokens of one sequence.
   std::unique_ptr<Cache> new_cache(int64_t capacity, CacheFormat format) const;
 
-  /// Runs each chunk behind its cache. `logits` has a row of vocab_size for each chunk (its last token), or for each token.
+  /// Runs each chunk behind its cache. `logits` has a row of vocab_size for each chunk's last token, or for each token.
   ///
-  /// A token's logits are the same to the last bit whatever else is in the batch and however its text was cut into chunks.
-  /// Calls from several threads run one after the other. Throws std::invalid_argument where an id is outside the vocabulary,
-  /// a cache is full, another model's, or given twice; whatever it throws, no cache has grown.
+  /// A token's logits are the same to the last bit whatever else is in the batch and however its text was cut into
+  /// chunks. Calls from several threads run one after the other. Throws std::invalid_argument where an id is outside
+  /// the vocabulary, a cache is full, another model's, or given twice; whatever it throws, no cache has grown.
   void forward(const std::vector<Chunk>& chunks, bool all_logits, float* logits);
 
  private:
@@ -132,7 +132,8 @@ class Model {
   void attention(int64_t layer);
   void feed_forward(const Layer& layer);
   void normalize(const Norm& norm, const float* x, float* out, int64_t count);
-  void matmul(const std::vector<MatMul>& matmuls, const float* x, int64_t x_stride, int64_t tokens, const float* addend);
+  void matmul(const std::vector<MatMul>& matmuls, const float* x, int64_t x_stride, int64_t tokens,
+              const float* addend);
   void apply_rope(float* head, int64_t position) const;
   void extend_rope_tables(int64_t positions);
   int64_t rows_per_item(int64_t rows, int64_t whole) const;

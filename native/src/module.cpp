@@ -30,12 +30,17 @@ Value parse_choice(const std::string& name, std::initializer_list<std::pair<cons
 }
 
 Format format_of(const std::string& name) {
-  return parse_choice<Format>(name, {{"F32", Format::F32}, {"F16", Format::F16}, {"BF16", Format::BF16}, {"Q8_0", Format::Q8_0},
-                               {"Q4_0", Format::Q4_0}, {"Q4_1", Format::Q4_1}});
+  return parse_choice<Format>(name, {{"F32", Format::F32},
+                                     {"F16", Format::F16},
+                                     {"BF16", Format::BF16},
+                                     {"Q8_0", Format::Q8_0},
+                                     {"Q4_0", Format::Q4_0},
+                                     {"Q4_1", Format::Q4_1}});
 }
 
 CacheFormat cache_format_of(const std::string& name) {
-  return parse_choice<CacheFormat>(name, {{"f32", CacheFormat::F32}, {"f16", CacheFormat::F16}, {"int8", CacheFormat::INT8}});
+  return parse_choice<CacheFormat>(name,
+                                   {{"f32", CacheFormat::F32}, {"f16", CacheFormat::F16}, {"int8", CacheFormat::INT8}});
 }
 
 const Kernels& kernels_of(const std::string& name) {
@@ -47,14 +52,16 @@ const Kernels& kernels_of(const std::string& name) {
 Config config_of(const nb::dict& values) {
   const auto number = [&](const char* name) { return nb::cast<int64_t>(values[name]); };
   Config config{};
-  config.vocab_size = number("vocab_size"), config.d_model = number("d_model"), config.num_heads = number("num_heads");
-  config.num_kv_heads = number("num_kv_heads"), config.head_dim = number("head_dim"), config.num_layers = number("num_layers");
-  config.d_ff = number("d_ff"), config.context_length = number("context_length");
+  config.vocab_size = number("vocab_size"), config.context_length = number("context_length");
+  config.num_heads = number("num_heads"), config.num_kv_heads = number("num_kv_heads");
+  config.d_model = number("d_model"), config.head_dim = number("head_dim"), config.d_ff = number("d_ff");
+  config.num_layers = number("num_layers");
   config.norm_eps = nb::cast<float>(values["norm_eps"]);
-  config.activation = parse_choice<Activation>(
-      nb::cast<std::string>(values["activation"]),
-      {{"gelu", Activation::GELU}, {"gelu_tanh", Activation::GELU_TANH}, {"relu_squared", Activation::RELU_SQUARED},
-       {"swiglu", Activation::SWIGLU}});
+  config.activation =
+      parse_choice<Activation>(nb::cast<std::string>(values["activation"]), {{"gelu", Activation::GELU},
+                                                                             {"gelu_tanh", Activation::GELU_TANH},
+                                                                             {"relu_squared", Activation::RELU_SQUARED},
+                                                                             {"swiglu", Activation::SWIGLU}});
   config.rope_interleaved = nb::cast<std::string>(values["rope_layout"]) == "interleaved";
   config.residual_normalized = nb::cast<std::string>(values["residual"]) == "normalized";
   return config;
@@ -70,7 +77,8 @@ class WeightReader {
     const auto stored = nb::cast<nb::tuple>(matrices_[name.c_str()]);
     const auto data = nb::cast<Bytes>(stored[1]);
     Matrix m{format_of(nb::cast<std::string>(stored[0])), rows, columns, data.data()};
-    if (int64_t(data.size()) != rows * m.blocks() * block_bytes(m.format)) raise_value_error("wrong number of bytes: " + name);
+    if (int64_t(data.size()) != rows * m.blocks() * block_bytes(m.format))
+      raise_value_error("wrong number of bytes: " + name);
     return m;
   }
 
@@ -116,8 +124,9 @@ class WeightReader {
 /// A model and the Python buffers its weights lie in.
 class PyModel {
  public:
-  PyModel(const nb::dict& config, const nb::dict& matrices, const nb::dict& vectors, const Doubles& rope_frequencies, double rope_attention_factor,
-          const nb::list& rope_layers, const nb::list& windows, int threads, const std::string& kernels)
+  PyModel(const nb::dict& config, const nb::dict& matrices, const nb::dict& vectors, const Doubles& rope_frequencies,
+          double rope_attention_factor, const nb::list& rope_layers, const nb::list& windows, int threads,
+          const std::string& kernels)
       : buffers_(nb::make_tuple(matrices, vectors)) {
     if (threads < 1) raise_value_error("a model runs on at least 1 thread, not on " + std::to_string(threads));
     const Config read = config_of(config);
@@ -186,26 +195,35 @@ NB_MODULE(_native, module) {
   module.doc() = "The forward pass in native code; nextword.engine wraps it.";
   module.def("kernels", &kernel_names, "Kernels that this processor can run, best first.");
   module.def(
-      "read_speed", [](int threads, int64_t bytes, const std::string& kernels) { return read_speed(kernels_of(kernels), threads, bytes); },
+      "read_speed",
+      [](int threads, int64_t bytes, const std::string& kernels) {
+        return read_speed(kernels_of(kernels), threads, bytes);
+      },
       "threads"_a, "size"_a, "kernels"_a = "", nb::call_guard<nb::gil_scoped_release>(),
       "Bytes a second at which a buffer of `size` bytes is read.");
   module.def(
-      "multiply_speed", [](int threads, const std::string& kernels) { return multiply_speed(kernels_of(kernels), threads); },
-      "threads"_a, "kernels"_a = "", nb::call_guard<nb::gil_scoped_release>(), "float32 operations a second.");
+      "multiply_speed",
+      [](int threads, const std::string& kernels) { return multiply_speed(kernels_of(kernels), threads); }, "threads"_a,
+      "kernels"_a = "", nb::call_guard<nb::gil_scoped_release>(), "float32 operations a second.");
   nb::class_<Cache>(module, "Cache", "Keys and values of one sequence.")
       .def_prop_ro("length", &Cache::length)
       .def_prop_ro("capacity", &Cache::capacity)
       .def_prop_ro("nbytes", &Cache::bytes)
-      .def("truncate", [](Cache& cache, int64_t length) {
-        if (length < 0 || length > cache.length())
-          raise_value_error("cannot truncate a cache of " + std::to_string(cache.length()) + " tokens to " + std::to_string(length));
-        cache.truncate(length);
-      }, "length"_a)
+      .def(
+          "truncate",
+          [](Cache& cache, int64_t length) {
+            if (length < 0 || length > cache.length())
+              raise_value_error("cannot truncate a cache of " + std::to_string(cache.length()) + " tokens to " +
+                                std::to_string(length));
+            cache.truncate(length);
+          },
+          "length"_a)
       .def("fork", &Cache::fork);
   nb::class_<PyModel>(module, "Model", "Weights, and threads that run them.")
-      .def(nb::init<const nb::dict&, const nb::dict&, const nb::dict&, const Doubles&, double, const nb::list&, const nb::list&, int,
-                    const std::string&>(),
-           "config"_a, "matrices"_a, "vectors"_a, "rope_frequencies"_a, "rope_attention_factor"_a, "rope_layers"_a, "windows"_a, "threads"_a, "kernels"_a)
+      .def(nb::init<const nb::dict&, const nb::dict&, const nb::dict&, const Doubles&, double, const nb::list&,
+                    const nb::list&, int, const std::string&>(),
+           "config"_a, "matrices"_a, "vectors"_a, "rope_frequencies"_a, "rope_attention_factor"_a, "rope_layers"_a,
+           "windows"_a, "threads"_a, "kernels"_a)
       .def_prop_ro("kernels", &PyModel::kernels)
       .def_prop_ro("threads", &PyModel::threads)
       .def("owns", &PyModel::owns, "cache"_a)

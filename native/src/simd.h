@@ -186,7 +186,8 @@ inline void reduce_add_x4(const Vector* a, float* out) {
     return _mm256_castps_pd(_mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31)));
   };
   const __m256d ab = halves(a[0].v, a[1].v), cd = halves(a[2].v, a[3].v);
-  const __m256 twos = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd)), _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd)));
+  const __m256 twos =
+      _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd)), _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd)));
   const __m256 ones = _mm256_add_ps(_mm256_permute_ps(twos, 0x88), _mm256_permute_ps(twos, 0xdd));
   _mm_storeu_ps(out, _mm_unpacklo_ps(_mm256_castps256_ps128(ones), _mm256_extractf128_ps(ones, 1)));
 }
@@ -254,6 +255,7 @@ struct Vector { float v[8]; };
 constexpr int WIDTH = 8;
 constexpr int TOKEN_TILE = 2;
 
+// clang-format off: one line an operation, as above
 template <class Make>
 inline Vector make(Make value_of) {
   Vector a;
@@ -278,6 +280,7 @@ inline Vector power_of_two(Vector n) {
 inline Vector load_fp16(const uint16_t* p) { return make([&](int i) { return fp16_to_fp32(p[i]); }); }
 inline Vector load_bf16(const uint16_t* p) { return make([&](int i) { return fp32_from_bits(uint32_t(p[i]) << 16); }); }
 inline Vector load_int8(const int8_t* p) { return make([&](int i) { return float(p[i]); }); }
+// clang-format on
 inline void load_int4(const uint8_t* p, Vector scale, Vector offset, Vector* out) {
   for (int i = 0; i < 16; ++i) {
     out[i / WIDTH].v[i % WIDTH] = float(p[i] & 15) * scale.v[0] + offset.v[0];

@@ -34,7 +34,8 @@ ThreadPool::ThreadPool(int count) {
   } catch (const std::system_error& error) {
     const size_t started = workers_.size() + 1;
     stop();
-    throw std::runtime_error("the system starts " + std::to_string(started) + " of " + std::to_string(count) + " threads: " + error.what());
+    throw std::runtime_error("the system starts " + std::to_string(started) + " of " + std::to_string(count) +
+                             " threads: " + error.what());
   } catch (...) {
     stop();
     throw;

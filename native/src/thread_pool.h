@@ -21,17 +21,20 @@ class ThreadPool {
 
   int count() const { return int(workers_.size()) + 1; }
 
-  /// Calls `work(item, thread)` once for each item 0 <= item < items, on whichever thread is free; returns when all are done.
+  /// Calls `work(item, thread)` once for each item 0 <= item < items, on whichever thread is free, and waits for all.
   ///
-  /// Nobody waits for a thread that has not begun: where the machine is busy, or after a fork, the caller does more itself.
-  /// What `work` throws, on whichever thread, ends the job, and the caller gets it.
+  /// Nobody waits for a thread that has not begun: where the machine is busy, or after a fork, the caller does more
+  /// itself. What `work` throws, on whichever thread, ends the job, and the caller gets it.
   template <class Work>
   void parallel_for(int64_t items, const Work& work) {
     if (items <= 1 || workers_.empty()) {
       for (int64_t item = 0; item < items; ++item) work(item, 0);
       return;
     }
-    run(items, [](const void* context, int64_t item, int thread) { (*static_cast<const Work*>(context))(item, thread); }, &work);
+    run(
+        items,
+        [](const void* context, int64_t item, int thread) { (*static_cast<const Work*>(context))(item, thread); },
+        &work);
   }
 
  private:
@@ -42,8 +45,8 @@ class ThreadPool {
   void worker_loop(int thread);
   void stop();
 
-  // The job's number above, how many of its items nobody has taken yet below. Who lowers it owns that item, and until the
-  // item is done the job's fields stay as they are.
+  // The job's number above, how many of its items nobody has taken yet below. Who lowers it owns that item, and until
+  // the item is done the job's fields stay as they are.
   std::atomic<uint64_t> ticket_{0};
   std::atomic<int64_t> done_{0};
   Call call_ = nullptr;

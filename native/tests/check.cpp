@@ -1,5 +1,5 @@
-// Holds the native code against plain double-precision loops, without Python: for sanitizers, and for processors that are
-// emulated. Prints the largest errors; ends with 1 if one is too large. An argument is a seed.
+// Holds the native code against plain double-precision loops, without Python: for sanitizers, and for processors that
+// are emulated. Prints the largest errors; ends with 1 if one is too large. An argument is a seed.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -45,6 +45,7 @@ using Half = __fp16;
 using Half = _Float16;
 #endif
 
+// NOLINTNEXTLINE(bugprone-random-generator-seed,bugprone-throwing-static-initialization): main seeds it
 std::mt19937 random_bits;
 int failures = 0;
 
@@ -65,7 +66,8 @@ struct Rows {
   int64_t width, stride;
   std::vector<float> values;
 
-  Rows(int64_t rows, int64_t width, double size = 1) : width(width), stride(padded(width)), values(size_t(rows * stride)) {
+  Rows(int64_t rows, int64_t width, double size = 1)
+      : width(width), stride(padded(width)), values(size_t(rows * stride)) {
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t i = 0; i < width; ++i) row(r)[i] = float(size * normal());
   }
@@ -112,7 +114,8 @@ struct Stored {
             if (format == Format::Q4_1) std::memcpy(p + 2, &offset, 2);
             if (i < 16) p[start + i] = uint8_t(low | high << 4);
             const int number = i < 16 ? p[start + i] & 15 : p[start + i - 16] >> 4;
-            values.push_back(format == Format::Q4_0 ? double(scale) * (number - 8) : double(float(scale) * float(number) + float(offset)));
+            values.push_back(format == Format::Q4_0 ? double(scale) * (number - 8)
+                                                    : double(float(scale) * float(number) + float(offset)));
             break;
           }
         }
@@ -127,16 +130,17 @@ void check_matmul(const Kernels& kernels) {
   for (const Format format : {Format::F32, Format::F16, Format::BF16, Format::Q8_0, Format::Q4_0, Format::Q4_1})
     for (int round = 0; round < 12; ++round) {
       // Columns that are no whole blocks exist for floats only, and then rows are padded.
-      const int64_t rows = between(1, 70), columns = int(format) < 3 ? between(1, 400) : BLOCK * between(1, 12), tokens = between(1, 30);
+      const int64_t rows = between(1, 70), columns = int(format) < 3 ? between(1, 400) : BLOCK * between(1, 12),
+                    tokens = between(1, 30);
       const Stored stored(format, rows, columns);
       Rows x(tokens, columns), bias(1, rows), addend(tokens, rows), out(tokens, rows, 0), again(tokens, rows, 0);
       std::vector<float> scratch(size_t(PANEL_BYTES / 4));
       const int64_t first = between(0, rows - 1);
-      kernels.matmul(stored.matrix, first, rows, x.values.data(), x.stride, tokens, bias.row(0), addend.values.data(), out.values.data(),
-                       out.stride, scratch.data());
+      kernels.matmul(stored.matrix, first, rows, x.values.data(), x.stride, tokens, bias.row(0), addend.values.data(),
+                     out.values.data(), out.stride, scratch.data());
       for (int64_t t = 0; t < tokens; ++t) {
-        kernels.matmul(stored.matrix, first, rows, x.row(t), x.stride, 1, bias.row(0), addend.row(t), again.row(t), again.stride,
-                         scratch.data());
+        kernels.matmul(stored.matrix, first, rows, x.row(t), x.stride, 1, bias.row(0), addend.row(t), again.row(t),
+                       again.stride, scratch.data());
         for (int64_t r = first; r < rows; ++r) {
           double wanted = double(bias.row(0)[r]) + addend.row(t)[r], size = 1;
           for (int64_t i = 0; i < columns; ++i) {
@@ -150,7 +154,8 @@ void check_matmul(const Kernels& kernels) {
       std::vector<float> dequantized(size_t(padded(columns)));
       kernels.dequantize_row(stored.matrix, rows - 1, dequantized.data());
       for (int64_t i = 0; i < columns; ++i)
-        expect(dequantized[size_t(i)] == float(stored.values[size_t((rows - 1) * padded(columns) + i)]), "dequantize_row");
+        expect(dequantized[size_t(i)] == float(stored.values[size_t((rows - 1) * padded(columns) + i)]),
+               "dequantize_row");
     }
   expect_small(worst, 1e-6, "matmul, of the sum of sizes");
 }
@@ -166,7 +171,8 @@ void check_norms(const Kernels& kernels) {
     for (int64_t i = 0; i < width && layer_norm; ++i) mean += x.row(0)[i] / double(width);
     for (int64_t i = 0; i < width; ++i) square += std::pow(x.row(0)[i] - mean, 2) / double(width);
     for (int64_t i = 0; i < width; ++i) {
-      const double wanted = (x.row(0)[i] - mean) / std::sqrt(square + 1e-5) * weight.row(0)[i] + (layer_norm ? bias.row(0)[i] : 0);
+      const double wanted =
+          (x.row(0)[i] - mean) / std::sqrt(square + 1e-5) * weight.row(0)[i] + (layer_norm ? bias.row(0)[i] : 0);
       worst = std::max(worst, std::fabs(out.row(0)[i] - wanted));
     }
   }
@@ -176,7 +182,8 @@ void check_norms(const Kernels& kernels) {
 void check_activations(const Kernels& kernels) {
   const std::pair<Activation, std::function<double(double, double)>> wanted[] = {
       {Activation::GELU, [](double x, double) { return x / 2 * (1 + std::erf(x / std::sqrt(2))); }},
-      {Activation::GELU_TANH, [](double x, double) { return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }},
+      {Activation::GELU_TANH,
+       [](double x, double) { return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }},
       {Activation::RELU_SQUARED, [](double x, double) { return x > 0 ? x * x : 0; }},
       {Activation::SWIGLU, [](double x, double up) { return x / (1 + std::exp(-x)) * up; }}};
   for (const auto& [kind, function] : wanted) {
@@ -214,7 +221,8 @@ void check_fp16(const Kernels& kernels) {
 }
 
 void check_attention(const Kernels& kernels) {
-  for (const auto& [format, limit] : {std::pair{CacheFormat::F32, 1e-5}, {CacheFormat::F16, 3e-3}, {CacheFormat::INT8, 3e-2}}) {
+  for (const auto& [format, limit] :
+       {std::pair{CacheFormat::F32, 1e-5}, {CacheFormat::F16, 3e-3}, {CacheFormat::INT8, 3e-2}}) {
     double worst = 0;
     for (int round = 0; round < 40; ++round) {
       const int64_t C = between(1, 150), count = between(1, 9), tokens = between(1, 200);
@@ -236,7 +244,8 @@ void check_attention(const Kernels& kernels) {
         Query query = queries[size_t(n)];
         query.out = alone.row(n);
         kernels.attend(cache, &query, 1, scale, scores.data());
-        expect(std::memcmp(alone.row(n), out.row(n), size_t(C) * sizeof(float)) == 0, "the same bits whichever queries are beside");
+        expect(std::memcmp(alone.row(n), out.row(n), size_t(C) * sizeof(float)) == 0,
+               "the same bits whichever queries are beside");
         std::vector<double> weights(static_cast<size_t>(tokens)), wanted(static_cast<size_t>(C));
         double total = 0;
         for (int64_t j = query.first; j < query.last; ++j) {
@@ -308,6 +317,7 @@ void check_model(const Kernels& kernels) {
     expect(logits_of(four, step) == expected, "four threads, chunks of " + std::to_string(step));
   }
   std::vector<std::thread> callers;
+  callers.reserve(4);
   std::vector<int> same(4);
   for (size_t i = 0; i < 4; ++i) callers.emplace_back([&, i] { same[i] = logits_of(four, 40) == expected; });
   for (auto& caller : callers) caller.join();
@@ -315,11 +325,13 @@ void check_model(const Kernels& kernels) {
 
   const auto refused = [&](const std::vector<Chunk>& chunks, const char* what) {
     std::vector<float> logits(size_t(50 * 400));
+    bool thrown = false;
     try {
       four.forward(chunks, true, logits.data());
-      expect(false, what);
     } catch (const std::invalid_argument&) {
+      thrown = true;
     }
+    expect(thrown, what);
   };
   const auto foreign = one.new_cache(150, CacheFormat::F32), own = four.new_cache(20, CacheFormat::F32);
   const int32_t wrong = 50;
@@ -367,7 +379,7 @@ void check_threads() {
 }  // namespace
 
 int main(int count, char** arguments) {
-  random_bits.seed(count > 1 ? unsigned(std::atoi(arguments[1])) : 0);
+  random_bits.seed(count > 1 ? unsigned(std::strtoul(arguments[1], nullptr, 10)) : 0);
   check_threads();
   for (auto tables = available_kernels(); *tables; ++tables) {
     std::printf("%s\n", (*tables)->name);
