@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import FrozenInstanceError, dataclass, replace
-from typing import Any
+from dataclasses import FrozenInstanceError, dataclass, fields, replace
+from pathlib import Path
+from types import NoneType
+from typing import Any, Unpack, get_args, get_type_hints
 
 import numpy as np
 import pytest
 
 from nextword.arguments import checked
 from nextword.errors import ConfigError
-from nextword.settings import Settings, takes_settings
+from nextword.settings import Settings, TrainingKeywords, TrainingSettings, takes_settings
+from nextword.training import Plan, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,3 +67,42 @@ def test_whoever_asks_for_a_signature_sees_every_setting_with_its_type_and_defau
     assert (parameters["degrees"].default, parameters["degrees"].annotation) == (80.0, float)
     assert (parameters["cups"].default, parameters["cups"].annotation) == (None, int | None)
     assert {parameters[name].kind for name in ("lid", "degrees", "cups")} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+SETTINGS = {field.name: field.default for field in fields(TrainingSettings)}
+
+
+def test_train_shows_every_setting_to_those_who_ask_for_its_signature() -> None:
+    parameters = inspect.signature(train).parameters
+    assert {name: parameters[name].default for name in SETTINGS} == SETTINGS
+    assert list(parameters) == ["paths", "out", "resume", "restart", "watch", "started", *SETTINGS]
+    assert parameters["from_model"].annotation == (str | Path | None)
+
+
+def test_type_checkers_know_every_setting_of_train() -> None:
+    assert get_type_hints(train, include_extras=True)["settings"] == Unpack[TrainingKeywords]
+    known = get_type_hints(TrainingKeywords, include_extras=True)
+    assert list(known.items()) == list(get_type_hints(TrainingSettings, include_extras=True).items())
+
+
+def test_what_is_asked_for_is_what_a_plan_settles() -> None:
+    def types(hint: Any) -> set[Any]:
+        return set(get_args(hint) or [hint]) - {NoneType}
+
+    asked, settled = get_type_hints(TrainingSettings), get_type_hints(Plan)
+    both = asked.keys() & settled.keys()
+    assert [name for name in both if types(asked[name]) != types(settled[name])] == ["strategy"]  # a text, then a word
+    assert settled.keys() - both == {"base", "optimizer", "warmup", "decay", "clip", "seconds"}
+
+
+def test_a_run_has_two_minutes_unless_its_length_is_given() -> None:
+    assert (TrainingSettings().minutes, TrainingSettings().time_limit) == (None, 2.0)
+    assert TrainingSettings(steps=5).time_limit is replace(TrainingSettings(), steps=5).time_limit is None
+    assert TrainingSettings(steps=5, minutes=0.5).time_limit == 0.5
+
+
+def test_names_of_files_are_kept_as_texts() -> None:
+    settings = TrainingSettings(from_model=Path("모형"), exclude="drafts")
+    assert (settings.from_model, settings.exclude) == ("모형", ("drafts",))
+    assert TrainingSettings(exclude=["drafts", "*.csv"]).exclude == ("drafts", "*.csv")
+    assert TrainingSettings(**settings) == settings

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from nextword.errors import ModelFileError
+from nextword.settings import TrainingSettings
 from nextword.training import Event, Started, TrainingRun, train
-from nextword.training.asked import Asked
 from nextword.training.corpus.prepare import prepare_data
 from nextword.training.planning.plan import BATCHES, CONTEXTS, LEARNING_RATES
 from nextword.training.run import begin as beginning
@@ -124,7 +124,7 @@ def test_rows_and_compressed_files_are_trained_on(
 
 
 def test_the_record_of_a_run_is_what_was_asked_and_derived(tmp_path: Path) -> None:
-    asked = Asked(minutes=3.0, learning_rate=0.25, seed=7, validation=0.2)
+    asked = TrainingSettings(minutes=3.0, learning_rate=0.25, seed=7, validation=0.2)
     text = write_text(tmp_path)
     beginning.begin(tmp_path / "run", [text], asked, None, lambda _: None)
     begun = read_beginning(tmp_path / "run")
@@ -133,7 +133,7 @@ def test_the_record_of_a_run_is_what_was_asked_and_derived(tmp_path: Path) -> No
     assert begun.text_files == hashlib.sha256(b"%d\n" % len(data) + data).hexdigest() == fingerprint([text])
     assert (begun.plan.learning_rate, begun.plan.preset, begun.plan.seconds) == (0.25, "tiny", None)
     assert begun.plan.batch_size == BATCHES["tiny"]
-    check_resumed(Asked(learning_rate=0.25), [text], begun)
+    check_resumed(TrainingSettings(learning_rate=0.25), [text], begun)
     (tmp_path / "run" / "run.json").write_text('{"format_version": 1, "settings": {"plan": {}}}', encoding="utf-8")
     with pytest.raises(ModelFileError, match=r"run\.json is damaged: ") as caught:
         read_beginning(tmp_path / "run")
@@ -148,8 +148,8 @@ def test_what_can_only_be_read_once_has_no_fingerprint(tmp_path: Path) -> None:
 def test_the_preset_goes_by_text_time_and_speed_unless_it_is_given(tmp_path: Path) -> None:
     prepared = prepare_data(tmp_path / "data", write_text(tmp_path, TEXT * 110), validation=None, vocab_size=300)
     assert prepared.report.bytes == 110 * 9180
-    presets = [derive_plan(Asked(minutes=minutes), prepared, None, FLOPS).preset for minutes in (1, 120)]
+    presets = [derive_plan(TrainingSettings(minutes=minutes), prepared, None, FLOPS).preset for minutes in (1, 120)]
     assert presets == ["tiny", "small"]
-    plan = derive_plan(Asked(minutes=1, preset="medium", batch_size=3), prepared, None, FLOPS)
+    plan = derive_plan(TrainingSettings(minutes=1, preset="medium", batch_size=3), prepared, None, FLOPS)
     assert (plan.preset, plan.batch_size) == ("medium", 3)
     assert (plan.learning_rate, plan.context_length) == (LEARNING_RATES["medium"], CONTEXTS["medium"])

@@ -148,9 +148,7 @@ def test_two_runs_saved_at_every_step_and_at_none_have_the_same_state(tmp_path: 
     ],
 )
 def test_a_run_does_not_go_on_with_another_setting(broken_off: Path, setting: str, value: Any) -> None:
-    settings = {**FEW_STEPS, setting: value}
-    if setting == "from_model":
-        setting, settings = "base", {"from_model": value}
+    settings = {setting: value} if setting == "from_model" else {**FEW_STEPS, setting: value}
     with pytest.raises(ConfigError, match=f"^{setting} is {value}, the run that goes on has ") as caught:
         train(broken_off, broken_off.with_name("out"), resume=True, **settings)
     assert caught.value.hint == "leave it out, or begin anew with restart=True"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.language_model import LanguageModel
 from nextword.readable import counted
-from nextword.training.asked import Asked
+from nextword.settings import TrainingSettings
 from nextword.training.corpus.bpe_dropout import vary
 from nextword.training.corpus.dataset import Prepared, write_data
 from nextword.training.corpus.prepare import Progress, prepare_data
@@ -32,6 +33,8 @@ _MOST_COPIES = 16
 """Ways in which a text is cut into tokens at most; a longer run reads them again."""
 _READ_A_SECOND, _READ_AT_LEAST = 450_000, 20_000_000
 """Bytes that are read for each second of the run: about a sixth of its time, and many times what it can learn from."""
+_SETTINGS = {"base": "from_model"}
+"""What TrainingSettings calls a field of the plan, where that is not its name."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Beginning:
 def begin(
     run: Path,
     sources: Sequence[str | Path],
-    asked: Asked,
+    asked: TrainingSettings,
     base: LanguageModel | None,
     tell: Callable[[Preparing], None],
 ) -> None:
@@ -72,7 +75,7 @@ def begin(
     settings = {
         "plan": asdict(plan),
         "seed": asked.seed,
-        "minutes": asked.minutes,
+        "minutes": asked.time_limit,
         "text_files": fingerprint(found),
         "vocab_size": asked.vocab_size,
         "parameters": (plan.config() if base is None else base.config).num_parameters,
@@ -106,15 +109,15 @@ def read_beginning(run: Path) -> Beginning:
         raise ModelFileError(f"{run / RECORD} is damaged: {error}", hint=START_ANEW) from None
 
 
-def derive_plan(asked: Asked, prepared: Prepared, base: LanguageModel | None, flops: float) -> Plan:
+def derive_plan(asked: TrainingSettings, prepared: Prepared, base: LanguageModel | None, flops: float) -> Plan:
     """Every setting, those that were not given derived from the text, the time and the speed of the machine.
 
     Raises:
         ConfigError: There is no such preset, or the context is too long for the text or the model.
     """
-    seconds = math.inf if asked.minutes is None else asked.minutes * 60
+    seconds = math.inf if asked.time_limit is None else asked.time_limit * 60
     tokens = len(prepared.train.tokens)
-    given = asked.of_plan()
+    given = _given(asked)
     if base is None:
         preset = asked.preset or choose_preset(prepared.report.bytes, seconds, flops)
         derived = recipe(preset, tokens, _epochs(asked, preset, prepared, flops))
@@ -137,26 +140,33 @@ def derive_plan(asked: Asked, prepared: Prepared, base: LanguageModel | None, fl
     return plan
 
 
-def _epochs(asked: Asked, preset: str, prepared: Prepared, flops: float) -> float:
+def _given(asked: TrainingSettings) -> dict[str, Any]:
+    """What was given of the plan's settings, by the plan's names; a run that goes on has to agree with it."""
+    settings = dict(asked)
+    given = {field.name: settings.get(_SETTINGS.get(field.name, field.name)) for field in fields(Plan)}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _epochs(asked: TrainingSettings, preset: str, prepared: Prepared, flops: float) -> float:
     """Passes over the text that the run will make, of steps or of minutes whichever end it first."""
     known = Plan(
         **{
             **recipe(preset, len(prepared.train.tokens), 0),
-            **asked.of_plan(),
+            **_given(asked),
             "preset": preset,
             "vocab_size": prepared.tokenizer.vocab_size,
         }
     )
     tokens = math.inf if asked.steps is None else asked.steps * known.batch_size * known.context_length
-    if asked.minutes is not None:
-        tokens = min(tokens, tokens_in(asked.minutes * 60, known.config().num_parameters, flops))
+    if asked.time_limit is not None:
+        tokens = min(tokens, tokens_in(asked.time_limit * 60, known.config().num_parameters, flops))
     return tokens / max(1, len(prepared.train.tokens))
 
 
 def prepare(
     directory: Path,
     sources: Sequence[Place],
-    asked: Asked,
+    asked: TrainingSettings,
     base: LanguageModel | None,
     flops: float,
     progress: Progress,
@@ -171,7 +181,7 @@ def prepare(
     """
     if holds_conversations(sources, asked.encoding):
         if base is None or not base.chat_template:
-            name = "no model" if base is None else f"{asked.base} has no chat template"
+            name = "no model" if base is None else f"{asked.from_model} has no chat template"
             raise ConfigError(
                 f"conversations need a model that knows how they are written, {name}",
                 hint='start from one that chats: from_model="smollm2"',
@@ -186,7 +196,7 @@ def prepare(
         sources,
         validation=asked.validation,
         validation_limit=_held_out_at_most(asked, base, flops),
-        limit=None if asked.minutes is None else max(_READ_AT_LEAST, round(_READ_A_SECOND * asked.minutes * 60)),
+        limit=None if asked.time_limit is None else max(_READ_AT_LEAST, round(_READ_A_SECOND * asked.time_limit * 60)),
         encoding=asked.encoding,
         text_field=asked.text_field,
         compose=asked.compose,
@@ -197,11 +207,11 @@ def prepare(
     )
 
 
-def _held_out_at_most(asked: Asked, base: LanguageModel | None, flops: float) -> int:
+def _held_out_at_most(asked: TrainingSettings, base: LanguageModel | None, flops: float) -> int:
     """Bytes; for a model of known size and a run of known length, what it can score in the time."""
-    if base is None or asked.minutes is None:
+    if base is None or asked.time_limit is None:
         return HELD_OUT_BYTES
-    tokens = _LOOK * asked.minutes * 60 * flops / (2 * base.config.num_parameters)
+    tokens = _LOOK * asked.time_limit * 60 * flops / (2 * base.config.num_parameters)
     return round(min(HELD_OUT_BYTES, max(_HELD_OUT_AT_LEAST, 3 * tokens)))
 
 
@@ -221,18 +231,18 @@ def fingerprint(sources: Sequence[Place], exclude: Sequence[str] = ()) -> str | 
     return digest.hexdigest()
 
 
-def check_resumed(asked: Asked, sources: Sequence[str | Path], begun: Beginning) -> None:
+def check_resumed(asked: TrainingSettings, sources: Sequence[str | Path], begun: Beginning) -> None:
     """A setting or a text that is given again must be the one the run began with.
 
     Raises:
         ConfigError: A setting is another one.
         NextwordError: The text is another one.
     """
-    for name, value in asked.of_plan().items():
+    for name, value in _given(asked).items():
         as_asked = name == "vocab_size" and value == begun.vocab_size
         if value != getattr(begun.plan, name) and not as_asked:
             raise ConfigError(
-                f"{name} is {value}, the run that goes on has {getattr(begun.plan, name)}",
+                f"{_SETTINGS.get(name, name)} is {value}, the run that goes on has {getattr(begun.plan, name)}",
                 hint=f"leave it out, or {START_ANEW}",
             )
     if sources and begun.text_files not in (None, fingerprint(sources, asked.exclude)):

@@ -15,7 +15,7 @@ from nextword.files.bundle import require_writable
 from nextword.language_model import LanguageModel
 from nextword.loading import load
 from nextword.readable import counted
-from nextword.training.asked import Asked
+from nextword.settings import TrainingSettings
 from nextword.training.checkpoints.checkpoint import Checkpoints
 from nextword.training.corpus.dataset import Prepared, open_data
 from nextword.training.corpus.tokenized_text import TokenizedText
@@ -46,7 +46,7 @@ class Run:
 def open_run(
     out: Path,
     sources: Sequence[str | Path],
-    asked: Asked,
+    asked: TrainingSettings,
     ranks: Ranks,
     tell: Watcher,
     stack: ExitStack,
@@ -71,8 +71,8 @@ def open_run(
             _require_begun(out, checkpoints)
         else:
             _require_free(checkpoints, restart)
-            if asked.base is not None:
-                base = load(asked.base, backend="torch", device=ranks.device)
+            if asked.from_model is not None:
+                base = load(asked.from_model, backend="torch", device=ranks.device)
             begin(kept, sources, asked, base, tell)
     ranks.barrier()
     begun = read_beginning(kept)

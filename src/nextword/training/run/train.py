@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import torch
 from torch import nn
 
-from nextword.arguments import OWN_CHECK, Device, checked
+from nextword.arguments import OWN_CHECK, checked
 from nextword.errors import ConfigError, NextwordError
 from nextword.language_model import LanguageModel
 from nextword.loading import load
 from nextword.machine.signals import ended_like_ctrl_c
 from nextword.model import GPTModel
 from nextword.readable import counted, readable
+from nextword.settings import TrainingKeywords, TrainingSettings, takes_settings
 from nextword.training.adapters.lora import add_lora
-from nextword.training.asked import Asked
 from nextword.training.checkpoints.snapshots import Snapshots, forget_steps
 from nextword.training.corpus.dataset import Prepared
 from nextword.training.events import Sampled, Watcher, clock
@@ -76,42 +76,16 @@ class TrainingRun:
 
 
 @checked
+@takes_settings(TrainingSettings)
 def train(
     paths: Annotated[str | Path | Sequence[str | Path], OWN_CHECK],
     out: str | Path,
     *,
-    minutes: float | None = None,
-    steps: int | None = None,
-    preset: str | None = None,
-    from_model: str | Path | None = None,
-    lora_rank: int | None = None,
-    validation: float | str | Path | None = 0.1,
-    encoding: str | None = None,
-    text_field: str | None = None,
-    exclude: str | Sequence[str] = (),
-    compose: bool = False,
-    vocab_size: int | None = None,
-    context_length: int | None = None,
-    batch_size: int | None = None,
-    accumulation: int | None = None,
-    learning_rate: float | None = None,
-    weight_decay: float | None = None,
-    dropout: float | None = None,
-    bpe_dropout: float | None = None,
-    precision: str | None = None,
-    strategy: str | None = None,
-    activation_checkpointing: bool | None = None,
-    compile: bool | None = None,  # noqa: A002  torch's name
-    evaluate_every: int | None = None,
-    seed: int = 0,
-    device: Device = "auto",
     resume: bool = False,
     restart: bool = False,
-    checkpoint_seconds: float = 60.0,
-    snapshots: bool = False,
-    log: str | None = None,
     watch: Watcher | Iterable[Watcher] | None = None,
     started: float | None = None,
+    **settings: Unpack[TrainingKeywords],
 ) -> TrainingRun:
     """Trains a model on text and saves it as a bundle.
 
@@ -126,43 +100,12 @@ def train(
             of which the answers are learned. Of a directory, what is hidden, what holds no text, and what nextword
             wrote itself is passed over. May be empty with `resume`.
         out: Where the model goes.
-        minutes: From the call to the model on disk; None is 2, or no bound if `steps` is given.
-        steps: Optimizer steps; with it, and without `minutes`, the run does not depend on the machine's speed.
-        preset: `tiny`, `small`, `medium` or `large`.
-        from_model: Start from this model (as `load` takes it), with its tokenizer, instead of from random weights.
-        lora_rank: Learn adapters of this rank beside the model's matrices, which stand still; they are also saved to
-            `OUT.adapter` as peft reads them. None learns all weights.
-        validation: The share of the text that is held out (500 kB at most): whole documents, of long ones their end. Or
-            a file or directory; or None.
-        encoding: Of the files; None is UTF-8.
-        text_field: The field of a row that holds the text; None is `text`, `content` or the only one with words.
-        exclude: Patterns of files and directories that are left out, such as `drafts` or `*.csv`.
-        compose: Compose decomposed Hangul, as macOS writes it.
-        vocab_size: Tokens wanted.
-        context_length: Tokens the model can look at.
-        batch_size: Windows of text a step, over all processes.
-        accumulation: Parts that each process's share of a batch is computed in, one after the other, to save memory.
-        learning_rate: Its peak.
-        weight_decay: How strongly matrices shrink, as AdamW counts it.
-        dropout: Share of activations dropped while training.
-        bpe_dropout: Share of the tokenizer's merges that are left out while training, so that the same text is cut into
-            other tokens each time it is read.
-        precision: `float32`, or `bfloat16` for the matrix products.
-        strategy: With several processes, `ddp` (each holds all weights) or `fsdp` (each holds a shard).
-        activation_checkpointing: Compute activations again in the backward pass instead of keeping them.
-        compile: Let torch.compile make faster kernels: half a minute at the start, and it needs a C++ compiler.
-        evaluate_every: Steps between two looks at the held-out text; None goes by the time they take.
-        seed: Decides first weights and the order of the text.
-        device: `auto`, `cpu`, `cuda` or `mps`.
         resume: Go on from the checkpoint of an earlier run with the same `out` and text.
         restart: Throw an unfinished run's checkpoint away and begin anew.
-        checkpoint_seconds: How often the state is saved.
-        snapshots: Keep the model of steps 0, 1, 2, 4, 8 and so on, and the newest, in `OUT.steps`: model directories,
-            which stay, and which the page shows one after the other.
-        log: `tensorboard` writes event files to `OUT.logs`.
         watch: Is told what happens; one callable or several. None draws in a notebook's cell, and nothing elsewhere.
             What one of them raises ends the run; after the last step, it is raised when the model is saved.
         started: When the time budget began, on `time.monotonic`; None is now.
+        **settings: What the run is to be; `TrainingSettings` says what each means.
 
     Raises:
         TextError: Text is missing, empty, too short or wrongly encoded.
@@ -172,50 +115,21 @@ def train(
         NextwordError: The loss is not finite any more, or the run was stopped before its first step.
     """
     began = time.monotonic() if started is None else started
-    if not checkpoint_seconds >= 0:
-        raise ConfigError(f"checkpoint_seconds is {checkpoint_seconds}, it must be 0 or more")
-    if log not in (None, "tensorboard"):
-        raise ConfigError(f"log is {log!r}, it must be tensorboard")
+    asked = TrainingSettings(**settings)
     if resume and restart:
         raise ConfigError("resume=True goes on with a run, restart=True begins anew: not both")
     out = Path(out)
     if not out.name or out.resolve() == Path.cwd():
         raise ConfigError(f"out is {out}: a model needs a directory of its own")
-    if from_model is not None and Path(from_model).resolve() == out.resolve():
+    if asked.from_model is not None and Path(asked.from_model).resolve() == out.resolve():
         # A run that was stopped leaves its model there, and would then go on from that one.
         raise ConfigError(f"out is {out}, the model that the run starts from", hint="choose another directory")
-    asked = Asked(
-        minutes=2.0 if minutes is None and steps is None else minutes,
-        steps=steps,
-        preset=preset,
-        base=None if from_model is None else str(from_model),
-        lora_rank=lora_rank,
-        validation=validation,
-        encoding=encoding,
-        text_field=text_field,
-        exclude=(exclude,) if isinstance(exclude, str) else tuple(exclude),
-        compose=compose,
-        vocab_size=vocab_size,
-        context_length=context_length,
-        batch_size=batch_size,
-        accumulation=accumulation,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        dropout=dropout,
-        bpe_dropout=bpe_dropout,
-        precision=precision,
-        strategy=strategy,
-        activation_checkpointing=activation_checkpointing,
-        compile=compile,
-        evaluate_every=evaluate_every,
-        seed=seed,
-    )
     sources = _sources(paths)
     with (
         ended_like_ctrl_c(again=True),
         torch_as_it_starts(),
         memory_is_enough(),
-        join(device) as ranks,
+        join(asked.device) as ranks,
         torch.random.fork_rng(devices=[]),
         ExitStack() as stack,
     ):
@@ -229,7 +143,7 @@ def train(
             after = run.checkpoints.steps()[-1] if run.goes_on else 0
             forget_steps(steps_path(out), after if run.goes_on else -1)
             logged: list[Watcher] = [logs.enter_context(Journal(run.checkpoints.directory / METRICS, after))]
-            if log == "tensorboard":
+            if asked.log == "tensorboard":
                 logged.append(logs.enter_context(TensorBoard(out.with_name(f"{out.name}.logs"), after)))
             record = all_of(logged) or _nobody
         tell_all = all_of((record, tell)) or _nobody
@@ -242,15 +156,15 @@ def train(
             seed=run.begun.seed,
             ranks=ranks,
             checkpoints=run.checkpoints,
-            checkpoint_seconds=checkpoint_seconds,
+            checkpoint_seconds=asked.checkpoint_seconds,
             watch=tell_all,
             sample=_sampler(model, run.prepared, tell_all) if watch is not None and ranks.world == 1 else None,
-            snapshots=Snapshots(steps_path(out), run.prepared.tokenizer, run.base) if snapshots else None,
+            snapshots=Snapshots(steps_path(out), run.prepared.tokenizer, run.base) if asked.snapshots else None,
         )
         stack.callback(trainer.close)
         if run.goes_on:
             trainer.resume()
-        estimates = estimate(trainer, run, began, tell_all, saves=2 if snapshots else 1)
+        estimates = estimate(trainer, run, began, tell_all, saves=2 if asked.snapshots else 1)
         trainer.run(lambda: ranks.is_main and not can_write_model(out))
         if trainer.state.step == 0:
             raise NextwordError("stopped before the first step: there is nothing to save")
