@@ -17,6 +17,19 @@ _LEFT_BEHIND = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}\.(?P<kind>tmp|old)")
 
 
 @contextmanager
+def write_errors(path: Path | str) -> Iterator[None]:
+    """Makes of what the system refuses an error that says what could not be written.
+
+    Raises:
+        ModelFileError: For every OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ModelFileError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+@contextmanager
 def replace_directory(path: Path) -> Iterator[Path]:
     """A fresh directory beside `path` to write into; on success it takes `path`'s place, on failure nothing changed.
 
@@ -24,34 +37,30 @@ def replace_directory(path: Path) -> Iterator[Path]:
         ModelFileError: The directory cannot be written, or the disk is full.
     """
     path = path.resolve()  # of a link, the directory it leads to is replaced
-    try:
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    except OSError as error:
-        raise ModelFileError(f"cannot write {path}: {error.strerror}") from None
-    try:
-        yield fresh
-        fresh.chmod(0o755)
-        for file in fresh.iterdir():
-            file.chmod(0o644)  # the safetensors library lets only the owner read
-            _sync(file)
-        _sync(fresh)
-        if path.exists():
-            old = fresh.with_suffix(".old")
-            path.rename(old)
-            try:
+        try:
+            yield fresh
+            fresh.chmod(0o755)
+            for file in fresh.iterdir():
+                file.chmod(0o644)  # the safetensors library lets only the owner read
+                _sync(file)
+            _sync(fresh)
+            if path.exists():
+                old = fresh.with_suffix(".old")
+                path.rename(old)
+                try:
+                    fresh.rename(path)
+                except BaseException:
+                    old.rename(path)
+                    raise
+                shutil.rmtree(old, ignore_errors=True)
+            else:
                 fresh.rename(path)
-            except BaseException:
-                old.rename(path)
-                raise
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            fresh.rename(path)
-        _sync(path.parent)
-    except OSError as error:
-        raise ModelFileError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+            _sync(path.parent)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
 
 
 @contextmanager
@@ -64,23 +73,19 @@ def replace_file(path: Path) -> Iterator[Path]:
     path = path.resolve()  # of a link, the file it leads to is replaced
     if path.is_dir():
         raise ModelFileError(f"cannot write {path}: it is a directory")
-    try:
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.close(descriptor)
-    except OSError as error:
-        raise ModelFileError(f"cannot write {path}: {error.strerror}") from None
-    fresh = Path(name)
-    try:
-        yield fresh
-        fresh.chmod(0o644)
-        _sync(fresh)
-        fresh.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        raise ModelFileError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        fresh.unlink(missing_ok=True)
+        fresh = Path(name)
+        try:
+            yield fresh
+            fresh.chmod(0o644)
+            _sync(fresh)
+            fresh.replace(path)
+            _sync(path.parent)
+        finally:
+            fresh.unlink(missing_ok=True)
 
 
 def sweep(directory: Path, name: str | None = None) -> None:
@@ -94,7 +99,7 @@ def sweep(directory: Path, name: str | None = None) -> None:
     """
     if not directory.is_dir():
         return
-    try:
+    with write_errors(directory):
         for path in sorted(directory.iterdir()):
             match = _LEFT_BEHIND.fullmatch(path.name)
             if match is None or name not in (None, match["target"]):
@@ -104,8 +109,6 @@ def sweep(directory: Path, name: str | None = None) -> None:
                 path.rename(target)
             else:
                 _remove(path)
-    except OSError as error:
-        raise ModelFileError(f"cannot write {directory}: {error.strerror}") from None
 
 
 def discard(path: Path) -> None:

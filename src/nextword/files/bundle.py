@@ -18,7 +18,7 @@ from typing import Any
 
 from nextword.config import GPTConfig
 from nextword.errors import ModelFileError
-from nextword.files.atomic import replace_directory
+from nextword.files.atomic import replace_directory, write_errors
 from nextword.files.huggingface.config import config_to_json
 from nextword.files.huggingface.families import family_of
 from nextword.files.huggingface.tensors import tensors_to_family
@@ -109,12 +109,10 @@ def require_writable(path: Path) -> None:
     Raises:
         ModelFileError: `path` is a file, or a directory with other things in it.
     """
-    try:
+    with write_errors(path):
         if not path.exists():
             return
         names = {entry.name for entry in path.iterdir()} if path.is_dir() else {path.name}
-    except OSError as error:
-        raise ModelFileError(f"cannot write {path}: {error.strerror}") from None
     # A config.json alone proves nothing: many programs have one.
     if not path.is_dir() or (names and not {"config.json", "model.safetensors"} <= names):
         raise ModelFileError(f"{path} exists and is not a model", hint="choose another directory")

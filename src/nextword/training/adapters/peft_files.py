@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nextword.errors import ConfigError, ModelFileError
-from nextword.files.atomic import replace_directory
+from nextword.files.atomic import replace_directory, write_errors
 from nextword.files.huggingface.families import FAMILIES, family_of
 from nextword.files.safetensors import read_safetensors, write_safetensors
 from nextword.files.tensors import RawTensor, check_tensors
@@ -197,10 +197,8 @@ def _plain(number: float) -> float:
 
 
 def _require_writable(path: Path) -> None:
-    try:
+    with write_errors(path):
         names = {entry.name for entry in path.iterdir()} if path.exists() else set()
-    except OSError as error:
-        raise ModelFileError(f"cannot write {path}: {error.strerror}") from None
     if foreign := sorted(names - {CONFIG, WEIGHTS, "README.md"}):
         raise ModelFileError(
             f"{path} also holds {foreign[0]}, which would be lost", hint="move it away, or choose another directory"

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from nextword.errors import ModelFileError
+from nextword.files.atomic import write_errors
 from nextword.json_file import json_text
 from nextword.training.events.event_types import Stepped
 
@@ -79,13 +80,11 @@ class Journal(EventLog):
         self._began = clock()
         self._next_step = -math.inf
         kept = [row for row in read_metrics(path) if row.get("step", 0) <= after] if after else []
-        try:
+        with write_errors(path):
             fresh = path.with_name(f".{path.name}.tmp")
             fresh.write_text("".join(map(_line, kept)), encoding="utf-8", newline="\n")
             fresh.replace(path)
             self._file = path.open("a", encoding="utf-8", newline="\n", buffering=1)  # line by line
-        except OSError as error:
-            raise ModelFileError(f"cannot write {path}: {error.strerror or error}") from None
 
     def close(self) -> None:
         """Closes the file."""
@@ -99,10 +98,8 @@ class Journal(EventLog):
             if now < self._next_step:
                 return
             self._next_step = now + max(_SECONDS_BETWEEN_STEPS, (now - self._began) / _STEPS_KEPT)
-        try:
+        with write_errors(self._file.name):
             self._file.write(_line(row))
-        except OSError as error:
-            raise ModelFileError(f"cannot write {self._file.name}: {error.strerror or error}") from None
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

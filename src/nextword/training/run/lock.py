@@ -11,7 +11,8 @@ from pathlib import Path
 
 import filelock
 
-from nextword.errors import ConfigError, ModelFileError
+from nextword.errors import ConfigError
+from nextword.files.atomic import write_errors
 
 
 @contextmanager
@@ -25,16 +26,15 @@ def claim(out: Path) -> Iterator[None]:
     place = out.resolve()
     path = place.with_name(f".{place.name}.lock")
     lock = filelock.FileLock(path)
-    try:
+    with write_errors(out):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise ConfigError(
-            f"another run is writing {out}: {_holder(path)}",
-            hint="wait until it has ended, or choose another directory",
-        ) from None
-    except OSError as error:
-        raise ModelFileError(f"cannot write {out}: {error.strerror or error}") from None
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise ConfigError(
+                f"another run is writing {out}: {_holder(path)}",
+                hint="wait until it has ended, or choose another directory",
+            ) from None
     try:
         with suppress(OSError):  # Windows lets nobody write a locked file; then the others are not told who holds it
             path.write_text(json.dumps({"pid": os.getpid(), "since": time.time()}), encoding="utf-8")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nextword.errors import ConfigError, ModelFileError
-from nextword.files.atomic import sweep
+from nextword.files.atomic import sweep, write_errors
 from nextword.files.bundle import require_writable
 from nextword.language_model import LanguageModel
 from nextword.loading import load
@@ -126,9 +126,7 @@ def _remove_what_holds_no_step(checkpoints: Checkpoints) -> None:
 def _check_place(out: Path) -> None:
     """Refuses, before any work is done, a place where no model can be written."""
     require_writable(out)
-    try:
+    with write_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent):
             pass
-    except OSError as error:
-        raise ModelFileError(f"cannot write {out}: {error.strerror}") from None
