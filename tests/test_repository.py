@@ -142,3 +142,23 @@ def test_what_is_missing_is_named_to_who_may_not_install_it(tmp_path: Path) -> N
     (tmp_path / "npm").symlink_to("c++")
     (tmp_path / "chromium").symlink_to("c++")
     assert "nothing is missing" in needs()
+
+
+def test_the_first_hour_leads_to_what_is_there() -> None:
+    """Files and tests of the worked examples in CONTRIBUTING.md, and the names that they tell to change."""
+    _, _, rest = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("\n## Your first hour\n")
+    section = rest.partition("\n## ")[0]
+    named = set(re.findall(r"\b(?:src|native|tests)/[\w/]+\.\w+", section))
+    assert len(named) == 16
+    assert sorted(name for name in named if not (ROOT / name).is_file()) == []
+    for name, file in {
+        "Activation = Literal[": "src/nextword/config.py",
+        "class FeedForward(": "src/nextword/model/layers.py",
+        "def bend(": "tests/oracle/numpy_gpt.py",
+        "enum class Activation": "native/src/kernels.h",
+        "case Activation::": "native/src/kernels.cpp",
+        "Activation::GELU": "native/src/module.cpp",
+        "Flag = Annotated[bool": "src/nextword/cli/options.py",
+        '"theme.dark":': "src/nextword/page/texts/en.js",
+    }.items():
+        assert name in (ROOT / file).read_text("utf-8"), file
