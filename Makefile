@@ -16,13 +16,15 @@ LENS_VENV := build/transformer-lens
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 NODE_STAMP := node_modules/.installed
+NATIVE := native/CMakeLists.txt $(wildcard native/src/*)
+TIDY := build/native-tidy
 
 # The pins hold for the build backend too: older pips hand it PIP_CONSTRAINT, newer ones PIP_BUILD_CONSTRAINT.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(PINS) PIP_BUILD_CONSTRAINT=$(PINS) $(BIN)/python -m pip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test test-kernels test-llama-cpp test-transformer-lens test-native storm check check-page docs dist constraints clean
+.PHONY: help run setup test test-kernels test-llama-cpp test-transformer-lens test-native storm check check-page check-native docs dist constraints clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -82,7 +84,7 @@ test-native: $(DEV_STAMP) ## the native code under sanitizers; for ARM with qemu
 storm: $(DEV_STAMP) ## kill 100 training runs: nothing may be lost
 	$(BIN)/python -m tests.training.storm $(ARGS)
 
-check: $(DEV_STAMP) check-page ## lint, format, types, layering
+check: $(DEV_STAMP) check-page check-native ## lint, format, types, layering
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -90,6 +92,20 @@ check: $(DEV_STAMP) check-page ## lint, format, types, layering
 
 check-page: $(NODE_STAMP) ## types and lint of the page, where npm is
 	@if command -v npm >/dev/null; then npm run --silent check; else echo "The page: not checked (needs node and npm)"; fi
+
+check-native: $(DEV_STAMP) ## format and lint of the native code; lint where a C++ compiler is
+	$(BIN)/clang-format --dry-run --Werror native/src/*.h native/src/*.cpp native/tests/*.cpp
+	@if command -v $${CXX:-c++} >/dev/null; then $(MAKE) --silent $(TIDY)/.checked; \
+	else echo "The native code: not linted (needs a C++ compiler)"; fi
+
+# Only what has changed is looked through again. module.cpp is left out: the linter finds fault with nanobind's headers.
+$(TIDY)/.checked: $(DEV_STAMP) $(NATIVE) native/tests/check.cpp .clang-tidy
+	@mkdir -p $(TIDY)
+	@PATH="$(abspath $(BIN)):$$PATH" cmake -S native -B $(TIDY) -G Ninja -DNEXTWORD_MODULE=OFF -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
+	  >$(TIDY)/log 2>&1 || { cat $(TIDY)/log; exit 1; }
+	@printf '%s\n' native/tests/check.cpp $(filter-out %/module.cpp,$(filter %.cpp,$(NATIVE))) | \
+	  xargs -P 2 -n 1 $(BIN)/clang-tidy --quiet -p $(TIDY) --extra-arg=-Wno-unknown-warning-option
+	@touch $@
 
 docs: $(DEV_STAMP) ## the documentation as a site (ARGS=serve shows it)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs $(or $(ARGS),build) --strict
@@ -118,8 +134,6 @@ $(BIN)/pip:
 	  echo "error: $(PYTHON) has no venv module; on Debian and Ubuntu the package python3-venv brings it" >&2; exit 1; }
 	@echo "Making $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
-
-NATIVE := native/CMakeLists.txt $(wildcard native/src/*)
 
 # Two steps, each with a line before it: what is fetched, then what is compiled.
 $(RUN_STAMP): pyproject.toml $(PINS) $(NATIVE) | $(BIN)/pip
