@@ -89,9 +89,9 @@ def calls(tmp_path: Path) -> Iterator[tuple[str, Callable[..., Any], dict[str, A
     yield "from_model", LanguageModel.from_model, {"model": lm.reference, "tokenizer": tokenizer, **about}
     yield "predict", lm.predict, {"text": text, "top": 3, "unit": "token", "overflow": "slide"}
     yield "score", lm.score, {"text": text, "stride": 2}
-    yield "trace", lm.trace, {"text": text, "names": "embed", "layers": 0, "max_bytes": 10**6, "overflow": "stop"}
+    yield "trace", lm.trace, {"text": text, "names": "embed", "layers": 0, "max_bytes": 10**6, "overflow": "slide"}
     yield "edit", _edited(lm), {"edits": edit}
-    yield "attribute", lm.attribute, {"text": text, "target": 1}
+    yield "attribute", lm.attribute, {"text": text, "target": 1, "overflow": "slide"}
     yield "save", lm.save, {"path": tmp_path / "saved", "dtype": None, "files": {}}
     yield "export", lm.export, {"path": tmp_path / "exported", "format": "huggingface", "dtype": None}
     yield (
@@ -242,7 +242,7 @@ def test_every_public_call_is_walked(tmp_path: Path) -> None:
         (lambda lm: lm.stream("ab", speculative=1), "speculative is 1, it must be True or False"),
         (lambda lm: lm.stream("ab", memory=5), "memory is 5, it must be a Memory or None"),
         (lambda lm: lm.stream("ab", overflow=5), "overflow is 5, it must be slide or stop"),
-        (lambda lm: lm.score(None), "text is None, it must be a text"),
+        (lambda lm: lm.score("ab", stride="2"), "stride is '2', it must be a whole number or None"),
         (lambda lm: lm.tokenizer.encode(5), "text is 5, it must be a text"),
         (lambda lm: lm.tokenizer.decode("ab"), "token_ids is 'ab', it must be a list of whole numbers"),
         (lambda lm: nextword.compare(lm, None, "ab"), "after is None, it must be something that has predict"),

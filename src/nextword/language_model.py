@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
@@ -374,11 +375,11 @@ class LanguageModel:
         return self._written(start, settings)
 
     @checked
-    def score(self, text: str, stride: int | None = None) -> Score:
+    def score(self, text: Prompt, stride: int | None = None) -> Score:
         """How probable the model finds a text of any length; see `Score`.
 
         Args:
-            text: The text.
+            text: The text, or its token ids.
             stride: Tokens that each window adds; None: windows of the whole context that do not overlap.
 
         Raises:
@@ -397,7 +398,7 @@ class LanguageModel:
         names: Iterable[str] | str | None = None,
         layers: Sequence[int] | int | None = None,
         max_bytes: int | None = None,
-        overflow: Overflow = "stop",
+        overflow: Overflow = "slide",
     ) -> Trace:
         """Every named value of the forward pass over a text, from the embeddings to the logits.
 
@@ -407,7 +408,7 @@ class LanguageModel:
                 everything.
             layers: Only these blocks; None is all.
             max_bytes: Memory that the trace may take; 2 GiB if not given.
-            overflow: A text longer than the context: `stop` refuses it, `slide` looks at its newest part.
+            overflow: A text longer than the context: `slide` looks at its newest part, `stop` refuses it.
 
         Raises:
             TextError: The text is empty, or has words that the tokenizer does not know.
@@ -417,7 +418,7 @@ class LanguageModel:
         require_packages(_LOOKING, "torch", "torch")
         from nextword.inspection.capture import MAX_BYTES, capture
 
-        ids, _ = fit_to_context(self.tokenizer, text, self.config.context_length, overflow)
+        ids, dropped = fit_to_context(self.tokenizer, text, self.config.context_length, overflow)
         return capture(
             self.reference,
             self.tokenizer,
@@ -427,6 +428,7 @@ class LanguageModel:
             layers=layers,
             edits=self.edits,
             max_bytes=MAX_BYTES if max_bytes is None else max_bytes,
+            dropped_tokens=dropped,
         )
 
     @checked
@@ -462,24 +464,26 @@ class LanguageModel:
         return edited
 
     @checked
-    def attribute(self, text: Prompt, target: int | str | None = None) -> Attribution:
+    def attribute(self, text: Prompt, target: int | str | None = None, overflow: Overflow = "slide") -> Attribution:
         """How much each token of a text speaks for a next token: gradient x input.
 
         Args:
             text: The text, or its token ids.
             target: The next token, as id or text; None is the most probable one.
+            overflow: A text longer than the context: `slide` looks at its newest part, `stop` refuses it.
 
         Raises:
             TextError: The text is empty, or cannot be encoded.
-            ContextOverflowError: It is longer than the context.
+            ContextOverflowError: It is too long and `overflow` is `stop`.
             ConfigError: `target` is no single token.
         """
         require_packages(_LOOKING, "torch", "torch")
         from nextword.inspection.gradient import gradient_x_input
 
-        ids, _ = fit_to_context(self.tokenizer, text, self.config.context_length, "stop")
+        ids, dropped = fit_to_context(self.tokenizer, text, self.config.context_length, overflow)
         shown = prompt_text(self.tokenizer, text)
-        return gradient_x_input(self.reference, self.tokenizer, shown, ids, target, edits=self.edits)
+        found = gradient_x_input(self.reference, self.tokenizer, shown, ids, target, edits=self.edits)
+        return replace(found, dropped_tokens=dropped)
 
     # -- on disk ---------------------------------------------------------------------------------------------------
 

@@ -203,13 +203,21 @@ def test_the_estimate_is_no_less_than_what_is_held_and_the_limit_is_kept(case: s
     assert "layers=" in caught.value.hint
 
 
-def test_empty_long_and_foreign_texts_are_refused() -> None:
+def test_empty_and_foreign_texts_are_refused_and_of_long_ones_the_newest_part_is_seen(tmp_path: Path) -> None:
     lm = language_model("llama")
     with pytest.raises(TextError):
         lm.trace("")
     with pytest.raises(ContextOverflowError):
-        lm.trace("a" * 12)
-    assert len(lm.trace("a" * 12, overflow="slide").token_ids) == 5
+        lm.trace("a" * 12, overflow="stop")
+    newest = lm.trace("a" * 12)
+    assert (len(newest.token_ids), newest.dropped_tokens) == (5, 7)
+    assert "7 older tokens not seen" in repr(newest)
+    lean = lm.attribute("a" * 12)
+    assert (len(lean.token_ids), lean.dropped_tokens) == (5, 7)
+    with pytest.raises(ContextOverflowError):
+        lm.attribute("a" * 12, overflow="stop")
+    again = nextword.Trace.load(newest.save(tmp_path / "newest"))
+    assert again.dropped_tokens == 7
     with pytest.raises(TextError, match="vocabulary"):
         nextword.inspection.capture.capture(lm.model, None, "", [99])
 

@@ -13,8 +13,10 @@ from nextword.cli.options import Device, Model, Text, read_text
 from nextword.errors import ConfigError, require_packages
 from nextword.figures.canvas import drawable_suffix
 from nextword.generation import Sampling
+from nextword.generation.context import fit_to_context
 from nextword.language_model import LanguageModel
 from nextword.loading import load
+from nextword.readable import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,6 +91,7 @@ def figure(
         from nextword.figures import save_figure
 
         lm = load(model, device=device)
+        dropped = fit_to_context(lm.tokenizer, prompt, lm.config.context_length, "slide")[1]
         status.update("drawing")
         if kind == "next":
             from nextword.figures import next_token_figure
@@ -102,6 +105,8 @@ def figure(
         else:
             drawn = _draw(lm, prompt, kind, colour or "probability", target, status.update)
         save_figure(drawn, out)
+    if dropped:
+        sys.stderr.write(f"note: the model does not see the oldest {counted(dropped, 'tokens')}\n")
     sys.stdout.write(f"{out}\n")
 
 

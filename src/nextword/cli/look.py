@@ -86,7 +86,7 @@ def look(
         lm = load(model, device=device)
         changes = [change for part in off for change in _ablation(part, lm)]
         before = _trace(lm, prompt, overflow)
-        dropped = len(lm.tokenizer.encode_start(prompt)) - len(before.token_ids)
+        dropped = before.dropped_tokens
         place = position if position >= 0 else len(before.token_ids) + position
         if patch_from is not None and patch_at is not None:
             changes.append(_patch(lm, before, patch_from, patch_at, _positions(patch_positions, place, before)))

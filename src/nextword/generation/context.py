@@ -48,19 +48,17 @@ def encode_prompt(tokenizer: Tokenizer, prompt: Prompt, context_length: int, ove
         raise ConfigError(f"overflow is {overflow!r}, it must be slide or stop")
     if isinstance(prompt, str) and overflow == "stop":
         tokenizer.refuse_longer(prompt, context_length)
-    ids = tokenizer.encode_start(prompt) if isinstance(prompt, str) else _token_ids(prompt)
+    ids = tokenizer.encode_start(prompt) if isinstance(prompt, str) else token_ids_of(tokenizer, prompt)
     if not ids:
         raise TextError("the prompt is empty", hint="give the model at least one word to continue")
-    if not isinstance(prompt, str):
-        tokenizer.bytes_of(ids)  # refuses ids that it does not have
     return ids
 
 
-def _token_ids(prompt: object) -> list[int]:
+def token_ids_of(tokenizer: Tokenizer, prompt: object) -> list[int]:
     """Token ids as plain numbers.
 
     Raises:
-        TextError: It is something else, such as bytes, several texts or None.
+        TextError: It is something else, such as bytes, several texts or None, or an id is not in the vocabulary.
     """
     if isinstance(prompt, bytes | bytearray):
         raise TextError("the prompt is bytes, not text", hint='prompt.decode("utf-8") makes a text of them')
@@ -75,6 +73,7 @@ def _token_ids(prompt: object) -> list[int]:
             ids.append(operator.index(cast(SupportsIndex, token)))
         except TypeError:
             raise TextError(f"the prompt holds {type(token).__name__}, not token ids", hint=hint) from None
+    tokenizer.bytes_of(ids)  # refuses ids that it does not have
     return ids
 
 

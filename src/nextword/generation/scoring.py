@@ -13,6 +13,7 @@ import numpy as np
 from nextword.errors import ConfigError, TextError
 from nextword.generation import html
 from nextword.generation.backend import Backend
+from nextword.generation.context import Prompt, prompt_text, token_ids_of
 from nextword.generation.sampling import log_softmax
 from nextword.readable import counted
 from nextword.tokens import Piece, Tokenizer
@@ -102,13 +103,13 @@ class Score:
         }
 
 
-def score_tokens(backend: Backend, tokenizer: Tokenizer, text: str, stride: int | None = None) -> Score:
+def score_tokens(backend: Backend, tokenizer: Tokenizer, text: Prompt, stride: int | None = None) -> Score:
     """Scores each token once, in windows of the model's context.
 
     Args:
         backend: The model.
         tokenizer: Its tokenizer.
-        text: Any length.
+        text: A text of any length, or its token ids; one that begins a document is not scored.
         stride: Tokens that a window adds; None is the whole context (windows do not overlap). A smaller stride lets
             each token see at least `context_length - stride` tokens before it, at more cost.
 
@@ -120,9 +121,12 @@ def score_tokens(backend: Backend, tokenizer: Tokenizer, text: str, stride: int 
     stride = context if stride is None else stride
     if not 1 <= stride <= context:
         raise ConfigError(f"stride is {stride}, it must be between 1 and the context length, {context}")
-    ids = tokenizer.encode(text)
+    ids = tokenizer.encode(text) if isinstance(text, str) else token_ids_of(tokenizer, text)
+    if not isinstance(text, str) and ids[:1] == [tokenizer.bos_id]:
+        ids = ids[1:]
     if not ids:
         raise TextError("there is nothing to score: the text is empty")
+    text = prompt_text(tokenizer, text if isinstance(text, str) else ids)
     row = ids if tokenizer.bos_id is None else [tokenizer.bos_id, *ids]
     logprobs: list[float] = []
     for start in range(0, len(row) - 1, stride):

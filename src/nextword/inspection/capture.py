@@ -50,6 +50,7 @@ def capture(
     layers: Sequence[int] | int | None = None,
     edits: Sequence[Edit] = (),
     max_bytes: int = MAX_BYTES,
+    dropped_tokens: int = 0,
 ) -> Trace:
     """Runs a text and keeps what the pass computed.
 
@@ -62,6 +63,7 @@ def capture(
         layers: Only these blocks; None is all.
         edits: Changes under which it runs.
         max_bytes: What the trace may hold at most.
+        dropped_tokens: Older tokens of the text, which did not fit into the context.
 
     Raises:
         TextError: There are no tokens, or one that the model does not have.
@@ -85,7 +87,17 @@ def capture(
     with evaluating(model), torch.inference_mode():
         model(ids_1T, tap=tap)
     marks = mark_weights(model)
-    return Trace(text, token_ids, config, tap.values, edits=edits, model=model, tokenizer=tokenizer, marks=marks)
+    return Trace(
+        text,
+        token_ids,
+        config,
+        tap.values,
+        edits=edits,
+        model=model,
+        tokenizer=tokenizer,
+        marks=marks,
+        dropped_tokens=dropped_tokens,
+    )
 
 
 def check_tokens(config: GPTConfig, token_ids: Sequence[int], nothing: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from nextword.arguments import checked
 from nextword.errors import ConfigError
 from nextword.generation import Prediction, html
+from nextword.generation.context import Prompt
 from nextword.generation.sampling import log_softmax
 from nextword.tokens.visible import shortened, visible
 
@@ -19,7 +20,7 @@ from nextword.tokens.visible import shortened, visible
 class Predicts(Protocol):
     """A LanguageModel, as far as a comparison needs one."""
 
-    def predict(self, text: str, top: int = ...) -> Prediction: ...  # noqa: D102
+    def predict(self, text: Prompt, top: int = ...) -> Prediction: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -103,13 +104,13 @@ class Comparison(Sequence[Change]):
 
 
 @checked
-def compare(before: Predicts, after: Predicts, text: str, top: int = 10) -> Comparison:
+def compare(before: Predicts, after: Predicts, text: Prompt, top: int = 10) -> Comparison:
     """What comes next after a text in two models, usually one and its edited self.
 
     Args:
         before: The first model.
         after: The second, with the same tokenizer.
-        text: The text to continue.
+        text: The text to continue, or its token ids.
         top: How many candidates of each.
 
     Raises:

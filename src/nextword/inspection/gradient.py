@@ -34,6 +34,8 @@ class Attribution:
     target: int
     target_text: str
     logit: float
+    dropped_tokens: int = 0
+    """Older tokens of the text that did not fit into the context."""
 
     def __repr__(self) -> str:
         what = f"{self.target_text!r} ({self.target}) after {shortened(self.text)!r}"

@@ -48,6 +48,7 @@ class Trace(Mapping[Key, Array]):
         config: The architecture.
         edits: The changes under which the pass ran.
         tokenizer: The model's; None in a trace that was loaded without one.
+        dropped_tokens: Older tokens of the text that did not fit into the context.
     """
 
     @checked
@@ -62,8 +63,10 @@ class Trace(Mapping[Key, Array]):
         model: GPTModel | None = None,
         tokenizer: Tokenizer | None = None,
         marks: Mapping[str, Mark] | None = None,
+        dropped_tokens: int = 0,
     ) -> None:
         self.text = text
+        self.dropped_tokens = dropped_tokens
         self.token_ids = tuple(token_ids)
         self.config = config
         self.edits = tuple(edits)
@@ -344,9 +347,10 @@ class Trace(Mapping[Key, Array]):
 
     def _facts(self) -> str:
         edited = f", {counted(len(self.edits), 'edits')}" if self.edits else ""
+        dropped = f", {counted(self.dropped_tokens, 'older tokens')} not seen" if self.dropped_tokens else ""
         return (
             f"{counted(len(self.token_ids), 'tokens')}, {counted(self.config.num_layers, 'layers')}, "
-            f"{counted(len(self), 'values')}, {self.nbytes / 1e6:.1f} MB{edited}"
+            f"{counted(len(self), 'values')}, {self.nbytes / 1e6:.1f} MB{edited}{dropped}"
         )
 
 

@@ -45,6 +45,8 @@ def write_trace(path: Path, trace: Trace, values: Mapping[str, Tensor], marks: M
         "edits": [edit.to_json() for edit in trace.edits],
         "weights": {name: [mark.dtype, mark.checksum] for name, mark in marks.items()},
     }
+    if trace.dropped_tokens:
+        about["dropped_tokens"] = trace.dropped_tokens
     with replace_directory(path) as fresh:
         write_safetensors(fresh / VALUES, {name: _stored(name, value) for name, value in values.items()}, {})
         (fresh / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -68,12 +70,13 @@ def read_trace(path: Path, model: GPTModel | None, tokenizer: Tokenizer | None) 
         edits = [Edit.from_json(edit) for edit in about["edits"]]
         for edit in edits:
             edit.check(config)
-        text, ids = about["text"], about["token_ids"]
+        text, ids, dropped = about["text"], about["token_ids"], about.get("dropped_tokens", 0)
         marks = {name: Mark(dtype, checksum, 0) for name, (dtype, checksum) in about.get("weights", {}).items()}
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise ModelFileError(f"{path / ABOUT} is damaged: {error}") from None
     known = isinstance(ids, list) and all(type(token) is int and 0 <= token < config.vocab_size for token in ids)
-    if not known or not 1 <= len(ids) <= config.context_length or not isinstance(text, str):
+    counts = type(dropped) is int and dropped >= 0
+    if not (known and counts) or not 1 <= len(ids) <= config.context_length or not isinstance(text, str):
         raise ModelFileError(f"{path / ABOUT} is damaged: text or token_ids are not what the config allows")
     values = _read_values(path / VALUES, hook_shapes(config, len(ids)), name_of_version_1 if version == 1 else str)
     if model is not None:
@@ -83,7 +86,8 @@ def read_trace(path: Path, model: GPTModel | None, tokenizer: Tokenizer | None) 
                 f"{path} was made with other weights than this model has: {changed[0]}", hint="trace the text again"
             )
         marks = mark_weights(model)
-    return Trace(text, ids, config, values, edits=edits, model=model, tokenizer=tokenizer, marks=marks)
+    about_run: dict[str, Any] = {"edits": edits, "model": model, "tokenizer": tokenizer, "dropped_tokens": dropped}
+    return Trace(text, ids, config, values, marks=marks, **about_run)
 
 
 def _read_values(path: Path, shapes: Mapping[str, tuple[int, ...]], name_of: Callable[[str], str]) -> dict[str, Tensor]:
