@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nextword.config import TRAINING_PRESETS, GPTConfig
-from nextword.errors import ConfigError
+from nextword.errors import ConfigError, ModelFileError
 from nextword.training.corpus.prepare import choose_vocab_size
 from nextword.training.planning.plan import (
     BATCHES,
@@ -119,3 +123,27 @@ def test_the_plan_makes_the_architecture() -> None:
     assert (config.num_layers, config.d_model, config.qk_norm) == (6, 256, True)
     with pytest.raises(ConfigError, match="there is no preset 'huge'"):
         Plan("huge", 300, 16, 2, 1e-3, 0.0).config()
+
+
+def test_a_plan_is_read_from_the_record_that_holds_it() -> None:
+    record = json.loads(json.dumps(asdict(PLAN)))
+    assert Plan.from_record(record, Path("run.json")) == PLAN
+    required = {name: record[name] for name in list(record)[:5]}
+    assert Plan.from_record(required, Path("run.json")) == Plan(
+        "tiny", 300, 16, 2, 0.01
+    )  # before the others were there
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "hint"),
+    [
+        ({"patience": 3}, "has the setting patience, which this version does not know", "update nextword"),
+        ({"vocab_size": None}, "is damaged: .* 'vocab_size'", "begin anew with restart=True"),
+    ],
+    ids=["newer", "damaged"],
+)
+def test_a_plan_of_another_make_is_refused(changes: dict[str, Any], message: str, hint: str) -> None:
+    record = {name: value for name, value in {**asdict(PLAN), **changes}.items() if changes.get(name, 1) is not None}
+    with pytest.raises(ModelFileError, match=rf"^run\.json {message}(?m:$)") as caught:
+        Plan.from_record(record, Path("run.json"))
+    assert caught.value.hint == hint

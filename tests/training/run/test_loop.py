@@ -24,12 +24,12 @@ from nextword.training.checkpoints.checkpoint import Checkpoints
 from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.events import Interrupted, Resumed
+from nextword.training.run import loop
 from nextword.training.run.batches import Batches
 from nextword.training.run.evaluate import evaluate
 from nextword.training.run.loop import Trainer
 from nextword.training.run.optimizer import draw_first_weights, make_optimizers
 from nextword.training.run.parallel import Parallel
-from nextword.training.run.train import loop
 from tests.training.sample_text import TEXT
 
 TOKENIZER = Tokenizer.train_bpe(TEXT, 300)

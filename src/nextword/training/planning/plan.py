@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from nextword.config import TRAINING_PRESETS, GPTConfig
+from nextword.errors import ModelFileError
 from nextword.settings import OptimizerName, Strategy
+from nextword.training.run_directory import START_ANEW, newer
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Every setting of a run. A step's learning rate depends on `progress`, the share of the run that is done."""
+    """Every setting of a run, settled; `TrainingSettings` says what those mean that can be asked for.
+
+    The records of a run hold its fields. A step's learning rate depends on `progress`, the share of the run that is
+    done.
+    """
 
     preset: str
     """Of the architecture; `from` where the run starts from a model."""
@@ -22,7 +30,6 @@ class Plan:
     learning_rate: float
     dropout: float = 0.0
     bpe_dropout: float = 0.0
-    """Share of the tokenizer's merges that are left out, another one for each few thousand characters of each pass."""
     optimizer: OptimizerName = "adamw"
     """`muon` steps the blocks' matrices along the orthogonalised gradient, and AdamW all the rest."""
     weight_decay: float = 0.1
@@ -33,25 +40,35 @@ class Plan:
     clip: float = 1.0
     """Longest gradient, as the norm over all weights; 0 is any."""
     precision: str = "float32"
-    """`float32`, or `bfloat16`: matrix products in bfloat16, weights and optimizer in float32."""
+    """With `bfloat16`, weights and optimizer stay in float32."""
     accumulation: int = 1
-    """Parts in which a process computes its share of a batch."""
     strategy: Strategy = "ddp"
-    """How several processes share the weights."""
     activation_checkpointing: bool = False
-    """Whether activations are computed again in the backward pass."""
     compile: bool = False
-    """Whether torch.compile makes kernels for the steps."""
     evaluate_every: int | None = None
-    """Steps between two looks at the held-out text; None: by the time that they take."""
     base: str | None = None
-    """The model the run starts from."""
+    """The model the run starts from: `from_model`."""
     lora_rank: int | None = None
-    """Rank of the adapters; None: all weights are trained."""
+    """None: all weights are trained."""
     steps: int | None = None
-    """Length of the run in steps; None: by the clock."""
+    """None: by the clock."""
     seconds: float | None = None
     """Length of the run by the clock, from the first step on."""
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], path: Path) -> Plan:
+        """The plan that a record in `path` holds; an older one lacks settings of today, which it had by default.
+
+        Raises:
+            ModelFileError: It lacks what every plan has, or a newer version of nextword wrote it.
+        """
+        names = {field.name for field in fields(cls)}
+        if unknown := sorted(set(record) - names):
+            raise newer(path, f"the setting {unknown[0]}")
+        try:
+            return cls(**record)
+        except TypeError as error:
+            raise ModelFileError(f"{path} is damaged: {error}", hint=START_ANEW) from None
 
     def learning_rate_at(self, progress: float) -> float:
         """The learning rate when `progress` (0 to 1) of the run is done."""

@@ -39,7 +39,7 @@ _SETTINGS = {"base": "from_model"}
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a run was begun with, as run.json keeps it."""
+    """What a run was begun with: its fields are those of run.json."""
 
     plan: Plan
     """Without the seconds, which are counted from the first step."""
@@ -47,7 +47,7 @@ class Beginning:
     minutes: float | None
     text_files: str | None
     """See `fingerprint`."""
-    vocab_size: int | None = None
+    vocab_size: int | None
     """As it was asked for; a short text may have given fewer tokens."""
 
 
@@ -72,12 +72,9 @@ def begin(
     prepared = prepare(run / "data", found, asked, base, flops, lambda *told: tell(Preparing(*told)), reading)
     plan = derive_plan(asked, prepared, base, flops)
     report = prepared.report
+    begun = Beginning(plan, asked.seed, asked.time_limit, fingerprint(found), asked.vocab_size)
     settings = {
-        "plan": asdict(plan),
-        "seed": asked.seed,
-        "minutes": asked.time_limit,
-        "text_files": fingerprint(found),
-        "vocab_size": asked.vocab_size,
+        **asdict(begun),
         "parameters": (plan.config() if base is None else base.config).num_parameters,
         "text": {
             "documents": list(report.names),
@@ -103,8 +100,9 @@ def read_beginning(run: Path) -> Beginning:
     """
     settings = read_run(run)
     try:
-        others = {name: settings[name] for name in ("minutes", "text_files", "vocab_size")}
-        return Beginning(Plan(**settings["plan"]), int(settings["seed"]), **others)
+        kept = {field.name: settings[field.name] for field in fields(Beginning)}
+        plan = Plan.from_record(kept["plan"], run / RECORD)
+        return Beginning(**{**kept, "plan": plan, "seed": int(kept["seed"])})
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{run / RECORD} is damaged: {error}", hint=START_ANEW) from None
 

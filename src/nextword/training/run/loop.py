@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from types import FrameType
-from typing import Any
 
 import numpy as np
 import torch
@@ -130,7 +129,10 @@ class Trainer:
         if self._checkpoints is None:
             raise ModelFileError("this run keeps no checkpoints")
         loaded = self._checkpoints.load()
-        wanted, saved = (_without_clock(state.settings) for state in (self.state, loaded.state))
+        saved = loaded.state.settings
+        plan = Plan.from_record(saved["plan"], loaded.directory / "state.json")
+        wanted = {**self.state.settings, "plan": asdict(replace(self.plan, seconds=plan.seconds))}
+        saved = {**saved, "plan": asdict(plan)}
         changed = [name for name, value in wanted.items() if saved.get(name) != value]
         if changed:
             raise NextwordError(
@@ -149,7 +151,7 @@ class Trainer:
                 hint="start with restart=True instead of resume=True",
             ) from None
         self.state = loaded.state
-        self.plan = replace(self.plan, seconds=loaded.state.settings["plan"]["seconds"])
+        self.plan = replace(self.plan, seconds=plan.seconds)
         self._watch(Resumed(self.state.step, self.state_hash(), loaded.skipped))
 
     @property
@@ -426,12 +428,6 @@ class Trainer:
         trained = self._trained()
         likes = {"model": trained, "best": trained, "optimizer": numbered_parameters(self._optimizers)}
         return read_shards(loaded.directory, likes) if loaded.sharded else cut(loaded.tensors, likes)
-
-
-def _without_clock(settings: dict[str, Any]) -> dict[str, Any]:
-    """A run's settings but for the seconds it has, which it was told when it began; old ones lack what is newer."""
-    plan = {"optimizer": "adamw", **settings["plan"], "seconds": None}
-    return {**settings, "plan": plan}
 
 
 @contextmanager
