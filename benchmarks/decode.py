@@ -23,8 +23,8 @@ from nextword.engine.limits import multiply_speed, read_speed
 from nextword.files import Bundle, RawTensor, read_model, resolve_model, write_bundle
 from nextword.files.gguf import write_gguf
 from nextword.loading import DEFAULT_MODEL
-from nextword.measuring.bench import bytes_a_token, operations_a_token, seconds, together
-from nextword.measuring.peers import LlamaCpp, Ours, Transformers
+from nextword.measuring.bench import bytes_per_token, flops_per_token, seconds, together
+from nextword.measuring.peers import LlamaCpp, NativeEngine, Transformers
 from nextword.tokens import END_OF_TEXT
 from record import record
 
@@ -65,13 +65,13 @@ def measure(model: str, kind: str, scratch: Path, options: argparse.Namespace) -
             for figure, value in figures.items() if round_ else ():
                 samples[name].setdefault(figure, []).append(value)
     ours = engines["nextword"].lm.backend
-    size = bytes_a_token(bundle.config, bundle.tensors)
+    size = bytes_per_token(bundle.config, bundle.tensors)
     result: dict[str, Any] = {
         "engines": {n: {f: statistics.median(v) for f, v in figures.items()} for n, figures in samples.items()},
         "weight_bytes": size,
         "read_speed": read_speed(options.threads, size),
         "multiply_speed": multiply_speed(options.threads),
-        "operations": operations_a_token(bundle.config, long),
+        "operations": flops_per_token(bundle.config, long),
         "streams": {n: together(ours, n, options.tokens) for n in (1, 4, 8)},
     }
     if bundle.config.context_length >= 1024:
@@ -130,7 +130,7 @@ def start(
     directory: Path | None, file: Path, kind: str, config: GPTConfig, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Name -> engine, ours first; those that are not installed are left out."""
-    engines: dict[str, Any] = {"nextword": Ours(file, options.threads)}
+    engines: dict[str, Any] = {"nextword": NativeEngine(file, options.threads)}
     wanted = options.peers
     if "llama.cpp" in wanted and find_spec("llama_cpp"):
         engines["llama.cpp"] = LlamaCpp(file, config.context_length, options.threads)

@@ -8,7 +8,7 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from nextword.config import GPTConfig
-from nextword.rotary import inverse_frequencies, rotary_stretch
+from nextword.rotary import inverse_frequencies, rope_attention_factor
 
 EDGES = {
     "between": (8.0, 1.0),
@@ -45,7 +45,7 @@ def test_yarn_slows_the_pairs_that_transformers_slows(edge: str, head_dim: int) 
         23, 256, d_model=2 * head_dim, num_heads=2, num_layers=1, d_ff=8, rope_theta=100.0, rope_scaling=scaling
     )
     np.testing.assert_allclose(inverse_frequencies(ours), expected.double().numpy(), rtol=2e-6)
-    assert rotary_stretch(ours) == stretch == 1.25
+    assert rope_attention_factor(ours) == stretch == 1.25
 
 
 def test_a_first_blended_pair_before_the_first_pair_is_the_first_pair() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from everyday_text import words
 
 from nextword.measuring.cloze import Opening
-from nextword.measuring.cloze.openings import BEGINS, GOES_ON
+from nextword.measuring.cloze.openings import BEGINS, CONTINUES
 
 LAST = 4
 """With so many last words of an opening, an accepted word after them gives the answer away."""
@@ -38,7 +38,7 @@ class Openings:
             whole[said] = opening.text
             for accepted in opening.accepted:
                 end, answer = said[-LAST:], tuple(words(accepted))
-                if accepted.startswith(GOES_ON):  # the opening's last word and the answer are one word
+                if accepted.startswith(CONTINUES):  # the opening's last word and the answer are one word
                     end, answer = end[:-1], (end[-1] + answer[0],)
                 answers.setdefault(end, []).append((answer, accepted.endswith(BEGINS), opening.text))
         return cls(whole, {end: tuple(entries) for end, entries in answers.items()})

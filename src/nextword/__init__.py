@@ -12,7 +12,7 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from nextword.machine.openmp import calm_threads
+from nextword.machine.openmp import limit_openmp_threads
 
 __version__ = "0.1.0"
 
@@ -110,7 +110,7 @@ if TYPE_CHECKING:
 if "torch" not in sys.modules and find_spec("torch") is None:  # `from nextword import *` brings what there is
     __all__ = [name for name in __all__ if _HOMES.get(name) not in _EXTRAS]
 
-calm_threads()
+limit_openmp_threads()
 
 
 def __getattr__(name: str) -> Any:

@@ -29,15 +29,15 @@ Device = Annotated[str, "a device"]
 """A device's name; `torch.device` is one too."""
 Destination = Annotated[str | Path, "no empty name"]
 """Where something is written: an empty name would be the current directory."""
-_FEW = 8
+_MAX_SHOWN_ITEMS = 8
 """Items of a list that are shown."""
-_MOST_BITS = 128
+_MAX_INT_BITS = 128
 """Of a whole number: Python does not write one of thousands of digits out, and no seed has more."""
-_ONE = {str: "a text", int: "a whole number", float: "a finite number", bool: "True or False", NoneType: "None"}
-_SEVERAL = {str: "texts", int: "whole numbers", float: "finite numbers"}
+_TYPE_NAMES = {str: "a text", int: "a whole number", float: "a finite number", bool: "True or False", NoneType: "None"}
+_PLURAL_TYPE_NAMES = {str: "texts", int: "whole numbers", float: "finite numbers"}
 
 
-class _OtherTypeError(Exception):
+class _WrongTypeError(Exception):
     """A value is not of the type that a hint says."""
 
 
@@ -60,7 +60,7 @@ def checked(call: Call) -> Call:
         return {name: hint for name, hint in type_hints(call).items() if name in parameters}
 
     @functools.wraps(call)
-    def held(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         known = hints()
         if not open_ended and (unknown := next((name for name in kwargs if name not in parameters), None)):
             raise unknown_name(title, unknown, takes)
@@ -70,7 +70,7 @@ def checked(call: Call) -> Call:
             **{name: argument(name, value, known.get(name, Any)) for name, value in kwargs.items()},
         )
 
-    return cast(Call, held)
+    return cast(Call, wrapper)
 
 
 def check_fields(values: object, before: str = "") -> None:
@@ -94,9 +94,9 @@ def argument(name: str, value: Any, hint: Any) -> Any:
         ConfigError: It is of another type.
     """
     try:
-        return _as(value, hint)
-    except _OtherTypeError:
-        raise ConfigError(f"{name} is {_said(value)}, it must be {_meaning(hint)}") from None
+        return _coerce(value, hint)
+    except _WrongTypeError:
+        raise ConfigError(f"{name} is {_format_value(value)}, it must be {_describe_type(hint)}") from None
 
 
 def unknown_name(call: str, name: str, known: Iterable[str], elsewhere: Mapping[str, str] | None = None) -> TypeError:
@@ -137,7 +137,7 @@ def _field_hints(kind: Any) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
-def _as(value: Any, hint: Any) -> Any:
+def _coerce(value: Any, hint: Any) -> Any:
     """A value of the type that a hint says, NumPy's as Python's.
 
     Raises:
@@ -149,18 +149,20 @@ def _as(value: Any, hint: Any) -> Any:
     if hint is Any or hint is object or isinstance(hint, TypeVar) or (origin is Annotated and OWN_CHECK in inner):
         return value
     if hint == Device:
-        return _as(str(value) if f"{type(value).__module__}.{type(value).__name__}" == "torch.device" else value, str)
+        return _coerce(
+            str(value) if f"{type(value).__module__}.{type(value).__name__}" == "torch.device" else value, str
+        )
     if hint == Destination:
-        return _as(_require(value, not isinstance(value, str) or value != ""), str | Path)
+        return _coerce(_require(value, not isinstance(value, str) or value != ""), str | Path)
     if origin in (Union, UnionType):
         if Path in inner and isinstance(value, str):
             return _file_name(value)
         for arm in inner:
             try:
-                return _as(value, arm)
-            except _OtherTypeError:
+                return _coerce(value, arm)
+            except _WrongTypeError:
                 continue
-        raise _OtherTypeError
+        raise _WrongTypeError
     if origin is Literal:
         return _require(value, isinstance(value, str) and value in inner)
     kind = hint if origin is None else origin
@@ -169,9 +171,9 @@ def _as(value: Any, hint: Any) -> Any:
     if kind is Mapping:
         _require(value, isinstance(value, Mapping))
         keys = str if inner and inner[0] is str else Any  # ids may be spelled in digits, as JSON has them
-        return {_as(key, keys): _as(item, inner[1]) for key, item in value.items()} if inner else value
+        return {_coerce(key, keys): _coerce(item, inner[1]) for key, item in value.items()} if inner else value
     if kind in (Sequence, Iterable, tuple, list):
-        return _items(value, kind, inner[0] if inner else Any)
+        return _coerce_items(value, kind, inner[0] if inner else Any)
     if Protocol in kind.__mro__:
         return _require(value, all(hasattr(value, name) for name in _members(kind)))
     return _require(value, isinstance(value, kind))
@@ -179,29 +181,29 @@ def _as(value: Any, hint: Any) -> Any:
 
 def _require(value: Any, holds: bool) -> Any:
     if not holds:
-        raise _OtherTypeError
+        raise _WrongTypeError
     return value
 
 
-def _whole(value: Any) -> int:
+def _to_int(value: Any) -> int:
     _require(value, not isinstance(value, bool) and not _is_numpy_bool(value))
     try:
         number = operator.index(value)
     except TypeError:
-        raise _OtherTypeError from None
-    return int(_require(number, number.bit_length() <= _MOST_BITS))
+        raise _WrongTypeError from None
+    return int(_require(number, number.bit_length() <= _MAX_INT_BITS))
 
 
-def _number(value: Any) -> float:
+def _to_float(value: Any) -> float:
     _require(value, hasattr(value, "__float__") and not isinstance(value, bool) and not _is_numpy_bool(value))
     try:
         number = float(value)  # NumPy's and torch's arrays of one number have it too
     except (OverflowError, TypeError, ValueError, RuntimeError):
-        raise _OtherTypeError from None
+        raise _WrongTypeError from None
     return value if type(value) is int else float(_require(number, math.isfinite(number)))
 
 
-def _truth(value: Any) -> bool:
+def _to_bool(value: Any) -> bool:
     return bool(_require(value, isinstance(value, bool) or _is_numpy_bool(value)))
 
 
@@ -209,11 +211,11 @@ def _is_numpy_bool(value: Any) -> bool:
     return type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")
 
 
-def _text(value: Any) -> str:
+def _to_str(value: Any) -> str:
     return str.__str__(_require(value, isinstance(value, str)))
 
 
-def _path(value: Any) -> Path:
+def _to_path(value: Any) -> Path:
     _require(value, isinstance(value, os.PathLike) and isinstance(os.fspath(value), str))
     return Path(_file_name(os.fspath(value)))
 
@@ -223,47 +225,47 @@ def _file_name(name: str) -> str:
     try:
         encoded = os.fsencode(name)
     except UnicodeEncodeError:
-        raise _OtherTypeError from None
-    return _text(_require(name, b"\0" not in encoded))
+        raise _WrongTypeError from None
+    return _to_str(_require(name, b"\0" not in encoded))
 
 
-def _none(value: Any) -> None:
+def _to_none(value: Any) -> None:
     _require(value, value is None)
 
 
 _READERS: dict[Any, Callable[[Any], Any]] = {
-    int: _whole,
-    float: _number,
-    bool: _truth,
-    str: _text,
-    Path: _path,
-    NoneType: _none,
+    int: _to_int,
+    float: _to_float,
+    bool: _to_bool,
+    str: _to_str,
+    Path: _to_path,
+    NoneType: _to_none,
 }
 
 
-def _items(value: Any, kind: type, hint: Any) -> Any:
+def _coerce_items(value: Any, kind: type, hint: Any) -> Any:
     """A sequence or iterable of items of a type; an iterator's are held against it as they come."""
     apart = isinstance(value, bytes | bytearray | Mapping) or (isinstance(value, str) and hint is not str)
     _require(value, not apart and hasattr(value, "__iter__"))
     if getattr(value, "ndim", 1) == 0:  # an array that holds one number
-        raise _OtherTypeError
+        raise _WrongTypeError
     if hint is int and getattr(getattr(value, "dtype", None), "kind", "") in ("i", "u") and value.ndim == 1:
         value = value.tolist()  # token ids in an array, which Python reads one by one otherwise
     if isinstance(value, list | tuple) and {hint}.issuperset(map(type, value)):
         return tuple(value) if kind is tuple else value
     if kind is Iterable and not hasattr(value, "__len__"):
-        return (_as_item(item, hint) for item in value)
+        return (_coerce_item(item, hint) for item in value)
     if isinstance(value, str):
         return value
-    items = [_as(item, hint) for item in value]
+    items = [_coerce(item, hint) for item in value]
     return tuple(items) if kind is tuple else items
 
 
-def _as_item(item: Any, hint: Any) -> Any:
+def _coerce_item(item: Any, hint: Any) -> Any:
     try:
-        return _as(item, hint)
-    except _OtherTypeError:
-        raise ConfigError(f"one of the {_meaning(hint, several=True)} is {_said(item)}") from None
+        return _coerce(item, hint)
+    except _WrongTypeError:
+        raise ConfigError(f"one of the {_describe_type(hint, several=True)} is {_format_value(item)}") from None
 
 
 def _members(kind: type) -> list[str]:
@@ -271,43 +273,43 @@ def _members(kind: type) -> list[str]:
     return [name for name, value in vars(kind).items() if inspect.isfunction(value) and not name.startswith("_")]
 
 
-def _said(value: object) -> str:
+def _format_value(value: object) -> str:
     """A value in a few words, on one line."""
-    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+    if isinstance(value, int) and value.bit_length() > _MAX_INT_BITS:
         return f"a number of {value.bit_length():,} bits"
-    items = value if isinstance(value, list | tuple) and len(value) <= _FEW else [value]
+    items = value if isinstance(value, list | tuple) and len(value) <= _MAX_SHOWN_ITEMS else [value]
     if not all(item is None or isinstance(item, str | bytes | int | float) for item in items):
         return f"of type {type(value).__name__}"
-    if any(isinstance(item, int) and item.bit_length() > _MOST_BITS for item in items):
+    if any(isinstance(item, int) and item.bit_length() > _MAX_INT_BITS for item in items):
         return f"of type {type(value).__name__}"
     spelled = repr(value)
     return spelled if len(spelled) <= 40 else f"{spelled[:36]}..."
 
 
-def _meaning(hint: Any, *, several: bool = False) -> str:
+def _describe_type(hint: Any, *, several: bool = False) -> str:
     """What a hint asks for, in words."""
-    if several and hint in _SEVERAL:
-        return _SEVERAL[hint]
-    if hint in _ONE:
-        return _ONE[hint]
+    if several and hint in _PLURAL_TYPE_NAMES:
+        return _PLURAL_TYPE_NAMES[hint]
+    if hint in _TYPE_NAMES:
+        return _TYPE_NAMES[hint]
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _meaning(inner[0], several=several)
+        return _describe_type(inner[0], several=several)
     if origin in (Union, UnionType):
         arms = [arm for arm in inner if arm is not str or Path not in inner]
-        return _one_of([_meaning(arm, several=several) for arm in arms])
+        return _one_of([_describe_type(arm, several=several) for arm in arms])
     if origin is Literal:
         return _one_of(list(map(str, inner)))
     kind = hint if origin is None else origin
     if kind in (Sequence, Iterable, tuple, list):
-        return f"a list of {_meaning(inner[0], several=True)}" if inner else "a list"
+        return f"a list of {_describe_type(inner[0], several=True)}" if inner else "a list"
     if kind is Path:
         return "a path"
     if not isinstance(kind, type):
         return "something else"
     if kind is Mapping:
         return (
-            f"a mapping to {_meaning(inner[1], several=True)}"
+            f"a mapping to {_describe_type(inner[1], several=True)}"
             if len(inner) > 1 and inner[1] is not Any
             else "a mapping"
         )

@@ -28,7 +28,7 @@ class CacheOwner(Protocol):
     def owns(self, cache: Any) -> bool: ...  # noqa: D102
 
 
-def check_owner(backend: CacheOwner, cache: Any) -> None:
+def check_cache_owner(backend: CacheOwner, cache: Any) -> None:
     """Refuses a cache that holds another model's keys and values, or those of other edits.
 
     Raises:
@@ -53,7 +53,7 @@ def check_chunks(backend: CacheOwner, chunks: Sequence[Sequence[int]], caches: S
     if len(chunks) != len(caches) or len({id(cache) for cache in caches}) < len(caches):
         raise ConfigError("each chunk needs a cache of its own")
     for chunk, cache in zip(chunks, caches, strict=True):
-        check_owner(backend, cache)
+        check_cache_owner(backend, cache)
         room = min(cache.capacity, config.context_length)
         if cache.length + len(chunk) > room:
             raise ContextOverflowError(cache.length + len(chunk), room)

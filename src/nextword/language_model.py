@@ -13,8 +13,8 @@ from nextword.arguments import Destination, argument, checked
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, require_packages
 from nextword.files import Bundle, RawTensor, write_bundle
-from nextword.files.export import Format, export_model, in_dtype
-from nextword.files.tensors import Unpacked
+from nextword.files.export import Format, cast_tensors, export_model
+from nextword.files.tensors import DequantizedTensors
 from nextword.generation import (
     Backend,
     Generation,
@@ -30,7 +30,7 @@ from nextword.generation import (
 )
 from nextword.generation.context import Prompt, fit_to_context, prompt_text
 from nextword.generation.settings import GenerationSettings, completed, takes_settings, token_biases
-from nextword.readable import counted
+from nextword.readable import pluralize
 from nextword.settings import Overflow
 from nextword.tokens import Tokenizer
 from nextword.tokens.chat import ChatTemplate
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
     from nextword.model import GPTModel, TorchBackend
 
 
-_LOOKING = "looking into a model"
-_ROOM = 2048
+_INSPECTION_PURPOSE = "looking into a model"
+_MIN_CACHE_TOKENS = 2048
 """Tokens that the cache has room for which a model keeps from one text to the next."""
 
 
-class About(TypedDict, total=False):
+class ModelMetadata(TypedDict, total=False):
     """What is known of a model besides its weights and tokenizer; `LanguageModel` says what each is."""
 
     provenance: Mapping[str, Any] | None
@@ -109,7 +109,7 @@ class LanguageModel:
 
     @classmethod
     @checked
-    def from_model(cls, model: GPTModel, tokenizer: Tokenizer, **about: Unpack[About]) -> LanguageModel:
+    def from_model(cls, model: GPTModel, tokenizer: Tokenizer, **about: Unpack[ModelMetadata]) -> LanguageModel:
         """Wraps a GPTModel; it is put into evaluation mode, and runs without dropout whatever mode it is in later.
 
         Args:
@@ -171,8 +171,8 @@ class LanguageModel:
             ConfigError: torch is not installed.
         """
         if self._reference is None:
-            require_packages(_LOOKING, "torch", "torch")
-            from nextword.inspection.weight_marks import mark_weights
+            require_packages(_INSPECTION_PURPOSE, "torch", "torch")
+            from nextword.inspection.weight_marks import checksum_weights
             from nextword.model import TorchBackend
 
             if isinstance(self.backend, TorchBackend):
@@ -180,8 +180,8 @@ class LanguageModel:
             elif self._tensors is None:
                 raise ConfigError(f"the {self.backend.name} backend holds no GPTModel")
             else:
-                self._reference = TorchBackend.from_stored(self.config, Unpacked(self._tensors), device="cpu")
-                self._marks = mark_weights(self._reference.model, every=True)
+                self._reference = TorchBackend.from_stored(self.config, DequantizedTensors(self._tensors), device="cpu")
+                self._marks = checksum_weights(self._reference.model, every=True)
         return self._reference
 
     def _check_weights(self, thoroughly: bool = False) -> None:
@@ -192,9 +192,9 @@ class LanguageModel:
         """
         if not self._marks or self._reference is None or self.backend is self._reference:
             return
-        from nextword.inspection.weight_marks import were_written
+        from nextword.inspection.weight_marks import were_modified
 
-        if were_written(self._marks, self._reference.model, thoroughly):
+        if were_modified(self._marks, self._reference.model, thoroughly):
             raise ConfigError(
                 f"the weights of lm.reference were changed, but the {self.backend.name} backend runs those of the file",
                 hint="lm.use_torch() lets the changed ones count",
@@ -230,7 +230,7 @@ class LanguageModel:
         self._check_weights()
         if unit == "word":
             return predict_word(self.backend, self.tokenizer, text, top, overflow)
-        with self._reading() as memory:
+        with self._prefix_cache() as memory:
             return predict_token(self.backend, self.tokenizer, text, top, overflow, memory)
 
     @takes_settings
@@ -284,18 +284,18 @@ class LanguageModel:
             TypeError: There is no such setting.
         """
         settings = completed("generate", settings)
-        return self._written(partial(self.stream, text, max_new_tokens), settings)
+        return self._read_stream(partial(self.stream, text, max_new_tokens), settings)
 
-    def _written(self, start: Callable[..., TextStream], settings: GenerationSettings) -> Generation:
+    def _read_stream(self, start: Callable[..., TextStream], settings: GenerationSettings) -> Generation:
         """A stream read to its end; what the last one left in the cache is read on from, where that changes no bit."""
-        with self._reading() as memory:
+        with self._prefix_cache() as memory:
             stream = start(**{**settings, "memory": memory if settings["memory"] is None else settings["memory"]})
             for _ in stream:
                 pass
             return stream.generation
 
     @contextmanager
-    def _reading(self) -> Iterator[Memory]:
+    def _prefix_cache(self) -> Iterator[Memory]:
         """What this model read last; nothing where another thread uses that, or where it would change a bit."""
         backend = self.backend
         if not backend.bitwise_invariant:
@@ -306,7 +306,7 @@ class LanguageModel:
         except IndexError:
             owner, memory = None, Memory()
         if owner is not backend:  # its cache has room to grow; what is not used of it takes no memory
-            capacity = min(_ROOM, self.config.context_length)
+            capacity = min(_MIN_CACHE_TOKENS, self.config.context_length)
             memory = Memory([], backend.new_cache(capacity), capacity)
         yield memory
         self._read[:] = [(backend, memory)]  # not after an error, which may have left it between two tokens
@@ -372,7 +372,7 @@ class LanguageModel:
         """
         settings = completed("chat", settings)
         start = partial(self.stream_chat, messages, max_new_tokens, variables=variables)
-        return self._written(start, settings)
+        return self._read_stream(start, settings)
 
     @checked
     def score(self, text: Prompt, stride: int | None = None) -> Score:
@@ -415,7 +415,7 @@ class LanguageModel:
             ContextOverflowError: It is too long and `overflow` is `stop`.
             ConfigError: A name or layer does not exist, or the trace would be too large.
         """
-        require_packages(_LOOKING, "torch", "torch")
+        require_packages(_INSPECTION_PURPOSE, "torch", "torch")
         from nextword.inspection.capture import MAX_BYTES, capture
 
         ids, dropped = fit_to_context(self.tokenizer, text, self.config.context_length, overflow)
@@ -441,15 +441,15 @@ class LanguageModel:
         Raises:
             ConfigError: An edit does not fit the architecture, or the backend cannot be looked into.
         """
-        require_packages(_LOOKING, "torch", "torch")
+        require_packages(_INSPECTION_PURPOSE, "torch", "torch")
         from nextword.inspection.edit_tap import EditTap
         from nextword.inspection.edits import flatten
-        from nextword.model import TorchBackend, evaluating
+        from nextword.model import TorchBackend, eval_mode
 
         model, together = self.reference, (*self.edits, *flatten(edits))
         for edit in together:
             edit.check(self.config)
-        with evaluating(model):  # a model that is being trained goes on in its mode
+        with eval_mode(model):  # a model that is being trained goes on in its mode
             backend = TorchBackend(model, "the model is edited", tap=partial(EditTap, together, model))
         edited = LanguageModel(
             backend,
@@ -477,7 +477,7 @@ class LanguageModel:
             ContextOverflowError: It is too long and `overflow` is `stop`.
             ConfigError: `target` is no single token.
         """
-        require_packages(_LOOKING, "torch", "torch")
+        require_packages(_INSPECTION_PURPOSE, "torch", "torch")
         from nextword.inspection.gradient import gradient_x_input
 
         ids, dropped = fit_to_context(self.tokenizer, text, self.config.context_length, overflow)
@@ -546,7 +546,7 @@ class LanguageModel:
 
     def _stored_tensors(self, dtype: str | None) -> dict[str, RawTensor]:
         if self._tensors is not None and self.backend is not self._reference:
-            return dict(self._tensors if dtype is None else in_dtype(self._tensors, dtype))
+            return dict(self._tensors if dtype is None else cast_tensors(self._tensors, dtype))
         from nextword.model.backend import stored_tensors
 
         return {
@@ -559,10 +559,10 @@ class LanguageModel:
         return {**vars(self), "_template": None, "_read": []}
 
     def __repr__(self) -> str:
-        shape = f"{counted(self.config.num_layers, 'layers')} x {self.config.d_model}"
-        edited = f", {counted(len(self.edits), 'edits')}" if self.edits else ""
+        shape = f"{pluralize(self.config.num_layers, 'layers')} x {self.config.d_model}"
+        edited = f", {pluralize(len(self.edits), 'edits')}" if self.edits else ""
         return (
-            f"<LanguageModel {counted(self.config.num_parameters, 'parameters')}, {shape}, "
+            f"<LanguageModel {pluralize(self.config.num_parameters, 'parameters')}, {shape}, "
             f"vocabulary of {self.tokenizer.extent}, {self.backend.name}{edited}>"
         )
 
@@ -580,7 +580,7 @@ def generate(model: GPTModel, tokenizer: Tokenizer, start_text: str, max_new_tok
     Raises:
         TextError: The text is empty, or has words that the tokenizer does not know.
     """
-    from nextword.model import GPTModel, evaluating
+    from nextword.model import GPTModel, eval_mode
 
-    with evaluating(argument("model", model, GPTModel)):
+    with eval_mode(argument("model", model, GPTModel)):
         return str(LanguageModel.from_model(model, tokenizer).generate(start_text, max_new_tokens, temperature=0.0))

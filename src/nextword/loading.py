@@ -12,9 +12,9 @@ from nextword.engine import is_built
 from nextword.engine.weights import FORMATS
 from nextword.errors import ConfigError, require_packages
 from nextword.files import read_model, resolve_model
-from nextword.files.precision import computable, in_precision, rounded_again
+from nextword.files.precision import cast_matrices, computable, requantization_note
 from nextword.files.sources.resolving import SHIPPED_MODEL
-from nextword.files.tensors import RawTensor, Unpacked
+from nextword.files.tensors import DequantizedTensors, RawTensor
 from nextword.generation import Backend
 from nextword.language_model import LanguageModel
 from nextword.settings import Precision
@@ -58,7 +58,7 @@ def load(
     choice = choose_backend(backend, device, dtype)
     path = resolve_model(DEFAULT_MODEL if source is None else source, revision=revision)
     bundle = read_model(path)
-    tensors = in_precision(bundle.tensors, precision)
+    tensors = cast_matrices(bundle.tensors, precision)
     run: Backend
     if choice.name == "native":
         from nextword.engine.backend import NativeBackend
@@ -71,7 +71,11 @@ def load(
         from nextword.model import TorchBackend
 
         run = TorchBackend.from_stored(
-            bundle.config, Unpacked(tensors), device=device, dtype=dtype, reason=choice.with_weights(tensors).reason
+            bundle.config,
+            DequantizedTensors(tensors),
+            device=device,
+            dtype=dtype,
+            reason=choice.with_weights(tensors).reason,
         )
     return LanguageModel(
         run,
@@ -95,7 +99,7 @@ class Choice:
     def with_weights(self, tensors: Mapping[str, RawTensor]) -> Choice:
         """The same choice; its reason also says how weights are computed with that are not taken as they lie."""
         if self.name == "native":
-            change = rounded_again(tensors, FORMATS)
+            change = requantization_note(tensors, FORMATS)
         else:
             change = "blocks are unpacked" if any(tensor.is_quantized for tensor in tensors.values()) else ""
         return replace(self, reason=f"{self.reason}; {change}") if change else self

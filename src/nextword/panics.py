@@ -18,7 +18,7 @@ _QUIET = ContextVar("quiet", default=False)
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def suppress_panic_output() -> Iterator[None]:
     """In this thread, what Rust itself writes of a panic on standard error is left out: the error says it."""
     token = _QUIET.set(True)
     try:
@@ -28,7 +28,7 @@ def quietly() -> Iterator[None]:
 
 
 @contextmanager
-def explained(error: Callable[[str], NextwordError]) -> Iterator[None]:
+def translate_panics(error: Callable[[str], NextwordError]) -> Iterator[None]:
     """Turns what the library raises, or panics with, into an error made of its words, on one line."""
     try:
         with _without_stderr() if _QUIET.get() else nullcontext():

@@ -17,6 +17,6 @@ def _escaped(found: re.Match[str]) -> str:
     return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else f"\\u{number:04x}"
 
 
-def counted(count: int, things: str) -> str:
+def pluralize(count: int, things: str) -> str:
     """So many things: `1 step`, `2,000 steps`; `things` is the plural, which ends in s."""
     return f"{count:,} {things.removesuffix('s') if count == 1 else things}"

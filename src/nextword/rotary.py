@@ -34,7 +34,7 @@ def inverse_frequencies(config: GPTConfig) -> NDArray[np.float64]:
     return frequencies * (blend + (1 - blend) / factor)
 
 
-def rotary_stretch(config: GPTConfig) -> float:
+def rope_attention_factor(config: GPTConfig) -> float:
     """What cosines and sines are multiplied with: yarn's attention factor, 1 for all others."""
     return float((config.rope_scaling or {}).get("attention_factor", 1.0))
 
@@ -48,11 +48,11 @@ def _yarn_frequencies(config: GPTConfig, frequencies: NDArray[np.float64]) -> ND
     scaling = config.rope_scaling or {}
     old_context, C = float(scaling["original_max_position_embeddings"]), config.head_dim
 
-    def pair_that_turns(times: float) -> float:
+    def dim_for_rotations(times: float) -> float:
         return C * math.log(old_context / (times * 2 * math.pi)) / (2 * math.log(config.rope_theta))
 
-    first = max(math.floor(pair_that_turns(scaling["beta_fast"])), 0)
-    last = min(math.ceil(pair_that_turns(scaling["beta_slow"])), C - 1)
+    first = max(math.floor(dim_for_rotations(scaling["beta_fast"])), 0)
+    last = min(math.ceil(dim_for_rotations(scaling["beta_slow"])), C - 1)
     width = last - first or 0.001  # the published code's way round a division by zero
-    slowed = np.clip((np.arange(C // 2, dtype=np.float64) - first) / width, 0, 1)
-    return frequencies * (1 - slowed + slowed / float(scaling["factor"]))
+    interpolation = np.clip((np.arange(C // 2, dtype=np.float64) - first) / width, 0, 1)
+    return frequencies * (1 - interpolation + interpolation / float(scaling["factor"]))

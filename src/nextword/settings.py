@@ -147,8 +147,8 @@ class TrainingSettings(Settings):
             value = self[name]
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}, it must be at least 1")
-            if value is not None and value > _MOST.get(name, value):
-                raise ConfigError(f"{name} is {value}, it must be at most {_MOST[name]:,}")
+            if value is not None and value > _MAX.get(name, value):
+                raise ConfigError(f"{name} is {value}, it must be at most {_MAX[name]:,}")
         for name in ("minutes", "learning_rate"):
             if self[name] is not None and not 0 < self[name] < math.inf:
                 raise ConfigError(f"{name} is {self[name]}, it must be above 0 and finite")
@@ -179,7 +179,7 @@ class TrainingSettings(Settings):
         return 2.0 if self.minutes is None and self.steps is None else self.minutes
 
 
-_MOST = {"vocab_size": 1 << 20, "batch_size": 1 << 20, "accumulation": 1 << 20, "lora_rank": 1 << 16}
+_MAX = {"vocab_size": 1 << 20, "batch_size": 1 << 20, "accumulation": 1 << 20, "lora_rank": 1 << 16}
 """Far beyond what is of use: one digit too many is told at once, and not by the machine that runs out of memory."""
 
 

@@ -11,7 +11,7 @@ from nextword.config import GPTConfig
 from nextword.errors import ConfigError
 from nextword.files import read_model
 from nextword.loading import DEFAULT_MODEL
-from nextword.measuring.bench import bench, bytes_a_token, operations_a_token, peak
+from nextword.measuring.bench import bench, bytes_per_token, flops_per_token, peak
 from tests.cli.conftest import Call
 
 
@@ -50,15 +50,15 @@ def test_the_bytes_are_those_of_the_weights_that_a_token_reads() -> None:
     config = GPTConfig.gpt2(len(tensors), 4)
     every = sum(len(tensor.data) for tensor in tensors.values())
     embedding = len(tensors["token_embedding.weight"].data)
-    assert bytes_a_token(config, tensors) == every
-    assert bytes_a_token(config.replace(tie_embeddings=False), tensors) == every - embedding
+    assert bytes_per_token(config, tensors) == every
+    assert bytes_per_token(config.replace(tie_embeddings=False), tensors) == every - embedding
 
 
 def test_operations_are_two_a_weight_and_attention() -> None:
     config = GPTConfig.gpt2(100, 64, d_model=8, num_heads=2, num_layers=3)
     blocks = 3 * (4 * 8 * 8 + 2 * 8 * 32)
     keys = sum(range(1, 11)) / 10
-    assert operations_a_token(config, 10) == pytest.approx(2 * blocks + 3 * 4 * 8 * keys + 2 * 100 * 8 / 10)
+    assert flops_per_token(config, 10) == pytest.approx(2 * blocks + 3 * 4 * 8 * keys + 2 * 100 * 8 / 10)
 
 
 def test_numbers_below_one_are_refused() -> None:

@@ -257,9 +257,9 @@ def test_sigterm_ends_the_conversation(saved: Path) -> None:
 
 
 def test_an_answer_that_is_broken_off_was_said(lm: LanguageModel) -> None:
-    from nextword.cli.chat import _Talk
+    from nextword.cli.chat import _Conversation
 
-    talk = _Talk(lm, {"max_new_tokens": 50, "seed": 1}, "")
+    talk = _Conversation(lm, {"max_new_tokens": 50, "seed": 1}, "")
     stream = talk.ask("나는")
     pieces = next(stream) + next(stream)
     talk.keep(stream)

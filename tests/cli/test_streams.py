@@ -15,7 +15,7 @@ import pytest
 from nextword.errors import ConfigError
 from nextword.files.sources.pulled import cache_directory, list_pulled
 from nextword.loading import DEFAULT_MODEL
-from nextword.machine.user import below_home, home_directory
+from nextword.machine.user import abbreviate_home, home_directory
 from nextword.terminal.console import make_console
 from tests.cli.conftest import Call
 
@@ -192,7 +192,7 @@ def test_without_a_home_what_needs_none_works_and_the_rest_says_what_to_set(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert home_directory() is None
-    assert below_home(tmp_path) == str(tmp_path)
+    assert abbreviate_home(tmp_path) == str(tmp_path)
     assert call(*PREDICT).code == 0
     assert call("doctor", "--no-speed").code == 0
     assert "· there is no home directory to keep pulled models in\n    set NEXTWORD_CACHE" in call("doctor").out
@@ -223,17 +223,17 @@ def test_without_a_home_what_needs_none_works_and_the_rest_says_what_to_set(
 def test_with_a_home_it_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert home_directory() == tmp_path
-    assert below_home(tmp_path / "a/b") == "~/a/b"
+    assert abbreviate_home(tmp_path / "a/b") == "~/a/b"
     monkeypatch.setenv("HOME", "")
     assert home_directory() == Path(pwd.getpwuid(os.getuid()).pw_dir)
     monkeypatch.setenv("HOME", "/")
-    assert below_home(Path("/somewhere")) == "/somewhere"
+    assert abbreviate_home(Path("/somewhere")) == "/somewhere"
 
 
 @pytest.fixture(params=["a file", "nowhere"])
 def no_place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A home in which nothing can be written, root's rights or not: a file, or what lies below one."""
-    (tmp_path / "file").touch()
+    (tmp_path / "file").tap_point()
     home = tmp_path / "file" if request.param == "a file" else tmp_path / "file/home"
     for name in ("NEXTWORD_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -261,7 +261,7 @@ def test_completions_go_where_home_says_and_nowhere_else(
     assert not (tmp_path / "new").exists()
     monkeypatch.delenv("HOME")
     assert call("--install-completion", "fish").errors[0].endswith("HOME is not set")
-    (tmp_path / ".local").touch()
+    (tmp_path / ".local").tap_point()
     monkeypatch.setenv("HOME", str(tmp_path))
     assert call("--install-completion", "bash").errors[0].startswith("error: cannot install completions: ")
 
@@ -308,7 +308,7 @@ def test_a_misspelled_model_is_answered_with_the_nearest(
     call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, typed: str, meant: str
 ) -> None:
     (tmp_path / "나의-모델").mkdir()
-    (tmp_path / "나의-모델/config.json").touch()
+    (tmp_path / "나의-모델/config.json").tap_point()
     (tmp_path / "나의-모댐").mkdir()  # no model, though nearer
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NEXTWORD_CACHE", str(tmp_path))

@@ -15,7 +15,7 @@ from cyclopts import Argument
 
 import nextword.cli
 from nextword.cli import COMMANDS, _app
-from nextword.cli.usage import Typed, in_flags, spoken
+from nextword.cli.usage import Typed, format_error, python_names_to_flags
 from nextword.errors import ConfigError, ContextOverflowError, NextwordError
 from tests.cli.conftest import Call
 
@@ -183,7 +183,7 @@ FLAGS = {"restart": "--restart", "top_k": "--top-k", "top_p": "--top-p", "from_m
     ],
 )
 def test_settings_become_flags(said: str, typed: str) -> None:
-    assert in_flags(said, FLAGS) == typed
+    assert python_names_to_flags(said, FLAGS) == typed
 
 
 @pytest.mark.parametrize(
@@ -195,14 +195,14 @@ def test_settings_become_flags(said: str, typed: str) -> None:
     ],
 )
 def test_a_hint_proposes_only_what_the_command_takes(command: str, hint: str) -> None:
-    assert spoken(ContextOverflowError(5, 3), _app(command), command)[1] == hint
+    assert format_error(ContextOverflowError(5, 3), _app(command), command)[1] == hint
     python = ConfigError("no", hint="names= keeps less; lm.use_torch() lets it; wait; pip install 'x==1'")
-    assert spoken(python, _app(command), command)[1] == "wait; pip install 'x==1'"
+    assert format_error(python, _app(command), command)[1] == "wait; pip install 'x==1'"
 
 
 def test_fields_of_a_file_keep_their_names() -> None:
-    assert in_flags("config.json: top_k is 0", FLAGS, of_file=True) == "config.json: top_k is 0"
-    assert in_flags("begin anew with restart=True", FLAGS, of_file=True) == "begin anew with --restart"
+    assert python_names_to_flags("config.json: top_k is 0", FLAGS, of_file=True) == "config.json: top_k is 0"
+    assert python_names_to_flags("begin anew with restart=True", FLAGS, of_file=True) == "begin anew with --restart"
 
 
 def test_a_python_error_shows_its_hint() -> None:

@@ -22,7 +22,7 @@ from nextword.engine.kernels import KERNELS as ALL_KERNELS
 from nextword.engine.kernels import available_kernels
 from nextword.engine.weights import FORMATS
 from nextword.errors import ConfigError, ContextOverflowError, TextError
-from nextword.files.precision import in_precision
+from nextword.files.precision import cast_matrices
 from nextword.files.quantization import quantize
 from nextword.files.tensors import RawTensor
 from tests.oracle.cases import CASES, random_tokens, random_weights
@@ -392,7 +392,7 @@ def test_threads_that_the_system_does_not_start_end_in_one_line() -> None:
 @pytest.mark.parametrize("precision", ["bf16", "q8", "q4"])
 def test_weights_that_are_rounded_are_those_of_the_file_format(precision: str) -> None:
     weights = stored(random_weights(BLOCKS))
-    rounded = in_precision(weights, precision)  # type: ignore[arg-type]
+    rounded = cast_matrices(weights, precision)  # type: ignore[arg-type]
     kind = {"bf16": "BF16", "q8": "Q8_0", "q4": "Q4_1"}[precision]
     for name, tensor in rounded.items():
         assert tensor.dtype == (kind if len(tensor.shape) > 1 else "F32")

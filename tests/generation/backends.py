@@ -14,7 +14,7 @@ from nextword import GPTConfig, GPTModel, LanguageModel, Tokenizer
 from nextword.generation import Sampling
 from nextword.generation.backend import Logits
 from nextword.generation.context import window_start
-from nextword.tokens.byte_level import BYTE_OF_STAND_IN
+from nextword.tokens.byte_level import UNICODE_TO_BYTE
 from tests.oracle.cases import random_weights
 from tests.oracle.compare import torch_model
 
@@ -109,7 +109,7 @@ def writes(tokenizer: Tokenizer, prompt: str, script: Sequence[int]) -> Language
 
 def byte_tokenizer(pieces: Sequence[bytes], *, end: bool = True) -> Tokenizer:
     """A byte-level vocabulary of exactly these pieces, none of which merges, and the end token behind them."""
-    stand_in = {byte: character for character, byte in BYTE_OF_STAND_IN.items()}
+    stand_in = {byte: character for character, byte in UNICODE_TO_BYTE.items()}
     vocabulary = {"".join(stand_in[byte] for byte in piece): i for i, piece in enumerate(pieces)}
     raw = RawTokenizer(models.BPE(vocabulary, []))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)

@@ -373,7 +373,7 @@ def test_paths_that_are_read_together_give_the_same_bits(monkeypatch: pytest.Mon
     native = NativeBackend(config, {name: RawTensor.from_bits(name, "F32", np.float32(w)) for name, w in weights})
     found = []
     for most in (1, 8):
-        monkeypatch.setattr(word_search, "MOST_READ_TOGETHER", most)
+        monkeypatch.setattr(word_search, "MAX_BATCH", most)
         reads = Reads(native)
         found.append(predict_word(reads, CRAFTED, "ab a.b", 50, tolerance=0, max_expansions=100))  # type: ignore[arg-type]
         assert max(reads.together) == len(reads.caches) == most

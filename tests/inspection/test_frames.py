@@ -21,7 +21,7 @@ from nextword.inspection.edits import (
     set_value,
     swap_embedding,
 )
-from nextword.inspection.frames import Facts, block_frame, look_frame, python_of, shown_names, turns_frame
+from nextword.inspection.frames import Facts, block_frame, edit_code, look_frame, shown_names, turns_frame
 from nextword.inspection.trace import Trace
 from nextword.language_model import LanguageModel
 from nextword.rotary import inverse_frequencies
@@ -200,10 +200,10 @@ def test_python_of_every_kind_of_edit_makes_it_again() -> None:
         add(("resid_pre", 2), 1e-9),
         *ablate_layer(2, positions=[3]),
     ]
-    made = [eval(line) for line in python_of(edits)]  # noqa: S307
+    made = [eval(line) for line in edit_code(edits)]  # noqa: S307
     assert [edit for item in made for edit in (item if isinstance(item, tuple) else (item,))] == edits
-    assert python_of(edits)[3] == "nextword.ablate_layer(1)"
-    [line] = python_of([patch(("resid_pre", 1), lm.trace("To be"), [0])])
+    assert edit_code(edits)[3] == "nextword.ablate_layer(1)"
+    [line] = edit_code([patch(("resid_pre", 1), lm.trace("To be"), [0])])
     assert "values of shape (1, 256)" in line
 
 

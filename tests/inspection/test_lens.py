@@ -16,7 +16,7 @@ from nextword.inspection import readout
 from nextword.inspection.capture import capture
 from nextword.inspection.edits import add, scale
 from nextword.inspection.lens import Lens, logit_lens, token_label
-from nextword.inspection.readout import best_ids
+from nextword.inspection.readout import topk_ids
 from nextword.inspection.trace import Trace
 from nextword.tokens import Tokenizer
 from tests.oracle.cases import CASES, PRESETS, random_tokens, random_weights
@@ -127,10 +127,10 @@ def test_edits_of_the_stream_show_from_there_on_and_those_of_norm_and_logits_in_
 
 def test_equal_logits_are_ordered_by_id_and_share_a_rank() -> None:
     logits = torch.tensor([[1.0, 3.0, 3.0, 2.0, 3.0, 2.0], [0.0] * 6, [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]])
-    assert best_ids(logits, 2).tolist() == [[1, 2], [0, 1], [0, 1]]
-    assert best_ids(logits, 4).tolist() == [[1, 2, 4, 3], [0, 1, 2, 3], [0, 1, 2, 3]]
+    assert topk_ids(logits, 2).tolist() == [[1, 2], [0, 1], [0, 1]]
+    assert topk_ids(logits, 4).tolist() == [[1, 2, 4, 3], [0, 1, 2, 3], [0, 1, 2, 3]]
     many = torch.randint(0, 7, (50, 400)).float()
-    assert best_ids(many, 9).tolist() == np.argsort(-many.numpy(), axis=-1, kind="stable")[:, :9].tolist()
+    assert topk_ids(many, 9).tolist() == np.argsort(-many.numpy(), axis=-1, kind="stable")[:, :9].tolist()
 
     trace = traced("gpt2")
     with torch.no_grad():
@@ -153,7 +153,7 @@ def test_positions_and_targets_can_be_chosen() -> None:
     assert part.target_rank[1, 1] == 1 + (p_V > p_V[6]).sum()
 
 
-@pytest.mark.parametrize(("size", "value"), [("_READ", 4 * 3 * 31), ("_READ", 1), ("_PIECE", 31)])
+@pytest.mark.parametrize(("size", "value"), [("_BLOCK_LOGITS", 4 * 3 * 31), ("_READ", 1), ("_CHUNK_LOGITS", 31)])
 def test_pieces_do_not_change_the_numbers(monkeypatch: pytest.MonkeyPatch, size: str, value: int) -> None:
     trace = traced("gpt2")
     whole = logit_lens(trace)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nextword.machine import openmp, processors
-from nextword.machine.openmp import calm_threads
+from nextword.machine.openmp import limit_openmp_threads
 from nextword.machine.processors import busy_seconds, usable_processors
 
 # Between two sums the second thread waits. Spinning it takes milliseconds of the processor each time.
@@ -20,8 +20,8 @@ WAITS = """
 import json, sys, time
 from nextword.machine import openmp
 order, steps = json.loads(sys.argv[1])
-openmp.LOOK_SECONDS = 0.05
-openmp.QUIET_LOOKS = 2
+openmp.POLL_SECONDS = 0.05
+openmp.IDLE_POLLS = 2
 openmp.busy_seconds = lambda processors: None if others is None else time.process_time() + others * time.monotonic()
 others = steps[0]
 exec(order)
@@ -66,7 +66,7 @@ SEVERAL = pytest.mark.skipif(
 def test_waiting_threads_sleep_where_others_are_busy_and_spin_where_none_is() -> None:
     (spinning,) = waiting_seconds("import torch", [None])  # nothing of ours has seen torch
     others = [None, 0.0, 0.8, 0.2, 2.0, None]
-    for order in ("import torch, nextword.model", "import torch; torch.zeros(1 << 20).add_(1); openmp.calm_threads()"):
+    for order in ("import torch, nextword.model", "import torch; torch.zeros(1 << 20).add_(1); openmp.limit_openmp_threads()"):
         asleep = [seconds < spinning / 2 for seconds in waiting_seconds(order, others)]
         assert asleep == [True, False, True, False, True, True], order
 
@@ -136,15 +136,15 @@ def test_a_containers_share_bounds_torchs_threads(monkeypatch: pytest.MonkeyPatc
     for share, wanted in ((0.5, 1), (1.5, 1), (2.5, 2), (3.9, 3), (4.0, 4), (None, 4)):
         monkeypatch.setattr(openmp, "processor_share", lambda share=share: share)
         torch.set_num_threads(4)
-        calm_threads()
+        limit_openmp_threads()
         assert torch.get_num_threads() == wanted
         monkeypatch.delitem(sys.modules, "torch")
-        calm_threads()
+        limit_openmp_threads()
         assert os.environ.pop("OMP_NUM_THREADS", None) == (None if wanted == 4 else str(wanted))
         monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setattr(openmp, "processor_share", lambda: 1.5)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")  # who says a number means it
     torch.set_num_threads(3)
-    calm_threads()
+    limit_openmp_threads()
     assert torch.get_num_threads() == 3
     torch.set_num_threads(threads)

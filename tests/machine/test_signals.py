@@ -11,11 +11,11 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends pr
 
 PROGRAM = """
 import signal, sys
-from nextword.machine.signals import ended_like_ctrl_c, interrupts_wait
+from nextword.machine.signals import terminate_as_interrupt, defer_interrupts
 {before}
 try:
-    with ended_like_ctrl_c(again={again}):
-        with interrupts_wait():
+    with terminate_as_interrupt(again={again}):
+        with defer_interrupts():
             signal.raise_signal(signal.{sent})
             print("saved", flush=True)
         {after}

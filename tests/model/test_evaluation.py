@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from nextword import GPTModel
-from nextword.model.evaluation import evaluating
+from nextword.model.evaluation import eval_mode
 
 
 def test_of_two_threads_that_look_at_once_the_last_puts_the_mode_back() -> None:
@@ -16,13 +16,13 @@ def test_of_two_threads_that_look_at_once_the_last_puts_the_mode_back() -> None:
     seen = list[bool]()
 
     def look() -> None:
-        with evaluating(model):
+        with eval_mode(model):
             looking.set()
             ended.wait(60)
             seen.append(any(module.training for module in model.modules()))
 
     thread = threading.Thread(target=look)
-    with evaluating(model):
+    with eval_mode(model):
         thread.start()
         assert looking.wait(60)
     assert not any(module.training for module in model.modules())  # the other looks still

@@ -12,9 +12,9 @@ from nextword import Tokenizer
 from nextword.errors import ConfigError, TextError
 from nextword.tokens import END_OF_TEXT
 from nextword.tokens.byte_level import (
-    BYTE_OF_STAND_IN,
-    LONGEST_WORD,
+    MAX_WORD_LENGTH,
     QWEN2_PATTERN,
+    UNICODE_TO_BYTE,
     character_merges,
     has_long_words,
     token_bytes,
@@ -164,8 +164,8 @@ def test_a_vocabulary_without_room_for_the_bytes_is_refused(size: int, specials:
 
 
 def test_the_stand_ins_are_those_of_gpt2() -> None:
-    assert sorted(BYTE_OF_STAND_IN.values()) == list(range(256))
-    assert {BYTE_OF_STAND_IN[mark] for mark in "ĠĊĉ"} == set(b" \n\t")
+    assert sorted(UNICODE_TO_BYTE.values()) == list(range(256))
+    assert {UNICODE_TO_BYTE[mark] for mark in "ĠĊĉ"} == set(b" \n\t")
     assert token_bytes("Ġíķľ") == b" " + "한".encode()
     assert token_bytes("한") is None
 
@@ -275,7 +275,7 @@ ENDLESS = ["ACGT" * 5000, "=" * 20_000, " " * 20_000 + "a", "\n" * 20_000, "日�
 @pytest.mark.parametrize("text", ENDLESS)
 def test_endless_words_are_learned_from_in_parts(text: str) -> None:
     tokenizer = Tokenizer.train_bpe([text], 1024)
-    assert 2 < max(len(token) for token in tokenizer.vocabulary if "\\x" not in token) <= LONGEST_WORD
+    assert 2 < max(len(token) for token in tokenizer.vocabulary if "\\x" not in token) <= MAX_WORD_LENGTH
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert has_long_words([text])
     assert not has_long_words(["an ordinary sentence, 보통 문장이다. " * 100])

@@ -20,8 +20,8 @@ import nextword
 from nextword import ContextOverflowError, ModelFileError, TextError, Tokenizer
 from nextword.cli import run
 from nextword.loading import DEFAULT_MODEL
-from nextword.panics import explained, quietly
-from nextword.tokens.byte_level import BYTE_OF_STAND_IN, QWEN2_PATTERN
+from nextword.panics import suppress_panic_output, translate_panics
+from nextword.tokens.byte_level import QWEN2_PATTERN, UNICODE_TO_BYTE
 from nextword.tokens.chat import ChatTemplate
 from tests.tokens.conftest import CORPUS, TEXTS
 
@@ -94,7 +94,7 @@ def test_the_command_line_ends_with_it(
 
 
 def test_nothing_but_the_panic_is_left_out(gives_up: Tokenizer, capfd: pytest.CaptureFixture[str]) -> None:
-    for quiet in (quietly(), nullcontext()):
+    for quiet in (suppress_panic_output(), nullcontext()):
         with pytest.raises(TextError), quiet:
             gives_up.encode(BLANKS)
         os.write(2, "뒤에\n".encode())
@@ -106,12 +106,12 @@ def test_nothing_but_the_panic_is_left_out(gives_up: Tokenizer, capfd: pytest.Ca
 def test_what_python_means_by_itself_passes() -> None:
     """Ctrl-C is no fault of the library, and our own errors are not wrapped."""
     for error in (KeyboardInterrupt(), SystemExit(3), MemoryError(), TextError("ours")):
-        with pytest.raises(type(error)) as caught, explained(ModelFileError):
+        with pytest.raises(type(error)) as caught, translate_panics(ModelFileError):
             raise error
         assert caught.value is error
-    with pytest.raises(ModelFileError, match=r"^two words$"), explained(ModelFileError):
+    with pytest.raises(ModelFileError, match=r"^two words$"), translate_panics(ModelFileError):
         raise ValueError("two\n  words")
-    with pytest.raises(ModelFileError, match=r"^ValueError$"), explained(ModelFileError):
+    with pytest.raises(ModelFileError, match=r"^ValueError$"), translate_panics(ModelFileError):
         raise ValueError
 
 
@@ -121,7 +121,7 @@ def _template(**special: Any) -> dict[str, Any]:
 
 
 # Reported as huggingface/tokenizers 1645, 2094, 2151, 2156, 2198; and neighbours.
-LONG = {token: i for i, token in enumerate([*BYTE_OF_STAND_IN, "aaaa", "bbbb"])}
+LONG = {token: i for i, token in enumerate([*UNICODE_TO_BYTE, "aaaa", "bbbb"])}
 HOSTILE = {
     "merges longer than any token": _changed(model={"vocab": LONG, "merges": [["aaaa", "bbbb"]]}, added_tokens=[]),
     "a prefix longer than tokens": _changed(model={"continuing_subword_prefix": "##"}),
@@ -172,7 +172,7 @@ HARMLESS = {
 def test_a_file_that_only_looks_hostile_runs(name: str) -> None:
     parts = dict(HARMLESS[name])
     if "added_tokens" in parts:
-        parts["model"] = {"vocab": {token: i for i, token in enumerate(BYTE_OF_STAND_IN)}, "merges": []}
+        parts["model"] = {"vocab": {token: i for i, token in enumerate(UNICODE_TO_BYTE)}, "merges": []}
         parts["added_tokens"] = [{**token, "id": 256 + i} for i, token in enumerate(parts["added_tokens"])]
     tokenizer = Tokenizer.from_str(_changed(**parts))
     for text in [*TEXTS.values(), "¯\x8fব £ ﬁ① İ\u200c", "ï¼¿ï¼\x8fâ\x94"]:
@@ -235,27 +235,27 @@ def test_no_token_stands_for_more_bytes_than_is_claimed(name: str, text: str) ->
     tokenizer = BOUNDED[name]
     if name == "characters":
         text = "".join(character for character in text if character in set("".join(tokenizer.vocabulary)))
-    assert tokenizer.most_bytes is not None
+    assert tokenizer.max_token_bytes is not None
     for sample in (text, text * 7):
-        assert len(sample.encode()) <= tokenizer.most_bytes * len(tokenizer.encode(sample))
+        assert len(sample.encode()) <= tokenizer.max_token_bytes * len(tokenizer.encode(sample))
 
 
 def test_where_a_token_can_swallow_anything_there_is_no_bound() -> None:
     raw = RawTokenizer.from_str(_changed())
     raw.add_tokens([AddedToken("<x>", lstrip=True, normalized=False)])
     swallowing = Tokenizer(raw)
-    assert swallowing.most_bytes is None
+    assert swallowing.max_token_bytes is None
     assert len(swallowing.encode(" " * 1000 + "<x>")) == 1
-    assert Tokenizer.words(["a", "b"]).most_bytes is None  # "a" and any number of blanks
+    assert Tokenizer.words(["a", "b"]).max_token_bytes is None  # "a" and any number of blanks
     fused = json.loads(_sentencepiece().to_str())["model"]
     del fused["vocab"]["<0x00>"]
-    assert _sentencepiece(model=fused).most_bytes is None
+    assert _sentencepiece(model=fused).max_token_bytes is None
 
 
 def test_a_text_that_cannot_fit_is_refused_before_it_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = nextword.load()
     tokenizer, context = lm.tokenizer, lm.config.context_length
-    most = tokenizer.most_bytes
+    most = tokenizer.max_token_bytes
     assert most is not None
     lm.chat_template = "{{ messages[0].content }}"
     encoded: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nextword.tokens.visible import part_note, printed, text_of, visible
+from nextword.tokens.visible import escape_invisible, part_note, text_of, visible
 
 
 @pytest.mark.parametrize(
@@ -47,5 +47,5 @@ def test_half_a_character_is_written_as_its_bytes_in_one_way(data: bytes, text: 
 
 def test_names_and_prose_keep_blanks_and_what_joins_one_character() -> None:
     family = "👨\u200d👩\u200d👧"
-    assert printed(f"my {family}\n\u200d \u200da") == f"my {family}↵U+200D U+200Da"
+    assert escape_invisible(f"my {family}\n\u200d \u200da") == f"my {family}↵U+200D U+200Da"
     assert visible(family) == "👨U+200D👩U+200D👧"  # of a token, every part is shown

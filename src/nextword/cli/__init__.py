@@ -42,10 +42,10 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 2 bad input, 130 stopped with Ctrl-C, 143 and 129 by another signal."""
     from nextword.cli.streams import forget, terminals
-    from nextword.machine.signals import ended_like_ctrl_c
+    from nextword.machine.signals import terminate_as_interrupt
 
     shown = terminals()
-    with ended_like_ctrl_c(hung_up=lambda: forget(shown)) as ending:
+    with terminate_as_interrupt(on_hangup=lambda: forget(shown)) as ending:
         code = run(list(sys.argv[1:] if arguments is None else arguments))
     if ending.number is not None:
         code = 128 + ending.number  # as shells count
@@ -62,13 +62,13 @@ def run(arguments: list[str]) -> int:
     """Runs one command; the exit code."""
     from nextword.cli.streams import make_streams_usable
     from nextword.errors import FailedElsewhereError, NextwordError
-    from nextword.panics import quietly
+    from nextword.panics import suppress_panic_output
 
     make_streams_usable()
     debug, arguments = _without_debug(arguments)
     try:
-        with _notes(), contextlib.nullcontext() if debug else quietly():
-            code = _dispatch(_called(arguments))
+        with _notes(), contextlib.nullcontext() if debug else suppress_panic_output():
+            code = _dispatch(_rewrite_help_words(arguments))
         sys.stdout.flush()  # here, where a closed pipe or a full disk can still be told
         return code
     except FailedElsewhereError:
@@ -78,7 +78,7 @@ def run(arguments: list[str]) -> int:
     except NextwordError as error:
         if debug:
             raise
-        complain_of(error, _command_of(arguments))
+        print_exception(error, _command_of(arguments))
         return 2
     except MemoryError:
         if debug:
@@ -91,12 +91,12 @@ def run(arguments: list[str]) -> int:
         sys.stderr.write("\nstopped\n")
         return 130
     except BrokenPipeError:  # whoever read our output has closed it (`| head`): nothing more can be said
-        _forget_output()
+        _discard_output()
         return 0
     except OSError as error:
         if debug:
             raise
-        _forget_output()
+        _discard_output()
         complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", "")
         return 2
 
@@ -122,7 +122,7 @@ def _without_debug(arguments: list[str]) -> tuple[bool, list[str]]:
     return len(head) + len(typed) < len(arguments), head + typed
 
 
-def _called(arguments: list[str]) -> list[str]:
+def _rewrite_help_words(arguments: list[str]) -> list[str]:
     """`help`, `help COMMAND` and `version` as the options that they mean.
 
     Raises:
@@ -217,7 +217,7 @@ def _notes() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _forget_output() -> None:
+def _discard_output() -> None:
     """What is still to be written goes nowhere, or Python would try again, and fail again, at its end."""
     from nextword.cli.streams import forget
 
@@ -225,14 +225,14 @@ def _forget_output() -> None:
         forget([sys.stdout.fileno()])
 
 
-def complain_of(error: NextwordError, command: str) -> None:
+def print_exception(error: NextwordError, command: str) -> None:
     """An error of the rooms below, in the words of a command."""
     if not command:
         complain(error.message, error.hint)
         return
-    from nextword.cli.usage import spoken
+    from nextword.cli.usage import format_error
 
-    complain(*spoken(error, _app(command), command))
+    complain(*format_error(error, _app(command), command))
 
 
 def complain(message: str, hint: str) -> None:

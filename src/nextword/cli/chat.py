@@ -19,8 +19,8 @@ from nextword.files.card import languages_of
 from nextword.generation import Generation, Memory, TextStream
 from nextword.language_model import LanguageModel
 from nextword.loading import load
-from nextword.machine.signals import ended_by
-from nextword.readable import counted
+from nextword.machine.signals import termination_signal
+from nextword.readable import pluralize
 from nextword.settings import Precision
 
 _DEFAULTS = SamplingFlags()
@@ -58,9 +58,11 @@ def chat(
     if as_json and terminal:
         raise ConfigError("--json needs a message", hint="give it with --message, or on standard input")
     lm = load(model, device=device, precision=precision)
-    talk = _Talk(lm, {**sampling.settings(), "max_new_tokens": max_new_tokens, "seed": seed}, typed_text(system))
+    talk = _Conversation(
+        lm, {**sampling.settings(), "max_new_tokens": max_new_tokens, "seed": seed}, typed_text(system)
+    )
     if terminal:
-        _converse(talk)
+        _chat_loop(talk)
         return
     question = read_text("-") if message is None else typed_text(message)
     if not question.strip():
@@ -76,7 +78,7 @@ def chat(
 
 
 @dataclass
-class _Talk:
+class _Conversation:
     """A conversation with a model."""
 
     lm: LanguageModel
@@ -102,11 +104,13 @@ class _Talk:
         return stream.generation
 
 
-def _answer(talk: _Talk, question: str) -> None:
+def _answer(talk: _Conversation, question: str) -> None:
     """Writes an answer as it is made; Ctrl-C ends it and is passed on."""
     stream = talk.ask(question)
     if dropped := stream.generation.dropped_tokens:
-        sys.stderr.write(f"note: the model does not see the oldest {counted(dropped, 'tokens')} of the conversation\n")
+        sys.stderr.write(
+            f"note: the model does not see the oldest {pluralize(dropped, 'tokens')} of the conversation\n"
+        )
     terminal = sys.stdout.isatty()
     try:
         for piece in stream:
@@ -117,7 +121,7 @@ def _answer(talk: _Talk, question: str) -> None:
         sys.stdout.write("\n")
 
 
-def _converse(talk: _Talk) -> None:
+def _chat_loop(talk: _Conversation) -> None:
     """Answers one line after another, until the input ends."""
     with suppress(ImportError):  # line editing, where the system has it
         import readline  # noqa: F401
@@ -131,12 +135,12 @@ def _converse(talk: _Talk) -> None:
             if command and command[1] == "exit":
                 return
             if command:
-                _obey(talk, command[1], command[2] or "")
+                _run_command(talk, command[1], command[2] or "")
             elif line:
                 _answer(talk, line)
                 sys.stdout.write("\n")
         except KeyboardInterrupt:
-            if ended_by() is not None:
+            if termination_signal() is not None:
                 raise
             sys.stdout.write("\n")
         except NextwordError as error:
@@ -149,7 +153,7 @@ def _lines() -> Iterator[str]:
         try:
             yield input("> ").strip()
         except KeyboardInterrupt:
-            if ended_by() is not None:
+            if termination_signal() is not None:
                 raise
             sys.stdout.write("\n")
         except EOFError:
@@ -159,7 +163,7 @@ def _lines() -> Iterator[str]:
             complain("the line is not UTF-8", "")
 
 
-def _obey(talk: _Talk, command: str, argument: str) -> None:
+def _run_command(talk: _Conversation, command: str, argument: str) -> None:
     """Runs a command, and says what it did.
 
     Raises:
@@ -171,7 +175,9 @@ def _obey(talk: _Talk, command: str, argument: str) -> None:
             sys.stdout.write("The conversation starts anew.\n\n")
         case "system":
             talk.system = argument
-            told = f"The model is told: {shown(argument, terminal=True)}" if argument else "The model is told nothing."
-            sys.stdout.write(f"{told}\n\n")
+            handled = (
+                f"The model is told: {shown(argument, terminal=True)}" if argument else "The model is told nothing."
+            )
+            sys.stdout.write(f"{handled}\n\n")
         case _:
             raise ConfigError(f"there is no command /{command}", hint="/exit, /clear, /system TEXT")

@@ -28,7 +28,7 @@ def install_completion(app: App) -> Callable[[Shell | None], None]:
         """
         from cyclopts.completion.detect import ShellDetectionError, detect_shell
 
-        from nextword.machine.user import below_home
+        from nextword.machine.user import abbreviate_home
 
         home = os.environ.get("HOME", "")  # where shells look: the system's word for it is not asked
         if not Path(home).is_dir() or not home:
@@ -52,7 +52,7 @@ def install_completion(app: App) -> Callable[[Shell | None], None]:
                 script.replace("\ncomplete -F ", "\ncomplete -o bashdefault -o default -F "), encoding="utf-8"
             )
         changed = {"bash": "; ~/.bashrc loads it", "zsh": "; ~/.zshrc has its folder in fpath"}.get(found, "")
-        sys.stdout.write(f"{below_home(path)} completes nextword in {found}{changed}.\n")
+        sys.stdout.write(f"{abbreviate_home(path)} completes nextword in {found}{changed}.\n")
         sys.stdout.write("It works in shells that are opened from now on.\n")
 
     return install

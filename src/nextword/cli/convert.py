@@ -29,7 +29,7 @@ def convert(
         as_json: Print JSON.
     """
     from nextword.files import read_model, write_bundle
-    from nextword.files.export import export_model, in_dtype
+    from nextword.files.export import cast_tensors, export_model
     from nextword.terminal.console import make_console
 
     with make_console(stderr=True).status("writing"):
@@ -37,7 +37,7 @@ def convert(
         if out.suffix == ".gguf":
             export_model(bundle, out, "gguf", dtype)
         else:
-            write_bundle(out, bundle if dtype is None else replace(bundle, tensors=in_dtype(bundle.tensors, dtype)))
+            write_bundle(out, bundle if dtype is None else replace(bundle, tensors=cast_tensors(bundle.tensors, dtype)))
     if as_json:
         print_json({"source": source, "out": str(out)})
     else:

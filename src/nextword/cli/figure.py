@@ -16,7 +16,7 @@ from nextword.generation import Sampling
 from nextword.generation.context import fit_to_context
 from nextword.language_model import LanguageModel
 from nextword.loading import load
-from nextword.readable import counted
+from nextword.readable import pluralize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,7 +106,7 @@ def figure(
             drawn = _draw(lm, prompt, kind, colour or "probability", target, status.update)
         save_figure(drawn, out)
     if dropped:
-        sys.stderr.write(f"note: the model does not see the oldest {counted(dropped, 'tokens')}\n")
+        sys.stderr.write(f"note: the model does not see the oldest {pluralize(dropped, 'tokens')}\n")
     sys.stdout.write(f"{out}\n")
 
 

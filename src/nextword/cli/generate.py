@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from nextword.cli.options import Device, Json, Model, Overflow, SamplingFlags, Text, print_json, read_text, typed_text
 from nextword.errors import ConfigError
 from nextword.loading import load
-from nextword.readable import counted
+from nextword.readable import pluralize
 from nextword.settings import Precision
 from nextword.tokens.visible import write_code_points
 
@@ -67,7 +67,7 @@ def generate(
         return
     if stream.generation.dropped_tokens:
         sys.stderr.write(
-            f"note: the model does not see the oldest {counted(stream.generation.dropped_tokens, 'tokens')}\n"
+            f"note: the model does not see the oldest {pluralize(stream.generation.dropped_tokens, 'tokens')}\n"
         )
     terminal = sys.stdout.isatty()
     sys.stdout.write(shown(prompt, terminal))

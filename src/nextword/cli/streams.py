@@ -6,7 +6,7 @@ import codecs
 import os
 import sys
 
-from nextword.terminal import NARROWEST
+from nextword.terminal import MIN_WIDTH
 
 # Signs that views draw with, for terminals whose encoding lacks them: as wide, and as dark or light.
 _PLAIN = str.maketrans(
@@ -33,7 +33,7 @@ def make_streams_usable() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="nextword.plain")
     columns = os.environ.get("COLUMNS", "80")
-    if not columns.isdecimal() or int(columns) < NARROWEST:
+    if not columns.isdecimal() or int(columns) < MIN_WIDTH:
         del os.environ["COLUMNS"]  # the terminal is asked, or 80 are taken
 
 

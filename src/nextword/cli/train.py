@@ -17,7 +17,7 @@ from nextword.cli.options import Device, Flag, Json, print_json
 from nextword.cli.serve import SERVING
 from nextword.errors import ConfigError, require_packages
 from nextword.machine.memory import address_limit
-from nextword.machine.signals import ended_by
+from nextword.machine.signals import termination_signal
 from nextword.readable import readable
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def train(
             )
         if speaks:
             _tell(run, console, as_json=as_json)
-        if page is not None and ended_by() is None:
+        if page is not None and termination_signal() is None:
             sys.stdout.flush()
             page.stay()
 

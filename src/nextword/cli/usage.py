@@ -75,7 +75,9 @@ class Typed:
             UsageError: A word looks like an option, and the command has none of this name.
         """
         behind = list(self.words).index("--") + 1 if "--" in self.words else len(self.words)
-        plain = [self.words[place] for place in self._heads() if _OPTION.fullmatch(self.words[place]) is None]
+        plain = [
+            self.words[place] for place in self._positional_words() if _OPTION.fullmatch(self.words[place]) is None
+        ]
         return plain + list(self.words[behind:])
 
     def without(self, flag: str) -> list[str]:
@@ -84,10 +86,10 @@ class Typed:
         Raises:
             UsageError: As `arguments`.
         """
-        flags = {place for place in self._heads() if self.words[place] == flag}
+        flags = {place for place in self._positional_words() if self.words[place] == flag}
         return [word for place, word in enumerate(self.words) if place not in flags]
 
-    def _heads(self) -> list[int]:
+    def _positional_words(self) -> list[int]:
         """Where the words up to `--` stand that are no option's value."""
         heads: list[int] = []
         places = iter(range(len(self.words)))
@@ -211,7 +213,7 @@ class Typed:
         return {argument.field_info.name: argument.name for argument in self.takes if argument.index is None}
 
 
-def in_flags(text: str, flags: Mapping[str, str], *, of_file: bool = False) -> str:
+def python_names_to_flags(text: str, flags: Mapping[str, str], *, of_file: bool = False) -> str:
     """What is said about settings in Python, as the command line spells it.
 
     `restart=True` is `--restart`, `top_k=5` is `--top-k 5`, `preset=...` is `--preset`; `top_k` is `--top-k`, and a
@@ -239,14 +241,14 @@ def in_flags(text: str, flags: Mapping[str, str], *, of_file: bool = False) -> s
     return f"{flags[name]}{verb}{rest}" if verb and name in flags else text
 
 
-def spoken(error: NextwordError, app: App, command: str) -> tuple[str, str]:
+def format_error(error: NextwordError, app: App, command: str) -> tuple[str, str]:
     """Message and hint of an error, as the command line says them."""
     flags, of_file = Typed.read(app, command, ()).flags(), isinstance(error, ModelFileError)
-    hint = in_flags(error.hint, flags, of_file=of_file)
-    return in_flags(error.message, flags, of_file=of_file), hint if of_file else _typeable(hint)
+    hint = python_names_to_flags(error.hint, flags, of_file=of_file)
+    return python_names_to_flags(error.message, flags, of_file=of_file), hint if of_file else _cli_proposals(hint)
 
 
-def _typeable(hint: str) -> str:
+def _cli_proposals(hint: str) -> str:
     """A hint without those of its proposals that only Python has: settings that the command does not take."""
     first, *others = re.split(r"(; |, or )", hint)
     proposals = [("", first), *zip(others[::2], others[1::2], strict=True)]

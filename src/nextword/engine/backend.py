@@ -16,7 +16,7 @@ from nextword.engine.kernels import select_kernels
 from nextword.engine.weights import FLOAT_NAMES, DequantizableTensor, native_weights
 from nextword.errors import ConfigError
 from nextword.machine.processors import check_threads, default_threads
-from nextword.rotary import inverse_frequencies, rotary_stretch
+from nextword.rotary import inverse_frequencies, rope_attention_factor
 
 CacheFormat = Literal["f32", "f16", "int8"]
 
@@ -72,7 +72,7 @@ class NativeBackend:
                 matrices,
                 vectors,
                 inverse_frequencies(config) if rotary else np.empty(0),
-                rotary_stretch(config),
+                rope_attention_factor(config),
                 [rotary and layer not in config.no_rope_layers for layer in range(config.num_layers)],
                 [window or 0 for window in config.layer_windows or (None,) * config.num_layers],
                 count,

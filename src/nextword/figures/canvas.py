@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from nextword.colours import DIVERGING
 from nextword.errors import ConfigError, missing_extra
 from nextword.figures.fonts import FontChoice, choose_fonts
-from nextword.readable import counted
+from nextword.readable import pluralize
 from nextword.tokens import Piece
 from nextword.tokens.visible import part_note, visible, write_code_points
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 DPI = 180
 SEQUENTIAL = "cividis"  # colour-blind readers see it
-LONGEST_LABEL = 20  # Latin letters; a Korean syllable is as wide as two
-LONGEST_TITLE_LINE = 90  # characters
+MAX_LABEL_LENGTH = 20  # Latin letters; a Korean syllable is as wide as two
+MAX_TITLE_LINE_LENGTH = 90  # characters
 _TITLE_LETTERS = 8.0  # of a title, an inch
 
 # What each kind of file is told so that the same figure gives the same bytes: no dates.
@@ -107,7 +107,7 @@ def token_label(piece: Piece, fonts: FontChoice) -> str:
     return cut(piece.text, fonts) + (f" {piece.part}/{piece.parts}" if piece.parts > 1 else "")
 
 
-def cut(text: str, fonts: FontChoice, longest: int = LONGEST_LABEL) -> str:
+def cut(text: str, fonts: FontChoice, longest: int = MAX_LABEL_LENGTH) -> str:
     """The text as it can be drawn: blanks visible, and `…` at its end where it is longer than `longest` letters."""
     kept = text[:longest]
     while text_width(visible(kept, fonts.missing)) > longest:
@@ -193,7 +193,7 @@ def edited(edits: Sequence[Edit]) -> str:
 def broken(values: NDArray[Any]) -> str:
     """A note on values that no colour can show; empty for none."""
     count = int((~np.isfinite(values)).sum())
-    return f"{counted(count, 'values')} infinite or no number (left white)" if count else ""
+    return f"{pluralize(count, 'values')} infinite or no number (left white)" if count else ""
 
 
 def largest(values: NDArray[Any]) -> float:
@@ -206,7 +206,7 @@ def finish(figure: Figure, fonts: FontChoice, title: str = "", notes: Sequence[s
     from matplotlib.text import Text
 
     if title := " ".join(title.split()):
-        letters = min(LONGEST_TITLE_LINE, max(30, int(figure.get_figwidth() * _TITLE_LETTERS)))
+        letters = min(MAX_TITLE_LINE_LENGTH, max(30, int(figure.get_figwidth() * _TITLE_LETTERS)))
         lines = textwrap.wrap(write_code_points(title, fonts.missing), letters)
         figure.suptitle("\n".join(lines), parse_math=False)
     parts = part_note(text.get_text() for text in figure.findobj(Text))

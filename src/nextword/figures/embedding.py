@@ -28,8 +28,8 @@ from nextword.figures.canvas import (
 )
 from nextword.inspection.capture import check_tokens
 from nextword.inspection.edits import Edit
-from nextword.inspection.readable import Readable, behind_edits, parts_of
-from nextword.model import GPTModel, evaluating
+from nextword.inspection.readable import InspectableModel, unpack_model, with_edits
+from nextword.model import GPTModel, eval_mode
 from nextword.tokens import Tokenizer
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 EMBED, POSITION, COMBINED = "hook_embed", "hook_pos_embed", "blocks.0.hook_resid_pre"
 
 WIDTH = 18.0  # inches, the lesson's
-LEAST_HEIGHT, MOST_HEIGHT = 5.0, 24.0  # inches; the lesson's, and about four screens
+MIN_HEIGHT, MAX_HEIGHT = 5.0, 24.0  # inches; the lesson's, and about four screens
 ROW_HEIGHT, FRAME_HEIGHT = 0.2, 1.2  # inches: a label with its gap; titles and axis
 
 
 def embedding_figure(
-    model: GPTModel | Readable, tokenizer: Tokenizer, text: str, *, title: str | None = None
+    model: GPTModel | InspectableModel, tokenizer: Tokenizer, text: str, *, title: str | None = None
 ) -> Figure:
     """Three aligned heatmaps: token embedding, position, combined (what the first block reads).
 
@@ -66,11 +66,11 @@ def embedding_figure(
         ConfigError: matplotlib or seaborn is not installed.
     """
     token_ids = tokenizer.encode(text)
-    gpt, _, edits = parts_of(model)
+    gpt, _, edits = unpack_model(model)
     panels = _panels(gpt, token_ids, edits)
     pieces = tokenizer.pieces(token_ids)
     fonts = fonts_for([title or "", *(piece.text for piece in pieces)])
-    height = min(max(LEAST_HEIGHT, len(pieces) * ROW_HEIGHT + FRAME_HEIGHT), MOST_HEIGHT)
+    height = min(max(MIN_HEIGHT, len(pieces) * ROW_HEIGHT + FRAME_HEIGHT), MAX_HEIGHT)
 
     figure = new_figure(WIDTH, height)
     from seaborn import heatmap
@@ -130,7 +130,7 @@ def _panels(model: GPTModel, token_ids: Sequence[int], edits: Sequence[Edit]) ->
     return [embedding, turns, combined]
 
 
-class _SeenEnoughError(Exception):
+class _StopForwardError(Exception):
     """Ends a forward pass: everything wanted has been captured."""
 
 
@@ -147,7 +147,7 @@ class _FirstBlockInput:
         # NumPy has no bfloat16; widening changes no value.
         self.values[name] = tensor[0].to(torch.promote_types(tensor.dtype, torch.float32)).cpu().numpy()
         if name == COMBINED:
-            raise _SeenEnoughError
+            raise _StopForwardError
         return tensor
 
 
@@ -156,8 +156,8 @@ def _capture(model: GPTModel, token_ids: Sequence[int], edits: Sequence[Edit]) -
     check_tokens(model.config, token_ids, "no token to draw")
     tap = _FirstBlockInput()
     ids_1T = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device)
-    with evaluating(model), torch.inference_mode(), contextlib.suppress(_SeenEnoughError):
-        model.hidden(ids_1T, tap=behind_edits(edits, model, tap))
+    with eval_mode(model), torch.inference_mode(), contextlib.suppress(_StopForwardError):
+        model.hidden(ids_1T, tap=with_edits(edits, model, tap))
     return tap.values
 
 

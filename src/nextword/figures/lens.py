@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
 
 Colour = Literal["probability", "rank", "kl", "entropy"]
-_MOST_POSITIONS = 24
+_MAX_POSITIONS = 24
 _CELL_LETTERS = 10
 _MEANING = {
     "probability": "probability of the token written there",
@@ -57,7 +57,7 @@ def lens_figure(
     if colour not in get_args(Colour):
         raise ConfigError(f"there is no colour {colour!r}", hint=f"colours: {', '.join(get_args(Colour))}")
     count = len(trace.token_ids)
-    shown = list(range(max(0, count - _MOST_POSITIONS), count)) if positions is None else list(positions)
+    shown = list(range(max(0, count - _MAX_POSITIONS), count)) if positions is None else list(positions)
     lens = trace.lens(1, shown)
     values_LP = {
         "probability": lens.probabilities[..., 0],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito's, for every eye
 _DASHES = ("-", "--", "-.", ":")  # and where there are more runs than colours, or no colours
-_LONGEST_NAME = 28
+_MAX_NAME_LENGTH = 28
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def training_figure(
     unit, length = ("hours", 3600.0) if longest > 7200 else ("minutes", 60.0) if longest > 120 else ("seconds", 1.0)
     figure = new_figure(10.5 if timed else 6.5, 4.6)
     panels: list[Axes] = list(figure.subplots(1, 2 if timed else 1, sharey=True, squeeze=False)[0])
-    names = [cut(curve.name, fonts, _LONGEST_NAME).replace("␣", " ") for curve in curves]
+    names = [cut(curve.name, fonts, _MAX_NAME_LENGTH).replace("␣", " ") for curve in curves]
     for place, (axes, (label, column, scale)) in enumerate(
         zip(panels, (("steps", 0, 1.0), (unit, 1, length)), strict=False)
     ):

@@ -8,7 +8,7 @@ import numpy as np
 
 from nextword.figures.canvas import cut, finish, fonts_for, new_figure
 from nextword.generation import Prediction, Sampling
-from nextword.generation.sampling import best_ids
+from nextword.generation.sampling import topk_ids
 from nextword.tokens.visible import visible
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def next_token_figure(
     Raises:
         ConfigError: matplotlib or seaborn is not installed.
     """
-    order = best_ids(prediction.logits, top)
+    order = topk_ids(prediction.logits, top)
     names = [visible(text) for text in prediction.texts([int(token) for token in order])]
     panels = [("the model's own", prediction.probabilities, np.ones(len(prediction.logits), bool), "")]
     if sampling is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nextword.errors import ModelFileError
 
-_LEFT_BEHIND = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}\.(?P<kind>tmp|old)")
+_STALE = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}\.(?P<kind>tmp|old)")
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def sweep(directory: Path, name: str | None = None) -> None:
         return
     with write_errors(directory):
         for path in sorted(directory.iterdir()):
-            match = _LEFT_BEHIND.fullmatch(path.name)
+            match = _STALE.fullmatch(path.name)
             if match is None or name not in (None, match["target"]):
                 continue
             target = directory / match["target"]
@@ -114,9 +114,9 @@ def sweep(directory: Path, name: str | None = None) -> None:
 def discard(path: Path) -> None:
     """Removes a directory or a file so that it is never seen half removed. What cannot be removed stays."""
     with suppress(OSError):
-        doomed = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        path.rename(doomed)
-        _remove(doomed)
+        renamed = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        path.rename(renamed)
+        _remove(renamed)
 
 
 def _remove(path: Path) -> None:

@@ -23,9 +23,9 @@ from nextword.files.huggingface.config import config_to_json
 from nextword.files.huggingface.families import family_of
 from nextword.files.huggingface.tensors import tensors_to_family
 from nextword.files.safetensors import write_safetensors
-from nextword.files.tensors import ELEMENT_NAMES, RawTensor, Unpacked, check_tensors
+from nextword.files.tensors import ELEMENT_NAMES, DequantizedTensors, RawTensor, check_tensors
 from nextword.json_file import json_text
-from nextword.readable import counted
+from nextword.readable import pluralize
 from nextword.tokens import Tokenizer
 
 FORMAT_VERSION = 1
@@ -58,7 +58,7 @@ class Bundle:
 
     def floats(self) -> Mapping[str, RawTensor]:
         """Every weight in an element type that computes; blocks are unpacked to float32 whenever they are asked for."""
-        return Unpacked(self.tensors)
+        return DequantizedTensors(self.tensors)
 
 
 def write_bundle(path: Path, bundle: Bundle, files: Mapping[str, bytes] | None = None) -> None:
@@ -98,7 +98,7 @@ def write_bundle(path: Path, bundle: Bundle, files: Mapping[str, bytes] | None =
                 "provenance": dict(bundle.provenance),
             },
         )
-        (fresh / "README.md").write_text(bundle.card or _plain_card(bundle), encoding="utf-8")
+        (fresh / "README.md").write_text(bundle.card or _default_card(bundle), encoding="utf-8")
         for name, content in (files or {}).items():
             (fresh / name).write_bytes(content)
 
@@ -142,12 +142,12 @@ def _dtype_word(kinds: set[str]) -> str:
     return ELEMENT_NAMES[kinds.pop() if len(kinds) == 1 else "F64" if "F64" in kinds else "F32"]
 
 
-def _plain_card(bundle: Bundle) -> str:
+def _default_card(bundle: Bundle) -> str:
     config = bundle.config
     return (
-        f"# A {family_of(config)} model with {counted(config.num_parameters, 'parameters')}\n\n"
-        f"{counted(config.num_layers, 'layers')} x {config.d_model}, context {config.context_length}, "
-        f"{counted(bundle.tokenizer.vocab_size, 'tokens')}. Made with nextword.\n"
+        f"# A {family_of(config)} model with {pluralize(config.num_parameters, 'parameters')}\n\n"
+        f"{pluralize(config.num_layers, 'layers')} x {config.d_model}, context {config.context_length}, "
+        f"{pluralize(bundle.tokenizer.vocab_size, 'tokens')}. Made with nextword.\n"
     )
 
 

@@ -47,11 +47,11 @@ def export_model(bundle: Bundle, path: Path, format: Format, dtype: str | None =
             f"no architecture of transformers has GPTConfig.{field} = {getattr(bundle.config, field)!r}",
             hint="save it as it is: other programs cannot open it, nextword can",
         )
-    write_bundle(path, bundle if dtype is None else replace(bundle, tensors=in_dtype(bundle.tensors, dtype)))
+    write_bundle(path, bundle if dtype is None else replace(bundle, tensors=cast_tensors(bundle.tensors, dtype)))
     return path
 
 
-def in_dtype(tensors: Mapping[str, RawTensor], dtype: str) -> dict[str, RawTensor]:
+def cast_tensors(tensors: Mapping[str, RawTensor], dtype: str) -> dict[str, RawTensor]:
     """Every weight in another element type.
 
     Raises:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 _NAME = re.compile(r"(?:GPTConfig\.)?\b([a-z]\w*)")
 
 
-def in_their_names(message: str, names: Mapping[str, str]) -> str:
+def rename_fields(message: str, names: Mapping[str, str]) -> str:
     """What a GPTConfig says of its fields, in the names that a file gives them.
 
     Args:

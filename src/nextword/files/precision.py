@@ -15,7 +15,7 @@ PRECISIONS: dict[str, str] = {"f32": "F32", "bf16": "BF16", "q8": "Q8_0", "q4": 
 _BLOCK = 32
 
 
-def in_precision(tensors: Mapping[str, RawTensor], precision: Precision) -> dict[str, RawTensor]:
+def cast_matrices(tensors: Mapping[str, RawTensor], precision: Precision) -> dict[str, RawTensor]:
     """Every matrix rounded to an element type; vectors, which take no room, become float32; `auto` changes nothing.
 
     Matrices whose rows are no whole blocks of 32 stay as they are where blocks are asked for.
@@ -39,7 +39,7 @@ def computable(tensors: Mapping[str, RawTensor], kinds: Collection[str]) -> dict
     }
 
 
-def rounded_again(tensors: Mapping[str, RawTensor], kinds: Collection[str]) -> str:
+def requantization_note(tensors: Mapping[str, RawTensor], kinds: Collection[str]) -> str:
     """What `computable` does to blocks of other kinds than these, in words; empty if it leaves all as they are."""
     others = sorted({tensor.dtype for tensor in tensors.values() if tensor.is_quantized and tensor.dtype not in kinds})
     return f"blocks of {', '.join(others)} are rounded again, to Q8_0" if others else ""

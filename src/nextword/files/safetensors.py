@@ -45,7 +45,7 @@ def read_safetensors(path: Path) -> dict[str, RawTensor]:
         reason = " ".join(str(error).split())
         raise ModelFileError(f"{path} is damaged or no safetensors file: {reason}", hint=FETCH_AGAIN) from None
     start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(bytes(data[8:start]), object_pairs_hook=lambda pairs: _once(path, pairs))
+    header = json.loads(bytes(data[8:start]), object_pairs_hook=lambda pairs: _unique_keys(path, pairs))
     tensors = {}
     for name, entry in sorted(header.items()):
         if name == "__metadata__":
@@ -61,7 +61,7 @@ def read_safetensors(path: Path) -> dict[str, RawTensor]:
     return tensors
 
 
-def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of the header; of a name that stands there twice, the library and Python may take different ones."""
     entries = dict(pairs)
     if len(entries) < len(pairs):

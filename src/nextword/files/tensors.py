@@ -87,7 +87,7 @@ class RawTensor:
         return cls(name, dtype, bits.shape, contiguous.reshape(-1).view(np.uint8).data)
 
 
-class Unpacked(Mapping[str, RawTensor]):
+class DequantizedTensors(Mapping[str, RawTensor]):
     """The same weights without blocks, which are unpacked to float32, exactly, whenever they are asked for.
 
     Args:

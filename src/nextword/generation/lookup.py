@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_LENGTH = 3  # tokens that must have occurred before in a row
-_SHORTEST, _LONGEST = 3, 12  # of a guess; so few more tokens hardly make a pass longer
+_NGRAM_SIZE = 3  # tokens that must have occurred before in a row
+_MIN_DRAFT, _MAX_DRAFT = 3, 12  # of a guess; so few more tokens hardly make a pass longer
 
 
 class PromptLookup:
@@ -18,31 +18,35 @@ class PromptLookup:
 
     def __init__(self, token_ids: Iterable[int]) -> None:
         self._ids: list[int] = []
-        self._places: dict[tuple[int, ...], int] = {}  # three tokens -> where the token behind them last stood
-        self._reach = _SHORTEST
-        self._misses = self._pause = 0
+        self._ngram_positions: dict[tuple[int, ...], int] = {}  # three tokens -> where the token behind them last stood
+        self._draft_length = _MIN_DRAFT
+        self._misses = self._cooldown = 0
         for token in token_ids:
             self.add(token)
 
     def add(self, token: int) -> None:
         """The text grew by a token."""
-        if len(self._ids) >= _LENGTH:
-            self._places[tuple(self._ids[-_LENGTH:])] = len(self._ids)
+        if len(self._ids) >= _NGRAM_SIZE:
+            self._ngram_positions[tuple(self._ids[-_NGRAM_SIZE:])] = len(self._ids)
         self._ids.append(token)
 
     def guess(self, limit: int) -> list[int]:
         """Up to `limit` tokens that stood behind the same three before; none where that has not helped lately."""
-        place = self._places.get(tuple(self._ids[-_LENGTH:]))
+        place = self._ngram_positions.get(tuple(self._ids[-_NGRAM_SIZE:]))
         if place is None:
             return []
-        if self._pause:
-            self._pause -= 1
+        if self._cooldown:
+            self._cooldown -= 1
             return []
         period = len(self._ids) - place  # a text that goes round in a circle goes on so
-        return [self._ids[place + i % period] for i in range(min(limit, self._reach))]
+        return [self._ids[place + i % period] for i in range(min(limit, self._draft_length))]
 
-    def learn(self, guessed: int, right: int) -> None:
+    def learn(self, proposed: int, accepted: int) -> None:
         """How many tokens of a guess were right: guesses become longer, or pause for longer and longer."""
-        self._reach = min(2 * self._reach, _LONGEST) if right == guessed else max(_SHORTEST, self._reach // 2)
-        self._misses = 0 if right else self._misses + 1
-        self._pause = 0 if self._misses < 2 else min(1 << self._misses, 256)
+        self._draft_length = (
+            min(2 * self._draft_length, _MAX_DRAFT)
+            if accepted == proposed
+            else max(_MIN_DRAFT, self._draft_length // 2)
+        )
+        self._misses = 0 if accepted else self._misses + 1
+        self._cooldown = 0 if self._misses < 2 else min(1 << self._misses, 256)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nextword.backend_input import check_owner
+from nextword.backend_input import check_cache_owner
 from nextword.generation.backend import Backend
 
 
@@ -29,16 +29,16 @@ class Memory:
         """A copy, or another process, begins with nothing: what was read belongs to this backend, and is read again."""
         return Memory, ()
 
-    def begin(self, backend: Backend, ids: Sequence[int], capacity: int, *, anew: bool = False) -> list[int]:
+    def begin(self, backend: Backend, ids: Sequence[int], capacity: int, *, reset: bool = False) -> list[int]:
         """Keeps what `ids` share with what was read; those that are still to be read, at least the last one.
 
-        With `anew` nothing is kept.
+        With `reset` nothing is kept.
 
         Raises:
             ConfigError: It is another backend's memory; it stays as it is.
         """
         if self.cache is not None:
-            check_owner(backend, self.cache)
+            check_cache_owner(backend, self.cache)
         if self.cache is None or capacity > self.capacity:
             if self.cache is not None:  # it will grow further
                 capacity = min(2 * capacity, backend.config.context_length)
@@ -46,7 +46,7 @@ class Memory:
             self.restart(backend)
         elif self.origin:
             self.restart(backend)
-        shared = 0 if anew else self.shared(ids)
+        shared = 0 if reset else self.shared(ids)
         self.forget(shared)
         return list(ids[shared:])
 

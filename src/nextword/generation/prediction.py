@@ -12,8 +12,8 @@ from nextword.generation import html
 from nextword.generation.backend import Backend, Logits
 from nextword.generation.context import Prompt, cut_to_context, encode_prompt, prompt_text
 from nextword.generation.memory import Memory
-from nextword.generation.sampling import Probabilities, Sampling, Stages, best_ids, softmax
-from nextword.readable import counted
+from nextword.generation.sampling import Probabilities, Sampling, Stages, softmax, topk_ids
+from nextword.readable import pluralize
 from nextword.settings import Overflow
 from nextword.tokens import Piece, Tokenizer
 from nextword.tokens.visible import part_note, shortened, visible
@@ -58,7 +58,7 @@ class Prediction(Sequence[Candidate]):
         self.dropped_tokens = dropped_tokens
         self.logits = logits
         self._tokenizer = tokenizer
-        self._candidates = best_candidates(logits, top, tokenizer.vocabulary, self.probabilities)
+        self._candidates = topk_candidates(logits, top, tokenizer.vocabulary, self.probabilities)
 
     @cached_property
     def probabilities(self) -> Probabilities:
@@ -99,7 +99,7 @@ class Prediction(Sequence[Candidate]):
 
     def __repr__(self) -> str:
         best = f", best {self[0].text!r} {self[0].probability:.1%}" if len(self) else ""
-        return f"<Prediction after {shortened(self.prompt)!r}: {counted(len(self), 'tokens')}{best}>"
+        return f"<Prediction after {shortened(self.prompt)!r}: {pluralize(len(self), 'tokens')}{best}>"
 
     def _repr_html_(self) -> str:
         rows = [
@@ -124,7 +124,7 @@ class Prediction(Sequence[Candidate]):
         }
 
 
-def best_candidates(
+def topk_candidates(
     logits: Logits, top: int, names: Sequence[str], probabilities: Probabilities | None = None
 ) -> list[Candidate]:
     """The `top` most probable tokens of one position, best first, equal ones by id.
@@ -138,7 +138,7 @@ def best_candidates(
     probabilities = softmax(logits) if probabilities is None else probabilities
     return [
         Candidate(int(i), names[i] if i < len(names) else "", float(probabilities[i]), float(logits[i]))
-        for i in best_ids(logits, top)
+        for i in topk_ids(logits, top)
     ]
 
 

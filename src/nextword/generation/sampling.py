@@ -1,7 +1,7 @@
 """One pipeline from logits to the next token: penalties, temperature, top-k, top-p, min-p, distribution, draw.
 
 `Stages` shows every step over the whole vocabulary; `draw` does the same on the head of the distribution alone. Both
-go through `_keep`, so that a drawn token comes from exactly the distribution that is shown.
+go through `_truncate`, so that a drawn token comes from exactly the distribution that is shown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nextword.generation.backend import Logits
 
 Probabilities = NDArray[np.float64]
 
-_NOT_TINY = (1e-3, 1e-5, 0.0)
+_SORT_THRESHOLDS = (1e-3, 1e-5, 0.0)
 """Weights that are looked at first, then if those were not enough; the most probable token weighs 1."""
 
 
@@ -77,8 +77,10 @@ class Sampling:
             changed = logits.copy()
             values = changed[ids].astype(np.float64)
             with np.errstate(over="ignore"):  # at the ends of float32: no larger than the largest, or -inf
-                moved = np.where(values > 0, values / self.repetition_penalty, values * self.repetition_penalty)
-                changed[ids] = np.minimum(moved, np.finfo(np.float32).max)
+                penalized_values = np.where(
+                    values > 0, values / self.repetition_penalty, values * self.repetition_penalty
+                )
+                changed[ids] = np.minimum(penalized_values, np.finfo(np.float32).max)
         if (self.presence_penalty or self.frequency_penalty) and written:
             ids, counts = np.unique(np.asarray(written, np.int64), return_counts=True)
             taken = self.presence_penalty + self.frequency_penalty * counts
@@ -94,9 +96,9 @@ class Sampling:
         logits = self.penalized(logits, seen, written)
         if self.temperature == 0:
             return int(np.argmax(logits))
-        weights = _weights(logits, self.temperature)
-        kept, steps = _keep(weights, self)
-        place = min(int(np.searchsorted(steps, rng.random() * steps[-1], side="right")), len(steps) - 1)
+        weights = _exp_logits(logits, self.temperature)
+        kept, cumulative = _truncate(weights, self)
+        place = min(int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")), len(cumulative) - 1)
         if kept is weights:
             return place
         equal = np.flatnonzero(weights == kept[place])
@@ -133,9 +135,9 @@ class Stages:
             tempered = np.zeros(len(logits))
             tempered[np.argmax(penalized)] = 1.0
             return cls(logits, penalized, softmax(logits), tempered, tempered > 0, tempered)
-        weights = _weights(penalized, sampling.temperature)
+        weights = _exp_logits(penalized, sampling.temperature)
         tempered = distribution = weights / weights.sum()
-        kept, _ = _keep(weights, sampling)
+        kept, _ = _truncate(weights, sampling)
         if kept is not weights:
             order = np.flatnonzero(weights >= kept[-1])
             order = order[np.lexsort((order, -weights[order]))][: len(kept)]
@@ -144,7 +146,7 @@ class Stages:
         return cls(logits, penalized, softmax(logits), tempered, distribution > 0, distribution)
 
 
-def best_ids(values: Probabilities | Logits, top: int) -> NDArray[np.int64]:
+def topk_ids(values: Probabilities | Logits, top: int) -> NDArray[np.int64]:
     """The ids of the `top` largest values, [top], largest first, equal ones by id."""
     below = -values
     last = min(top, len(below)) - 1
@@ -165,7 +167,7 @@ def log_softmax(logits: Logits) -> Probabilities:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))  # type: ignore[no-any-return]
 
 
-def _weights(logits: Logits, temperature: float) -> Probabilities:
+def _exp_logits(logits: Logits, temperature: float) -> Probabilities:
     """E to the logits divided by the temperature; the largest is moved to 0 first: no temperature makes it infinite."""
     limits = np.finfo(np.float32)
     divisor = np.float32(min(max(temperature, float(limits.tiny)), float(limits.max)))
@@ -174,7 +176,7 @@ def _weights(logits: Logits, temperature: float) -> Probabilities:
     return np.exp(scaled.astype(np.float64))  # type: ignore[no-any-return]
 
 
-def _keep(weights: Probabilities, sampling: Sampling) -> tuple[Probabilities, Probabilities]:
+def _truncate(weights: Probabilities, sampling: Sampling) -> tuple[Probabilities, Probabilities]:
     """The weights that survive, largest first, and their running sums.
 
     Tokens of equal weight follow each other by id. Where nothing is cut, it is `weights` itself, in the order of ids.
@@ -183,19 +185,19 @@ def _keep(weights: Probabilities, sampling: Sampling) -> tuple[Probabilities, Pr
     size = len(weights) if sampling.top_k is None else min(sampling.top_k, len(weights))
     if size == len(weights) and sampling.top_p == 1 and sampling.min_p == 0:
         return weights, np.cumsum(weights)
-    all_of_them = weights.sum() if sampling.top_p < 1 and sampling.top_k is None else None
-    for least in _NOT_TINY:
-        found = weights[weights >= least]
-        if len(found) < size and sampling.top_k is not None and least > 0:
+    total_weight = weights.sum() if sampling.top_p < 1 and sampling.top_k is None else None
+    for threshold in _SORT_THRESHOLDS:
+        found = weights[weights >= threshold]
+        if len(found) < size and sampling.top_k is not None and threshold > 0:
             continue
         largest = np.sort(found)[::-1][:size]
-        steps = np.cumsum(largest)
+        cumulative = np.cumsum(largest)
         count = len(largest)
         if sampling.top_p < 1:  # a token is kept while those before it have not reached top_p
-            total = steps[-1] if all_of_them is None else all_of_them
-            count = min(count, int(np.searchsorted(steps, sampling.top_p * total, side="left")) + 1)
+            total = cumulative[-1] if total_weight is None else total_weight
+            count = min(count, int(np.searchsorted(cumulative, sampling.top_p * total, side="left")) + 1)
         if sampling.min_p > 0:  # the most probable token weighs 1
             count = min(count, int(np.count_nonzero(largest >= sampling.min_p)))
         if count < len(largest) or len(largest) == size:
             break
-    return largest[:count], steps[:count]
+    return largest[:count], cumulative[:count]

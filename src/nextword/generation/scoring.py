@@ -15,11 +15,11 @@ from nextword.generation import html
 from nextword.generation.backend import Backend
 from nextword.generation.context import Prompt, prompt_text, token_ids_of
 from nextword.generation.sampling import log_softmax
-from nextword.readable import counted
+from nextword.readable import pluralize
 from nextword.tokens import Piece, Tokenizer
 from nextword.tokens.visible import visible
 
-MOST_ROWS = 400
+MAX_ROWS = 400
 """Pieces of text that a notebook shows."""
 
 
@@ -66,7 +66,7 @@ class Score:
     def _repr_html_(self) -> str:
         shown = [
             html.shaded(visible(pieces[0].text), math.exp(sum(values)))
-            for pieces, values in itertools.islice(self._groups(), MOST_ROWS)
+            for pieces, values in itertools.islice(self._groups(), MAX_ROWS)
         ]
         hidden = sum(piece.part == 1 for piece in self.pieces) - len(shown)
         more = f"; {hidden:,} more are not shown" if hidden else ""
@@ -84,7 +84,7 @@ class Score:
 
     def _facts(self) -> str:
         return (
-            f"{counted(self.scored_tokens, 'tokens')}: {self.bits_per_byte:.3f} bits/byte, "
+            f"{pluralize(self.scored_tokens, 'tokens')}: {self.bits_per_byte:.3f} bits/byte, "
             f"{self.nats_per_character:.3f} nats/character, perplexity {self.perplexity:,.1f}"
         )
 

@@ -21,7 +21,7 @@ class StopStrings:
         if any(not stop for stop in stops):
             raise ConfigError("a stop string is empty")
         self._stops = tuple(stops)
-        self._held = ""
+        self._buffer = ""
         self.found = False
         """Whether a stop string has appeared; nothing comes out after that."""
 
@@ -29,26 +29,26 @@ class StopStrings:
         """The text that is safe to show now, without the stop string and what follows it."""
         if self.found:
             return ""
-        self._held += text
+        self._buffer += text
         # The stop string that is complete first ends the text (of two, the longer), wherever the pieces are cut.
-        ends = [(place + len(stop), place) for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        ends = [(place + len(stop), place) for stop in self._stops if (place := self._buffer.find(stop)) >= 0]
         if ends:
             self.found = True
-            shown, self._held = self._held[: min(ends)[1]], ""
-            return shown
-        keep = self._open_length()
-        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
-        return shown
+            emitted, self._buffer = self._buffer[: min(ends)[1]], ""
+            return emitted
+        keep = self._partial_match_length()
+        emitted, self._buffer = self._buffer[: len(self._buffer) - keep], self._buffer[len(self._buffer) - keep :]
+        return emitted
 
     def flush(self) -> str:
         """What was held back, now that no more text comes."""
-        shown, self._held = self._held, ""
-        return shown
+        emitted, self._buffer = self._buffer, ""
+        return emitted
 
-    def _open_length(self) -> int:
+    def _partial_match_length(self) -> int:
         """Length of the longest end of the held text that begins a stop string."""
         longest = max((len(stop) for stop in self._stops), default=1) - 1
-        for length in range(min(longest, len(self._held)), 0, -1):
-            if any(stop.startswith(self._held[-length:]) for stop in self._stops):
+        for length in range(min(longest, len(self._buffer)), 0, -1):
+            if any(stop.startswith(self._buffer[-length:]) for stop in self._stops):
                 return length
         return 0

@@ -17,16 +17,16 @@ from nextword.generation.backend import Backend, Logits
 from nextword.generation.context import Prompt, fit_to_context, prompt_text, window_start
 from nextword.generation.lookup import PromptLookup
 from nextword.generation.memory import Memory
-from nextword.generation.sampling import Sampling, best_ids, log_softmax
+from nextword.generation.sampling import Sampling, log_softmax, topk_ids
 from nextword.generation.stopping import StopStrings
 from nextword.settings import Overflow
 from nextword.tokens import StreamDecoder, Tokenizer
 from nextword.tokens.visible import shortened, visible
 
 FinishReason = Literal["stop", "length"]
-MOST_ROWS = 100
+MAX_ROWS = 100
 """Tokens that a notebook lists one by one."""
-_WRITTEN = "white-space: pre-wrap"
+_PRE_WRAP = "white-space: pre-wrap"
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class Generation:
         return f"<Generation {shortened(self.prompt)!r} -> {shortened(self.text)!r}, {self._facts()}>"
 
     def _repr_html_(self) -> str:
-        written = html.element("div", [html.element("span", self.prompt, "opacity: 0.7"), self.text], _WRITTEN)
+        written = html.element("div", [html.element("span", self.prompt, "opacity: 0.7"), self.text], _PRE_WRAP)
         parts = [written, html.note(self._facts())]
         if self.logprobs is not None:
-            chances = [math.exp(item.logprob) for item in self.logprobs[:MOST_ROWS]]
+            probabilities = [math.exp(item.logprob) for item in self.logprobs[:MAX_ROWS]]
             rows = [
                 [visible(item.text), f"{chance:.2%}", html.bar(chance), *(visible(text) for _, text, _ in item.top[:3])]
-                for item, chance in zip(self.logprobs, chances, strict=False)
+                for item, chance in zip(self.logprobs, probabilities, strict=False)
             ]
             best = max((len(item.top[:3]) for item in self.logprobs), default=0)
             parts.append(html.table(["token", "probability", "", *["best", "2nd", "3rd"][:best]], rows))
@@ -159,7 +159,7 @@ class TextStream(Iterator[str]):
         context = backend.config.context_length
         self._prompt_ids, self._dropped = fit_to_context(tokenizer, prompt, context, overflow)
         self._prompt = prompt_text(tokenizer, prompt)
-        self._left = max_new_tokens
+        self._remaining = max_new_tokens
         self._sampling, self._rng = sampling, np.random.default_rng(seed)
         self._stops = StopStrings((stop,) if isinstance(stop, str) else stop)
         self._logprobs: list[TokenLogprob] | None = [] if logprobs else None
@@ -171,12 +171,12 @@ class TextStream(Iterator[str]):
         self._ids: list[int] = []
         self._memory = Memory() if memory is None else memory
         capacity = min(context, len(self._prompt_ids) + max(0, max_new_tokens - 1))  # the last one is not read
-        self._pending = self._memory.begin(backend, self._prompt_ids, capacity, anew=score_prompt)
-        self._asked: list[int] = []
+        self._pending = self._memory.begin(backend, self._prompt_ids, capacity, reset=score_prompt)
+        self._batch: list[int] = []
         self._lookup = PromptLookup(self._prompt_ids) if speculative and backend.bitwise_invariant else None
-        self._guessed = 0
-        self._guess: list[int] = []  # tokens that were read ahead, still to be drawn
-        self._ahead: deque[Logits] = deque()  # what the model said behind the last token and behind each of them
+        self._draft_length = 0
+        self._draft: list[int] = []  # tokens that were read ahead, still to be drawn
+        self._logits_queue: deque[Logits] = deque()  # what the model said behind the last token and behind each of them
         self._text: list[str] = []
         self._finish: FinishReason | None = None
 
@@ -204,7 +204,7 @@ class TextStream(Iterator[str]):
     def _advance(self) -> str:
         """Writes one token; the text that became whole with it."""
         while tokens := self.wanted():
-            logits: Literal["last", "all"] = "all" if self.wants_all else "last"
+            logits: Literal["last", "all"] = "all" if self.needs_all_logits else "last"
             self.receive(self._backend.forward([tokens], [self.cache], logits)[0])
         return self.draw()
 
@@ -248,13 +248,13 @@ class TextStream(Iterator[str]):
     @property
     def ready(self) -> bool:
         """Whether the next token can be drawn, or the text ends here."""
-        done = self._left == 0 and not self._scoring
-        return bool(self._ahead) or done or not self._make_room()
+        done = self._remaining == 0 and not self._scoring
+        return bool(self._logits_queue) or done or not self._slide_window()
 
     @property
-    def wants_all(self) -> bool:
+    def needs_all_logits(self) -> bool:
         """Whether the logits behind all of the wanted tokens are needed, not only behind the last."""
-        return bool(self._guess) or self._scoring
+        return bool(self._draft) or self._scoring
 
     @property
     def _scoring(self) -> bool:
@@ -273,13 +273,13 @@ class TextStream(Iterator[str]):
         """
         if self._finish is not None or self.ready:
             return []
-        self._guess, self._guessed = [], 0
-        room = min(self._left, self._memory.capacity - len(self._memory.ids)) - 1
+        self._draft, self._draft_length = [], 0
+        room = min(self._remaining, self._memory.capacity - len(self._memory.ids)) - 1
         if guess and self._lookup is not None and len(self._pending) == 1 and room > 0:
-            self._guess = self._lookup.guess(room)
-            self._guessed = len(self._guess)
-        self._asked = [*self._pending[:limit], *self._guess]
-        return self._asked
+            self._draft = self._lookup.guess(room)
+            self._draft_length = len(self._draft)
+        self._batch = [*self._pending[:limit], *self._draft]
+        return self._batch
 
     def receive(self, logits: Logits) -> None:
         """What the model said behind the wanted tokens: float32 logits, [V] of the last or [T, V] of all."""
@@ -287,17 +287,17 @@ class TextStream(Iterator[str]):
         if self._prompt_logprobs is not None and self._scoring:
             followers = self._prompt_ids[len(self._memory.ids) + 1 :]
             self._prompt_logprobs += map(self._token_logprob, rows, followers)
-        self._memory.ids += self._asked
-        del self._pending[: len(self._asked) - len(self._guess)]
+        self._memory.ids += self._batch
+        del self._pending[: len(self._batch) - len(self._draft)]
         if not self._pending:
-            self._ahead.extend(rows[len(rows) - 1 - len(self._guess) :])
+            self._logits_queue.extend(rows[len(rows) - 1 - len(self._draft) :])
 
     def draw(self) -> str:
         """Draws one token, once `ready`; the text that became whole with it."""
-        if self._left == 0 or not self._ahead:
+        if self._remaining == 0 or not self._logits_queue:
             self._finish = "length"
             return self._stops.flush()
-        logits = self._ahead.popleft()
+        logits = self._logits_queue.popleft()
         seen = itertools.chain(self._prompt_ids, self._ids)
         token = self._sampling.draw(logits, seen, self._rng, self._ids)
         if token in self._tokenizer.end_ids:
@@ -306,35 +306,35 @@ class TextStream(Iterator[str]):
         if self._logprobs is not None:
             self._logprobs.append(self._token_logprob(logits, token))
         self._ids.append(token)
-        self._left -= 1
-        self._follow(token)
+        self._remaining -= 1
+        self._accept(token)
         piece = self._stops.feed(self._decoder.feed(self._bytes_of(token)))
         if self._stops.found:
             self._finish = "stop"
-        elif self._left == 0:
+        elif self._remaining == 0:
             self._finish = "length"
             piece += self._stops.flush()
         return piece
 
-    def _follow(self, token: int) -> None:
+    def _accept(self, token: int) -> None:
         """Goes on behind a token that was drawn: it was read already where it was guessed."""
         if self._lookup is None:
             self._pending = [token]
             return
         self._lookup.add(token)
-        right = bool(self._guess) and self._guess[0] == token
+        right = bool(self._draft) and self._draft[0] == token
         if right:
-            del self._guess[0]
-        if self._guessed and not (right and self._guess):  # all of the guess was right, or the rest of it is wrong
-            self._lookup.learn(self._guessed, self._guessed - len(self._guess))
-            self._guessed = 0
+            del self._draft[0]
+        if self._draft_length and not (right and self._draft):  # all of the guess was right, or the rest of it is wrong
+            self._lookup.learn(self._draft_length, self._draft_length - len(self._draft))
+            self._draft_length = 0
         if not right:
-            self._memory.forget(len(self._memory.ids) - len(self._guess))
-            self._guess = []
-            self._ahead.clear()
+            self._memory.forget(len(self._memory.ids) - len(self._draft))
+            self._draft = []
+            self._logits_queue.clear()
             self._pending = [token]
 
-    def _make_room(self) -> bool:
+    def _slide_window(self) -> bool:
         """Slides the window where the context is full; False where the policy is to stop."""
         context = self._backend.config.context_length
         if len(self._memory.ids) + len(self._pending) <= context:
@@ -349,7 +349,7 @@ class TextStream(Iterator[str]):
 
     def _token_logprob(self, logits: Logits, token: int) -> TokenLogprob:
         values = log_softmax(logits)
-        top = tuple((int(i), self._name(i), float(values[i])) for i in best_ids(values, self._top))
+        top = tuple((int(i), self._name(i), float(values[i])) for i in topk_ids(values, self._top))
         return TokenLogprob(token, self._name(token), float(values[token]), top)
 
     def _bytes_of(self, token: int) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 
 from nextword.tokens import Tokenizer
 
-MOST_PARTS = 64
+MAX_TAILS = 64
 """Beginnings of characters whose pieces are kept: some hundred kilobytes each."""
 
 
@@ -116,7 +116,7 @@ class Vocabulary:
         # Whatever does not go on with an unfinished character shows that its bytes are none.
         self._continuing = [i for i, data in enumerate(self.token_bytes) if not data or 0x80 <= data[0] < 0xC0]
         self._behind_whole = self._read(b"")
-        self._behind_part = lru_cache(MOST_PARTS)(self._read)
+        self._behind_part = lru_cache(MAX_TAILS)(self._read)
 
     def pieces(self, tail: bytes) -> Pieces:
         """What each token adds behind these bytes of an unfinished character, or behind whole ones."""

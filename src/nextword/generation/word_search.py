@@ -17,19 +17,19 @@ from nextword.generation.word_pieces import Kind, decode, kind_of, split_word, v
 from nextword.tokens import Tokenizer
 
 MAX_PATH = 24  # tokens of one word; longer ones stay among the unexplored
-MOST_READ_TOGETHER = 16
+MAX_BATCH = 16
 CACHE_BYTES = 1 << 28
 """What the caches of paths that are read together may take."""
 
 Probabilities = np.ndarray[Any, np.dtype[np.float64]]
 Path = tuple[int, ...]
 """Tokens behind the prompt."""
-OpenPath = tuple[float, int, Path, bytes]
+FrontierEntry = tuple[float, int, Path, bytes]
 """Probability with its sign turned, a tie-breaker, the tokens, their bytes."""
 
 
 @dataclass
-class Found:
+class WordHypothesis:
     """A word that paths were followed to."""
 
     probability: float = 0.0
@@ -53,27 +53,27 @@ class WordSearch:
     def __init__(self, backend: Backend, tokenizer: Tokenizer, prompt_ids: list[int]) -> None:
         self._vocabulary = vocabulary(tokenizer)
         self._room = min(MAX_PATH, backend.config.context_length - len(prompt_ids))
-        self._reader = _Reader(backend, prompt_ids, self._room)
-        self.words: dict[str, Found] = {}
+        self._reader = _BatchedLogits(backend, prompt_ids, self._room)
+        self.words: dict[str, WordHypothesis] = {}
         self.unexplored = 1.0
         self.broken = 0.0
         self.expansions = 0
-        self._open: list[OpenPath] = [(-1.0, 0, (), b"")]
+        self._frontier: list[FrontierEntry] = [(-1.0, 0, (), b"")]
         self._count = itertools.count(1)
 
     def run(self, top: int, tolerance: float, max_expansions: int) -> None:
         """Expands paths until the ranking is settled, the rest is small enough, or the expansions are used up."""
-        while self._open and self.unexplored > tolerance and self.expansions < max_expansions:
-            if self._settled(top):
+        while self._frontier and self.unexplored > tolerance and self.expansions < max_expansions:
+            if self._is_final(top):
                 return
-            negative, _, path, data = heapq.heappop(self._open)
+            negative, _, path, data = heapq.heappop(self._frontier)
             self.expansions += 1
             left = max_expansions - self.expansions
-            logits = self._reader.logits(path, partial(heapq.nsmallest, min(left, MOST_READ_TOGETHER), self._open))
+            logits = self._reader.logits(path, partial(heapq.nsmallest, min(left, MAX_BATCH), self._frontier))
             probabilities = -negative * softmax(logits)[: len(self._vocabulary.token_bytes)]
             self._expand(path, data, probabilities, left)
 
-    def _settled(self, top: int) -> bool:
+    def _is_final(self, top: int) -> bool:
         """No word outside the first `top` can overtake, and their order is fixed, whatever the unexplored mass does."""
         if len(self.words) < top:
             return False
@@ -100,7 +100,7 @@ class WordSearch:
         if word and not tail:  # whatever starts with another kind of character closes the word: summed at once
             others = (kinds != kind) & (kinds != Kind.NONE) & (kinds != Kind.PART)
             closing = np.array([probabilities[others].sum()])
-            self._explored(closing)
+            self._subtract_explored(closing)
             self._add(word, text, closing)
             possible &= ~others
         tokens = np.flatnonzero(possible)
@@ -109,17 +109,17 @@ class WordSearch:
             for token in tokens[goes_on[tokens]][:left]:
                 longer = data + self._vocabulary.token_bytes[token]
                 entry = (-float(probabilities[token]), next(self._count), (*path, int(token)), longer)
-                heapq.heappush(self._open, entry)
+                heapq.heappush(self._frontier, entry)
 
         tokens = tokens[~goes_on[tokens]]
         probabilities, kinds = probabilities[tokens], kinds[tokens]
-        self._explored(probabilities)
+        self._subtract_explored(probabilities)
         if word:
             self._add(word, text, probabilities[kinds != kind])
             longer_words = kinds == kind
         else:
             self._add("", "", probabilities[kinds == Kind.END])
-            self.broken = _sum(self.broken, probabilities[kinds == Kind.PART])
+            self.broken = _sequential_sum(self.broken, probabilities[kinds == Kind.PART])
             longer_words = kinds < Kind.PART
         for token, probability in zip(tokens[longer_words], probabilities[longer_words], strict=True):
             text, _ = decode(data + self._vocabulary.token_bytes[token])
@@ -127,20 +127,20 @@ class WordSearch:
             end = text.index(word.strip()) + len(word.strip())
             self._add(word, text[:end], np.array([probability]))
 
-    def _explored(self, probabilities: Probabilities) -> None:
-        self.unexplored = max(0.0, _sum(self.unexplored, -probabilities))
+    def _subtract_explored(self, probabilities: Probabilities) -> None:
+        self.unexplored = max(0.0, _sequential_sum(self.unexplored, -probabilities))
 
     def _add(self, word: str, spelling: str, probabilities: Probabilities) -> None:
         """Gives a word the probabilities of paths that spell it alike, the most probable first."""
         if not probabilities.any():
             return
-        found = self.words.setdefault(word, Found())
+        found = self.words.setdefault(word, WordHypothesis())
         if probabilities[0] > found.best:
             found.best, found.spelling = float(probabilities[0]), spelling
-        found.probability = _sum(found.probability, probabilities)
+        found.probability = _sequential_sum(found.probability, probabilities)
 
 
-class _Reader:
+class _BatchedLogits:
     """The logits behind paths, which are read together with those that are likely to be asked for next.
 
     The more is read together the less a path takes, but what the search never asks for was read in vain: so the first
@@ -151,10 +151,10 @@ class _Reader:
         self._backend = backend
         self._prompt_ids = prompt_ids
         self._caches: list[Any] = [backend.new_cache(len(prompt_ids) + room)]
-        self._together = 1
+        self._batch_size = 1
         self._read: dict[Path, Logits] = {}
 
-    def logits(self, path: Path, following: Callable[[], list[OpenPath]]) -> Logits:
+    def logits(self, path: Path, following: Callable[[], list[FrontierEntry]]) -> Logits:
         """The logits behind the prompt and a path, [V].
 
         Args:
@@ -165,13 +165,13 @@ class _Reader:
             return self._backend.forward([self._prompt_ids], self._caches)[0]
         if path not in self._read:
             unread = [other for _, _, other, _ in following() if other not in self._read]
-            paths = [path, *unread[: self._together - 1]]
-            self._read |= zip(paths, self._backend.forward(paths, self._behind_prompt(len(paths))), strict=True)
-            most = max(1, min(MOST_READ_TOGETHER, CACHE_BYTES // max(1, self._caches[0].nbytes)))
-            self._together = min(2 * self._together, most)
+            paths = [path, *unread[: self._batch_size - 1]]
+            self._read |= zip(paths, self._backend.forward(paths, self._prompt_caches(len(paths))), strict=True)
+            most = max(1, min(MAX_BATCH, CACHE_BYTES // max(1, self._caches[0].nbytes)))
+            self._batch_size = min(2 * self._batch_size, most)
         return self._read.pop(path)
 
-    def _behind_prompt(self, count: int) -> list[Any]:
+    def _prompt_caches(self, count: int) -> list[Any]:
         """So many caches that hold the prompt."""
         for cache in self._caches:
             cache.truncate(len(self._prompt_ids))
@@ -179,6 +179,6 @@ class _Reader:
         return self._caches[:count]
 
 
-def _sum(start: float, values: Probabilities) -> float:
+def _sequential_sum(start: float, values: Probabilities) -> float:
     """Added one after the other, as they come."""
     return float(np.add.accumulate(np.concatenate(([start], values)))[-1])

@@ -18,7 +18,7 @@ from nextword.generation.backend import Backend
 from nextword.generation.context import Prompt, fit_to_context, prompt_text, window_start
 from nextword.generation.prediction import text_table
 from nextword.generation.word_search import WordSearch
-from nextword.readable import counted
+from nextword.readable import pluralize
 from nextword.settings import Overflow
 from nextword.tokens import Tokenizer
 from nextword.tokens.visible import shortened, visible
@@ -81,7 +81,7 @@ class WordPrediction(Sequence[WordCandidate]):
 
     def __repr__(self) -> str:
         best = f", best {self[0].text!r} {self[0].probability:.1%}" if len(self) else ""
-        return f"<WordPrediction after {shortened(self.prompt)!r}: {counted(len(self), 'words')}{best}>"
+        return f"<WordPrediction after {shortened(self.prompt)!r}: {pluralize(len(self), 'words')}{best}>"
 
     def _repr_html_(self) -> str:
         rows = [

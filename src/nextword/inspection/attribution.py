@@ -12,7 +12,7 @@ from nextword.errors import ConfigError, NextwordError
 from nextword.generation import html
 from nextword.inspection.decomposition import Values, as_array, decomposition
 from nextword.inspection.lens import token_label, token_of
-from nextword.inspection.readout import is_behind_stream, read_out
+from nextword.inspection.readout import is_unembed_edit, unembed
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
@@ -124,7 +124,7 @@ def logit_attribution(
     from nextword.inspection.trace import absolute_position
 
     config = trace.config
-    if (edited := next(filter(is_behind_stream, trace.edits), None)) is not None:
+    if (edited := next(filter(is_unembed_edit, trace.edits), None)) is not None:
         raise ConfigError(
             f"{edited.name} is edited: what comes behind the residual stream is no sum of parts",
             hint="trace without that edit, or edit the stream itself (resid_post of the last block)",
@@ -186,7 +186,7 @@ def logit_attribution(
 
 def _own_logits(trace: Trace, place: int) -> Values:
     stored = "logits" in trace
-    row_V = trace["logits"][place] if stored else read_out(trace, trace.config.num_layers, [place])[0].numpy()
+    row_V = trace["logits"][place] if stored else unembed(trace, trace.config.num_layers, [place])[0].numpy()
     return row_V.astype(np.float64)
 
 

@@ -14,8 +14,8 @@ from nextword.inspection.edit_tap import EditTap
 from nextword.inspection.edits import Edit
 from nextword.inspection.names import hook_shapes, is_lazy, is_pattern, select
 from nextword.inspection.trace import Trace
-from nextword.inspection.weight_marks import mark_weights
-from nextword.model import GPTModel, evaluating
+from nextword.inspection.weight_marks import checksum_weights
+from nextword.model import GPTModel, eval_mode
 from nextword.tokens import Tokenizer
 
 MAX_BYTES = 2 << 30
@@ -74,8 +74,8 @@ def capture(
     check_tokens(config, token_ids, "nothing to trace")
     for edit in edits:
         edit.check(config)
-    wanted = _captured(config, names, layers, edits)
-    size = estimate_bytes(model, wanted, len(token_ids))
+    wanted = _names_to_capture(config, names, layers, edits)
+    size = estimate_nbytes(model, wanted, len(token_ids))
     if size > max_bytes:
         raise ConfigError(
             f"a trace of {len(token_ids):,} tokens would hold up to {size / 1e9:.2f} GB, "
@@ -84,9 +84,9 @@ def capture(
         )
     tap = _CaptureTap(wanted, EditTap(edits, model))
     ids_1T = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device)
-    with evaluating(model), torch.inference_mode():
+    with eval_mode(model), torch.inference_mode():
         model(ids_1T, tap=tap)
-    marks = mark_weights(model)
+    marks = checksum_weights(model)
     return Trace(
         text,
         token_ids,
@@ -123,7 +123,7 @@ def check_tokens(config: GPTConfig, token_ids: Sequence[int], nothing: str) -> N
         )
 
 
-def _captured(
+def _names_to_capture(
     config: GPTConfig, names: Iterable[str] | str | None, layers: Sequence[int] | int | None, edits: Sequence[Edit]
 ) -> set[str]:
     """What the tap keeps: lazy values only where they are named, or where an edit stands in the way to them."""
@@ -145,7 +145,7 @@ def _captured(
     return kept
 
 
-def estimate_bytes(model: GPTModel, names: Iterable[str], count: int) -> int:
+def estimate_nbytes(model: GPTModel, names: Iterable[str], count: int) -> int:
     """Bytes that these values of `count` tokens take at most (some share their memory)."""
     size = torch.promote_types(model.token_embedding.weight.dtype, torch.float32).itemsize
     shapes = hook_shapes(model.config, count)

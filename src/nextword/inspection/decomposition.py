@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nextword.errors import ConfigError, NextwordError
 from nextword.inspection.weight_marks import linear_weight
-from nextword.model import evaluating
+from nextword.model import eval_mode
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
@@ -51,38 +51,38 @@ def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Va
         )
     dtype = trace.model.output_layer.weight.dtype
     parts: dict[str, Values] = {}
-    put_in_D = np.zeros(config.d_model)
-    room_DE = np.empty((config.d_model, config.num_heads * config.head_dim))
+    patched_D = np.zeros(config.d_model)
+    buffer_DE = np.empty((config.d_model, config.num_heads * config.head_dim))
 
-    def carried(name: str) -> None:
+    def apply_stream_edits(name: str) -> None:
         """What edits of the stream do to everything in it."""
-        nonlocal put_in_D
+        nonlocal patched_D
         if all(edit.name != name for edit in trace.edits):
             return
         factor_D, shift_D = _edited(trace, name, place, dtype)
         parts.update({label: part_D * factor_D for label, part_D in parts.items()})
-        put_in_D = put_in_D * factor_D + shift_D
+        patched_D = patched_D * factor_D + shift_D
 
-    def added(label: str, name: str) -> None:
+    def append_part(label: str, name: str) -> None:
         """What a part gave to the stream, apart from what edits put in its place."""
-        nonlocal put_in_D
+        nonlocal patched_D
         _, shift_D = _edited(trace, name, place, dtype)
         parts[label] = trace[name][place].astype(np.float64) - shift_D
-        put_in_D = put_in_D + shift_D
+        patched_D = patched_D + shift_D
 
-    added("embed", "hook_embed")
+    append_part("embed", "hook_embed")
     if config.position == "learned":
-        added("position", "hook_pos_embed")
+        append_part("position", "hook_pos_embed")
     for layer in range(config.num_layers):
-        carried(f"blocks.{layer}.hook_resid_pre")
+        apply_stream_edits(f"blocks.{layer}.hook_resid_pre")
         factor_D, shift_D = _edited(trace, f"blocks.{layer}.hook_attn_out", place, dtype)
-        parts.update((label, part_D * factor_D) for label, part_D in _attention_parts(trace, layer, place, room_DE))
-        put_in_D = put_in_D + shift_D
-        carried(f"blocks.{layer}.hook_resid_mid")
-        added(f"L{layer} MLP", f"blocks.{layer}.hook_mlp_out")
-        carried(f"blocks.{layer}.hook_resid_post")
+        parts.update((label, part_D * factor_D) for label, part_D in _attention_parts(trace, layer, place, buffer_DE))
+        patched_D = patched_D + shift_D
+        apply_stream_edits(f"blocks.{layer}.hook_resid_mid")
+        append_part(f"L{layer} MLP", f"blocks.{layer}.hook_mlp_out")
+        apply_stream_edits(f"blocks.{layer}.hook_resid_post")
     if trace.edits:
-        parts["edits"] = put_in_D
+        parts["edits"] = patched_D
 
     parts_nD = np.stack(list(parts.values()))
     stream_D = trace.residual(config.num_layers)[place].astype(np.float64)
@@ -96,19 +96,19 @@ def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Va
     return tuple(parts), np.stack(list(parts.values()))
 
 
-def _attention_parts(trace: Trace, layer: int, place: int, room_DE: Values) -> Iterator[tuple[str, Values]]:
+def _attention_parts(trace: Trace, layer: int, place: int, buffer_DE: Values) -> Iterator[tuple[str, Values]]:
     """Each head's z through its slice of the output projection, then the projection's bias.
 
-    The weights are widened into `room_DE`, the same for all layers: new memory each time would take longer.
+    The weights are widened into `buffer_DE`, the same for all layers: new memory each time would take longer.
     """
     name = f"blocks.{layer}.attn.out_proj"
     z_HC = trace["z", layer][place].astype(np.float64)
     model = trace.model_for(name)
     projection = model.get_submodule(name)
-    with evaluating(model):
+    with eval_mode(model):
         w_DE = linear_weight(projection).detach()
-    np.copyto(room_DE, w_DE.to("cpu", torch.promote_types(w_DE.dtype, torch.float32)).numpy())
-    w_DHC = room_DE.reshape(-1, *z_HC.shape)
+    np.copyto(buffer_DE, w_DE.to("cpu", torch.promote_types(w_DE.dtype, torch.float32)).numpy())
+    w_DHC = buffer_DE.reshape(-1, *z_HC.shape)
     for head, z_C in enumerate(z_HC):
         yield f"L{layer}H{head}", w_DHC[:, head] @ z_C
     if trace.config.attention_output_bias:

@@ -54,10 +54,10 @@ class EditTap:
         moved = tensor.movedim(axis, 1)  # [B, T, ...]: the heads, where there are some, are the next axis
         changed = moved[index]  # a copy
         if edit.heads is None:
-            changed = self._changed(edit, changed, rows)
+            changed = self._edited_value(edit, changed, rows)
         else:
             heads = list(edit.heads)
-            result = self._changed(edit, changed[:, :, heads], rows)
+            result = self._edited_value(edit, changed[:, :, heads], rows)
             changed[:, :, heads] = result
         copy = moved.clone()
         copy[index] = changed
@@ -72,7 +72,7 @@ class EditTap:
         row_of = {place: row for row, place in enumerate(edit.positions)}
         return [(row_of[place], row) for row, place in enumerate(positions) if place in row_of]
 
-    def _changed(self, edit: Edit, part: Tensor, rows: Tensor) -> Tensor:
+    def _edited_value(self, edit: Edit, part: Tensor, rows: Tensor) -> Tensor:
         if edit.action == "embed":
             tokens = torch.tensor(edit.value.ravel().tolist(), device=part.device)
             vectors: Tensor = self._model.token_embedding(tokens)

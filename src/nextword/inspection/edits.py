@@ -20,7 +20,7 @@ from nextword.arguments import OWN_CHECK, argument, check_fields, checked
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
 from nextword.inspection.names import Key, full_name, hook_shapes, is_pattern, name_of_version_1, resolve
-from nextword.readable import counted
+from nextword.readable import pluralize
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
@@ -246,7 +246,7 @@ def patch(name: Key, trace: Trace, positions: Sequence[int] | None = None, heads
     if beyond := [place for place in places if not 0 <= place < len(trace.token_ids)]:
         raise ConfigError(
             f"the trace to patch from has no position {beyond[0]}",
-            hint=f"it has {counted(len(trace.token_ids), 'tokens')}, from 0 on",
+            hint=f"it has {pluralize(len(trace.token_ids), 'tokens')}, from 0 on",
         )
     values = trace[name]
     if is_pattern(name):

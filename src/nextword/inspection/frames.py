@@ -100,10 +100,10 @@ def look_frame(trace: Trace, facts: Facts | None = None) -> bytes:
             "trace": facts.trace,
             "model": {**_model_facts(trace), **facts.model},
             "text": trace.text,
-            "tokens": pieces_of(_tokenizer(trace), trace.token_ids),
+            "tokens": token_pieces(_tokenizer(trace), trace.token_ids),
             "dropped": facts.dropped,
-            "edits": python_of(trace.edits) if facts.edits is None else list(facts.edits),
-            "texts": texts_of(_tokenizer(trace), {*lens.token_ids.ravel().tolist(), *best}),
+            "edits": edit_code(trace.edits) if facts.edits is None else list(facts.edits),
+            "texts": token_texts(_tokenizer(trace), {*lens.token_ids.ravel().tolist(), *best}),
             "seconds": facts.seconds,
         },
     )
@@ -163,7 +163,7 @@ def turns_frame(trace: Trace, layer: int, head: int) -> bytes:
     return _frame(arrays, {"layer": layer, "head": head, "pairs": pairs, "layout": config.rope_layout})
 
 
-def pieces_of(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[dict[str, Any]]:
+def token_pieces(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[dict[str, Any]]:
     """The tokens as a reader sees them, as plain values."""
     return [
         {"id": piece.token_id, "text": piece.text, "part": piece.part, "parts": piece.parts}
@@ -171,7 +171,7 @@ def pieces_of(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[dict[str, 
     ]
 
 
-def texts_of(tokenizer: Tokenizer, token_ids: Iterable[int]) -> dict[str, str]:
+def token_texts(tokenizer: Tokenizer, token_ids: Iterable[int]) -> dict[str, str]:
     """The texts of tokens by id, as `Tokenizer.vocabulary` has them; empty for ids that the tokenizer has not."""
     continued = tokenizer.kind != "words"  # a word's space belongs to the text before it
 
@@ -184,7 +184,7 @@ def texts_of(tokenizer: Tokenizer, token_ids: Iterable[int]) -> dict[str, str]:
     return {str(token_id): text(token_id) for token_id in sorted(token_ids)}
 
 
-def python_of(edits: Sequence[Edit]) -> list[str]:
+def edit_code(edits: Sequence[Edit]) -> list[str]:
     """The Python that makes these edits, an expression each; of a vector, only its shape is said."""
     written: list[str] = []
     left = list(edits)

@@ -16,7 +16,7 @@ from nextword.inspection.decomposition import Values
 from nextword.inspection.edit_tap import EditTap
 from nextword.inspection.edits import Edit
 from nextword.inspection.lens import token_label, token_of
-from nextword.model import GPTModel, evaluating
+from nextword.model import GPTModel, eval_mode
 from nextword.tokens import Piece, Tokenizer
 from nextword.tokens.visible import shortened
 
@@ -105,8 +105,8 @@ def gradient_x_input(
     for edit in edits:
         edit.check(config)
 
-    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
-        tap = _LeafTap(EditTap(edits, model))
+    with eval_mode(model), torch.inference_mode(False), torch.enable_grad():
+        tap = _EmbeddingLeafTap(EditTap(edits, model))
         logits_V = _last_logits(model, ids, tap)
         chosen = int(logits_V.argmax()) if chosen is None else chosen
         logit = logits_V[chosen]
@@ -118,7 +118,7 @@ def gradient_x_input(
     return Attribution(text, tuple(ids), tuple(pieces), scores, chosen, label, float(logit.detach()))
 
 
-class _LeafTap:
+class _EmbeddingLeafTap:
     """Applies the edits, and makes the embeddings that the pass reads a leaf of the graph of gradients."""
 
     leaf: Tensor
@@ -137,7 +137,7 @@ class _LeafTap:
         return tensor
 
 
-def _last_logits(model: GPTModel, ids: list[int], tap: _LeafTap) -> Tensor:
+def _last_logits(model: GPTModel, ids: list[int], tap: _EmbeddingLeafTap) -> Tensor:
     ids_1T = torch.tensor([ids], device=model.token_embedding.weight.device)
     if tap.wants("logits"):
         return model(ids_1T, tap=tap)[0, -1]  # type: ignore[no-any-return]

@@ -12,13 +12,13 @@ from torch import Tensor
 from nextword.errors import ConfigError
 from nextword.inspection.capture import capture, check_tokens
 from nextword.inspection.edit_tap import EditTap
-from nextword.inspection.readable import Readable, behind_edits, parts_of
-from nextword.model import GPTModel, evaluating
-from nextword.model.tap import touch
+from nextword.inspection.readable import InspectableModel, unpack_model, with_edits
+from nextword.model import GPTModel, eval_mode
+from nextword.model.tap import tap_point
 
 
 def ablation_map(
-    model: GPTModel | Readable,
+    model: GPTModel | InspectableModel,
     token_ids: Sequence[int],
     targets: Mapping[int, int] | None = None,
     watch: Callable[[int], None] = lambda _: None,
@@ -38,12 +38,12 @@ def ablation_map(
         TextError: There are no tokens.
         ConfigError: A target's position or token does not exist.
     """
-    gpt, _, edits = parts_of(model)
+    gpt, _, edits = unpack_model(model)
     config = gpt.config
     check_tokens(config, token_ids, "nothing to predict from")
     row_1T = torch.tensor([list(token_ids)], device=gpt.token_embedding.weight.device)
-    with evaluating(gpt), torch.inference_mode():
-        plain_TV = gpt(row_1T, tap=behind_edits(edits, gpt))[0]
+    with eval_mode(gpt), torch.inference_mode():
+        plain_TV = gpt(row_1T, tap=with_edits(edits, gpt))[0]
         if targets is None:
             targets = {len(token_ids) - 1: int(plain_TV[-1].argmax())}
         for position, token in targets.items():
@@ -53,9 +53,11 @@ def ablation_map(
         # Rows of a batch round otherwise than a text alone: the unchanged text is one of them.
         effects = np.zeros((config.num_layers, config.num_heads))
         for layer in range(config.num_layers):
-            tap = behind_edits(edits, gpt, _EachHeadOff(layer, config.num_heads))
+            tap = with_edits(edits, gpt, _AblateEachHead(layer, config.num_heads))
             hidden_BTD = gpt.hidden(row_1T.expand(config.num_heads + 1, -1), tap=tap)
-            logits_BPV = touch(EditTap(edits, gpt, positions=places), "logits", gpt.output_layer(hidden_BTD[:, places]))
+            logits_BPV = tap_point(
+                EditTap(edits, gpt, positions=places), "logits", gpt.output_layer(hidden_BTD[:, places])
+            )
             logprobs_BPV = logits_BPV.double().log_softmax(-1)
             chosen_BP = logprobs_BPV[:, range(len(places)), tokens]
             effects[layer] = (chosen_BP[:-1] - chosen_BP[-1]).mean(-1).cpu().numpy()
@@ -63,7 +65,7 @@ def ablation_map(
     return effects
 
 
-class _EachHeadOff:
+class _AblateEachHead:
     """In row b of the batch head b is switched off; the last row stays whole."""
 
     def __init__(self, layer: int, heads: int) -> None:
@@ -79,7 +81,7 @@ class _EachHeadOff:
         return z_BTHC
 
 
-def induction_scores(model: GPTModel | Readable, token_ids: Sequence[int], period: int) -> NDArray[np.float64]:
+def induction_scores(model: GPTModel | InspectableModel, token_ids: Sequence[int], period: int) -> NDArray[np.float64]:
     """How much each head looks at the token after the previous occurrence, [L, H], from 0 to 1.
 
     The mean is taken over the tokens that have been seen before.
@@ -98,7 +100,7 @@ def induction_scores(model: GPTModel | Readable, token_ids: Sequence[int], perio
     ids, count = list(token_ids), len(token_ids)
     if not 1 <= period < count or ids[period:] != ids[: count - period]:
         raise ConfigError(f"the text does not repeat itself every {period} tokens")
-    gpt, _, edits = parts_of(model)
+    gpt, _, edits = unpack_model(model)
     trace = capture(gpt, None, "", ids, names=("rot_q", "rot_k"), edits=edits)
     rows = np.arange(period, count)
     layers = range(trace.config.num_layers)

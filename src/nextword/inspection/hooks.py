@@ -18,9 +18,9 @@ from torch import Tensor
 
 from nextword.errors import ConfigError, TextError
 from nextword.inspection.names import Key, full_name, hook_shapes, layer_of, resolve
-from nextword.inspection.readable import Readable, behind_edits, parts_of
+from nextword.inspection.readable import InspectableModel, unpack_model, with_edits
 from nextword.inspection.weight_marks import linear_weight
-from nextword.model import GPTModel, evaluating
+from nextword.model import GPTModel, eval_mode
 from nextword.tokens import Tokenizer
 
 
@@ -74,12 +74,12 @@ class ActivationCache(Mapping[str, Tensor]):
             ConfigError: The model has no such value, or `names_filter` left it out.
         """
         if key not in self:
-            name = resolve(self._written_out(key), self._config)
+            name = resolve(self._expand_key(key), self._config)
             raise ConfigError(f"{name} was not kept", hint="names_filter chooses; hook_result is kept only by name")
-        return self._values[self._written_out(key)]
+        return self._values[self._expand_key(key)]
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str | tuple) and self._written_out(key) in self._values
+        return isinstance(key, str | tuple) and self._expand_key(key) in self._values
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -91,7 +91,7 @@ class ActivationCache(Mapping[str, Tensor]):
         size = sum(value.nbytes for value in self._values.values())
         return f"<ActivationCache of {len(self)} values, {size / 1e6:.1f} MB>"
 
-    def _written_out(self, key: Key) -> str:
+    def _expand_key(self, key: Key) -> str:
         if isinstance(key, str) and (short := re.fullmatch(r"([a-z_]+)(\d+)(ln[12])?", key)):
             key = tuple(part for part in (short[1], int(short[2]), short[3]) if part is not None)
         if isinstance(key, tuple):
@@ -101,7 +101,7 @@ class ActivationCache(Mapping[str, Tensor]):
 
 
 def run_with_cache(
-    model: GPTModel | Readable,
+    model: GPTModel | InspectableModel,
     input: Input,  # noqa: A002
     names_filter: NameFilter | None = None,
     remove_batch_dim: bool = False,
@@ -122,11 +122,11 @@ def run_with_cache(
         ConfigError: A name is unknown, or the batch axis is wanted away and has several texts.
         TextError: The text cannot be encoded, or an id is not in the vocabulary.
     """
-    gpt, tokenizer, edits = parts_of(model)
+    gpt, tokenizer, edits = unpack_model(model)
     ids_BT = _token_ids(input, gpt, tokenizer)
     if remove_batch_dim and len(ids_BT) != 1:
         raise ConfigError(f"remove_batch_dim is for one text, here are {len(ids_BT)}")
-    wanted = _chosen(names_filter, gpt)
+    wanted = _select_names(names_filter, gpt)
     results = {name for name in wanted if name.endswith("hook_result")}
     sources = {name.replace("hook_result", "hook_z") for name in results}
     kept: dict[str, Tensor] = {}
@@ -142,14 +142,14 @@ def run_with_cache(
         return tensor
 
     tap = _HookTap({name: [keep] for name in (wanted - results) | sources}, copies=False)
-    with evaluating(gpt):
-        logits_BTV = gpt(ids_BT, tap=behind_edits(edits, gpt, tap))
+    with eval_mode(gpt):
+        logits_BTV = gpt(ids_BT, tap=with_edits(edits, gpt, tap))
     values = {name: value[0] for name, value in kept.items()} if remove_batch_dim else kept
     return logits_BTV, ActivationCache(values, gpt)
 
 
 def run_with_hooks(
-    model: GPTModel | Readable,
+    model: GPTModel | InspectableModel,
     input: Input,  # noqa: A002
     fwd_hooks: Iterable[tuple[Key | Callable[[str], bool], HookFunction]] = (),
     return_type: Literal["logits", "loss", "both"] | None = "logits",
@@ -173,17 +173,17 @@ def run_with_hooks(
     """
     if return_type not in ("logits", "loss", "both", None):
         raise ConfigError(f"return_type is {return_type!r}, it must be logits, loss, both or None")
-    gpt, tokenizer, edits = parts_of(model)
+    gpt, tokenizer, edits = unpack_model(model)
     ids_BT = _token_ids(input, gpt, tokenizer)
     if return_type in ("loss", "both") and ids_BT.shape[1] < 2:
         raise TextError("the loss needs two tokens or more: it is about each token after the first")
     functions: dict[str, list[HookFunction]] = {}
     for name, function in fwd_hooks:
-        for full in [known for known in _passed(gpt) if name(known)] if callable(name) else [_hookable(name, gpt)]:
+        for full in [known for known in _tap_names(gpt) if name(known)] if callable(name) else [_hookable(name, gpt)]:
             functions.setdefault(full, []).append(function)
 
-    with evaluating(gpt):
-        logits_BTV: Tensor = gpt(ids_BT, tap=behind_edits(edits, gpt, _HookTap(functions)))
+    with eval_mode(gpt):
+        logits_BTV: Tensor = gpt(ids_BT, tap=with_edits(edits, gpt, _HookTap(functions)))
     if return_type is None:
         return None
     if return_type == "logits":
@@ -211,7 +211,7 @@ class _HookTap:
                 raise ConfigError(
                     f"the hook of {name} returned {_describe(value)} where a tensor of {_describe(tensor)} was expected"
                 )
-        unchanged = value is tensor or (not value.requires_grad and _same(value, tensor))
+        unchanged = value is tensor or (not value.requires_grad and _equal_with_nan(value, tensor))
         return tensor if unchanged else value
 
 
@@ -235,14 +235,14 @@ def _token_ids(given: Input, model: GPTModel, tokenizer: Tokenizer | None) -> Te
     return ids.long().reshape(-1, ids.shape[-1])
 
 
-def _passed(model: GPTModel) -> list[str]:
+def _tap_names(model: GPTModel) -> list[str]:
     """The names that a forward pass hands to its tap."""
     return [name for name in hook_shapes(model.config, 1) if not name.endswith("hook_result")]
 
 
-def _chosen(names_filter: NameFilter | None, model: GPTModel) -> set[str]:
+def _select_names(names_filter: NameFilter | None, model: GPTModel) -> set[str]:
     if names_filter is None or callable(names_filter):
-        return {name for name in _passed(model) if names_filter is None or names_filter(name)}
+        return {name for name in _tap_names(model) if names_filter is None or names_filter(name)}
     names = [names_filter] if isinstance(names_filter, str) else names_filter
     return {resolve(name, model.config) for name in names}
 
@@ -257,7 +257,7 @@ def _hookable(key: Key, model: GPTModel) -> str:
     return name
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
+def _equal_with_nan(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors hold the same numbers; not-a-number is the same as itself."""
     return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
 

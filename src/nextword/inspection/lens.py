@@ -18,8 +18,8 @@ from torch import Tensor
 
 from nextword.errors import ConfigError, TextError
 from nextword.generation import html
-from nextword.inspection.readout import Spread, best_ids, check_last, each_position, read_out
-from nextword.readable import counted
+from nextword.inspection.readout import Spread, check_final_logits, topk_ids, unembed, unembed_blocks
+from nextword.readable import pluralize
 from nextword.tokens import Tokenizer
 from nextword.tokens.visible import text_of, visible
 
@@ -74,7 +74,7 @@ class Lens:
         count = self.trace.config.num_layers
         if not 0 <= layer <= count:
             raise ConfigError(f"the lens has no row {layer}", hint=f"rows are 0 to {count}")
-        return read_out(self.trace, layer, self.positions).numpy()
+        return unembed(self.trace, layer, self.positions).numpy()
 
     def label(self, row: int, position: int, place: int = 0) -> str:
         """The text of a predicted token, blanks made visible; bytes that are no whole character as `⟨EA·B0⟩`.
@@ -87,9 +87,8 @@ class Lens:
         return token_label(self.trace.tokenizer, int(self.token_ids[row, position, place]))
 
     def __repr__(self) -> str:
-        return (
-            f"<Lens: {counted(len(self.rows), 'rows')}, {counted(len(self.positions), 'positions')}{self._left_out()}>"
-        )
+        rows, positions = pluralize(len(self.rows), "rows"), pluralize(len(self.positions), "positions")
+        return f"<Lens: {rows}, {positions}{self._left_out()}>"
 
     def __str__(self) -> str:
         rows, L = self.rows, self.trace.config.num_layers
@@ -195,7 +194,7 @@ def logit_lens(
 
     def read(here: slice, logits_RPV: Tensor) -> None:
         final_PV = logits_RPV[L]
-        check_last(trace, places[here], final_PV)
+        check_final_logits(trace, places[here], final_PV)
         spread = Spread(*final_PV.shape)
         spread.read(final_PV)
         final_p_PV = spread.probabilities()
@@ -204,7 +203,7 @@ def logit_lens(
         target_P1 = torch.from_numpy(target_ids[here])[:, None]
         for row, logits_PV in enumerate(logits_RPV):
             spread.read(logits_PV)
-            best_Pk = best_ids(logits_PV, k)
+            best_Pk = topk_ids(logits_PV, k)
             token_ids[row, here] = best_Pk.numpy()
             probabilities[row, here] = spread.probabilities_of(best_Pk).numpy()
             entropy[row, here] = spread.entropy().numpy()
@@ -214,7 +213,7 @@ def logit_lens(
             target_rank[row, here] = [1 + np.count_nonzero(row_V > row_V[target]) for row_V, target in of_rows]
             target_probability[row, here] = spread.probabilities_of(target_P1)[:, 0].numpy()
 
-    each_position(trace, places, read)
+    unembed_blocks(trace, places, read)
     arrays = (token_ids, probabilities, entropy, kl, target_ids, target_rank, target_probability)
     for array in arrays:
         array.flags.writeable = False

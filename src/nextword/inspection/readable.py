@@ -13,7 +13,7 @@ from nextword.model import GPTModel, Tap
 from nextword.tokens import Tokenizer
 
 
-class Readable(Protocol):
+class InspectableModel(Protocol):
     """A model that reads text, under its edits; a LanguageModel is one."""
 
     @property
@@ -24,22 +24,22 @@ class Readable(Protocol):
     def edits(self) -> tuple[Edit, ...]: ...  # noqa: D102
 
 
-def parts_of(model: GPTModel | Readable) -> tuple[GPTModel, Tokenizer | None, tuple[Edit, ...]]:
+def unpack_model(model: GPTModel | InspectableModel) -> tuple[GPTModel, Tokenizer | None, tuple[Edit, ...]]:
     """The GPTModel, its tokenizer, and the edits under which it runs."""
     if isinstance(model, GPTModel):
         return model, None, ()
     return model.reference, model.tokenizer, model.edits
 
 
-def behind_edits(edits: Sequence[Edit], model: GPTModel, tap: Tap | None = None) -> Tap | None:
+def with_edits(edits: Sequence[Edit], model: GPTModel, tap: Tap | None = None) -> Tap | None:
     """A tap that sees every value after its edits; None where there is neither."""
     if not edits:
         return tap
     first = EditTap(edits, model)
-    return first if tap is None else _Both(first, tap)
+    return first if tap is None else _ChainedTap(first, tap)
 
 
-class _Both:
+class _ChainedTap:
     """One tap after another."""
 
     def __init__(self, first: Tap, second: Tap) -> None:

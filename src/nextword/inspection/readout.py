@@ -18,18 +18,18 @@ from torch import Tensor
 from nextword.errors import NextwordError
 from nextword.inspection.edit_tap import EditTap
 from nextword.inspection.edits import Edit
-from nextword.model.tap import scope, touch
+from nextword.model.tap import scope, tap_point
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
 
-_READ = 1 << 25
+_BLOCK_LOGITS = 1 << 25
 """Logits that are read out at a time: 128 MB in float32."""
-_PIECE = 1 << 18
+_CHUNK_LOGITS = 1 << 18
 """Logits of one row that a thread works on at a time: 2 MB in float64."""
 
 
-def read_out(trace: Trace, layer: int, positions: Sequence[int]) -> Tensor:
+def unembed(trace: Trace, layer: int, positions: Sequence[int]) -> Tensor:
     """Row `layer` of the residual stream through the final norm and the head: [P, V], float32 or wider, on the CPU.
 
     Edits of the norm and of the logits act on it, as they do on the last row.
@@ -37,10 +37,10 @@ def read_out(trace: Trace, layer: int, positions: Sequence[int]) -> Tensor:
     Raises:
         NextwordError: The weights of norm or head were changed after the trace was made.
     """
-    return _read_rows(trace, range(layer, layer + 1), positions)[0]
+    return _unembed_rows(trace, range(layer, layer + 1), positions)[0]
 
 
-def each_position(trace: Trace, positions: Sequence[int], work: Callable[[slice, Tensor], None]) -> None:
+def unembed_blocks(trace: Trace, positions: Sequence[int], work: Callable[[slice, Tensor], None]) -> None:
     """Reads every row at all positions, and has the work done for some of the positions at a time.
 
     One product reads what fits, since the head's weights, which are many, pass by once for all of it. The rest is done
@@ -54,10 +54,10 @@ def each_position(trace: Trace, positions: Sequence[int], work: Callable[[slice,
     """
     rows, V, threads = range(trace.config.num_layers + 1), trace.config.vocab_size, torch.get_num_threads()
     pool = _pool(threads)
-    for block in _cut(0, len(positions), _READ // (len(rows) * V)):
-        logits_RPV = _read_rows(trace, rows, positions[block])
-        rounds = -(-logits_RPV.shape[1] // max(1, threads * (_PIECE // V)))
-        pieces = _cut(block.start, block.stop, -(-logits_RPV.shape[1] // (rounds * threads)))
+    for block in _slices(0, len(positions), _BLOCK_LOGITS // (len(rows) * V)):
+        logits_RPV = _unembed_rows(trace, rows, positions[block])
+        rounds = -(-logits_RPV.shape[1] // max(1, threads * (_CHUNK_LOGITS // V)))
+        pieces = _slices(block.start, block.stop, -(-logits_RPV.shape[1] // (rounds * threads)))
         places = [slice(piece.start - block.start, piece.stop - block.start) for piece in pieces]
         list(pool.map(work, pieces, [logits_RPV[:, place] for place in places]))
 
@@ -79,19 +79,19 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return pool
 
 
-def _cut(start: int, stop: int, step: int) -> list[slice]:
+def _slices(start: int, stop: int, step: int) -> list[slice]:
     return [slice(first, min(first + max(1, step), stop)) for first in range(start, stop, max(1, step))]
 
 
 @torch.inference_mode()
-def _read_rows(trace: Trace, rows: Sequence[int], positions: Sequence[int]) -> Tensor:
+def _unembed_rows(trace: Trace, rows: Sequence[int], positions: Sequence[int]) -> Tensor:
     model = trace.model_for("ln_final", "output_layer")
     rows_RPD = torch.from_numpy(np.stack([trace.residual(row)[list(positions)] for row in rows]))
     weight = model.output_layer.weight
-    behind = [edit for edit in trace.edits if is_behind_stream(edit)]
+    behind = [edit for edit in trace.edits if is_unembed_edit(edit)]
     tap = EditTap(behind, model, positions=positions) if behind else None
     read_RPD = model.ln_final(rows_RPD.to(weight.device, weight.dtype), scope(tap, "ln_final."))
-    logits_RPV = touch(tap, "logits", model.output_layer(read_RPD))
+    logits_RPV = tap_point(tap, "logits", model.output_layer(read_RPD))
     return logits_RPV.to("cpu", torch.promote_types(logits_RPV.dtype, torch.float32))
 
 
@@ -104,43 +104,43 @@ class Spread:
     """
 
     def __init__(self, positions: int, vocab_size: int) -> None:
-        self._below_PV = torch.empty(positions, vocab_size, dtype=torch.float64)
-        self._weights_PV = torch.empty_like(self._below_PV)
+        self._shifted_PV = torch.empty(positions, vocab_size, dtype=torch.float64)
+        self._exp_PV = torch.empty_like(self._shifted_PV)
 
     def read(self, logits_PV: Tensor) -> None:
         """The next ones."""
-        self._below_PV.copy_(logits_PV)
-        self._below_PV -= self._below_PV.amax(-1, keepdim=True)
-        self._below_PV.clamp_(min=-1e300)  # what has no probability at all: 0 times it is 0
-        torch.exp(self._below_PV, out=self._weights_PV)
-        self._total_P1 = self._weights_PV.sum(-1, keepdim=True)
+        self._shifted_PV.copy_(logits_PV)
+        self._shifted_PV -= self._shifted_PV.amax(-1, keepdim=True)
+        self._shifted_PV.clamp_(min=-1e300)  # what has no probability at all: 0 times it is 0
+        torch.exp(self._shifted_PV, out=self._exp_PV)
+        self._total_P1 = self._exp_PV.sum(-1, keepdim=True)
 
     def probabilities(self) -> Tensor:
         """[P, V]."""
-        return self._weights_PV / self._total_P1
+        return self._exp_PV / self._total_P1
 
     def probabilities_of(self, ids_Pk: Tensor) -> Tensor:
         """Of some tokens, [P, k]."""
-        return self._weights_PV.gather(1, ids_Pk) / self._total_P1
+        return self._exp_PV.gather(1, ids_Pk) / self._total_P1
 
     def entropy(self) -> Tensor:
         """In nats, [P]."""
         total_P = self._total_P1[:, 0]
-        lost_P = _dots(self._weights_PV, self._below_PV)
-        return total_P.log() - lost_P / total_P
+        dot_P = _rowwise_dot(self._exp_PV, self._shifted_PV)
+        return total_P.log() - dot_P / total_P
 
     def cross_entropy(self, p_PV: Tensor) -> Tensor:
         """What another distribution would need with these probabilities, in nats, [P]."""
-        lost_P = _dots(p_PV, self._below_PV)
-        return self._total_P1.log()[:, 0] - lost_P
+        dot_P = _rowwise_dot(p_PV, self._shifted_PV)
+        return self._total_P1.log()[:, 0] - dot_P
 
 
-def _dots(a_PV: Tensor, b_PV: Tensor) -> Tensor:
+def _rowwise_dot(a_PV: Tensor, b_PV: Tensor) -> Tensor:
     """Row by row, [P]. `torch.linalg.vecdot` would write all the products down first."""
     return torch.stack([a_V @ b_V for a_V, b_V in zip(a_PV, b_PV, strict=True)])
 
 
-def best_ids(logits_PV: Tensor, k: int) -> Tensor:
+def topk_ids(logits_PV: Tensor, k: int) -> Tensor:
     """The ids of the `k` largest logits of each row, largest first, equal ones by id: [P, k]."""
     best_Pk, ids_Pk = logits_PV.topk(min(k + 1, logits_PV.shape[-1]), dim=-1)
     edge_P = (best_Pk[:, k:] == best_Pk[:, k - 1 : k]).any(-1)
@@ -153,12 +153,12 @@ def best_ids(logits_PV: Tensor, k: int) -> Tensor:
     return ids_Pk
 
 
-def is_behind_stream(edit: Edit) -> bool:
+def is_unembed_edit(edit: Edit) -> bool:
     """Whether an edit is of the final norm or of the logits."""
     return edit.name == "logits" or edit.name.startswith("ln_final.")
 
 
-def check_last(trace: Trace, positions: Sequence[int], final_PV: Tensor) -> None:
+def check_final_logits(trace: Trace, positions: Sequence[int], final_PV: Tensor) -> None:
     """Holds the last row against the logits that the trace kept.
 
     Raises:

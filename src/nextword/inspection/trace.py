@@ -15,13 +15,13 @@ from nextword.config import GPTConfig
 from nextword.deprecated import warn_deprecated
 from nextword.errors import ConfigError
 from nextword.generation import html
-from nextword.generation.prediction import Candidate, best_candidates
+from nextword.generation.prediction import Candidate, topk_candidates
 from nextword.inspection.edits import Edit
 from nextword.inspection.names import Key, NoSuchValueError, full_name, hook_shapes, is_lazy, layer_of, resolve
 from nextword.inspection.weight_marks import Mark, check_weights, linear_weight
-from nextword.model import GPTModel, evaluating
+from nextword.model import GPTModel, eval_mode
 from nextword.model.attention import attention_bias, attention_pattern, attention_scores
-from nextword.readable import counted
+from nextword.readable import pluralize
 from nextword.tokens import Piece, Tokenizer
 from nextword.tokens.visible import shortened
 
@@ -146,7 +146,7 @@ class Trace(Mapping[Key, Array]):
             z_HTC = self.tensor(block + "hook_z").transpose(0, 1)
             projection = f"{block}out_proj"
             model = self.model_for(projection)
-            with evaluating(model):
+            with eval_mode(model):
                 w_DE = linear_weight(model.get_submodule(projection)).to("cpu", z_HTC.dtype)
             w_HCD = w_DE.reshape(self.config.d_model, self.config.num_heads, -1).permute(1, 2, 0)
             return (z_HTC @ w_HCD).transpose(0, 1)
@@ -254,7 +254,7 @@ class Trace(Mapping[Key, Array]):
             warn_deprecated("top(k=...)", "top(top=...)", stacklevel=4)
             top = k
         position = absolute_position(self, position)
-        return best_candidates(
+        return topk_candidates(
             self["logits"][position], top, [] if self.tokenizer is None else self.tokenizer.vocabulary
         )
 
@@ -346,11 +346,11 @@ class Trace(Mapping[Key, Array]):
         return list(rows.items())
 
     def _facts(self) -> str:
-        edited = f", {counted(len(self.edits), 'edits')}" if self.edits else ""
-        dropped = f", {counted(self.dropped_tokens, 'older tokens')} not seen" if self.dropped_tokens else ""
+        edited = f", {pluralize(len(self.edits), 'edits')}" if self.edits else ""
+        dropped = f", {pluralize(self.dropped_tokens, 'older tokens')} not seen" if self.dropped_tokens else ""
         return (
-            f"{counted(len(self.token_ids), 'tokens')}, {counted(self.config.num_layers, 'layers')}, "
-            f"{counted(len(self), 'values')}, {self.nbytes / 1e6:.1f} MB{edited}{dropped}"
+            f"{pluralize(len(self.token_ids), 'tokens')}, {pluralize(self.config.num_layers, 'layers')}, "
+            f"{pluralize(len(self), 'values')}, {self.nbytes / 1e6:.1f} MB{edited}{dropped}"
         )
 
 

@@ -18,7 +18,7 @@ from nextword.files.tensors import RawTensor
 from nextword.inspection.edits import Edit
 from nextword.inspection.names import hook_shapes, name_of_version_1
 from nextword.inspection.trace import Trace
-from nextword.inspection.weight_marks import Mark, changed_weights, mark_weights
+from nextword.inspection.weight_marks import Mark, checksum_weights, modified_weights
 from nextword.json_file import read_json
 from nextword.model import GPTModel
 from nextword.model.backend import DTYPES
@@ -81,11 +81,11 @@ def read_trace(path: Path, model: GPTModel | None, tokenizer: Tokenizer | None) 
     values = _read_values(path / VALUES, hook_shapes(config, len(ids)), name_of_version_1 if version == 1 else str)
     if model is not None:
         _check_model(path, model, config, ids, values, edits)
-        if changed := changed_weights(marks, model):
+        if changed := modified_weights(marks, model):
             raise ModelFileError(
                 f"{path} was made with other weights than this model has: {changed[0]}", hint="trace the text again"
             )
-        marks = mark_weights(model)
+        marks = checksum_weights(model)
     about_run: dict[str, Any] = {"edits": edits, "model": model, "tokenizer": tokenizer, "dropped_tokens": dropped}
     return Trace(text, ids, config, values, marks=marks, **about_run)
 

@@ -31,17 +31,17 @@ class Mark:
     """How often PyTorch has seen it written into, in this process."""
 
 
-def mark_weights(model: GPTModel, *, every: bool = False) -> dict[str, Mark]:
+def checksum_weights(model: GPTModel, *, every: bool = False) -> dict[str, Mark]:
     """The marks of every weight, or only of those that a trace is read with later, by their names."""
     named = model.named_parameters(remove_duplicate=False)
-    return {name: _mark(weight) for name, weight in named if every or _READ_LATER.match(name)}
+    return {name: _checksum(weight) for name, weight in named if every or _READ_LATER.match(name)}
 
 
-def were_written(marks: Mapping[str, Mark], model: GPTModel, thoroughly: bool) -> bool:
+def were_modified(marks: Mapping[str, Mark], model: GPTModel, thoroughly: bool) -> bool:
     """Whether weights of a model were changed since all of them were marked.
 
     Args:
-        marks: What `mark_weights` gave with `every`.
+        marks: What `checksum_weights` gave with `every`.
         model: The model as it is now.
         thoroughly: Whether the numbers are looked at, too, which finds what went past PyTorch (`weight.data`).
     """
@@ -49,17 +49,17 @@ def were_written(marks: Mapping[str, Mark], model: GPTModel, thoroughly: bool) -
     if weights.keys() != marks.keys():
         return True
     return any(
-        _version(weight) != marks[name].version or (thoroughly and _mark(weight) != marks[name])
+        _version(weight) != marks[name].version or (thoroughly and _checksum(weight) != marks[name])
         for name, weight in weights.items()
     )
 
 
-def changed_weights(marks: Mapping[str, Mark], model: GPTModel) -> list[str]:
+def modified_weights(marks: Mapping[str, Mark], model: GPTModel) -> list[str]:
     """The names of weights that are other numbers than those that were marked, in any process.
 
     Weights that are held in another precision now are not told apart from those that were marked.
     """
-    now = mark_weights(model)
+    now = checksum_weights(model)
     return [
         name
         for name, mark in marks.items()
@@ -80,7 +80,7 @@ def check_weights(marks: Mapping[str, Mark], model: GPTModel, part: str) -> None
     """
     weights = dict(model.named_parameters(remove_duplicate=False))
     for name, mark in marks.items():
-        if name.startswith(f"{part}.") and (name not in weights or _mark(weights[name]) != mark):
+        if name.startswith(f"{part}.") and (name not in weights or _checksum(weights[name]) != mark):
             raise NextwordError(
                 f"the weights of {part} were changed after this trace was made",
                 hint="trace the text again: what a trace computes later takes the weights that ran",
@@ -97,7 +97,7 @@ def linear_weight(layer: nn.Module) -> Tensor:
     return (moved if layer.bias is None else moved - layer.bias).T
 
 
-def _mark(weight: Tensor) -> Mark:
+def _checksum(weight: Tensor) -> Mark:
     bits = weight.detach().reshape(-1).view(_BITS[weight.element_size()])
     step = -(-len(bits) // _SAMPLE)
     sample = bits[:: step + (step > 1 and step % 2 == 0)]  # an odd step meets every column of a matrix

@@ -18,13 +18,13 @@ class Group:
 
     def number(self, name: str) -> int | None:
         """The number in one of its files; None where there is no limit (the word "max"), or no such file."""
-        return _whole(self._text(name))
+        return _int_or_none(self._text(name))
 
     def cpus(self) -> float | None:
         """Processors' worth of time; None where there is no limit."""
         if self.version == 2:
             words = self._text("cpu.max").split()
-            quota, period = (_whole(words[0]), _whole(words[1])) if len(words) == 2 else (None, None)
+            quota, period = (_int_or_none(words[0]), _int_or_none(words[1])) if len(words) == 2 else (None, None)
         else:
             quota, period = self.number("cpu.cfs_quota_us"), self.number("cpu.cfs_period_us")
         return quota / period if quota is not None and quota > 0 and period else None
@@ -68,15 +68,15 @@ def groups(controller: str, process: Path = PROCESS) -> Iterator[Group]:
         places.update(dict.fromkeys(controllers.split(","), place))  # version 2 names none: ""
     for line in mounts:
         left, _, right = line.partition(" - ")
-        root, point = (_unescaped(field) for field in left.split()[3:5])
+        root, point = (_unescape(field) for field in left.split()[3:5])
         kind, _, options = right.split(" ", 2)
         if kind == "cgroup2" and "" in places:
-            yield from _around(Path(point), root, places[""], 2)
+            yield from _ancestors(Path(point), root, places[""], 2)
         elif kind == "cgroup" and controller in options.split(",") and controller in places:
-            yield from _around(Path(point), root, places[controller], 1)
+            yield from _ancestors(Path(point), root, places[controller], 1)
 
 
-def _around(point: Path, root: str, place: str, version: int) -> Iterator[Group]:
+def _ancestors(point: Path, root: str, place: str, version: int) -> Iterator[Group]:
     """Groups from `place` up to where the hierarchy is mounted, which shows it from `root` on."""
     group = PurePosixPath(place)
     inside = group.relative_to(root) if group.is_relative_to(root) and ".." not in group.parts else PurePosixPath()
@@ -84,13 +84,13 @@ def _around(point: Path, root: str, place: str, version: int) -> Iterator[Group]
         yield Group(point / path, version)
 
 
-def _unescaped(field: str) -> str:
+def _unescape(field: str) -> str:
     """A path as mountinfo writes it: blanks and the like in octal."""
     head, *rest = field.split("\\")
     return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
-def _whole(text: str) -> int | None:
+def _int_or_none(text: str) -> int | None:
     try:
         return int(text)
     except ValueError:

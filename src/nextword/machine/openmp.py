@@ -16,26 +16,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nextword.machine.control_groups import PROCESS
-from nextword.machine.processors import busy_seconds, has_room_for_threads, processor_share, usable_processors
+from nextword.machine.processors import busy_seconds, can_start_threads, processor_share, usable_processors
 
 if TYPE_CHECKING:
     import ctypes
 
-CHOSEN = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY")
+USER_SET_VARIABLES = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY")
 """Who sets one of these, which are GNU's, LLVM's (also Intel's) and everybody's, has chosen."""
-LOOK_SECONDS = 0.25
+POLL_SECONDS = 0.25
 """Between two looks at what other processes take."""
-NEIGHBOURS = 0.5
+BUSY_THRESHOLD = 0.5
 """Processors' worth of what torch counts on that others may take before sleeping pays."""
 
-QUIET_LOOKS = 4
+IDLE_POLLS = 4
 """So many in a row, and the threads spin again."""
 
-_watched = threading.Lock()
+_watcher_started = threading.Lock()
 """Taken for good by the first call that found torch."""
 
 
-def calm_threads() -> None:
+def limit_openmp_threads() -> None:
     """Bounds torch's threads by a container's share, and makes them sleep while they wait where others are busy.
 
     Called before torch is imported it bounds them only; once it is imported the rest can be done. What OpenMP's
@@ -52,7 +52,11 @@ def calm_threads() -> None:
     if count is not None and count < torch.get_num_threads():
         torch.set_num_threads(count)
     threads = torch.get_num_threads()
-    if threads == 1 or any(name in os.environ for name in CHOSEN) or not _watched.acquire(blocking=False):
+    if (
+        threads == 1
+        or any(name in os.environ for name in USER_SET_VARIABLES)
+        or not _watcher_started.acquire(blocking=False)
+    ):
         return
     import ctypes  # noqa: PLC0415  not where torch never comes
 
@@ -72,26 +76,26 @@ def _watch(gnu: list[ctypes.CDLL], threads: int) -> None:
     others: float | None = None
     quiet = 0
     while True:
-        quiet = 0 if others is None or others > len(processors) - threads + NEIGHBOURS else quiet + 1
-        if not quiet and not crowd and has_room_for_threads(len(gnu) * (len(processors) + 2)):
-            crowd = _crowd(gnu, len(processors) + 1)
-        elif quiet >= QUIET_LOOKS and crowd:
+        quiet = 0 if others is None or others > len(processors) - threads + BUSY_THRESHOLD else quiet + 1
+        if not quiet and not crowd and can_start_threads(len(gnu) * (len(processors) + 2)):
+            crowd = _oversubscribe(gnu, len(processors) + 1)
+        elif quiet >= IDLE_POLLS and crowd:
             crowd.set()
             crowd = None
-        others = _others(processors)
+        others = _other_processes_load(processors)
 
 
-def _others(processors: set[int]) -> float | None:
+def _other_processes_load(processors: set[int]) -> float | None:
     """Processors' worth of time that other processes take until the next look; None where the system does not tell."""
     before, own, start = busy_seconds(processors), time.process_time(), time.monotonic()
-    time.sleep(LOOK_SECONDS)
+    time.sleep(POLL_SECONDS)
     after = busy_seconds(processors)
     if before is None or after is None:
         return None
     return (after - before - (time.process_time() - own)) / (time.monotonic() - start)
 
 
-def _crowd(gnu: list[ctypes.CDLL], count: int) -> threading.Event:
+def _oversubscribe(gnu: list[ctypes.CDLL], count: int) -> threading.Event:
     """Threads that do nothing, one more than there are processors; they end when the event is set.
 
     GNU's library has no call for how long threads spin, and has read its variables. But while it has more threads than

@@ -11,7 +11,7 @@ from nextword.machine.control_groups import PROCESS, groups
 
 CPUS = Path("/sys/devices/system/cpu")
 STATISTICS = Path("/proc/stat")
-MOST_THREADS = 1024
+MAX_THREADS = 1024
 
 
 def platform_name() -> str:
@@ -28,11 +28,11 @@ def default_threads() -> int:
     Raises:
         ConfigError: NEXTWORD_THREADS is no whole number from 1 on.
     """
-    asked = os.environ.get("NEXTWORD_THREADS", "")
-    if asked:
-        if not asked.isdecimal():
-            raise ConfigError(f"NEXTWORD_THREADS is {asked!r}, it must be a whole number of at least 1")
-        return check_threads(int(asked), "NEXTWORD_THREADS")
+    override = os.environ.get("NEXTWORD_THREADS", "")
+    if override:
+        if not override.isdecimal():
+            raise ConfigError(f"NEXTWORD_THREADS is {override!r}, it must be a whole number of at least 1")
+        return check_threads(int(override), "NEXTWORD_THREADS")
     share = processor_share()
     cores = physical_cores()
     return cores if share is None else min(cores, max(1, int(share)))
@@ -44,8 +44,8 @@ def check_threads(count: int, name: str = "threads") -> int:
     Raises:
         ConfigError: It is not from 1 to MOST_THREADS.
     """
-    if not 1 <= count <= MOST_THREADS:
-        raise ConfigError(f"{name} is {count}, it must be from 1 to {MOST_THREADS}")
+    if not 1 <= count <= MAX_THREADS:
+        raise ConfigError(f"{name} is {count}, it must be from 1 to {MAX_THREADS}")
     return count
 
 
@@ -69,7 +69,7 @@ def processor_share(process: Path = PROCESS) -> float | None:
     return min((cpus for group in groups("cpu", process) if (cpus := group.cpus()) is not None), default=None)
 
 
-def has_room_for_threads(count: int) -> bool:
+def can_start_threads(count: int) -> bool:
     """Whether so many more threads can be made, as far as control groups and the user's own limit tell."""
     for group in groups("pids"):
         most, there = group.number("pids.max"), group.number("pids.current")
@@ -80,7 +80,7 @@ def has_room_for_threads(count: int) -> bool:
     except ImportError:
         return True
     most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-    return most == resource.RLIM_INFINITY or most > MOST_THREADS + 2 * count
+    return most == resource.RLIM_INFINITY or most > MAX_THREADS + 2 * count
 
 
 def busy_seconds(processors: set[int]) -> float | None:

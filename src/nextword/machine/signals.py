@@ -11,17 +11,17 @@ from types import FrameType
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
 
 
-class Ending:
+class TerminationHandler:
     """The handler of the signals that end a process, and the memory of the one that came.
 
     Args:
-        hung_up: Called when the terminal is gone (SIGHUP), before anything can be written to it.
+        on_hangup: Called when the terminal is gone (SIGHUP), before anything can be written to it.
     """
 
-    def __init__(self, hung_up: Callable[[], None]) -> None:
+    def __init__(self, on_hangup: Callable[[], None]) -> None:
         self.number: int | None = None
         """The first that came."""
-        self._hung_up = hung_up
+        self._hung_up = on_hangup
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         """Does what Ctrl-C would."""
@@ -35,53 +35,59 @@ class Ending:
 
 
 @contextmanager
-def ended_like_ctrl_c(hung_up: Callable[[], None] = lambda: None, *, again: bool = False) -> Iterator[Ending]:
+def terminate_as_interrupt(
+    on_hangup: Callable[[], None] = lambda: None, *, again: bool = False
+) -> Iterator[TerminationHandler]:
     """Inside, SIGTERM and SIGHUP act as SIGINT, where they would end the process: what others handle stays theirs.
 
     Args:
-        hung_up: Called when the terminal is gone.
+        on_hangup: Called when the terminal is gone.
         again: Whether such a signal, when all went well, is sent again: it ends the process then, as whoever sent it
             expects. An error that is on its way is let through instead.
     """
-    ending = Ending(hung_up)
-    taken = [number for number in _ENDING if signal.getsignal(number) == signal.SIG_DFL]
+    ending = TerminationHandler(on_hangup)
+    replaced = [number for number in _ENDING if signal.getsignal(number) == signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():  # others may not set handlers
-        taken = []
-    for number in taken:
+        replaced = []
+    for number in replaced:
         signal.signal(number, ending)
     try:
         yield ending
     finally:
-        for number in taken:
+        for number in replaced:
             signal.signal(number, signal.SIG_DFL)
     if again and ending.number is not None:
         signal.raise_signal(ending.number)
 
 
-def ended_by() -> int | None:
-    """The signal that has asked this process to end, inside `ended_like_ctrl_c`; None if Ctrl-C or nothing did."""
+def termination_signal() -> int | None:
+    """The signal that has asked this process to end, inside `terminate_as_interrupt`; None if Ctrl-C or nothing did."""
     handlers = map(signal.getsignal, _ENDING)
-    return next((one.number for one in handlers if isinstance(one, Ending) and one.number is not None), None)
+    return next(
+        (one.number for one in handlers if isinstance(one, TerminationHandler) and one.number is not None), None
+    )
 
 
 @contextmanager
-def interrupts_wait() -> Iterator[None]:
+def defer_interrupts() -> Iterator[None]:
     """Ctrl-C (SIGINT) inside takes effect at the end. It reaches the main thread only; elsewhere this does nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    pressed = False
+    pending = False
 
-    def remember(_number: int, _frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed = True
+    def set_pending(_number: int, _frame: FrameType | None) -> None:
+        nonlocal pending
+        pending = True
 
-    previous = signal.signal(signal.SIGINT, remember)
+    previous = signal.signal(signal.SIGINT, set_pending)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
-        if pressed:
-            if not callable(previous) and ended_by() is not None:  # deaf to Ctrl-C, not to what ends the process
+        if pending:
+            if (
+                not callable(previous) and termination_signal() is not None
+            ):  # deaf to Ctrl-C, not to what ends the process
                 raise KeyboardInterrupt
             signal.raise_signal(signal.SIGINT)

@@ -18,7 +18,7 @@ def home_directory() -> Path | None:
         return None
 
 
-def below_home(path: Path) -> str:
+def abbreviate_home(path: Path) -> str:
     """A path as people write it: `~/...` where it lies in the user's home."""
     home = home_directory()
     inside = home is not None and home != Path(home.anchor) and path.is_relative_to(home)

@@ -26,7 +26,7 @@ from nextword.files import RawTensor, read_model, resolve_model
 from nextword.files.precision import computable
 from nextword.generation import Backend
 from nextword.loading import DEFAULT_MODEL
-from nextword.measuring.peers import Engine, LlamaCpp, Ours, Transformers
+from nextword.measuring.peers import Engine, LlamaCpp, NativeEngine, Transformers
 
 SHORT_PROMPT = 16
 STREAMS = 8
@@ -122,7 +122,7 @@ def bench(
 
     path = resolve_model(DEFAULT_MODEL if source is None else source)
     watch("the native engine")
-    ours = _timed(lambda: Ours(path, threads))
+    ours = _load_timed(lambda: NativeEngine(path, threads))
     lm, config = ours.engine.lm, ours.engine.lm.config
     backend: Any = lm.backend
     count = max(1, min(count, config.context_length - SHORT_PROMPT))
@@ -136,22 +136,22 @@ def bench(
             if reason:
                 left_out.append(f"{make.label}: {reason}")
             else:
-                engines.append(_timed(partial(stack.enter_context, make.started(path, bundle, backend.threads))))
+                engines.append(_load_timed(partial(stack.enter_context, make.started(path, bundle, backend.threads))))
         speeds = [Speed(timed.engine.name, timed.seconds) for timed in engines]
         rng = np.random.default_rng(0)
         for round_ in range(rounds + 1):
             watch(f"round {round_} of {rounds}" if round_ else "warming up")
             ids = rng.integers(lm.tokenizer.vocab_size, size=max(prompt, SHORT_PROMPT)).tolist()
             for timed, speed in zip(engines, speeds, strict=True):
-                found = _turn(timed.engine, ids, prompt, count)
+                found = _benchmark_round(timed.engine, ids, prompt, count)
                 if round_:
                     for name, value in found.items():
                         getattr(speed, name).append(value)
     watch("several sequences at once")
     streams = {n: together(backend, n, count) for n in (1, STREAMS)}
     watch("what the machine can do")
-    weight_bytes = bytes_a_token(config, computable(bundle.tensors, FORMATS))
-    operations = operations_a_token(config, prompt)
+    weight_bytes = bytes_per_token(config, computable(bundle.tensors, FORMATS))
+    operations = flops_per_token(config, prompt)
     threads, kernels = backend.threads, backend.kernels
     return Bench(
         threads,
@@ -173,13 +173,13 @@ def peak(measure: Callable[[], float], reached: Sequence[float]) -> float:
     return max([*(measure() for _ in range(3)), *reached])
 
 
-def bytes_a_token(config: GPTConfig, tensors: Mapping[str, RawTensor]) -> int:
+def bytes_per_token(config: GPTConfig, tensors: Mapping[str, RawTensor]) -> int:
     """Bytes of the weights that one token's pass reads: all but the rows of the embeddings that it does not look up."""
     looked_up = {"position_encoding.weight"} | (set() if config.tie_embeddings else {"token_embedding.weight"})
     return sum(len(tensor.data) for name, tensor in tensors.items() if name not in looked_up)
 
 
-def operations_a_token(config: GPTConfig, tokens: int) -> float:
+def flops_per_token(config: GPTConfig, tokens: int) -> float:
     """float32 operations for one token of a prompt: two a weight, and attention over half of it on average.
 
     The head runs behind the last token only.
@@ -192,7 +192,7 @@ def operations_a_token(config: GPTConfig, tokens: int) -> float:
     return 2 * inner + attention + head
 
 
-def _turn(engine: Engine, ids: list[int], prompt: int, count: int) -> dict[str, float]:
+def _benchmark_round(engine: Engine, ids: list[int], prompt: int, count: int) -> dict[str, float]:
     short = ids[:SHORT_PROMPT]
     first = seconds(lambda: engine.write(short, 1))
     reading = seconds(lambda: engine.read(ids[:prompt]))
@@ -220,7 +220,7 @@ class _Timed:
     seconds: float
 
 
-def _timed(make: Callable[[], Any]) -> _Timed:
+def _load_timed(make: Callable[[], Any]) -> _Timed:
     start = time.perf_counter()
     engine = make()
     return _Timed(engine, time.perf_counter() - start)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from nextword.files import read_model
 from nextword.files.precision import computable
 from nextword.loading import DEFAULT_MODEL
-from nextword.measuring.bench import SHORT_PROMPT, bytes_a_token, seconds
-from nextword.measuring.peers import Ours
+from nextword.measuring.bench import SHORT_PROMPT, bytes_per_token, seconds
+from nextword.measuring.peers import NativeEngine
 
 WRITTEN = 64
 """Tokens that the default model writes to be timed."""
@@ -44,8 +44,8 @@ def machine_speed(threads: int) -> MachineSpeed:
 
     start = time.perf_counter()
     bundle = read_model(DEFAULT_MODEL)
-    size = bytes_a_token(bundle.config, computable(bundle.tensors, FORMATS))
-    engine = Ours(DEFAULT_MODEL, threads)
+    size = bytes_per_token(bundle.config, computable(bundle.tensors, FORMATS))
+    engine = NativeEngine(DEFAULT_MODEL, threads)
     engine.write(range(SHORT_PROMPT), 1)
     took = statistics.median(seconds(lambda: engine.write(range(SHORT_PROMPT), WRITTEN)) for _ in range(5))
     kernels = select_kernels()

@@ -29,7 +29,7 @@ class Engine(Protocol):
         ...
 
 
-class Ours:
+class NativeEngine:
     """The native backend, as `lm.generate` drives it."""
 
     name = "nextword"

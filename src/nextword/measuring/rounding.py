@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from nextword.engine.backend import NativeBackend
 from nextword.engine.weights import FORMATS
 from nextword.files import Bundle, RawTensor
-from nextword.files.precision import PRECISIONS, computable, in_precision
-from nextword.files.tensors import Unpacked
+from nextword.files.precision import PRECISIONS, cast_matrices, computable
+from nextword.files.tensors import DequantizedTensors
 from nextword.generation import Sampling, TextStream
 from nextword.generation.sampling import log_softmax
 from nextword.measuring.verification_file import Rounding
@@ -27,11 +27,11 @@ def rounding_losses(bundle: Bundle, watch: Callable[[str], None] = lambda _: Non
     """
     exact = exact_backend(bundle)
     watch("rounded weights: the model writes the text")
-    texts = _own_texts(exact, bundle)
+    texts = _sample_texts(exact, bundle)
     size = _size(bundle.tensors)
     found = []
     for precision in ("auto", *PRECISIONS):
-        tensors = computable(in_precision(bundle.tensors, precision), FORMATS)  # type: ignore[arg-type]
+        tensors = computable(cast_matrices(bundle.tensors, precision), FORMATS)  # type: ignore[arg-type]
         converted = any(tensors[name].dtype != tensor.dtype for name, tensor in bundle.tensors.items())
         if converted if precision == "auto" else _size(tensors) < size:
             watch(f"rounded weights: {precision}")
@@ -42,14 +42,14 @@ def rounding_losses(bundle: Bundle, watch: Callable[[str], None] = lambda _: Non
 
 def exact_backend(bundle: Bundle) -> NativeBackend:
     """The native backend on exactly the file's weights: kinds of blocks that it lacks are unpacked, not rounded."""
-    return NativeBackend(bundle.config, Unpacked(bundle.tensors, keep=FORMATS))
+    return NativeBackend(bundle.config, DequantizedTensors(bundle.tensors, keep=FORMATS))
 
 
 def _size(tensors: Mapping[str, RawTensor]) -> int:
     return sum(len(tensor.data) for tensor in tensors.values())
 
 
-def _own_texts(backend: NativeBackend, bundle: Bundle) -> list[list[int]]:
+def _sample_texts(backend: NativeBackend, bundle: Bundle) -> list[list[int]]:
     """Token ids of texts that begin as a document does, or with any token; none is longer than the context."""
     tokenizer, length = bundle.tokenizer, min(bundle.config.context_length, 500)
     start = next((token for token in (tokenizer.bos_id, tokenizer.eos_id) if token is not None), 0)

@@ -11,14 +11,14 @@ Names of tensors carry their shape as a suffix:
     S  key position (cached tokens and new ones)         L  layers
 """
 
-from nextword.machine.openmp import calm_threads
+from nextword.machine.openmp import limit_openmp_threads
 from nextword.model.attention import Attention
 from nextword.model.backend import TorchBackend
 from nextword.model.cache import KVCache
-from nextword.model.evaluation import evaluating
+from nextword.model.evaluation import eval_mode
 from nextword.model.gpt import GPTModel, TransformerBlock
 from nextword.model.tap import Tap
 
-__all__ = ["Attention", "GPTModel", "KVCache", "Tap", "TorchBackend", "TransformerBlock", "evaluating"]
+__all__ = ["Attention", "GPTModel", "KVCache", "Tap", "TorchBackend", "TransformerBlock", "eval_mode"]
 
-calm_threads()  # torch is imported by now
+limit_openmp_threads()  # torch is imported by now

@@ -12,7 +12,7 @@ from nextword.config import GPTConfig
 from nextword.model.cache import KVCache
 from nextword.model.layers import Norm
 from nextword.model.positions import Rotation
-from nextword.model.tap import Tap, touch
+from nextword.model.tap import Tap, tap_point
 
 
 class Attention(nn.Module):
@@ -49,23 +49,23 @@ class Attention(nn.Module):
         tap: Tap | None = None,
     ) -> Tensor:
         """[B, T, D] -> [B, T, D]. `mask` as nn.MultiheadAttention's `attn_mask`; None is causal."""
-        q_BTHC = touch(tap, "hook_q", self.q_proj(x_BTD).unflatten(-1, (-1, self.head_dim)))
-        k_BTKC = touch(tap, "hook_k", self.k_proj(x_BTD).unflatten(-1, (-1, self.head_dim)))
-        v_BTKC = touch(tap, "hook_v", self.v_proj(x_BTD).unflatten(-1, (-1, self.head_dim)))
+        q_BTHC = tap_point(tap, "hook_q", self.q_proj(x_BTD).unflatten(-1, (-1, self.head_dim)))
+        k_BTKC = tap_point(tap, "hook_k", self.k_proj(x_BTD).unflatten(-1, (-1, self.head_dim)))
+        v_BTKC = tap_point(tap, "hook_v", self.v_proj(x_BTD).unflatten(-1, (-1, self.head_dim)))
 
         if self.q_norm is not None and self.k_norm is not None:
             q_BTHC, k_BTKC = self.q_norm(q_BTHC), self.k_norm(k_BTKC)
         if rotation is not None:
             q_BTHC, k_BTKC = rotation(q_BTHC), rotation(k_BTKC)
-        q_BHTC = touch(tap, "hook_rot_q", q_BTHC).transpose(1, 2)
-        k_BKSC = touch(tap, "hook_rot_k", k_BTKC).transpose(1, 2)
+        q_BHTC = tap_point(tap, "hook_rot_q", q_BTHC).transpose(1, 2)
+        k_BKSC = tap_point(tap, "hook_rot_k", k_BTKC).transpose(1, 2)
         v_BKSC = v_BTKC.transpose(1, 2)
 
         if cache is not None:
             k_BKSC, v_BKSC = cache.append(self.layer, k_BKSC, v_BKSC)
         z_BHTC = self._attend(q_BHTC, k_BKSC, v_BKSC, mask, tap)
 
-        z_BTHC = touch(tap, "hook_z", z_BHTC.transpose(1, 2))
+        z_BTHC = tap_point(tap, "hook_z", z_BHTC.transpose(1, 2))
         out_BTD: Tensor = self.dropout(self.out_proj(z_BTHC.flatten(-2)))
         return out_BTD
 
@@ -78,7 +78,7 @@ class Attention(nn.Module):
         if tap is not None and (tap.wants("hook_attn_scores") or tap.wants("hook_pattern")):
             if plain_causal:
                 bias = attention_bias(None, q_BHTC, S, None)
-            edited_z_BHTC = _rebuild(q_BHTC, k_BKSC, v_BKSC, bias, tap)
+            edited_z_BHTC = _explicit_attention(q_BHTC, k_BKSC, v_BKSC, bias, tap)
             if edited_z_BHTC is not None:
                 return edited_z_BHTC
         return F.scaled_dot_product_attention(
@@ -92,21 +92,21 @@ class Attention(nn.Module):
         )
 
 
-def _rebuild(q_BHTC: Tensor, k_BKSC: Tensor, v_BKSC: Tensor, bias: Tensor | None, tap: Tap) -> Tensor | None:
+def _explicit_attention(q_BHTC: Tensor, k_BKSC: Tensor, v_BKSC: Tensor, bias: Tensor | None, tap: Tap) -> Tensor | None:
     """Shows scores and pattern to the tap; gives attention's output only if the tap changed one of them."""
     scores_BHTS = attention_scores(q_BHTC, k_BKSC, bias)
-    seen_BHTS = touch(tap, "hook_attn_scores", scores_BHTS)
-    if not tap.wants("hook_pattern") and seen_BHTS is scores_BHTS:
+    edited_scores_BHTS = tap_point(tap, "hook_attn_scores", scores_BHTS)
+    if not tap.wants("hook_pattern") and edited_scores_BHTS is scores_BHTS:
         return None
-    pattern_BHTS = attention_pattern(seen_BHTS)
-    used_BHTS = touch(tap, "hook_pattern", pattern_BHTS)
-    edited = seen_BHTS is not scores_BHTS or used_BHTS is not pattern_BHTS
-    return used_BHTS @ _shared(v_BKSC, q_BHTC.shape[1]) if edited else None
+    pattern_BHTS = attention_pattern(edited_scores_BHTS)
+    edited_pattern_BHTS = tap_point(tap, "hook_pattern", pattern_BHTS)
+    edited = edited_scores_BHTS is not scores_BHTS or edited_pattern_BHTS is not pattern_BHTS
+    return edited_pattern_BHTS @ repeat_kv(v_BKSC, q_BHTC.shape[1]) if edited else None
 
 
 def attention_scores(q_BHTC: Tensor, k_BKSC: Tensor, bias: Tensor | None) -> Tensor:
     """`q k^T / sqrt(C) + bias`, [B, H, T, S]: what the softmax turns into the pattern."""
-    k_BHSC = _shared(k_BKSC, q_BHTC.shape[1])
+    k_BHSC = repeat_kv(k_BKSC, q_BHTC.shape[1])
     # In place: at a long context each copy of the scores is as large as the rest of the pass.
     scores_BHTS = (q_BHTC @ k_BHSC.transpose(-1, -2)).div_(math.sqrt(q_BHTC.shape[-1]))
     return scores_BHTS if bias is None else scores_BHTS.add_(bias)
@@ -117,11 +117,11 @@ def attention_pattern(scores: Tensor) -> Tensor:
 
     A token that may look at nothing gathers nothing, as in the fused kernel; softmax alone would give NaN.
     """
-    blind = (scores == -math.inf).all(-1, keepdim=True)
-    return scores.softmax(-1).masked_fill(blind, 0.0)
+    fully_masked = (scores == -math.inf).all(-1, keepdim=True)
+    return scores.softmax(-1).masked_fill(fully_masked, 0.0)
 
 
-def _shared(x_BKSC: Tensor, num_heads: int) -> Tensor:
+def repeat_kv(x_BKSC: Tensor, num_heads: int) -> Tensor:
     """Each key/value head once for every query head that uses it, [B, H, S, C]."""
     group = num_heads // x_BKSC.shape[1]
     return x_BKSC if group == 1 else x_BKSC.repeat_interleave(group, dim=1)
@@ -142,10 +142,10 @@ def attention_bias(mask: Tensor | None, q_BHTC: Tensor, S: int, window: int | No
     B, H, T, _ = q_BHTC.shape
     if mask is None and T == 1 and (window is None or window >= S):
         return None
-    age_TS = torch.arange(S - T, S, device=q_BHTC.device)[:, None] - torch.arange(S, device=q_BHTC.device)
-    blocked_TS = torch.zeros_like(age_TS, dtype=torch.bool) if mask is not None else age_TS < 0
+    distance_TS = torch.arange(S - T, S, device=q_BHTC.device)[:, None] - torch.arange(S, device=q_BHTC.device)
+    blocked_TS = torch.zeros_like(distance_TS, dtype=torch.bool) if mask is not None else distance_TS < 0
     if window is not None:
-        blocked_TS = blocked_TS | (age_TS >= window)
+        blocked_TS = blocked_TS | (distance_TS >= window)
     bias = torch.zeros(T, S, dtype=q_BHTC.dtype, device=q_BHTC.device).masked_fill(blocked_TS, -math.inf)
     if mask is None:
         return bias

@@ -14,7 +14,7 @@ from nextword.backend_input import StoredTensor, check_chunks
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
 from nextword.model.cache import KVCache
-from nextword.model.evaluation import evaluating
+from nextword.model.evaluation import eval_mode
 from nextword.model.gpt import GPTModel
 from nextword.model.tap import Tap
 
@@ -112,7 +112,7 @@ class TorchBackend:
         check_chunks(self, chunks, caches)
         device = self.model.token_embedding.weight.device
         results = []
-        with evaluating(self.model), torch.inference_mode():
+        with eval_mode(self.model), torch.inference_mode():
             for chunk, cache in zip(chunks, caches, strict=True):
                 ids_1T = torch.tensor([list(chunk)], dtype=torch.long, device=device)
                 if logits == "all" or self._tap is not None:

@@ -80,11 +80,11 @@ class KVCache:
             ContextOverflowError: They do not fit.
             ConfigError: They are those of another number of sequences, or of another shape of model.
         """
-        _, layers, *held = (*self._kv.shape[:4], self._kv.shape[5])
-        if layer >= layers or [*k_BKTC.shape[:2], k_BKTC.shape[3]] != held:
+        _, layers, *cache_shape = (*self._kv.shape[:4], self._kv.shape[5])
+        if layer >= layers or [*k_BKTC.shape[:2], k_BKTC.shape[3]] != cache_shape:
             raise ConfigError(
-                f"the cache holds {layers} layers of (sequences, heads, channels) {tuple(held)}, not layer {layer} of "
-                f"{(*k_BKTC.shape[:2], k_BKTC.shape[3])}"
+                f"the cache holds {layers} layers of (sequences, heads, channels) {tuple(cache_shape)}, "
+                f"not layer {layer} of {(*k_BKTC.shape[:2], k_BKTC.shape[3])}"
             )
         end = self.length + k_BKTC.shape[2]
         if end > self.capacity:

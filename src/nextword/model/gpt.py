@@ -17,7 +17,7 @@ from nextword.model.initialization import initialize
 from nextword.model.layers import FeedForward, Norm
 from nextword.model.lesson import config_of_lesson_weights, convert_lesson_weights
 from nextword.model.positions import Rotary, Rotation
-from nextword.model.tap import Tap, scope, touch
+from nextword.model.tap import Tap, scope, tap_point
 
 
 class TransformerBlock(nn.Module):
@@ -63,15 +63,15 @@ class TransformerBlock(nn.Module):
         tap: Tap | None = None,
     ) -> Tensor:
         """[B, T, D] -> [B, T, D]. `mask` as nn.MultiheadAttention's `attn_mask`; None is causal."""
-        x = touch(tap, "hook_resid_pre", x)
+        x = tap_point(tap, "hook_resid_pre", x)
         h = self.ln1(x, scope(tap, "ln1."))
         attn_out = self.attn(h, mask, rotation=rotation, cache=cache, tap=scope(tap, "attn."))
-        x = touch(tap, "hook_resid_mid", self._carried(x, h) + touch(tap, "hook_attn_out", attn_out))
+        x = tap_point(tap, "hook_resid_mid", self._residual(x, h) + tap_point(tap, "hook_attn_out", attn_out))
         h = self.ln2(x, scope(tap, "ln2."))
         mlp_out = self.ffn(h, scope(tap, "mlp."))
-        return touch(tap, "hook_resid_post", self._carried(x, h) + touch(tap, "hook_mlp_out", mlp_out))
+        return tap_point(tap, "hook_resid_post", self._residual(x, h) + tap_point(tap, "hook_mlp_out", mlp_out))
 
-    def _carried(self, x: Tensor, h: Tensor) -> Tensor:
+    def _residual(self, x: Tensor, h: Tensor) -> Tensor:
         """What a sublayer's output is added to: the residual stream, or, as in the lesson, the normalised input."""
         return h if self.config.residual == "normalized" else x
 
@@ -190,7 +190,7 @@ class GPTModel(nn.Module):
             ConfigError: The cache holds what another model has read.
         """
         logits_BTV = self.output_layer(self.hidden(input_ids, mask, cache, tap))
-        return touch(tap, "logits", logits_BTV)
+        return tap_point(tap, "logits", logits_BTV)
 
     def hidden(
         self,
@@ -206,16 +206,16 @@ class GPTModel(nn.Module):
         if cache is not None:
             cache.claim(self)
 
-        x_BTD = touch(tap, "hook_embed", self.token_embedding(input_ids))
+        x_BTD = tap_point(tap, "hook_embed", self.token_embedding(input_ids))
         if self.position_encoding is not None:
             positions_T = torch.arange(start, start + T, device=input_ids.device)
             pos_BTD = self.position_encoding(positions_T).expand_as(x_BTD)
-            x_BTD = x_BTD + touch(tap, "hook_pos_embed", pos_BTD)
+            x_BTD = x_BTD + tap_point(tap, "hook_pos_embed", pos_BTD)
         rotation = self.rotary.at(start, T, x_BTD) if self.rotary is not None else None
 
         for i, block in enumerate(self.blocks):
-            turned = None if i in self.config.no_rope_layers else rotation
-            x_BTD = block(x_BTD, mask, rotation=turned, cache=cache, tap=scope(tap, f"blocks.{i}."))
+            rope = None if i in self.config.no_rope_layers else rotation
+            x_BTD = block(x_BTD, mask, rotation=rope, cache=cache, tap=scope(tap, f"blocks.{i}."))
         if cache is not None:
             cache.advance(T)
         normalized_BTD: Tensor = self.ln_final(x_BTD, scope(tap, "ln_final."))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nextword.config import GPTConfig
 from nextword.model.rms_norm import rms_norm
-from nextword.model.tap import Tap, touch
+from nextword.model.tap import Tap, tap_point
 
 
 class Norm(nn.Module):
@@ -29,21 +29,21 @@ class Norm(nn.Module):
 
         `hook_scale` is the divisor, `hook_normalized` the quotient, `hook_out` what comes out: weight and bias applied.
         """
-        edited = None if tap is None else self._show(x, tap)
-        return touch(tap, "hook_out", self._normalize(x) if edited is None else edited)
+        edited = None if tap is None else self._forward_with_tap(x, tap)
+        return tap_point(tap, "hook_out", self._normalize(x) if edited is None else edited)
 
-    def _show(self, x: Tensor, tap: Tap) -> Tensor | None:
+    def _forward_with_tap(self, x: Tensor, tap: Tap) -> Tensor | None:
         """Shows divisor and quotient to the tap; gives the norm's output only if the tap changed one of them."""
         if not (tap.wants("hook_scale") or tap.wants("hook_normalized")):
             return None
         centred = x if self.bias is None else x - x.mean(-1, keepdim=True)
         scale = (centred.square().mean(-1, keepdim=True) + self.eps).sqrt()
-        divisor = touch(tap, "hook_scale", scale)
+        divisor = tap_point(tap, "hook_scale", scale)
         if divisor is scale and not tap.wants("hook_normalized"):
             return None
-        quotient = centred / divisor
-        normalized = touch(tap, "hook_normalized", quotient)
-        if divisor is scale and normalized is quotient:
+        unscaled = centred / divisor
+        normalized = tap_point(tap, "hook_normalized", unscaled)
+        if divisor is scale and normalized is unscaled:
             return None
         weighted = normalized * self.weight
         return weighted if self.bias is None else weighted + self.bias
@@ -68,15 +68,15 @@ class FeedForward(nn.Module):
     def forward(self, x_BTD: Tensor, tap: Tap | None = None) -> Tensor:
         """`hook_pre` is what the non-linearity bends, `hook_post` what `down` reads."""
         if self.gate is not None:
-            pre_BTF = touch(tap, "hook_pre", self.gate(x_BTD))
-            post_BTF = F.silu(pre_BTF) * touch(tap, "hook_pre_linear", self.up(x_BTD))
+            pre_BTF = tap_point(tap, "hook_pre", self.gate(x_BTD))
+            post_BTF = F.silu(pre_BTF) * tap_point(tap, "hook_pre_linear", self.up(x_BTD))
         else:
-            pre_BTF = touch(tap, "hook_pre", self.up(x_BTD))
-            post_BTF = self._bend(pre_BTF)
-        out_BTD: Tensor = self.dropout(self.down(touch(tap, "hook_post", post_BTF)))
+            pre_BTF = tap_point(tap, "hook_pre", self.up(x_BTD))
+            post_BTF = self._activate(pre_BTF)
+        out_BTD: Tensor = self.dropout(self.down(tap_point(tap, "hook_post", post_BTF)))
         return out_BTD
 
-    def _bend(self, x: Tensor) -> Tensor:
+    def _activate(self, x: Tensor) -> Tensor:
         if self.activation == "relu_squared":
             return F.relu(x).square()
         return F.gelu(x, approximate="tanh" if self.activation == "gelu_tanh" else "none")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nextword.config import GPTConfig
-from nextword.rotary import inverse_frequencies, rotary_stretch
+from nextword.rotary import inverse_frequencies, rope_attention_factor
 
 
 class Rotary:
@@ -15,7 +15,7 @@ class Rotary:
     def __init__(self, config: GPTConfig) -> None:
         self._frequencies = torch.from_numpy(inverse_frequencies(config))
         self._interleaved = config.rope_layout == "interleaved"
-        self._stretch = rotary_stretch(config)
+        self._attention_factor = rope_attention_factor(config)
         self._tables: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     def at(self, start: int, count: int, x: Tensor) -> Rotation:
@@ -27,7 +27,7 @@ class Rotary:
             with torch.inference_mode(False):  # a later pass may want gradients, which inference tensors refuse
                 # One row a position, one column a rotating pair; angles in float64, whatever the model computes in.
                 angles = torch.outer(torch.arange(length, dtype=torch.float64), self._frequencies)
-                cos, sin = self._stretch * angles.cos(), self._stretch * angles.sin()
+                cos, sin = self._attention_factor * angles.cos(), self._attention_factor * angles.sin()
                 pairs = (cos, cos), (-sin, sin)  # what the first and the second channel of a pair are multiplied by
                 both = (torch.stack(p, -1).flatten(1) if self._interleaved else torch.cat(p, -1) for p in pairs)
                 cos, sin = (table.to(x.device, dtype) for table in both)
@@ -47,5 +47,5 @@ class Rotation:
         # A pair (a, b) becomes (a cos - b sin, b cos + a sin): each channel times cos, its partner times signed sin.
         half = x.shape[-1] // 2
         partner = x.reshape(*x.shape[:-1], half, 2).flip(-1).flatten(-2) if self._interleaved else x.roll(half, -1)
-        turned = x * self._cos + partner * self._sin
-        return turned.to(x_BTHC.dtype)
+        rotated = x * self._cos + partner * self._sin
+        return rotated.to(x_BTHC.dtype)

@@ -46,7 +46,7 @@ def scope(tap: Tap | None, prefix: str) -> Tap | None:
     return None if tap is None else ScopedTap(tap, prefix)
 
 
-def touch(tap: Tap | None, name: str, tensor: Tensor) -> Tensor:
+def tap_point(tap: Tap | None, name: str, tensor: Tensor) -> Tensor:
     """Hands `tensor` to the tap if it wants this name; without a tap, the identity."""
     if tap is None or not tap.wants(name):
         return tensor

@@ -324,7 +324,7 @@ class Scheduler:
             tokens = stream.wanted(room, guess=len(busy) == 1)
             room -= len(tokens)
             if tokens:
-                wanted[stream.wants_all].append((stream, tokens))
+                wanted[stream.needs_all_logits].append((stream, tokens))
         try:
             for every, together in wanted.items():
                 if together:

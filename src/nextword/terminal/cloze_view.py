@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.measuring.cloze import Cloze
-from nextword.readable import counted
+from nextword.readable import pluralize
 from nextword.terminal.console import bar, percent
 from nextword.tokens.visible import visible
 
@@ -40,7 +40,7 @@ def show_cloze(console: Console, measured: Cloze, asked: int, *, misses: bool) -
     if len(measured.answers) < asked:
         console.print(Text(f"{len(measured.answers):,} of {asked:,} openings were read", style="yellow"))
     if cut := sum(answer.dropped_tokens > 0 for answer in measured.answers):
-        console.print(Text(f"of {counted(cut, 'openings')} the model did not see the beginning", style="dim"))
+        console.print(Text(f"of {pluralize(cut, 'openings')} the model did not see the beginning", style="dim"))
     missed = measured.misses()
     if not misses:
         count = len(missed)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nextword.colours import shade
-from nextword.terminal import NARROWEST, USUAL
+from nextword.terminal import DEFAULT_WIDTH, MIN_WIDTH
 from nextword.tokens import Piece
 from nextword.tokens.visible import visible
 
@@ -30,8 +30,8 @@ def make_console(*, stderr: bool = False) -> Console:
     """A console; NO_COLOR, pipes and the terminal's width are respected, `:smile:` and `[old]` stay as they are."""
     file = sys.stderr if stderr else sys.stdout
     console = _Console(stderr=stderr, highlight=False, emoji=False, markup=False, file=file)
-    if console.width < NARROWEST:  # which nobody could read in
-        console.width = USUAL
+    if console.width < MIN_WIDTH:  # which nobody could read in
+        console.width = DEFAULT_WIDTH
     return console
 
 

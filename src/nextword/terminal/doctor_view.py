@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.doctor import Disk, Gap, Native, Report
-from nextword.machine.user import below_home
+from nextword.machine.user import abbreviate_home
 from nextword.terminal.console import size as in_bytes
 from nextword.terminal.console import styled
 
@@ -107,7 +107,7 @@ def _processors(report: Report) -> str:
 
 
 def _disk(place: Disk) -> str:
-    where = f" in {below_home(Path(place.path))}" if place.purpose != "the current directory" else ""
+    where = f" in {abbreviate_home(Path(place.path))}" if place.purpose != "the current directory" else ""
     return f"{in_bytes(place.free)} free for {place.purpose}{where}"
 
 

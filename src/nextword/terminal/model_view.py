@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nextword.config import GPTConfig
-from nextword.readable import counted
+from nextword.readable import pluralize
 from nextword.terminal.console import styled, token_label
 from nextword.tokens import Piece
 
@@ -58,4 +58,4 @@ def show_tokens(console: Console, pieces: Sequence[Piece], token_bytes: Sequence
         table.add_row(str(place), str(piece.token_id), shown, data.hex(" "))
     console.print(table)
     characters = sum(len(piece.text) for piece in pieces if piece.part == 1)
-    console.print(styled(f"[dim]{counted(len(pieces), 'tokens')}, {counted(characters, 'characters')}[/dim]"))
+    console.print(styled(f"[dim]{pluralize(len(pieces), 'tokens')}, {pluralize(characters, 'characters')}[/dim]"))

@@ -11,12 +11,12 @@ from rich.text import Text
 
 from nextword.config import GPTConfig
 from nextword.inspection.compare import Change, Comparison
-from nextword.readable import counted
+from nextword.readable import pluralize
 from nextword.terminal.console import BAR_WIDTH, bar, heat, heat_legend, percent, shorten, size_text, token_label
 from nextword.terminal.layer_view import attended_text, show_grid, show_opened
 from nextword.terminal.path_values import LensToken, Path, TokenValues
 from nextword.terminal.predictions import show_part_note, word_text
-from nextword.tokens.visible import printed
+from nextword.tokens.visible import escape_invisible
 
 TOKEN_ROWS = 16
 """Tokens shown at most."""
@@ -29,10 +29,12 @@ def show_path(
     """The whole path; `candidates` False leaves the bars at the end to the caller."""
     config, count = path.config, len(path.pieces)
     console.print(_end_of(path.text, console.width))
-    shape = f"{counted(config.num_layers, 'layers')} x {config.d_model}, {counted(config.num_heads, 'heads')} a layer"
-    console.print(Text(f"{counted(count, 'tokens')}; {shape}", style="dim"))
+    shape = (
+        f"{pluralize(config.num_layers, 'layers')} x {config.d_model}, {pluralize(config.num_heads, 'heads')} a layer"
+    )
+    console.print(Text(f"{pluralize(count, 'tokens')}; {shape}", style="dim"))
     if dropped:
-        note = f"the model did not see the oldest {counted(dropped, 'tokens')}: its context is shorter"
+        note = f"the model did not see the oldest {pluralize(dropped, 'tokens')}: its context is shorter"
         console.print(Text(note, style="yellow"))
     for edit in edits:
         console.print(Text.assemble(("changed ", "bold yellow"), edit))
@@ -53,7 +55,7 @@ def show_path(
 
 def _end_of(text: str, width: int) -> Text:
     """The text on one line; of a long one, its end."""
-    line = Text(printed(text), style="bold")
+    line = Text(escape_invisible(text), style="bold")
     if line.cell_len <= width:
         return line
     kept = line.plain[-width:]

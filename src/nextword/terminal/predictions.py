@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.generation import Prediction, Stages, WordPrediction
-from nextword.readable import counted
+from nextword.readable import pluralize
 from nextword.terminal.console import BAR_WIDTH, bar, percent, shorten, styled, token_line
 from nextword.tokens.visible import part_note, visible
 
@@ -44,7 +44,7 @@ def show_prediction(console: Console, prediction: Prediction, stages: Stages | N
     if stages is not None:
         console.print(
             styled(
-                f"[dim]kept {counted(int(stages.kept.sum()), 'tokens')}, "
+                f"[dim]kept {pluralize(int(stages.kept.sum()), 'tokens')}, "
                 f"cut away {percent(stages.discarded_mass)}[/dim]"
             )
         )
@@ -110,7 +110,8 @@ def _show_prompt(console: Console, prompt: str, dropped: int) -> None:
     if dropped:
         console.print(
             Text(
-                f"the model did not see the oldest {counted(dropped, 'tokens')}: its context is shorter", style="yellow"
+                f"the model did not see the oldest {pluralize(dropped, 'tokens')}: its context is shorter",
+                style="yellow",
             )
         )
 

@@ -13,10 +13,10 @@ from rich.text import Text
 
 from nextword.terminal.console import shorten, shorten_path
 from nextword.terminal.sparkline import sparkline
-from nextword.tokens.visible import printed
+from nextword.tokens.visible import escape_invisible
 from nextword.training.events.recorded_runs import Run, differing_settings
 
-_CURVE, _GAP, _SHORTEST_NAME = 10, 2, 12  # cells
+_CURVE, _GAP, _MIN_NAME_WIDTH = 10, 2, 12  # cells
 _UNDER_WAY_SECONDS = 120  # after so long a silence a run is not called under way any more
 
 
@@ -62,7 +62,7 @@ def _columns(runs: Sequence[Run], width: int) -> dict[str, list[Text]]:
         ],
     }
     for name in ("preset", "parameters", "held out", "steps", "minutes"):
-        if sum(_width(heading, cells) + _GAP for heading, cells in columns.items()) <= width - _SHORTEST_NAME - _GAP:
+        if sum(_width(heading, cells) + _GAP for heading, cells in columns.items()) <= width - _MIN_NAME_WIDTH - _GAP:
             break
         del columns[name]
     return columns
@@ -112,4 +112,4 @@ def _value(value: object) -> str:
 
 def _plain(text: str) -> str:
     """What a file says, without anything that moves the cursor."""
-    return printed(text)
+    return escape_invisible(text)

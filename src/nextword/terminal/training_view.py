@@ -14,11 +14,11 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.status import Status
 from rich.text import Text
 
-from nextword.readable import counted, readable
+from nextword.readable import pluralize, readable
 from nextword.terminal.console import size, styled
 from nextword.terminal.sparkline import sparkline
-from nextword.tokens.byte_level import LONGEST_WORD
-from nextword.tokens.visible import printed
+from nextword.tokens.byte_level import MAX_WORD_LENGTH
+from nextword.tokens.visible import escape_invisible
 from nextword.training.events import (
     Event,
     Interrupted,
@@ -54,7 +54,7 @@ class _Bar(Progress):
             yield self.below
 
 
-class _Left(ProgressColumn):
+class _TimeLeft(ProgressColumn):
     """A text that is asked for whenever the bar is drawn."""
 
     def __init__(self, text: Callable[[], str]) -> None:
@@ -77,7 +77,7 @@ class TrainingView:
             BarColumn(bar_width=24),
             TextColumn("[dim]loss[/dim] {task.fields[loss]}"),
             TextColumn("{task.fields[rate]:,.0f} [dim]tokens/s[/dim]"),
-            _Left(self._left),
+            _TimeLeft(self._left),
             console=console,
             transient=True,
         )
@@ -124,7 +124,7 @@ class TrainingView:
             case Stepped():
                 self._step(event)
             case Validated():
-                self._look(event)
+                self._validated(event)
             case Sampled():
                 sample = Text(
                     "\n".join(folded(event.text, self._console)), style="dim", no_wrap=True, overflow="ignore"
@@ -149,9 +149,9 @@ class TrainingView:
             self._preparing = None
         config, plan = event.config, event.plan
         about = (
-            f": {counted(config.num_parameters, 'parameters')}, "
-            f"{counted(config.num_layers, 'layers')} x {config.d_model}, context {plan.context_length}, "
-            f"{counted(config.vocab_size, 'tokens')}"
+            f": {pluralize(config.num_parameters, 'parameters')}, "
+            f"{pluralize(config.num_layers, 'layers')} x {config.d_model}, context {plan.context_length}, "
+            f"{pluralize(config.vocab_size, 'tokens')}"
         )
         self._console.print(Text.assemble((_name(plan.base or plan.preset), "bold"), about))
         for line in _sources(event):
@@ -161,8 +161,8 @@ class TrainingView:
         processes = f" on {event.processes} processes" if event.processes > 1 else ""
         self._console.print(
             styled(
-                f"[dim]text: {counted(event.train_characters, 'characters')}{documents} "
-                f"({counted(event.train_tokens, 'tokens')}), {held_out}\n"
+                f"[dim]text: {pluralize(event.train_characters, 'characters')}{documents} "
+                f"({pluralize(event.train_tokens, 'tokens')}), {held_out}\n"
                 f"batch {plan.batch_size}{processes}, learning rate {plan.learning_rate:g}; "
                 "Ctrl-C stops and keeps the best[/dim]"
             )
@@ -184,7 +184,7 @@ class TrainingView:
         read = f"{event.epochs:.2g}" if event.epochs < 10 else f"{event.epochs:,.0f}"
         often = "once" if read == "1" else f"{read} times"
         speed = f"{event.tokens_per_second:,.0f} tokens/s"
-        lines = [f"expected: {speed}, {counted(event.steps, 'steps')} in {clock(event.seconds)}, text read {often}"]
+        lines = [f"expected: {speed}, {pluralize(event.steps, 'steps')} in {clock(event.seconds)}, text read {often}"]
         if event.bits_per_byte is not None:
             guess = " (beyond what was measured)" if event.beyond else ""
             lines.append(f"held-out {event.bits_per_byte:.2f} bits/byte, {event.low:.2f} to {event.high:.2f}{guess}")
@@ -218,7 +218,7 @@ class TrainingView:
                 rate=event.tokens_per_second,
             )
 
-    def _look(self, event: Validated) -> None:
+    def _validated(self, event: Validated) -> None:
         mark = "[green]best[/green]" if event.best else "[yellow]worse[/yellow]"
         self._progress.console.print(
             styled(
@@ -257,13 +257,17 @@ def _some(names: Sequence[str], count: int) -> str:
 
 def _name(name: str) -> str:
     """A name as it can be printed, with nothing in it that moves the cursor."""
-    return printed(readable(name))
+    return escape_invisible(readable(name))
 
 
 def folded(text: str, console: Console) -> list[str]:
     """A sample in lines that fit; none ends within a character, or within what stands for one."""
     file, width, lines = console.file, console.width - _INDENT, [""]
-    shown = printed(text).encode(console.encoding, getattr(file, "errors", None) or "replace").decode(console.encoding)
+    shown = (
+        escape_invisible(text)
+        .encode(console.encoding, getattr(file, "errors", None) or "replace")
+        .decode(console.encoding)
+    )
     for word in regex.findall(r"\s*\S+", shown):
         parts = [word] if cell_len(word.strip()) <= width else _WHOLE.findall(word)
         for part in parts:
@@ -290,7 +294,7 @@ def _notes(event: Started) -> list[str]:
         notes.append("only the beginning of the text was read: more than the time can teach")
     if event.long_words:
         notes.append(
-            f"some words have more than {LONGEST_WORD} characters: the vocabulary is learned from parts of them"
+            f"some words have more than {MAX_WORD_LENGTH} characters: the vocabulary is learned from parts of them"
         )
     if event.repeated >= _NOTABLE:
         notes.append(

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from nextword.measuring.verification_file import Comparison, Verification
 from nextword.terminal.console import styled
-from nextword.tokens.visible import printed, visible
+from nextword.tokens.visible import escape_invisible, visible
 
 
 def show_verification(console: Console, measured: Verification) -> None:
@@ -20,7 +20,7 @@ def show_verification(console: Console, measured: Verification) -> None:
     for column in ("tokens", "residual", "logits", "(mean)", "of up to", "same top"):
         table.add_column(column, justify="right")
     for program, rows in groupby(measured.comparisons, lambda row: f"{row.against}, {row.precision}"):
-        table.add_row(Text(printed(program), style="bold"))
+        table.add_row(Text(escape_invisible(program), style="bold"))
         for row in rows:
             table.add_row(
                 Text(f"  {visible(row.prompt)}"),
@@ -44,9 +44,9 @@ def show_verification(console: Console, measured: Verification) -> None:
         )
     versions = ", ".join(f"{name} {version}" for name, version in measured.versions.items())
     verdict = Text("equal up to rounding", "green") if measured.equal else Text("not equal", "red")
-    console.print(verdict.append(f" ({printed(versions)})", "dim"))
+    console.print(verdict.append(f" ({escape_invisible(versions)})", "dim"))
     if measured.left_out:
-        console.print(Text(printed(measured.left_out), style="yellow"))
+        console.print(Text(escape_invisible(measured.left_out), style="yellow"))
     console.print(styled("[dim]residual: share of the largest value there; the table has the worst layer[/dim]"))
 
 

@@ -16,14 +16,14 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import TextError
-from nextword.panics import explained
+from nextword.panics import translate_panics
 
 # How text is cut before pairs are merged: the published pattern of Qwen2, which llama.cpp knows as "qwen2".
 QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-LONGEST_WORD = 64
+MAX_WORD_LENGTH = 64
 """Characters of a piece of text that pairs are counted in at most."""
 COVERED = 0.97
 """Share of a text's characters beyond ASCII that are to be tokens; the rarer ones stay bytes."""
@@ -32,21 +32,21 @@ CHARACTERS_SHARE = 0.75
 _UNSPELLED = "\ufdd0"  # a noncharacter: stands for those that stay bytes
 
 
-def _byte_of_stand_in() -> dict[str, int]:
+def _unicode_to_byte() -> dict[str, int]:
     """GPT-2's table, turned round: printable Latin-1 stands for itself, the other bytes for U+0100 and on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(b): b for b in printable} | {chr(0x100 + i): b for i, b in enumerate(others)}
 
 
-BYTE_OF_STAND_IN = _byte_of_stand_in()
-_STAND_IN_OF_BYTE = {byte: stand_in for stand_in, byte in BYTE_OF_STAND_IN.items()}
+UNICODE_TO_BYTE = _unicode_to_byte()
+_BYTE_TO_UNICODE = {byte: stand_in for stand_in, byte in UNICODE_TO_BYTE.items()}
 
 
 def token_bytes(token: str) -> bytes | None:
     """The bytes that a vocabulary entry stands for, or None if it is not made of stand-ins."""
     try:
-        return bytes(BYTE_OF_STAND_IN[character] for character in token)
+        return bytes(UNICODE_TO_BYTE[character] for character in token)
     except KeyError:
         return None
 
@@ -68,13 +68,13 @@ def is_one_piece(token: str) -> bool:
 def has_long_words(texts: Iterable[str]) -> bool:
     """Whether a text holds pieces longer than those that a vocabulary is learned from (see `train`)."""
     kinds = (r"\p{L}", r"[^\s\p{L}\p{N}]", r"\s")
-    long = regex.compile("|".join(rf"{kind}{{{LONGEST_WORD + 1}}}" for kind in kinds))
+    long = regex.compile("|".join(rf"{kind}{{{MAX_WORD_LENGTH + 1}}}" for kind in kinds))
     return any(long.search(text) for text in texts)
 
 
 def character_merges(texts: Iterable[str]) -> int:
     """Merges that make the most frequent characters of texts of their bytes, as many as `train` would have."""
-    return sum(map(len, _spellings(_count(texts)).values()))
+    return sum(map(len, _character_merges(_count(texts)).values()))
 
 
 def train(texts: Iterable[str], vocab_size: int, special_tokens: list[str], *, show_progress: bool) -> RawTokenizer:
@@ -92,8 +92,8 @@ def train(texts: Iterable[str], vocab_size: int, special_tokens: list[str], *, s
     """
     documents = list(texts)
     counts = _count(documents)
-    room = vocab_size - len(BYTE_OF_STAND_IN) - len(special_tokens)
-    spelled = _spellings(counts, round(room * CHARACTERS_SHARE))
+    room = vocab_size - len(UNICODE_TO_BYTE) - len(special_tokens)
+    spelled = _character_merges(counts, round(room * CHARACTERS_SHARE))
     merges = [merge for spelling in spelled.values() for merge in spelling]
     alphabet = {character for character in counts if character.isascii()} | spelled.keys()
     unspelled = {ord(character): _UNSPELLED for character in counts.keys() - alphabet}
@@ -102,17 +102,17 @@ def train(texts: Iterable[str], vocab_size: int, special_tokens: list[str], *, s
         [
             pre_tokenizers.Split(Regex(f"{_UNSPELLED}+"), behavior="removed"),
             pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated"),
-            pre_tokenizers.Split(Regex(rf"[\s\S]{{{LONGEST_WORD}}}"), behavior="isolated"),
+            pre_tokenizers.Split(Regex(rf"[\s\S]{{{MAX_WORD_LENGTH}}}"), behavior="isolated"),
         ]
     )
     trainer = trainers.BpeTrainer(
         vocab_size=len(alphabet) + room - len(merges), initial_alphabet=sorted(alphabet), show_progress=show_progress
     )
-    with explained(lambda said: TextError(f"the library cannot learn a tokenizer from the text: {said}")):
+    with translate_panics(lambda said: TextError(f"the library cannot learn a tokenizer from the text: {said}")):
         learner.train_from_iterator((text.translate(unspelled) for text in documents), trainer)
     learned = json.loads(learner.to_str())["model"]["merges"]
-    merges += [(_stand_ins(first), _stand_ins(second)) for first, second in learned]
-    vocabulary = {token: i for i, token in enumerate([*special_tokens, *sorted(BYTE_OF_STAND_IN)])}
+    merges += [(_to_unicode(first), _to_unicode(second)) for first, second in learned]
+    vocabulary = {token: i for i, token in enumerate([*special_tokens, *sorted(UNICODE_TO_BYTE)])}
     for first, second in merges:
         vocabulary.setdefault(first + second, len(vocabulary))
     raw = RawTokenizer(models.BPE(vocab=vocabulary, merges=merges))
@@ -129,7 +129,7 @@ def _count(texts: Iterable[str]) -> Counter[str]:
     return counts
 
 
-def _spellings(counts: Mapping[str, int], room: float = math.inf) -> dict[str, list[tuple[str, str]]]:
+def _character_merges(counts: Mapping[str, int], room: float = math.inf) -> dict[str, list[tuple[str, str]]]:
     """The merges that make each of the most frequent characters of its bytes, as many as there is room for."""
     spelled: dict[str, list[tuple[str, str]]] = {}
     made: set[str] = set()
@@ -138,7 +138,7 @@ def _spellings(counts: Mapping[str, int], room: float = math.inf) -> dict[str, l
     for character, count in sorted(beyond.items(), key=lambda item: (-item[1], item[0])):
         if character == _UNSPELLED:
             continue
-        token, *others = list(_stand_ins(character))
+        token, *others = list(_to_unicode(character))
         merges = []
         for other in others:
             if token + other not in made:
@@ -152,5 +152,5 @@ def _spellings(counts: Mapping[str, int], room: float = math.inf) -> dict[str, l
     return spelled
 
 
-def _stand_ins(text: str) -> str:
-    return "".join(_STAND_IN_OF_BYTE[byte] for byte in text.encode())
+def _to_unicode(text: str) -> str:
+    return "".join(_BYTE_TO_UNICODE[byte] for byte in text.encode())

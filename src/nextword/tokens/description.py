@@ -21,7 +21,7 @@ _PREPEND_BLANK = {"type": "Prepend", "prepend": "▁"}
 _REPLACE_BLANKS = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
 
 # A table with an entry per id must fit in memory; the largest published vocabularies have under a million.
-_MOST_IDS = 1 << 24
+_MAX_IDS = 1 << 24
 
 
 def kind_of(description: dict[str, Any]) -> Kind:
@@ -56,14 +56,14 @@ def check_changes(description: dict[str, Any], kind: Kind) -> None:
         if not blanks and step["type"] not in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase"):
             raise ModelFileError(f"a tokenizer with the normaliser {step['type']} is not supported")
     for step in _steps(description["pre_tokenizer"], "pretokenizers"):
-        if _leaves_out(step):
+        if _drops_text(step):
             raise ModelFileError(f"a tokenizer whose pre-tokeniser {step['type']} leaves out text is not supported")
     for name in ("continuing_subword_prefix", "end_of_word_suffix"):
         if mark := description["model"].get(name):
             raise ModelFileError(f"a tokenizer with the {name} {mark!r} is not supported")
 
 
-def _leaves_out(step: Mapping[str, Any]) -> bool:
+def _drops_text(step: Mapping[str, Any]) -> bool:
     """Whether a step of a pre-tokeniser drops text: what its pattern fits or, inverted, what it does not fit.
 
     Patterns that came from tiktoken are often written as inverted: they fit every character, so that nothing is lost.
@@ -78,7 +78,7 @@ def _leaves_out(step: Mapping[str, Any]) -> bool:
     return sum(end - start for _, (start, end) in kept) < len(text)
 
 
-def drops_first_blank(description: dict[str, Any]) -> bool:
+def strips_leading_space(description: dict[str, Any]) -> bool:
     """Whether encoding puts a blank before a text, which decoding takes away again."""
     return any(step["type"] == "Strip" and step["start"] == 1 for step in _steps(description["decoder"], "decoders"))
 
@@ -93,7 +93,7 @@ def swallows(description: dict[str, Any]) -> bool:
     )
 
 
-def shrinking(description: dict[str, Any], kind: Kind) -> int:
+def max_bytes_per_byte(description: dict[str, Any], kind: Kind) -> int:
     """How many bytes of a text may be one byte of what the tokens are made of."""
     normalised = _steps(description["normalizer"], "normalizers")
     composed = any(step["type"] in ("NFC", "NFKC", "NFD", "NFKD", "Lowercase") for step in normalised)
@@ -154,6 +154,6 @@ def count_ids(vocabulary: Mapping[str, int], kind: Kind) -> int:
     if len(set(vocabulary.values())) < len(vocabulary):
         raise ModelFileError("two tokens of the vocabulary have the same id")
     highest = max(vocabulary.values())
-    if highest >= _MOST_IDS:
-        raise ModelFileError(f"the vocabulary has the id {highest}, at most {_MOST_IDS - 1} is supported")
+    if highest >= _MAX_IDS:
+        raise ModelFileError(f"the vocabulary has the id {highest}, at most {_MAX_IDS - 1} is supported")
     return highest + 1

@@ -10,7 +10,7 @@ from nextword.errors import ModelFileError
 from nextword.json_file import read_json_if_there
 
 
-class Marks(TypedDict):
+class SpecialTokens(TypedDict):
     """What `Tokenizer` takes: tokens as they are spelled, or as ids."""
 
     bos: str | int | None
@@ -18,7 +18,7 @@ class Marks(TypedDict):
     ends: tuple[int, ...]
 
 
-def read_marks(directory: Path) -> Marks:
+def read_special_tokens(directory: Path) -> SpecialTokens:
     """The marks of a model directory.
 
     tokenizer_config.json decides, then special_tokens_map.json; what neither mentions is taken from config.json. All
@@ -36,7 +36,7 @@ def read_marks(directory: Path) -> Marks:
     from_generation = _ids(generation, "eos_token_id", generation_file)
     eos_ids = _ids(config, "eos_token_id", config_file)
     bos_ids = _ids(config, "bos_token_id", config_file)
-    return Marks(
+    return SpecialTokens(
         bos=spelled.get("bos_token", bos_ids[0] if bos_ids else None),
         eos=spelled.get("eos_token", eos_ids[0] if eos_ids else None),
         ends=from_generation or eos_ids,

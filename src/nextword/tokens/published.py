@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ModelFileError
-from nextword.panics import explained
+from nextword.panics import translate_panics
 from nextword.tokens.byte_level import QWEN2_PATTERN
 from nextword.tokens.sentencepiece import BLANK
 
@@ -42,7 +42,7 @@ _DEEPSEEK3_PATTERN = (
 
 
 @dataclass(frozen=True)
-class Cutting:
+class PreTokenizer:
     """How a family of tokenizers cuts text before pairs are merged."""
 
     patterns: tuple[str, ...]
@@ -53,46 +53,46 @@ class Cutting:
     """Whether a text begins with the bos token where the file does not say."""
 
 
-_GPT2 = Cutting((GPT2_PATTERN,))
-_QWEN2 = Cutting((QWEN2_PATTERN,))
-_DIGITS = Cutting((_DIGIT, GPT2_PATTERN))
-_LLAMA3 = Cutting((_LLAMA3_PATTERN,), ignores_merges=True, adds_bos=True)
+_GPT2 = PreTokenizer((GPT2_PATTERN,))
+_QWEN2 = PreTokenizer((QWEN2_PATTERN,))
+_DIGITS = PreTokenizer((_DIGIT, GPT2_PATTERN))
+_LLAMA3 = PreTokenizer((_LLAMA3_PATTERN,), ignores_merges=True, adds_bos=True)
 
 # Of names with one meaning, the first is the one that is written.
-_NAMES: dict[str, Cutting] = {
+_NAMES: dict[str, PreTokenizer] = {
     "gpt-2 phi-2 olmo mpt exaone4 trillion a.x-4.0 mellum gigachat jais granite-docling": _GPT2,
     "qwen2 deepseek-r1-qwen kormo megrez stablelm2 hunyuan solar-open grok-2 f2llmv2": _QWEN2,
     "smollm starcoder refact command-r codeshell exaone minerva-7b mellum2": _DIGITS,
     "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2": _LLAMA3,
-    "dbrx smaug-bpe glm4 chatglm-bpe": Cutting((_LLAMA3_PATTERN,)),
-    "gpt-4o llama4 kanana2 talkie minimax-m2": Cutting((_GPT4O_PATTERN,)),
-    "deepseek-v3 hunyuan-dense joyai-llm": Cutting((r"\p{N}{1,3}", r"[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK3_PATTERN)),
-    "qwen35": Cutting((_QWEN35_PATTERN,)),
+    "dbrx smaug-bpe glm4 chatglm-bpe": PreTokenizer((_LLAMA3_PATTERN,)),
+    "gpt-4o llama4 kanana2 talkie minimax-m2": PreTokenizer((_GPT4O_PATTERN,)),
+    "deepseek-v3 hunyuan-dense joyai-llm": PreTokenizer((r"\p{N}{1,3}", r"[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK3_PATTERN)),
+    "qwen35": PreTokenizer((_QWEN35_PATTERN,)),
 }
-CUTTINGS: dict[str, Cutting] = {
+PRE_TOKENIZERS: dict[str, PreTokenizer] = {
     **{name: cutting for names, cutting in _NAMES.items() for name in names.split()},
-    "tekken": Cutting((_TEKKEN_PATTERN,), ignores_merges=True, adds_bos=True),
-    "deepseek-coder": Cutting((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥ࠀ-一가-퟿]+", _DIGIT)),
-    "default": Cutting((r"[\p{P}\$\+<=>\^~\|]+", GPT2_PATTERN, r"\p{N}+", r"[0-9][0-9][0-9]")),
+    "tekken": PreTokenizer((_TEKKEN_PATTERN,), ignores_merges=True, adds_bos=True),
+    "deepseek-coder": PreTokenizer((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥ࠀ-一가-퟿]+", _DIGIT)),
+    "default": PreTokenizer((r"[\p{P}\$\+<=>\^~\|]+", GPT2_PATTERN, r"\p{N}+", r"[0-9][0-9][0-9]")),
 }
 
 
-def cutting_named(name: str) -> Cutting:
+def pre_tokenizer_named(name: str) -> PreTokenizer:
     """How the tokenizers that llama.cpp knows by this name cut text.
 
     Raises:
         ModelFileError: The name is not known.
     """
-    if name not in CUTTINGS:
-        raise ModelFileError(f"the pre-tokeniser {name!r} is not known", hint=f"known: {', '.join(CUTTINGS)}")
-    return CUTTINGS[name]
+    if name not in PRE_TOKENIZERS:
+        raise ModelFileError(f"the pre-tokeniser {name!r} is not known", hint=f"known: {', '.join(PRE_TOKENIZERS)}")
+    return PRE_TOKENIZERS[name]
 
 
-def name_of_cutting(description: Mapping[str, Any]) -> str | None:
+def pre_tokenizer_name(description: Mapping[str, Any]) -> str | None:
     """llama.cpp's name for the way a tokenizer.json cuts text, or None if it has none."""
     patterns = _patterns_of(description["pre_tokenizer"])
     ignores_merges = bool(description["model"].get("ignore_merges"))
-    for name, cutting in CUTTINGS.items():
+    for name, cutting in PRE_TOKENIZERS.items():
         if patterns == cutting.patterns and ignores_merges == cutting.ignores_merges:
             return name
     return None
@@ -116,7 +116,7 @@ def _patterns_of(cutter: Mapping[str, Any] | None) -> tuple[str, ...] | None:
 
 
 def byte_level_tokenizer(
-    vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], cutting: Cutting
+    vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], cutting: PreTokenizer
 ) -> RawTokenizer:
     """Byte-level BPE, as GPT-2 brought it up."""
     raw = RawTokenizer(_bpe(vocabulary, merges, ignore_merges=cutting.ignores_merges))
@@ -129,7 +129,7 @@ def byte_level_tokenizer(
 
 
 def sentencepiece_tokenizer(
-    vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], *, unknown: str | None, prepends_blank: bool
+    vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], *, unknown: str | None, add_space_prefix: bool
 ) -> RawTokenizer:
     """SentencePiece's BPE, as Llama 2 has it.
 
@@ -137,12 +137,12 @@ def sentencepiece_tokenizer(
         vocabulary: Token -> id; 256 of them are bytes (`<0xEA>`).
         merges: As `merges_of` finds them.
         unknown: The token for what cannot be spelled.
-        prepends_blank: Whether a blank is put before a text.
+        add_space_prefix: Whether a blank is put before a text.
     """
     raw = RawTokenizer(_bpe(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True))
     blanks = normalizers.Replace(" ", BLANK)
-    raw.normalizer = normalizers.Sequence([normalizers.Prepend(BLANK), blanks]) if prepends_blank else blanks
-    strip = [decoders.Strip(" ", 1, 0)] if prepends_blank else []
+    raw.normalizer = normalizers.Sequence([normalizers.Prepend(BLANK), blanks]) if add_space_prefix else blanks
+    strip = [decoders.Strip(" ", 1, 0)] if add_space_prefix else []
     raw.decoder = decoders.Sequence([decoders.Replace(BLANK, " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
     return raw
 
@@ -152,7 +152,7 @@ def add_tokens(raw: RawTokenizer, tokens: Iterable[str], *, special: bool) -> No
     raw.add_tokens([AddedToken(token, special=special, normalized=False) for token in tokens])
 
 
-def begin_with(raw: RawTokenizer, bos: str) -> None:
+def add_bos(raw: RawTokenizer, bos: str) -> None:
     """Has every text begin with `bos`."""
     mark = {"id": "bos", "ids": [raw.token_to_id(bos)], "tokens": [bos]}
     raw.post_processor = processors.TemplateProcessing(single=["bos", "$A"], special_tokens=[mark])
@@ -176,5 +176,5 @@ def merges_of(vocabulary: Mapping[str, int], scores: Mapping[str, float]) -> lis
 
 
 def _bpe(vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], **options: Any) -> models.BPE:
-    with explained(lambda said: ModelFileError(f"the merges do not fit the vocabulary: {said}")):
+    with translate_panics(lambda said: ModelFileError(f"the merges do not fit the vocabulary: {said}")):
         return models.BPE(dict(vocabulary), list(merges), **options)

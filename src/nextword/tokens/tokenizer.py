@@ -13,8 +13,8 @@ from tokenizers import Tokenizer as RawTokenizer
 from nextword.arguments import checked
 from nextword.deprecated import warn_deprecated
 from nextword.errors import ConfigError, ContextOverflowError, ModelFileError, TextError
-from nextword.panics import explained, not_encodable
-from nextword.readable import counted
+from nextword.panics import not_encodable, translate_panics
+from nextword.readable import pluralize
 from nextword.text_file import read_text
 from nextword.tokens import byte_level, sentencepiece, word_level
 from nextword.tokens.description import (
@@ -23,12 +23,12 @@ from nextword.tokens.description import (
     check_added_tokens,
     check_changes,
     count_ids,
-    drops_first_blank,
     kind_of,
-    shrinking,
+    max_bytes_per_byte,
+    strips_leading_space,
     swallows,
 )
-from nextword.tokens.marks import Marks, read_marks
+from nextword.tokens.marks import SpecialTokens, read_special_tokens
 from nextword.tokens.pieces import Piece, group_pieces
 from nextword.tokens.surrogates import refuse_surrogates, without_surrogates
 from nextword.tokens.visible import text_of
@@ -69,7 +69,7 @@ class Tokenizer:
         description = json.loads(raw.to_str())
         self.kind: Kind = kind_of(description)
         check_changes(description, self.kind)
-        self._drops_first_blank = self.kind == "sentencepiece" and drops_first_blank(description)
+        self._drops_first_blank = self.kind == "sentencepiece" and strips_leading_space(description)
         if self.kind == "bytes":
             raw.model.dropout = None  # a training device: it would make the ids of a text random
         self._vocab_size = count_ids(raw.get_vocab(with_added_tokens=True), self.kind)
@@ -153,7 +153,7 @@ class Tokenizer:
         place = Path(path)
         try:
             directory, file = (place, place / "tokenizer.json") if place.is_dir() else (place.parent, place)
-            marks = read_marks(directory)
+            marks = read_special_tokens(directory)
             if place.is_dir() and not file.exists() and (place / "vocab.json").exists():
                 return cls._checked(read_vocabulary_files(place, marks), str(place), marks)
             if not file.exists():
@@ -179,18 +179,18 @@ class Tokenizer:
         Raises:
             ModelFileError: The text is no tokenizer that nextword can run.
         """
-        with explained(lambda said: ModelFileError(f"{source} is no valid tokenizer: {said}")):
+        with translate_panics(lambda said: ModelFileError(f"{source} is no valid tokenizer: {said}")):
             raw = RawTokenizer.from_str(text)
         try:
             check_added_tokens(raw, json.loads(text))
         except ModelFileError as error:
             raise ModelFileError(f"{source}: {error.message}", hint=error.hint) from None
-        return cls._checked(raw, source, Marks(bos=bos, eos=eos, ends=tuple(ends)))
+        return cls._checked(raw, source, SpecialTokens(bos=bos, eos=eos, ends=tuple(ends)))
 
     @classmethod
-    def _checked(cls, raw: RawTokenizer, source: str, marks: Marks) -> Tokenizer:
+    def _checked(cls, raw: RawTokenizer, source: str, marks: SpecialTokens) -> Tokenizer:
         try:
-            with explained(lambda said: ModelFileError(f"it is no valid tokenizer: {said}")):
+            with translate_panics(lambda said: ModelFileError(f"it is no valid tokenizer: {said}")):
                 return cls(raw, **marks)
         except ModelFileError as error:
             raise ModelFileError(f"{source}: {error.message}", hint=error.hint) from None
@@ -246,8 +246,8 @@ class Tokenizer:
             TextError: The text holds a lone surrogate, or words that are not in the vocabulary.
         """
         self._refuse_absent_bytes(text)
-        raw = self._raw_with_special if special else self._raw
-        with explained(lambda said: self._refusal([text], said)):
+        raw = self._raw_special if special else self._raw
+        with translate_panics(lambda said: self._encode_error([text], said)):
             # Unlike `encode`, this lets other threads of Python run.
             ids: list[int] = raw.encode_batch_fast([text], add_special_tokens=False)[0].ids
         return ids
@@ -259,7 +259,7 @@ class Tokenizer:
         Raises:
             ContextOverflowError: It has more bytes than so many tokens can stand for; names the fewest it can be.
         """
-        most = self.most_bytes
+        most = self.max_token_bytes
         if most is None or 4 * len(text) <= most * num_tokens:  # a character has at most four bytes
             return
         fewest = -(-len(text.encode("utf-8", errors="replace")) // most)
@@ -285,7 +285,7 @@ class Tokenizer:
         """
         for text in texts:
             self._refuse_absent_bytes(text)
-        with explained(lambda said: self._refusal(texts, said)):
+        with translate_panics(lambda said: self._encode_error(texts, said)):
             return [encoding.ids for encoding in self._raw.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     @checked
@@ -298,7 +298,7 @@ class Tokenizer:
         return b"".join(self.bytes_of(token_ids)).decode("utf-8", errors="replace")
 
     @cached_property
-    def most_bytes(self) -> int | None:
+    def max_token_bytes(self) -> int | None:
         """Bytes of a text that one token can stand for, at most; None where a token can swallow any number of them.
 
         A text of more bytes than so many times the context cannot fit into it.
@@ -306,7 +306,7 @@ class Tokenizer:
         description = json.loads(self._raw.to_str())
         if self.kind == "words" or not self._spells_every_byte or swallows(description):
             return None
-        return max(4, *map(len, self._bytes)) * shrinking(description, self.kind)
+        return max(4, *map(len, self._bytes)) * max_bytes_per_byte(description, self.kind)
 
     @checked
     def pieces(self, token_ids: Sequence[int]) -> list[Piece]:
@@ -339,7 +339,7 @@ class Tokenizer:
         return pieces
 
     def __repr__(self) -> str:
-        return f"<Tokenizer {self.kind}, {counted(self.vocab_size, 'tokens')}>"
+        return f"<Tokenizer {self.kind}, {pluralize(self.vocab_size, 'tokens')}>"
 
     @cached_property
     def _bytes(self) -> list[bytes]:
@@ -353,7 +353,7 @@ class Tokenizer:
         return table
 
     @cached_property
-    def _raw_with_special(self) -> RawTokenizer:
+    def _raw_special(self) -> RawTokenizer:
         raw = RawTokenizer.from_str(self._raw.to_str())
         raw.encode_special_tokens = False
         return raw
@@ -381,7 +381,7 @@ class Tokenizer:
         known = self._raw.model.token_to_id
         if self.kind == "sentencepiece":
             return all(known(f"<0x{byte:02X}>") is not None for byte in range(256))
-        return self.kind != "bytes" or all(known(token) is not None for token in byte_level.BYTE_OF_STAND_IN)
+        return self.kind != "bytes" or all(known(token) is not None for token in byte_level.UNICODE_TO_BYTE)
 
     @cached_property
     def _absent_bytes(self) -> frozenset[int]:
@@ -389,7 +389,7 @@ class Tokenizer:
         known = self._raw.model.token_to_id
         if self.kind != "bytes" or known(self._raw.model.unk_token or "") is not None:
             return frozenset()
-        return frozenset(byte for token, byte in byte_level.BYTE_OF_STAND_IN.items() if known(token) is None)
+        return frozenset(byte for token, byte in byte_level.UNICODE_TO_BYTE.items() if known(token) is None)
 
     def _refuse_absent_bytes(self, text: str) -> None:
         """Refuses lone surrogates, and bytes that the library would drop without a word."""
@@ -397,11 +397,11 @@ class Tokenizer:
         if self._absent_bytes and (unknown := self._absent_bytes.intersection(text.encode())):
             raise self._unknown([bytes([byte]) for byte in sorted(unknown)])
 
-    def _refusal(self, texts: Sequence[str], said: str) -> TextError:
+    def _encode_error(self, texts: Sequence[str], said: str) -> TextError:
         """Why the library would not encode: the words that the vocabulary does not have, or its own words."""
         unknown: dict[str, None] = {}
         if self.kind in ("words", "characters"):
-            with explained(not_encodable):
+            with translate_panics(not_encodable):
                 for text in texts:
                     plain = text if self._raw.normalizer is None else self._raw.normalizer.normalize_str(text)
                     parts = [part for part, _ in self._raw.pre_tokenizer.pre_tokenize_str(plain)]

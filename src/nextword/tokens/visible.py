@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 _SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 _INVISIBLE = ("C", "Z")  # Unicode categories: controls, formats, unassigned, private; separators
-_STRAY = re.compile("[\udc80-\udcff]+")  # bytes that are no UTF-8, as `surrogateescape` keeps them
+_SURROGATE = re.compile("[\udc80-\udcff]+")  # bytes that are no UTF-8, as `surrogateescape` keeps them
 _JOINERS = re.compile("((?<=[^\x00-\x7f\\s\u200c\u200d])[\u200c\u200d]|(?<=\U0001f3f4)[\U000e0020-\U000e007f]+)")
 """What makes one character of several, or another flag of a black one; anywhere else nobody would see it."""
 _PART = re.compile(r"⟨[0-9A-F]{2}(?:·[0-9A-F]{2})*⟩")
@@ -17,7 +17,7 @@ _PART = re.compile(r"⟨[0-9A-F]{2}(?:·[0-9A-F]{2})*⟩")
 def text_of(data: bytes) -> str:
     """The text of any bytes: those that are no whole character stand as `⟨EC·97⟩`, never as a replacement character."""
     text = data.decode("utf-8", errors="surrogateescape")
-    return _STRAY.sub(lambda stray: f"⟨{'·'.join(f'{ord(byte) - 0xDC00:02X}' for byte in stray[0])}⟩", text)
+    return _SURROGATE.sub(lambda stray: f"⟨{'·'.join(f'{ord(byte) - 0xDC00:02X}' for byte in stray[0])}⟩", text)
 
 
 def shortened(text: str, length: int = 60) -> str:
@@ -43,7 +43,7 @@ def visible(text: str, missing: Iterable[str] = ()) -> str:
     return write_code_points(signed, hidden.union(missing))
 
 
-def printed(text: str) -> str:
+def escape_invisible(text: str) -> str:
     """As `visible`, for names and prose: blanks stay blanks, and what joins visible characters (👨‍👩‍👧) stays."""
     parts = _JOINERS.split(text)
     return "".join(part if number % 2 else visible(part).replace("␣", " ") for number, part in enumerate(parts))

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer as RawTokenizer
 from nextword.errors import ModelFileError
 from nextword.json_file import read_json, read_json_if_there
 from nextword.text_file import read_text
-from nextword.tokens.marks import Marks
-from nextword.tokens.published import byte_level_tokenizer, cutting_named
+from nextword.tokens.marks import SpecialTokens
+from nextword.tokens.published import byte_level_tokenizer, pre_tokenizer_named
 
 # The files do not say how text is cut before pairs are merged; the architecture does.
 _CUTTINGS = {"gpt2": "gpt-2", "qwen2": "qwen2", "qwen3": "qwen2"}
@@ -20,7 +20,7 @@ _COMPOSED = ("qwen2", "qwen3")
 """Architectures whose tokenizer composes characters (NFC) first."""
 
 
-def read_vocabulary_files(directory: Path, marks: Marks) -> RawTokenizer:
+def read_vocabulary_files(directory: Path, marks: SpecialTokens) -> RawTokenizer:
     """The tokenizer that a directory's vocab.json and merges.txt describe, with the tokens that other files add.
 
     Args:
@@ -38,7 +38,7 @@ def read_vocabulary_files(directory: Path, marks: Marks) -> RawTokenizer:
         )
     vocabulary = _vocabulary(directory / "vocab.json")
     merges = _merges(directory / "merges.txt", vocabulary)
-    raw = byte_level_tokenizer(vocabulary, merges, cutting_named(_CUTTINGS[family]))
+    raw = byte_level_tokenizer(vocabulary, merges, pre_tokenizer_named(_CUTTINGS[family]))
     if family in _COMPOSED:
         raw.normalizer = normalizers.NFC()
     for token, wanted, special in _added(directory):

@@ -12,7 +12,7 @@ import pytest
 
 from nextword.errors import ModelFileError
 from nextword.files.gguf import read_gguf
-from nextword.tokens.byte_level import BYTE_OF_STAND_IN
+from nextword.tokens.byte_level import UNICODE_TO_BYTE
 
 UINT8, UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64, FLOAT64 = 0, 4, 5, 6, 7, 8, 9, 10, 12
 F32, F16, Q8_0 = 0, 1, 8
@@ -119,7 +119,7 @@ class File:
         return replace(self, tensors=(*kept, *changed.values()))
 
 
-BYTE_TOKENS = list(BYTE_OF_STAND_IN)
+BYTE_TOKENS = list(UNICODE_TO_BYTE)
 WIDTH, HEADS, KV_HEADS, LAYERS, INNER, CONTEXT = 8, 2, 1, 1, 12, 16
 
 

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from nextword import Tokenizer
 from nextword.files.gguf import read_gguf, read_gguf_tokenizer
-from nextword.tokens.published import CUTTINGS, GPT2_PATTERN, cutting_named
+from nextword.tokens.published import GPT2_PATTERN, PRE_TOKENIZERS, pre_tokenizer_named
 from tests.files.gguf.building import (
     LLAMA,
     Value,
@@ -28,7 +28,7 @@ from tests.files.gguf.vocabularies import TEXTS, byte_level_file, written
 
 @pytest.mark.parametrize("pre", ["gpt-2", "qwen2", "llama-bpe", "dbrx", "tekken", "gpt-4o"])
 def test_ids_are_those_of_transformers_from_the_same_file(pre: str, tmp_path: Path) -> None:
-    path = written(tmp_path / "model.gguf", byte_level_file(pre, cutting_named(pre).patterns))
+    path = written(tmp_path / "model.gguf", byte_level_file(pre, pre_tokenizer_named(pre).patterns))
     ours = read_gguf_tokenizer(path)
     theirs = AutoTokenizer.from_pretrained(tmp_path, gguf_file=path.name)
     for sample in TEXTS:
@@ -59,7 +59,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("pre", PUBLISHED)
 def test_text_is_cut_as_the_published_tokenizers_cut_it(pre: str, tmp_path: Path) -> None:
-    path = written(tmp_path / "model.gguf", byte_level_file(pre, cutting_named(pre).patterns))
+    path = written(tmp_path / "model.gguf", byte_level_file(pre, pre_tokenizer_named(pre).patterns))
     ours = read_gguf_tokenizer(path)
     published = RawTokenizer.from_str(ours.to_str())
     published.pre_tokenizer = PUBLISHED[pre]
@@ -67,7 +67,7 @@ def test_text_is_cut_as_the_published_tokenizers_cut_it(pre: str, tmp_path: Path
         assert ours.encode(sample) == published.encode(sample, add_special_tokens=False).ids
 
 
-@pytest.mark.parametrize("pre", CUTTINGS)
+@pytest.mark.parametrize("pre", PRE_TOKENIZERS)
 def test_every_pre_tokeniser_gives_any_text_back(pre: str, tmp_path: Path) -> None:
     path = written(tmp_path / "model.gguf", byte_level_file(pre, (GPT2_PATTERN,)))
     ours = read_gguf_tokenizer(path)
@@ -87,7 +87,7 @@ def test_a_file_without_a_pre_tokeniser_opens_with_a_warning(
     without: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Files from before May 2024 lack the key, or hold an empty one; llama.cpp then cuts by its default."""
-    named = byte_level_file("default", cutting_named("default").patterns)
+    named = byte_level_file("default", pre_tokenizer_named("default").patterns)
     file = named.but(without=["tokenizer.ggml.pre"]) if without else named.but(text("tokenizer.ggml.pre", ""))
     path = written(tmp_path / "model.gguf", file)
     bundle = read_gguf(path)
@@ -134,7 +134,7 @@ def test_token_types_decide_what_is_found_in_text(tmp_path: Path) -> None:
 )
 def test_whether_a_text_begins_with_bos(pre: str, stated: bool | None, adds: bool, tmp_path: Path) -> None:
     more = [] if stated is None else [flag("tokenizer.ggml.add_bos_token", stated)]
-    file = byte_level_file(pre, cutting_named(pre).patterns, *more)
+    file = byte_level_file(pre, pre_tokenizer_named(pre).patterns, *more)
     ours = read_gguf_tokenizer(written(tmp_path / "model.gguf", file))
     assert ours.adds_bos == adds
     assert ours.encode_start("a")[: int(adds)] == [ours.bos_id][: int(adds)]

@@ -14,7 +14,7 @@ from nextword.errors import ModelFileError
 from nextword.files import read_bundle, read_model, write_bundle
 from nextword.files.huggingface.config import config_from_json, config_to_json
 from nextword.files.huggingface.families import family_of, misfit
-from nextword.files.huggingface.fields import passed_over
+from nextword.files.huggingface.fields import ignored_field_notes
 from tests.files.making import CONFIGS, LLAMA3, SMALL, change_json, minimal_bundle, random_bundle, refusal
 
 STANDARD = {name: CONFIGS[name] for name in ("qwen3", "llama", "gpt2")}
@@ -540,7 +540,9 @@ def test_positions_given_by_kind_of_layer_are_those_of_the_layers_there_are(
     config = _read(family, **by_kind, **changes)
     assert config.rope_theta == theta
     assert config.rope_scaling == (None if theta == 77.0 else {"rope_type": "linear", "factor": 2.0})
-    assert passed_over({**_values(family), **by_kind, **changes}) == passed_over({**_values(family), **changes})
+    assert ignored_field_notes({**_values(family), **by_kind, **changes}) == ignored_field_notes(
+        {**_values(family), **changes}
+    )
 
 
 def test_positions_given_by_kind_must_be_alike_where_both_kinds_are_used() -> None:

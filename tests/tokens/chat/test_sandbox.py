@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from nextword.errors import ConfigError, ModelFileError, NextwordError
-from nextword.tokens.chat.budget import LONGEST_VALUE, MOST_MADE, MOST_SECONDS, MOST_STEPS
-from nextword.tokens.chat.sandbox import LONGEST_SOURCE, Template
+from nextword.tokens.chat.budget import MAX_SECONDS, MAX_STEPS, MAX_TOTAL_SIZE, MAX_VALUE_SIZE
+from nextword.tokens.chat.sandbox import MAX_SOURCE_LENGTH, Template
 from tests.tokens.chat.chatting import TEMPLATES
 
 DATA: dict[str, Any] = {
@@ -23,9 +23,9 @@ DATA: dict[str, Any] = {
     "big": "ab" * 250_000,
     "values": {"a": 1, "items": 2, "b": [None, True, 1.5]},
 }
-STEPS = f"takes more than ({MOST_STEPS:,} steps|{MOST_SECONDS:g} seconds)"  # seconds on a machine that is very busy
-LONG = f"makes a value of more than {LONGEST_VALUE:,} characters and elements"
-MUCH = f"makes more than {MOST_MADE:,} characters and elements"
+STEPS = f"takes more than ({MAX_STEPS:,} steps|{MAX_SECONDS:g} seconds)"  # seconds on a machine that is very busy
+LONG = f"makes a value of more than {MAX_VALUE_SIZE:,} characters and elements"
+MUCH = f"makes more than {MAX_TOTAL_SIZE:,} characters and elements"
 BITS = "makes a number of more than 64 bits"
 DEEP = "nests its calls or values too deeply"
 NONE = "has no attribute"
@@ -231,8 +231,8 @@ def test_arguments_that_jinja_only_asserts_are_refused_too() -> None:
 
 
 def test_the_longest_source_is_accepted_and_one_character_more_is_not() -> None:
-    assert len(Template("x" * LONGEST_SOURCE).render({})) == 100_000
-    fails("x" * (LONGEST_SOURCE + 1), "the chat template has 100,001 characters, at most 100,000 are supported")
+    assert len(Template("x" * MAX_SOURCE_LENGTH).render({})) == 100_000
+    fails("x" * (MAX_SOURCE_LENGTH + 1), "the chat template has 100,001 characters, at most 100,000 are supported")
 
 
 def test_a_template_cannot_speak_to_the_terminal() -> None:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from nextword.errors import ModelFileError
-from nextword.machine.signals import interrupts_wait
+from nextword.machine.signals import defer_interrupts
 from nextword.training.checkpoints.checkpoint import Checkpoints, RunState
 from nextword.training.checkpoints.optimizer_state import (
     optimizer_tensors,
@@ -418,7 +418,7 @@ def test_ctrl_c_waits_until_the_step_is_on_disk(tmp_path: Path) -> None:
 
 def test_a_thread_saves_too(tmp_path: Path) -> None:
     def work() -> None:
-        with interrupts_wait():
+        with defer_interrupts():
             filled(tmp_path / "run", 4)
 
     thread = threading.Thread(target=work)

@@ -8,13 +8,13 @@ from typing import Any
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
-from nextword.files.field_names import in_their_names
+from nextword.files.field_names import rename_fields
 from nextword.files.gguf.header import quoted
 from nextword.files.gguf.metadata import Metadata
 from nextword.files.gguf.rope import is_expressible, rope_metadata
 from nextword.files.tensors import RawTensor
 
-_LONGEST_CONTEXT = 1 << 24  # as in config.json: tables with an entry per position must fit in memory
+_MAX_CONTEXT_LENGTH = 1 << 24  # as in config.json: tables with an entry per position must fit in memory
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,10 @@ def read_config(metadata: Metadata, architecture: Architecture, tensors: Mapping
     if "token_embd.weight" not in tensors:
         raise ModelFileError(f"{metadata.source}: tensor token_embd.weight is missing")
     context_length = metadata.integer(keys["context_length"])
-    if context_length > _LONGEST_CONTEXT:
+    if context_length > _MAX_CONTEXT_LENGTH:
         raise ModelFileError(
-            f"{metadata.source}: {keys['context_length']} is {context_length}, at most {_LONGEST_CONTEXT} is supported"
+            f"{metadata.source}: {keys['context_length']} is {context_length}, "
+            f"at most {_MAX_CONTEXT_LENGTH} is supported"
         )
     width, heads = metadata.integer(keys["d_model"]), metadata.integer(keys["num_heads"])
     if heads < 1:
@@ -191,7 +192,7 @@ def read_config(metadata: Metadata, architecture: Architecture, tensors: Mapping
     try:
         return GPTConfig(**fields)
     except ConfigError as error:
-        raise ModelFileError(f"{metadata.source}: {in_their_names(error.message, keys)}") from None
+        raise ModelFileError(f"{metadata.source}: {rename_fields(error.message, keys)}") from None
 
 
 def config_metadata(config: GPTConfig) -> dict[str, Any]:

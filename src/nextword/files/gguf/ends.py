@@ -53,12 +53,12 @@ _ONLY_PARTS = (
 )
 
 
-def spells_end(token: str) -> bool:
+def is_eog_spelling(token: str) -> bool:
     """Whether a token ends a text by its spelling alone."""
     return token in _ENDS or any(token in spellings for spellings in _SPELLINGS.values())
 
 
-def end_tokens(vocabulary: Collection[str], marked: Mapping[str, str | None]) -> set[str]:
+def eog_tokens(vocabulary: Collection[str], marked: Mapping[str, str | None]) -> set[str]:
     """Every token that ends a text.
 
     Args:

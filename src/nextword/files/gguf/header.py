@@ -28,7 +28,7 @@ Value = bool | int | float | str | list[str] | NDArray[np.generic]
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 ALIGNMENT = 32
-MOST_DIMENSIONS = 4
+MAX_DIMS = 4
 
 # ggml's numbers of the element types.
 _PLAIN = {0: "F32", 1: "F16", 28: "F64", 30: "BF16"}
@@ -43,8 +43,8 @@ _OTHER_TYPES = {9: "Q8_1", 15: "Q8_K", 24: "I8", 25: "I16", 26: "I32", 27: "I64"
 _CODES = {0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8"}
 _NUMBERS: dict[int, np.dtype[Any]] = {kind: np.dtype(code) for kind, code in _CODES.items()}
 _STRING, _ARRAY, _UINT32 = 8, 9, 4
-_SMALLEST_VALUE = 8 + 1 + 4 + 1  # key size, key, type, value
-_SMALLEST_TENSOR = 8 + 1 + 4 + 8 + 4 + 8  # name size, name, number of dimensions, one of them, type, offset
+_MIN_VALUE_BYTES = 8 + 1 + 4 + 1  # key size, key, type, value
+_MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8  # name size, name, number of dimensions, one of them, type, offset
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def read_header(source: str, data: memoryview) -> Header:
         raise cursor.error(f"is no GGUF file: it should begin with {MAGIC!r}, found {magic!r}", FETCH_AGAIN)
     cursor.at = 4
     _check_version(cursor)
-    num_tensors = cursor.count("number of tensors", _SMALLEST_TENSOR)
-    num_values = cursor.count("number of metadata values", _SMALLEST_VALUE)
+    num_tensors = cursor.count("number of tensors", _MIN_TENSOR_BYTES)
+    num_values = cursor.count("number of metadata values", _MIN_VALUE_BYTES)
     values, alignment = _read_values(cursor, num_values)
     return Header(values, _read_tensors(cursor, num_tensors, alignment))
 
@@ -156,10 +156,8 @@ def _read_tensors(cursor: _Cursor, count: int, alignment: int) -> dict[str, Tens
         if name in found:
             raise cursor.error(f"the tensor {quoted(name)} is there twice")
         num_dimensions = cursor.unpack("<I", f"number of dimensions of {quoted(name)}")
-        if not 1 <= num_dimensions <= MOST_DIMENSIONS:
-            raise cursor.error(
-                f"tensor {quoted(name)} should have 1 to {MOST_DIMENSIONS} dimensions, found {num_dimensions}"
-            )
+        if not 1 <= num_dimensions <= MAX_DIMS:
+            raise cursor.error(f"tensor {quoted(name)} should have 1 to {MAX_DIMS} dimensions, found {num_dimensions}")
         extents = [cursor.unpack("<q", f"shape of {quoted(name)}") for _ in range(num_dimensions)]
         shape = tuple(reversed(extents))
         dtype = _checked_dtype(cursor, name, shape)

@@ -12,7 +12,7 @@ import numpy as np
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
 from nextword.files.bundle import Bundle, check_vocabulary
-from nextword.files.field_names import in_their_names
+from nextword.files.field_names import rename_fields
 from nextword.files.gguf.architecture import Architecture, name_pairs, read_architecture, read_config, their_keys
 from nextword.files.gguf.header import quoted, read_header
 from nextword.files.gguf.metadata import SAMPLING, Metadata
@@ -140,7 +140,7 @@ def _read_config(file: _File, architecture: Architecture) -> GPTConfig:
     try:
         return config.replace(rope_scaling=scaling)
     except ConfigError as error:
-        message = in_their_names(error.message, their_keys(architecture))
+        message = rename_fields(error.message, their_keys(architecture))
         raise ModelFileError(f"{source}: {message}") from None
 
 
@@ -154,13 +154,13 @@ def _read_tensors(config: GPTConfig, architecture: Architecture, file: _File) ->
         if theirs == FACTORS and architecture.takes_factors:
             continue
         names = ours.get(theirs, [theirs])
-        parts = [replace(tensor, name=names[0])] if len(names) == 1 else _split(tensor, names, config)
+        parts = [replace(tensor, name=names[0])] if len(names) == 1 else _split_qkv(tensor, names, config)
         for part in parts:
-            tensors[part.name] = _ordered(part, config) if architecture.interleaved else part
+            tensors[part.name] = _permute_rope(part, config) if architecture.interleaved else part
     return tensors
 
 
-def _split(tensor: RawTensor, names: list[str], config: GPTConfig) -> Iterator[RawTensor]:
+def _split_qkv(tensor: RawTensor, names: list[str], config: GPTConfig) -> Iterator[RawTensor]:
     """Rows of queries, keys and values that lie in one matrix."""
     shapes = config.parameter_shapes()
     if tensor.shape[0] != sum(shapes[name][0] for name in names):
@@ -174,7 +174,7 @@ def _split(tensor: RawTensor, names: list[str], config: GPTConfig) -> Iterator[R
         start += rows
 
 
-def _ordered(tensor: RawTensor, config: GPTConfig) -> RawTensor:
+def _permute_rope(tensor: RawTensor, config: GPTConfig) -> RawTensor:
     """Queries and keys with the rows of each head in the order in which channels c and c + C/2 rotate together."""
     module = tensor.name.rpartition(".")[0]
     if not module.endswith(("attn.q_proj", "attn.k_proj")) or tensor.shape[0] % config.head_dim:

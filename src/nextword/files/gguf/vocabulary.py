@@ -16,17 +16,17 @@ from typing import Any
 from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ConfigError, ModelFileError
-from nextword.files.gguf.ends import MARKS, end_tokens, spells_end
+from nextword.files.gguf.ends import MARKS, eog_tokens, is_eog_spelling
 from nextword.files.gguf.header import quoted
 from nextword.files.gguf.metadata import Metadata
 from nextword.tokens import Tokenizer
 from nextword.tokens.published import (
+    add_bos,
     add_tokens,
-    begin_with,
     byte_level_tokenizer,
-    cutting_named,
     merges_of,
-    name_of_cutting,
+    pre_tokenizer_name,
+    pre_tokenizer_named,
     sentencepiece_tokenizer,
 )
 from nextword.tokens.sentencepiece import BLANK
@@ -34,7 +34,7 @@ from nextword.tokens.sentencepiece import BLANK
 _LOG = logging.getLogger(__name__)
 _PREFIX = "tokenizer.ggml."
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
-_LONGEST_TOKEN = 256  # characters; every way to cut a SentencePiece token in two is tried
+_MAX_TOKEN_LENGTH = 256  # characters; every way to cut a SentencePiece token in two is tried
 
 # Keys that say nothing about how text becomes ids, or nothing for one of the two kinds.
 _OTHER_KEYS = ("add_eos_token", "add_sep_token", "token_type_count", "scores", "merges", "pre", "added_tokens")
@@ -86,18 +86,18 @@ def _read_tokenizer(metadata: Metadata) -> Tokenizer:
         types = metadata.numbers(f"{_PREFIX}token_type", len(tokens)).tolist()
     sentencepiece = kind == "llama"
     defaults = {"bos": 1, "eos": 2, "unknown": 0} if sentencepiece else {}
-    marks = {name: _marked(metadata, name, len(tokens), defaults) for name in ("bos", "unknown", *MARKS)}
+    marks = {name: _token_id(metadata, name, len(tokens), defaults) for name in ("bos", "unknown", *MARKS)}
     vocabulary = _vocabulary_of(tokens, types, {i for i in marks.values() if i is not None})
     named = {name: tokens[i] if i is not None and tokens[i] in vocabulary else None for name, i in marks.items()}
     bos, eos, unknown = named["bos"], named["eos"], named["unknown"]
-    ends = end_tokens(vocabulary, {name: named[name] for name in MARKS})
+    ends = eog_tokens(vocabulary, {name: named[name] for name in MARKS})
     special = [
         token for token, i in vocabulary.items() if types[i] in (TokenType.CONTROL, TokenType.UNKNOWN) or token in ends
     ]
     if sentencepiece:
         raw, adds_bos = _read_sentencepiece(metadata, vocabulary, types, unknown, ends), True
     else:
-        cutting = cutting_named(_pre(metadata))
+        cutting = pre_tokenizer_named(_pre(metadata))
         metadata.pass_over("llama.cpp puts no blank before a text of byte-level BPE", f"{_PREFIX}add_space_prefix")
         raw, adds_bos = byte_level_tokenizer(vocabulary, _read_merges(metadata), cutting), cutting.adds_bos
     add_tokens(raw, special, special=True)
@@ -106,7 +106,7 @@ def _read_tokenizer(metadata: Metadata) -> Tokenizer:
     if metadata.flag(f"{_PREFIX}add_bos_token", adds_bos):
         if bos is None:
             raise ModelFileError(f"{_PREFIX}add_bos_token is true, but {_PREFIX}bos_token_id is missing")
-        begin_with(raw, bos)
+        add_bos(raw, bos)
     for key in _MUST_BE_EMPTY:
         metadata.expect_empty(_PREFIX + key)
     for key in _MUST_BE_FALSE:
@@ -134,7 +134,7 @@ def _vocabulary_of(tokens: Sequence[str], types: Sequence[int], marked: Collecti
     """Token -> id, without those that fill up the list; what is `marked`, or ends a text by its spelling, does not."""
     vocabulary: dict[str, int] = {}
     for i, (token, kind) in enumerate(zip(tokens, types, strict=True)):
-        if not token or (kind == TokenType.UNUSED and i not in marked and not spells_end(token)):
+        if not token or (kind == TokenType.UNUSED and i not in marked and not is_eog_spelling(token)):
             continue
         if token in vocabulary:
             raise ModelFileError(f"the token {quoted(token)} has the ids {vocabulary[token]} and {i}")
@@ -142,7 +142,7 @@ def _vocabulary_of(tokens: Sequence[str], types: Sequence[int], marked: Collecti
     return vocabulary
 
 
-def _marked(metadata: Metadata, name: str, num_tokens: int, defaults: Mapping[str, int]) -> int | None:
+def _token_id(metadata: Metadata, name: str, num_tokens: int, defaults: Mapping[str, int]) -> int | None:
     """The id that a key names. An id that no token has (often -1 as an unsigned number) is none, as in llama.cpp."""
     key = f"{_PREFIX}{name}_token_id"
     token_id, default = metadata.integer(key, -1), defaults.get(name)
@@ -176,13 +176,13 @@ def _read_sentencepiece(
     for token, score in merged.items():
         if not math.isfinite(score):
             raise ModelFileError(f"{_PREFIX}scores: the score of {quoted(token)} is {score}")
-        if len(token) > _LONGEST_TOKEN:
-            raise ModelFileError(f"the token {quoted(token)} has {len(token)} characters, at most {_LONGEST_TOKEN}")
+        if len(token) > _MAX_TOKEN_LENGTH:
+            raise ModelFileError(f"the token {quoted(token)} has {len(token)} characters, at most {_MAX_TOKEN_LENGTH}")
     if absent := [byte for byte in _BYTES if byte not in vocabulary]:
         raise ModelFileError(f"{_PREFIX}tokens: the byte {absent[0]} is missing, so that not all text can be spelled")
-    prepends_blank = metadata.flag(f"{_PREFIX}add_space_prefix", True)
+    add_space_prefix = metadata.flag(f"{_PREFIX}add_space_prefix", True)
     return sentencepiece_tokenizer(
-        vocabulary, merges_of(vocabulary, merged), unknown=unknown, prepends_blank=prepends_blank
+        vocabulary, merges_of(vocabulary, merged), unknown=unknown, add_space_prefix=add_space_prefix
     )
 
 
@@ -220,7 +220,7 @@ def tokenizer_metadata(tokenizer: Tokenizer, num_tokens: int) -> dict[str, Any]:
         if model["unk_token"] is not None:
             types[model["vocab"][model["unk_token"]]] = TokenType.UNKNOWN
         values = _sentencepiece_values(description, merges, num_tokens)
-    _fill_up(texts, num_tokens)
+    _pad_vocabulary(texts, num_tokens)
     values |= {
         "tokens": [texts[i] for i in range(num_tokens)],
         "token_type": [int(types.get(i, TokenType.UNUSED)) for i in range(num_tokens)],
@@ -228,8 +228,8 @@ def tokenizer_metadata(tokenizer: Tokenizer, num_tokens: int) -> dict[str, Any]:
         "add_eos_token": False,
     }
     # Ends that their spelling does not tell come first: two keys are all there are.
-    others = sorted(tokenizer.end_ids - {tokenizer.eos_id}, key=lambda i: (spells_end(texts[i]), i))
-    if len([i for i in others if not spells_end(texts[i])]) > 2:
+    others = sorted(tokenizer.end_ids - {tokenizer.eos_id}, key=lambda i: (is_eog_spelling(texts[i]), i))
+    if len([i for i in others if not is_eog_spelling(texts[i])]) > 2:
         raise _inexpressible(f"a tokenizer with {len(others) + 1} end tokens")
     unknown = model["vocab"].get(model["unk_token"])
     ends = dict(zip(("eot", "eom"), others, strict=False))
@@ -239,7 +239,7 @@ def tokenizer_metadata(tokenizer: Tokenizer, num_tokens: int) -> dict[str, Any]:
 
 
 def _byte_level_values(description: Mapping[str, Any], merges: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    pre = name_of_cutting(description)
+    pre = pre_tokenizer_name(description)
     if pre is None:
         raise _inexpressible("this tokenizer's pre_tokenizer")
     normalizer = description["normalizer"]
@@ -260,8 +260,8 @@ def _sentencepiece_values(
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": BLANK}
     prepend = {"type": "Prepend", "prepend": BLANK}
     normalizer = description["normalizer"]
-    prepends_blank = normalizer == {"type": "Sequence", "normalizers": [prepend, replace]}
-    if not prepends_blank and normalizer != replace:
+    add_space_prefix = normalizer == {"type": "Sequence", "normalizers": [prepend, replace]}
+    if not add_space_prefix and normalizer != replace:
         raise _inexpressible("this tokenizer's normalizer")
     vocabulary: dict[str, int] = description["model"]["vocab"]
     # A token's score is its place among the merges; a token that no merge makes stands behind them all.
@@ -276,7 +276,7 @@ def _sentencepiece_values(
     scores = [0.0] * num_tokens
     for token, score in normal.items():
         scores[vocabulary[token]] = score
-    return {"model": "llama", "pre": "default", "scores": scores, "add_space_prefix": prepends_blank}
+    return {"model": "llama", "pre": "default", "scores": scores, "add_space_prefix": add_space_prefix}
 
 
 def _adds_only_bos(tokenizer: Tokenizer) -> bool:
@@ -286,7 +286,7 @@ def _adds_only_bos(tokenizer: Tokenizer) -> bool:
     return bool(added)
 
 
-def _fill_up(texts: dict[int, str], num_tokens: int) -> None:
+def _pad_vocabulary(texts: dict[int, str], num_tokens: int) -> None:
     """Gives ids without a token a text that no token has."""
     taken = set(texts.values())
     for i in range(num_tokens):

@@ -135,11 +135,11 @@ def _tensors(bundle: Bundle) -> Iterator[NDArray[np.float32]]:
         parts = [bundle.tensors[name].values() for name in names]
         values = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if interleaved and names[0].rpartition(".")[0].endswith(("attn.q_proj", "attn.k_proj")):
-            values = _interleaved(values, config.head_dim)
+            values = _permute_rope(values, config.head_dim)
         yield values
 
 
-def _interleaved(values: NDArray[np.float32], head_dim: int) -> NDArray[np.float32]:
+def _permute_rope(values: NDArray[np.float32], head_dim: int) -> NDArray[np.float32]:
     """Rows of each head in the order in which channels 2c and 2c + 1 rotate together."""
     halves = values.reshape(-1, 2, head_dim // 2, *values.shape[1:])
     return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(values.shape)

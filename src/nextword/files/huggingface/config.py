@@ -8,13 +8,13 @@ from typing import Any, cast
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
-from nextword.files.field_names import in_their_names
+from nextword.files.field_names import rename_fields
 from nextword.files.huggingface.families import FAMILIES, Family, FamilyName, family_of
-from nextword.files.huggingface.fields import MOST_LAYERS, check_fields, without_aliases
+from nextword.files.huggingface.fields import MAX_LAYERS, check_fields, without_aliases
 from nextword.files.huggingface.rope import LAYER_KINDS, read_rope
 
 # Tables grow with the context; the longest published one is 10 million tokens.
-_LONGEST_CONTEXT = 1 << 24
+_MAX_CONTEXT_LENGTH = 1 << 24
 
 # Fields that `config.py` reads itself, and that count something.
 _OTHER_COUNTS = ("sliding_window", "max_window_layers", "no_rope_layer_interval", "original_max_position_embeddings")
@@ -40,16 +40,16 @@ def config_from_json(values: Mapping[str, Any], source: str) -> GPTConfig:
     try:
         config = _config_of(cast(FamilyName, family), values)
     except ConfigError as error:
-        names = {ours: their_name(values, ours) for ours in _OURS}
-        raise ModelFileError(f"{source}: {in_their_names(error.message, names)}", hint=error.hint) from None
+        names = {ours: hf_name(values, ours) for ours in _OURS}
+        raise ModelFileError(f"{source}: {rename_fields(error.message, names)}", hint=error.hint) from None
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelFileError(f"{source}: {error}") from None
-    if config.context_length > _LONGEST_CONTEXT:
-        raise ModelFileError(f"{source}: the context of {config.context_length} tokens is above {_LONGEST_CONTEXT}")
+    if config.context_length > _MAX_CONTEXT_LENGTH:
+        raise ModelFileError(f"{source}: the context of {config.context_length} tokens is above {_MAX_CONTEXT_LENGTH}")
     return config
 
 
-def their_name(values: Mapping[str, Any], ours: str) -> str:
+def hf_name(values: Mapping[str, Any], ours: str) -> str:
     """What a config.json calls a field of GPTConfig."""
     family = FAMILIES.get(values["model_type"])
     if family is None:
@@ -64,10 +64,10 @@ def their_name(values: Mapping[str, Any], ours: str) -> str:
 
 def _config_of(name: FamilyName, values: Mapping[str, Any]) -> GPTConfig:
     if name == "nextword":
-        return GPTConfig.from_dict(_whole(values.get("gpt_config", {}), _COUNTS))
+        return GPTConfig.from_dict(_floats_to_ints(values.get("gpt_config", {}), _COUNTS))
     family = FAMILIES[name]
     counts = {theirs for theirs, ours in family.fields.items() if ours in _COUNTS} | set(family.aliases)
-    values = without_aliases(family, _whole(values, counts | set(_OTHER_COUNTS)))
+    values = without_aliases(family, _floats_to_ints(values, counts | set(_OTHER_COUNTS)))
     values |= {field: value for field, value in family.defaults.items() if values.get(field) is None}
     check_fields(name, values)
     fields = {ours: values[theirs] for theirs, ours in family.fields.items() if values.get(theirs) is not None}
@@ -79,7 +79,7 @@ def _config_of(name: FamilyName, values: Mapping[str, Any]) -> GPTConfig:
     return config
 
 
-def _whole(values: Mapping[str, Any], counts: Collection[str]) -> dict[str, Any]:
+def _floats_to_ints(values: Mapping[str, Any], counts: Collection[str]) -> dict[str, Any]:
     """The values with `128.0` made 128, where something is counted: JSON has one kind of number only."""
     return {
         name: int(value) if name in counts and isinstance(value, float) and value.is_integer() else value
@@ -90,8 +90,8 @@ def _whole(values: Mapping[str, Any], counts: Collection[str]) -> dict[str, Any]
 def _modern(family: Family, values: Mapping[str, Any], fields: Mapping[str, Any]) -> GPTConfig:
     """Llama and its descendants, with what each file may leave out as transformers fills it in."""
     num_layers = fields["num_layers"]
-    if not isinstance(num_layers, int) or not 1 <= num_layers <= MOST_LAYERS:
-        raise ConfigError(f"num_hidden_layers is {num_layers!r}, it must be between 1 and {MOST_LAYERS}")
+    if not isinstance(num_layers, int) or not 1 <= num_layers <= MAX_LAYERS:
+        raise ConfigError(f"num_hidden_layers is {num_layers!r}, it must be between 1 and {MAX_LAYERS}")
     bias = _switch(family, values, "attention_bias")
     windows, slides = _windows(family, values, num_layers)
     kinds = {LAYER_KINDS[sliding] for sliding in slides}
@@ -104,7 +104,7 @@ def _modern(family: Family, values: Mapping[str, Any], fields: Mapping[str, Any]
             "qkv_bias": bias,
             "attention_output_bias": bias,
             "mlp_bias": _switch(family, values, "mlp_bias"),
-            "no_rope_layers": _unrotated(values, num_layers) if "no_rope_layers" in family.reads else (),
+            "no_rope_layers": _no_rope_layers(values, num_layers) if "no_rope_layers" in family.reads else (),
             "layer_windows": windows,
             **family.constant,
         }
@@ -134,7 +134,7 @@ def _list(values: Mapping[str, Any], name: str, num_layers: int) -> list[Any] | 
     return value
 
 
-def _unrotated(values: Mapping[str, Any], num_layers: int) -> tuple[int, ...]:
+def _no_rope_layers(values: Mapping[str, Any], num_layers: int) -> tuple[int, ...]:
     """SmolLM3's layers without rotation; its list holds a 1 for every layer that *is* rotated."""
     rotated = values.get("no_rope_layers")
     if rotated is None:
@@ -173,7 +173,7 @@ def _sliding_layers(family: Family, values: Mapping[str, Any], num_layers: int, 
     if window is None:
         return [False] * num_layers
     if family.windows == "unrotated":
-        unrotated = _unrotated(values, num_layers)
+        unrotated = _no_rope_layers(values, num_layers)
         return [i in unrotated for i in range(num_layers)]
     first = _count(values, "max_window_layers", 28, 0)
     return [i >= first for i in range(num_layers)]

@@ -7,9 +7,9 @@ from typing import Any
 
 from nextword.errors import ModelFileError
 from nextword.files.bundle import FORMAT_VERSION, Bundle, check_vocabulary
-from nextword.files.huggingface.config import config_from_json, their_name
-from nextword.files.huggingface.fields import passed_over
-from nextword.files.huggingface.names import family_weights, with_the_files_head
+from nextword.files.huggingface.config import config_from_json, hf_name
+from nextword.files.huggingface.fields import ignored_field_notes
+from nextword.files.huggingface.names import family_weights, with_file_lm_head
 from nextword.files.huggingface.tensors import tensors_from_family
 from nextword.files.safetensors import read_safetensors, read_sharded
 from nextword.files.tensors import RawTensor, check_tensors
@@ -52,14 +52,14 @@ def _read(path: Path) -> Bundle:
     config = config_from_json(values, str(path / "config.json"))
     weights, stored = _stored_tensors(path)
     if config.num_layers > len(stored):  # before anything is made per layer
-        field = their_name(values, "num_layers")
+        field = hf_name(values, "num_layers")
         raise ModelFileError(
             f"{path / 'config.json'}: {field} is {config.num_layers}, but {weights} has only {len(stored)} tensors"
         )
-    family, notes = str(values["model_type"]), passed_over(values)
+    family, notes = str(values["model_type"]), ignored_field_notes(values)
     if family != "nextword":
         stored, named = family_weights(str(weights), config, family, stored)
-        config, stored, tied = with_the_files_head(str(weights), config, family, stored)
+        config, stored, tied = with_file_lm_head(str(weights), config, family, stored)
         notes += named + tied
     tensors = tensors_from_family(config, family, stored)
     check_tensors(str(weights), tensors, config.parameter_shapes())

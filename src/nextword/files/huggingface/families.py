@@ -62,16 +62,16 @@ class Family:
 
 def family_of(config: GPTConfig) -> FamilyName:
     """The published architecture that this config is, or `nextword`."""
-    return next((name for name, family in FAMILIES.items() if not _broken(config, family)), "nextword")
+    return next((name for name, family in FAMILIES.items() if not _violated_rules(config, family)), "nextword")
 
 
 def misfit(config: GPTConfig) -> str | None:
     """The field that keeps this config from being a published architecture: the first misfit of the nearest one."""
-    nearest = min((_broken(config, family) for family in FAMILIES.values()), key=len)
+    nearest = min((_violated_rules(config, family) for family in FAMILIES.values()), key=len)
     return nearest[0] if nearest else None
 
 
-def _broken(config: GPTConfig, family: Family) -> list[str]:
+def _violated_rules(config: GPTConfig, family: Family) -> list[str]:
     return [name for name, holds in family.rules.items() if not holds(config)]
 
 

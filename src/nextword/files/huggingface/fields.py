@@ -1,7 +1,7 @@
 """Which fields of a config.json count: read, neutral, passed over with a note, or refused by name.
 
 A field that transformers' classes of the model_type do not look at cannot change their numbers: it is passed over, and
-`passed_over` says so. What they look at is in `reference.py`, measured. Left are names of arithmetic that other
+`ignored_field_notes` says so. What they look at is in `reference.py`, measured. Left are names of arithmetic that other
 architectures know (scales, caps, experts, other positions): a file that asks for it was made for a program that
 computes it, so that it is refused although transformers would not look.
 """
@@ -18,18 +18,18 @@ from nextword.files.huggingface.families import FAMILIES, Family, FamilyName
 from nextword.files.huggingface.reference import WITHOUT_EFFECT
 from nextword.files.huggingface.rope import rope_notes
 
-_OFF: tuple[Any, ...] = (None, False, 0, "", [], {}, "none")
+_DISABLED: tuple[Any, ...] = (None, False, 0, "", [], {}, "none")
 """How a file says that something is not used."""
 
 _ONE = (None, 1)
 
-MOST_LAYERS = 4096
+MAX_LAYERS = 4096
 """What is made per layer must fit in memory before the file's tensors have been counted."""
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     # What every model of transformers' asks its config for.
     "is_causal": (True,),
-    "use_bidirectional_attention": _OFF,
+    "use_bidirectional_attention": _DISABLED,
     **dict.fromkeys(("attention_chunk_size", "layer_types", "mlp_layer_types", "per_layer_config"), (None,)),
     **dict.fromkeys(("text_config", "decoder", "generator"), (None,)),  # a model inside another one
     **dict.fromkeys(("fusion_config", "transformers_weights"), (None,)),  # other weights than the ones read here
@@ -42,20 +42,22 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("residual_multiplier", "residual_scale", "key_multiplier", "mlp_multipliers"), _ONE),
     **dict.fromkeys(("attention_multiplier", "attention_scale", "query_pre_attn_scalar", "softmax_scale"), (None,)),
     **dict.fromkeys(("scale_depth", "dim_model_base", "mup_width_multiplier", "width_multiplier"), (None,)),
-    **dict.fromkeys(("multiply_embedding", "scale_embedding", "scale_embeddings", "normalize_embedding"), _OFF),
+    **dict.fromkeys(("multiply_embedding", "scale_embedding", "scale_embeddings", "normalize_embedding"), _DISABLED),
     # Caps and clipping.
-    **dict.fromkeys(("attn_logit_softcapping", "attn_logit_softcap", "final_logit_softcapping", "logit_softcap"), _OFF),
-    **dict.fromkeys(("final_logit_softcap", "logits_soft_cap", "clip_qkv", "qkv_clip"), _OFF),
+    **dict.fromkeys(
+        ("attn_logit_softcapping", "attn_logit_softcap", "final_logit_softcapping", "logit_softcap"), _DISABLED
+    ),
+    **dict.fromkeys(("final_logit_softcap", "logits_soft_cap", "clip_qkv", "qkv_clip"), _DISABLED),
     # Positions of other kinds.
-    **dict.fromkeys(("alibi", "use_alibi", "use_mrope", "use_logn_attn"), _OFF),
-    **dict.fromkeys(("use_dynamic_ntk", "no_rope", "nope_layer_interval", "no_rope_layers"), _OFF),
+    **dict.fromkeys(("alibi", "use_alibi", "use_mrope", "use_logn_attn"), _DISABLED),
+    **dict.fromkeys(("use_dynamic_ntk", "no_rope", "nope_layer_interval", "no_rope_layers"), _DISABLED),
     **dict.fromkeys(("partial_rotary_factor", "rotary_pct", "rope_ratio", "rotary_emb_fraction"), _ONE),
     **dict.fromkeys(("rotary_dim", "rope_local_base_freq", "local_rope_theta"), (None,)),
     # Blocks of other kinds.
-    **dict.fromkeys(("parallel_attn", "parallel_residual", "use_parallel_residual", "parallel_block"), _OFF),
-    **dict.fromkeys(("use_qk_norm", "qk_norm", "qk_layernorm", "use_post_norm", "sandwich_norm"), _OFF),
-    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), _OFF),
-    **dict.fromkeys(("sliding_window_pattern", "layers_block_type", "attention_sinks", "kv_sharing_modes"), _OFF),
+    **dict.fromkeys(("parallel_attn", "parallel_residual", "use_parallel_residual", "parallel_block"), _DISABLED),
+    **dict.fromkeys(("use_qk_norm", "qk_norm", "qk_layernorm", "use_post_norm", "sandwich_norm"), _DISABLED),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), _DISABLED),
+    **dict.fromkeys(("sliding_window_pattern", "layers_block_type", "attention_sinks", "kv_sharing_modes"), _DISABLED),
 }
 """Fields that change the numbers somewhere, whatever the architecture -> the values that change nothing here."""
 
@@ -133,13 +135,13 @@ def _of_a_head(values: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
 def _of_layers(values: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     """The neutral values that have an entry for each layer: all layers are of the kind that the architecture has."""
     layers = values.get("num_hidden_layers", values.get("n_layer"))
-    if not isinstance(layers, int) or not 1 <= layers <= MOST_LAYERS:
+    if not isinstance(layers, int) or not 1 <= layers <= MAX_LAYERS:
         return {}
     attention = "full_attention" if values.get("sliding_window") is None else "sliding_attention"
     return {"layer_types": (None, [attention] * layers), "mlp_layer_types": (None, ["dense"] * layers)}
 
 
-def passed_over(values: Mapping[str, Any]) -> list[str]:
+def ignored_field_notes(values: Mapping[str, Any]) -> list[str]:
     """What a config.json that was read says beyond what is computed, a sentence each."""
     name = values.get("model_type")
     if name not in FAMILIES:

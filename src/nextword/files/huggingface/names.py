@@ -31,7 +31,7 @@ _OTHER_HEADS = {
 }
 
 # What an extra tensor tells of a file -> what to do.
-_TELLTALES = (
+_UNSUPPORTED_TENSORS = (
     (
         r"(^|\.)(lora_[A-Za-z_]+|modules_to_save|base_layer|ia3_l)(\.|$)",
         "adapters that are not merged: in peft, model.merge_and_unload().save_pretrained(directory)",
@@ -65,19 +65,19 @@ def family_weights(
     """
     family = FAMILIES[_known(name)]
     wanted = family_names(config, name) | {_head(family)}
-    where = _place_of_model(source, family, stored)
+    where = _model_prefix(source, family, stored)
     weights: dict[str, RawTensor] = {}
     heads: dict[str, str] = {}
     for stored_name, tensor in stored.items():
         if is_constant(stored_name):
             continue  # they follow from the config
-        plain = _unwrapped(stored_name)
-        if (head := _beside(plain, where)) in _OTHER_HEADS:
+        plain = _strip_wrappers(stored_name)
+        if (head := _first_difference(plain, where)) in _OTHER_HEADS:
             heads[head] = _OTHER_HEADS[head]
             continue
         new = _family_name(family, plain, where)
         if new not in wanted:
-            _refuse_what_it_tells(source, stored_name)
+            _refuse_unsupported(source, stored_name)
             new = stored_name
         if new in weights:
             raise ModelFileError(f"{source}: tensor {stored_name!r} is {new} a second time")
@@ -89,7 +89,7 @@ def family_weights(
     return weights, notes
 
 
-def with_the_files_head(
+def with_file_lm_head(
     source: str, config: GPTConfig, name: str, stored: Mapping[str, RawTensor]
 ) -> tuple[GPTConfig, dict[str, RawTensor], list[str]]:
     """Config and weights with the output layer that the file holds, as transformers 5 decides, and what to say of it.
@@ -130,11 +130,11 @@ def _head(family: Family) -> str:
     return f"{family.names['output_layer']}.weight"
 
 
-def _unwrapped(name: str) -> str:
+def _strip_wrappers(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
-def _place_of_model(source: str, family: Family, names: Iterable[str]) -> str:
+def _model_prefix(source: str, family: Family, names: Iterable[str]) -> str:
     """What lies before the blocks' names, without the dot: `model`, nothing, `base_model.model.model`, ...
 
     Raises:
@@ -143,7 +143,7 @@ def _place_of_model(source: str, family: Family, names: Iterable[str]) -> str:
     blocks = family.layers.partition(".")[2]
     embedding = f"{family.names['token_embedding']}.weight".partition(".")[2]
     first = re.compile(rf"^(?:(.*)\.)?{re.escape(blocks)}\.\d+\.")
-    plain = [_unwrapped(name) for name in names]
+    plain = [_strip_wrappers(name) for name in names]
     places = {match[1] or "" for name in plain if (match := first.match(name))}
     if len(places) > 1:  # the others may be towers of another kind
         places &= {name.removesuffix(embedding).removesuffix(".") for name in plain if name.endswith(embedding)}
@@ -153,7 +153,7 @@ def _place_of_model(source: str, family: Family, names: Iterable[str]) -> str:
     return places.pop() if places else family.base
 
 
-def _beside(plain: str, where: str) -> str:
+def _first_difference(plain: str, where: str) -> str:
     """The part of a name with which it leaves the way to the blocks."""
     way = where.split(".")
     return next((part for i, part in enumerate(plain.split(".")) if i >= len(way) or part != way[i]), "")
@@ -168,8 +168,8 @@ def _family_name(family: Family, plain: str, where: str) -> str:
     return f"{family.base}.{inner}" if not where or inner != plain else plain
 
 
-def _refuse_what_it_tells(source: str, name: str) -> None:
-    for pattern, hint in _TELLTALES:
+def _refuse_unsupported(source: str, name: str) -> None:
+    for pattern, hint in _UNSUPPORTED_TENSORS:
         if re.search(pattern, name):
             raise ModelFileError(f"{source}: tensor {name!r} is not part of this architecture", hint=hint)
 

@@ -19,10 +19,10 @@ def tensors_to_family(config: GPTConfig, tensors: Mapping[str, RawTensor]) -> di
         return dict(tensors)
     names = FAMILIES[family]
     stored: dict[str, RawTensor] = {}
-    for their_name, ours in _name_pairs(config, names).items():
+    for hf_name, ours in _name_pairs(config, names).items():
         parts = [tensors[name] for name in ours]
-        tensor = _renamed(parts[0], their_name) if len(parts) == 1 else _joined(parts, their_name)
-        stored[their_name] = _transposed(tensor) if _lies_transposed(names, their_name) else tensor
+        tensor = _renamed(parts[0], hf_name) if len(parts) == 1 else _concat(parts, hf_name)
+        stored[hf_name] = _transposed(tensor) if _is_conv1d(names, hf_name) else tensor
     return stored
 
 
@@ -35,7 +35,7 @@ def tensors_from_family(config: GPTConfig, family: str, stored: Mapping[str, Raw
     tensors: dict[str, RawTensor] = {}
     for stored_name, stored_tensor in stored.items():
         ours = pairs.get(stored_name, (stored_name,))
-        tensor = _transposed(stored_tensor) if _lies_transposed(names, stored_name) else stored_tensor
+        tensor = _transposed(stored_tensor) if _is_conv1d(names, stored_name) else stored_tensor
         if len(ours) > 1 and tensor.shape and tensor.shape[0] % len(ours) == 0:
             rows = np.array_split(tensor.bits(), len(ours))
             parts = {name: RawTensor.from_bits(name, tensor.dtype, part) for name, part in zip(ours, rows, strict=True)}
@@ -68,11 +68,11 @@ def _name_pairs(config: GPTConfig, family: Family) -> dict[str, tuple[str, ...]]
     return pairs
 
 
-def _lies_transposed(family: Family, their_name: str) -> bool:
-    return their_name.endswith(tuple(f".{module}.weight" for module in family.transposed))
+def _is_conv1d(family: Family, hf_name: str) -> bool:
+    return hf_name.endswith(tuple(f".{module}.weight" for module in family.transposed))
 
 
-def _joined(parts: list[RawTensor], name: str) -> RawTensor:
+def _concat(parts: list[RawTensor], name: str) -> RawTensor:
     return RawTensor.from_bits(name, parts[0].dtype, np.concatenate([part.bits() for part in parts]))
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from nextword.errors import ConfigError, ModelFileError
 from nextword.files.parts import part_names
-from nextword.files.sources.pulled import Origin, Pulled, find_pulled, keep, one_pull_at_a_time
+from nextword.files.sources.pulled import Origin, Pulled, find_pulled, keep, pull_lock
 from nextword.json_file import read_json
 from nextword.machine.user import home_directory
 
@@ -94,8 +94,8 @@ def fetch(wanted: HubId) -> HubModel:
     """
     if home_directory() is None and not any(os.environ.get(name) for name in _PLACES):
         raise ConfigError("there is no home directory to keep the hub's files in", hint="set HF_HOME to a directory")
-    with _explained(wanted):
-        answer = _ask(wanted)
+    with _translate_hub_errors(wanted):
+        answer = _repo_info(wanted)
         if isinstance(answer, str):
             return _cached(wanted, reason=answer)
         listed = {sibling.rfilename: sibling for sibling in answer.siblings or ()}
@@ -117,7 +117,7 @@ def pull_from_hub(name: str, wanted: HubId) -> Pulled:
         ModelFileError: As `fetch`; or a file is not what the hub says it is; or the cache cannot be written.
         ConfigError: No model can have this name.
     """
-    with one_pull_at_a_time(name):
+    with pull_lock(name):
         there = find_pulled(name)
         if there is not None and not (there.origin.address == wanted.address and there.is_whole()):
             there = None
@@ -130,12 +130,12 @@ def pull_from_hub(name: str, wanted: HubId) -> Pulled:
 
         def fill(directory: Path) -> None:
             for file in model.files:
-                _bring(file.resolve(), directory / file.name, share=file.name in model.sha256)
+                _link_or_copy(file.resolve(), directory / file.name, share=file.name in model.sha256)
 
         return keep(name, origin, fill, model.sha256)
 
 
-def _bring(file: Path, target: Path, *, share: bool) -> None:
+def _link_or_copy(file: Path, target: Path, *, share: bool) -> None:
     """Links a large file, which is checked; copies a small one, so that editing it changes no cache."""
     if share:
         try:
@@ -146,7 +146,7 @@ def _bring(file: Path, target: Path, *, share: bool) -> None:
         shutil.copyfile(file, target)
 
 
-def _ask(wanted: HubId) -> ModelInfo | str:
+def _repo_info(wanted: HubId) -> ModelInfo | str:
     """What the hub says of the repository at this revision; or why it cannot be asked."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
@@ -174,7 +174,7 @@ def _needed(wanted: HubId, names: Sequence[str]) -> list[str]:
     ggufs = [f"{wanted.repository}/{name}" for name in names if name.endswith(".gguf")]
     if wanted.file is not None:
         if wanted.file not in names:
-            raise ModelFileError(f"{wanted.repository} has no file {wanted.file}", hint=_some("it has", ggufs))
+            raise ModelFileError(f"{wanted.repository} has no file {wanted.file}", hint=_summarize("it has", ggufs))
         parts = part_names(wanted.file)
         if missing := [part for part in parts if part not in names]:
             raise ModelFileError(f"{wanted.repository} has no file {missing[0]}, a part of the model")
@@ -185,16 +185,16 @@ def _needed(wanted: HubId, names: Sequence[str]) -> list[str]:
     elif _INDEX in top:
         weights = [_INDEX, *(name for name in top if _SHARD.fullmatch(name))]
     elif ggufs:
-        raise ModelFileError(f"{wanted} holds .gguf files only, so one must be named", hint=_some("one of", ggufs))
+        raise ModelFileError(f"{wanted} holds .gguf files only, so one must be named", hint=_summarize("one of", ggufs))
     elif pickled := [name for name in names if name.endswith(_PICKLED)]:
         raise ModelFileError(
             f"{wanted} holds pickled weights only ({pickled[0]}), which can run code when loaded",
             hint="take a repository with safetensors, or convert it where you trust it: transformers' save_pretrained",
         )
     else:
-        raise ModelFileError(f"{wanted} holds no {_WEIGHTS}", hint=_some("it holds", names))
+        raise ModelFileError(f"{wanted} holds no {_WEIGHTS}", hint=_summarize("it holds", names))
     if "config.json" not in top:
-        raise ModelFileError(f"{wanted} holds no config.json", hint=_some("it holds", names))
+        raise ModelFileError(f"{wanted} holds no config.json", hint=_summarize("it holds", names))
     return weights + [name for name in top if any(fnmatchcase(name, pattern) for pattern in _BESIDE)]
 
 
@@ -254,7 +254,7 @@ def _located(wanted: HubId, snapshot: Path, names: Sequence[str]) -> HubModel:
 
 
 @contextmanager
-def _explained(wanted: HubId) -> Iterator[None]:
+def _translate_hub_errors(wanted: HubId) -> Iterator[None]:
     """Turns what huggingface_hub raises into one line and a hint."""
     from huggingface_hub import constants, errors
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
@@ -295,6 +295,6 @@ def _one_line(said: object) -> str:
     return " ".join(str(said).split())[:200] or type(said).__name__
 
 
-def _some(lead: str, names: Sequence[str]) -> str:
+def _summarize(lead: str, names: Sequence[str]) -> str:
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
     return f"{lead}: {', '.join(names[:20])}{more}" if names else ""

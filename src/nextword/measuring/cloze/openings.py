@@ -15,7 +15,7 @@ from nextword.text_file import read_text
 _EXAMPLE = "everyday<TAB>I drank a cup of<TAB>tea|coffee"
 FIELDS = ("kind", "opening", "accepted words")
 BEGINS = "~"
-GOES_ON = "+"
+CONTINUES = "+"
 _ONE_WORD = re.compile(r"\+?[\w'’]+~?|[^\w\s~]+")
 """A word as whole words are counted: letters, digits and apostrophes, or else punctuation."""
 _WITHOUT_BLANKS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
@@ -42,11 +42,11 @@ class Opening:
         Args:
             word: With the blank before it, if there is one: without it letters go on with the opening's last word.
         """
-        whole, beginnings = self._going_on if self._goes_on(word) else self._plain_accepted
+        whole, beginnings = self._completions if self._completes_word(word) else self._plain_accepted
         word = _plain(word)
         return word in whole or (bool(word) and word.startswith(beginnings))
 
-    def _goes_on(self, word: str) -> bool:
+    def _completes_word(self, word: str) -> bool:
         """Whether a word is the end of one that the opening begins."""
         last, first = self.text[-1:], word[:1]
         return last.isalnum() and first.isalnum() and not _WITHOUT_BLANKS.match(first)
@@ -54,12 +54,12 @@ class Opening:
     @cached_property
     def _plain_accepted(self) -> tuple[frozenset[str], tuple[str, ...]]:
         """Whole words, and beginnings of words."""
-        return _whole_and_beginnings(word for word in self.accepted if not word.startswith(GOES_ON))
+        return _whole_and_beginnings(word for word in self.accepted if not word.startswith(CONTINUES))
 
     @cached_property
-    def _going_on(self) -> tuple[frozenset[str], tuple[str, ...]]:
+    def _completions(self) -> tuple[frozenset[str], tuple[str, ...]]:
         """The same of what goes on with the opening's last word."""
-        return _whole_and_beginnings(word[1:] for word in self.accepted if word.startswith(GOES_ON))
+        return _whole_and_beginnings(word[1:] for word in self.accepted if word.startswith(CONTINUES))
 
 
 def _whole_and_beginnings(words: Iterable[str]) -> tuple[frozenset[str], tuple[str, ...]]:
@@ -106,7 +106,7 @@ def read_openings(path: Path) -> list[Opening]:
                 )
         kind, beginning, words = fields
         accepted = tuple(word.strip() for word in words.split("|"))
-        if any(not word.removesuffix(BEGINS).removeprefix(GOES_ON) for word in accepted):
+        if any(not word.removesuffix(BEGINS).removeprefix(CONTINUES) for word in accepted):
             raise TextError(f"{place}: one of the accepted words is empty", hint="words stand between bars: tea|coffee")
         if odd := next((word for word in accepted if not _ONE_WORD.fullmatch(word)), None):
             raise TextError(

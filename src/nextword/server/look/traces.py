@@ -143,13 +143,13 @@ class Looks:
         logits_V, ids = trace["logits"][-1], trace.token_ids
         sampling = Sampling(asked.temperature, asked.top_k, asked.top_p, asked.min_p)
         token = sampling.draw(logits_V, ids, np.random.default_rng([asked.seed, len(ids)]))
-        from nextword.inspection.frames import texts_of  # noqa: PLC0415  it imports torch
+        from nextword.inspection.frames import token_texts  # noqa: PLC0415  it imports torch
 
         tokenizer = trace.tokenizer
         assert tokenizer is not None  # noqa: S101  of a LanguageModel
         return {
             "id": token,
-            "text": texts_of(tokenizer, [token])[str(token)],
+            "text": token_texts(tokenizer, [token])[str(token)],
             "end": token in tokenizer.end_ids,
             "probability": float(Stages.of(logits_V, sampling, ids).distribution[token]),
         }
@@ -178,7 +178,7 @@ class Looks:
     def _change(self, spec: EditSpec, name: str, lm: LanguageModel, count: int) -> tuple[Edits, list[str]]:
         """A change, and the Python that makes it."""
         from nextword.inspection import edits  # noqa: PLC0415  it imports torch
-        from nextword.inspection.frames import python_of  # noqa: PLC0415
+        from nextword.inspection.frames import edit_code  # noqa: PLC0415
 
         change: Edits
         match spec:
@@ -202,7 +202,7 @@ class Looks:
                 change = edits.set_value(key, other.residual(row)[place], positions=[position])
                 value = f"{_traced(other)}.residual({row})[{place}]"
                 return change, [f'nextword.set_value(("{key[0]}", {key[1]}), {value}, positions=[{position}])']
-        return change, python_of(edits.flatten([change]))
+        return change, edit_code(edits.flatten([change]))
 
     def _other(self, name: str, lm: LanguageModel, ids: Sequence[int]) -> Trace:
         """The unchanged run of other tokens; it is there already if the page has looked at them."""

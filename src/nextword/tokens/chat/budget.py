@@ -16,12 +16,12 @@ from jinja2.utils import Cycler, Joiner, Namespace
 
 from nextword.errors import ModelFileError
 
-LONGEST_VALUE = 1_000_000  # characters and elements of one value: some 250,000 tokens of English
-MOST_MADE = 10_000_000  # characters and elements of all values made by one rendering: some 100 MB
-MOST_STEPS = 500_000  # loop passes, calls, filters, operators of one rendering: one or two seconds
-MOST_SECONDS = 3.0  # of processor time, where single steps are slow
-MOST_BITS = 64  # of a whole number
-MOST_DIGITS = 100  # to round to; also the widest indent of JSON
+MAX_VALUE_SIZE = 1_000_000  # characters and elements of one value: some 250,000 tokens of English
+MAX_TOTAL_SIZE = 10_000_000  # characters and elements of all values made by one rendering: some 100 MB
+MAX_STEPS = 500_000  # loop passes, calls, filters, operators of one rendering: one or two seconds
+MAX_SECONDS = 3.0  # of processor time, where single steps are slow
+MAX_INT_BITS = 64  # of a whole number
+MAX_DIGITS = 100  # to round to; also the widest indent of JSON
 
 # What `%` and `str.format` may hold: no lookup inside the values, no width that makes a long text of a short one.
 _PERCENT = re.compile(r"%(?:%|(?:\(\w+\))?[-+ #0]*\d{0,3}(?:\.\d{0,3})?[diouxXeEfFgGcs])")
@@ -29,8 +29,8 @@ _BRACES = re.compile(r"\{\{|\}\}|\{\w*(?::[<>^]?[-+ ]?#?0?\d{0,3},?(?:\.\d{0,3})
 _VIEWS = (KeysView, ValuesView, ItemsView)
 _LIST_ITERATOR = type(iter([None]))
 # Filters that handle one element after another in Python.
-_ONE_BY_ONE = frozenset({"batch", "map", "max", "min", "reject", "rejectattr", "select", "selectattr"})
-_ONE_BY_ONE |= {"slice", "sort", "sum", "unique"}
+_ELEMENTWISE_FILTERS = frozenset({"batch", "map", "max", "min", "reject", "rejectattr", "select", "selectattr"})
+_ELEMENTWISE_FILTERS |= {"slice", "sort", "sum", "unique"}
 _HELPERS = (Namespace, Cycler, Joiner)
 
 
@@ -40,15 +40,15 @@ class Budget:
     def __init__(self) -> None:
         self._steps = 0
         self._made = 0
-        self._end = time.thread_time() + MOST_SECONDS
+        self._end = time.thread_time() + MAX_SECONDS
 
     def step(self, count: int = 1) -> None:
         """Counts work."""
         self._steps += count
-        if self._steps > MOST_STEPS:
-            raise _limit(f"takes more than {MOST_STEPS:,} steps")
+        if self._steps > MAX_STEPS:
+            raise _limit(f"takes more than {MAX_STEPS:,} steps")
         if time.thread_time() > self._end:
-            raise _limit(f"takes more than {MOST_SECONDS:g} seconds")
+            raise _limit(f"takes more than {MAX_SECONDS:g} seconds")
 
     def take(self, value: Any) -> Any:
         """Measures what an operation has made, and hands it on; a generator is run, and stays readable once."""
@@ -58,8 +58,8 @@ class Budget:
         once = isinstance(value, Iterator)
         made = list(value) if once or isinstance(value, _VIEWS) else value
         self._made += self.measure(made)
-        if self._made > MOST_MADE:
-            raise _limit(f"makes more than {MOST_MADE:,} characters and elements")
+        if self._made > MAX_TOTAL_SIZE:
+            raise _limit(f"makes more than {MAX_TOTAL_SIZE:,} characters and elements")
         return iter(made) if once else made
 
     def measure(self, value: Any) -> int:
@@ -80,8 +80,8 @@ class Budget:
             elif kind is dict:
                 waiting += [*item.keys(), *item.values()]
             elif kind is int:
-                if item.bit_length() > MOST_BITS:
-                    raise _limit(f"makes a number of more than {MOST_BITS} bits")
+                if item.bit_length() > MAX_INT_BITS:
+                    raise _limit(f"makes a number of more than {MAX_INT_BITS} bits")
             elif kind not in (str, bool, float, range, type(None), _LIST_ITERATOR) and not isinstance(item, Undefined):
                 raise SecurityError(f"a {kind.__name__} is no plain data")
         self.step(1 + looked_at // 8)  # to look at an element is that much cheaper than an operation
@@ -89,8 +89,8 @@ class Budget:
 
     def allow(self, size: int) -> None:
         """Refuses a value of that size."""
-        if size > LONGEST_VALUE:
-            raise _limit(f"makes a value of more than {LONGEST_VALUE:,} characters and elements")
+        if size > MAX_VALUE_SIZE:
+            raise _limit(f"makes a value of more than {MAX_VALUE_SIZE:,} characters and elements")
 
     def text(self, value: Any) -> str:
         """A value as it is written."""
@@ -99,7 +99,7 @@ class Budget:
         self.measure(value)
         return str(value)
 
-    def foresee(self, name: str, value: Any, args: Sequence[Any], named: Mapping[str, Any]) -> None:
+    def check_before(self, name: str, value: Any, args: Sequence[Any], named: Mapping[str, Any]) -> None:
         """Refuses an operation that would make something huge, or compare very long texts, before it is run.
 
         Args:
@@ -111,7 +111,7 @@ class Budget:
         others = [*args, *named.values()]
         number = max((abs(other) for other in others if isinstance(other, int)), default=0)
         text = max((len(other) for other in others if isinstance(other, str)), default=0)
-        if name in _ONE_BY_ONE and isinstance(value, (str, list, tuple, dict, range)):
+        if name in _ELEMENTWISE_FILTERS and isinstance(value, (str, list, tuple, dict, range)):
             self.step(len(value) // 2)
         match name:
             case "*":
@@ -119,8 +119,8 @@ class Budget:
                     if isinstance(many, (str, list, tuple)) and isinstance(count, int):
                         self.allow((len(many) if isinstance(many, str) else self.measure(many)) * count)
             case "**":
-                if isinstance(value, int) and abs(value) > 1 and number > MOST_BITS:
-                    raise _limit(f"makes a number of more than {MOST_BITS} bits")
+                if isinstance(value, int) and abs(value) > 1 and number > MAX_INT_BITS:
+                    raise _limit(f"makes a number of more than {MAX_INT_BITS} bits")
             case "%" if isinstance(value, str):
                 self._foresee_format(value, others, _PERCENT, "%")
             case "format":
@@ -137,8 +137,8 @@ class Budget:
                 old, new = [*args, *named.values()][:2] if len(others) >= 2 else ("", "")
                 if isinstance(old, str) and isinstance(new, str):
                     self.allow(len(value) + value.count(old) * max(0, len(new) - len(old)))
-            case "round" if number > MOST_DIGITS:
-                raise _limit(f"rounds to more than {MOST_DIGITS} digits")
+            case "round" if number > MAX_DIGITS:
+                raise _limit(f"rounds to more than {MAX_DIGITS} digits")
             case "sum" if any(isinstance(other, (list, tuple)) for other in others):
                 raise SecurityError("only numbers can be summed up")
             case "strip" | "lstrip" | "rstrip" | "trim" | "split" | "rsplit" | "partition" | "rpartition":

@@ -16,7 +16,7 @@ from jinja2.sandbox import safe_range
 from jinja2.utils import Cycler, Joiner, Namespace
 
 from nextword.errors import ConfigError
-from nextword.tokens.chat.budget import MOST_DIGITS, Budget
+from nextword.tokens.chat.budget import MAX_DIGITS, Budget
 from nextword.tokens.chat.marking import MARK
 from nextword.tokens.visible import write_code_points
 
@@ -24,8 +24,8 @@ STEP, TAKE, CONCATENATE = "a step", "a value", "a text"
 """Names of guards; no template can write them behind a `|`."""
 
 _NO_ASCII = re.compile(f"[^\x00-\x7e{MARK}]+")  # a mark must stay what it is
-_LONGEST_DATE = 200  # characters of a date format
-_LONGEST_MESSAGE = 300  # characters of an error message
+_MAX_DATE_FORMAT = 200  # characters of a date format
+_MAX_MESSAGE = 300  # characters of an error message
 _FILTERS = """abs batch capitalize center count d default dictsort first float format indent int items join last length
     list lower map max min reject rejectattr replace reverse round select selectattr slice sort sum title trim truncate
     unique upper wordcount"""
@@ -73,7 +73,7 @@ def functions() -> dict[str, Any]:
 
 def one_line(words: str) -> str:
     """What a template says, without anything that a terminal would obey."""
-    line = " ".join(words.split())[:_LONGEST_MESSAGE]
+    line = " ".join(words.split())[:_MAX_MESSAGE]
     return write_code_points(line, {c for c in line if unicodedata.category(c).startswith("C")})
 
 
@@ -88,7 +88,7 @@ def _filter(name: str, library: Environment) -> Callable[..., Any]:
         if name == "replace":
             args = tuple(budget.text(arg) if index < 2 else arg for index, arg in enumerate(args))
             named = {key: budget.text(arg) if key in ("old", "new") else arg for key, arg in named.items()}
-        budget.foresee(seen_as, value, args, named)
+        budget.check_before(seen_as, value, args, named)
         return budget.take(library.call_filter(name, value, args, named, context=context))
 
     return run
@@ -141,8 +141,8 @@ def _to_json(
     """JSON as transformers writes it: Korean stays Korean, and nothing is escaped for HTML."""
     budget = budget_of(context)
     budget.measure([value, indent, separators])
-    if isinstance(indent, int) and indent > MOST_DIGITS:
-        raise SecurityError(f"JSON is indented by at most {MOST_DIGITS}")
+    if isinstance(indent, int) and indent > MAX_DIGITS:
+        raise SecurityError(f"JSON is indented by at most {MAX_DIGITS}")
     encoder = json.JSONEncoder(ensure_ascii=False, indent=indent, separators=separators, sort_keys=bool(sort_keys))
     pieces, total = [], 0
     for encoded in encoder.iterencode(value):
@@ -164,6 +164,6 @@ def _raise_exception(message: Any = "") -> NoReturn:
 
 
 def _strftime_now(form: str) -> str:
-    if len(form) > _LONGEST_DATE:
-        raise SecurityError(f"a date format has at most {_LONGEST_DATE} characters")
+    if len(form) > _MAX_DATE_FORMAT:
+        raise SecurityError(f"a date format has at most {_MAX_DATE_FORMAT} characters")
     return datetime.now().strftime(form)

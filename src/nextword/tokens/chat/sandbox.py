@@ -39,7 +39,7 @@ from nextword.tokens.chat.filters import (
 )
 from nextword.tokens.chat.reading import reads_parts, searched_texts
 
-LONGEST_SOURCE = 100_000  # characters; the longest published templates have some 30,000
+MAX_SOURCE_LENGTH = 100_000  # characters; the longest published templates have some 30,000
 
 _STRING_METHODS = """capitalize casefold center count endswith find format index isalnum isalpha isascii isdecimal
     isdigit islower isnumeric isspace istitle isupper join ljust lower lstrip partition removeprefix removesuffix
@@ -74,16 +74,16 @@ class Template:
     """
 
     def __init__(self, source: str) -> None:
-        if len(source) > LONGEST_SOURCE:
+        if len(source) > MAX_SOURCE_LENGTH:
             raise ModelFileError(
-                f"the chat template has {len(source):,} characters, at most {LONGEST_SOURCE:,} are supported"
+                f"the chat template has {len(source):,} characters, at most {MAX_SOURCE_LENGTH:,} are supported"
             )
         environment = _Environment()
         try:
             tree = environment.parse(source)
             self.variables = frozenset(find_undeclared_variables(tree))
             self.searched, self.reads_parts = searched_texts(tree), reads_parts(tree)
-            self._template = environment.from_string(_Guards(environment).visit(tree))
+            self._template = environment.from_string(_BudgetTransformer(environment).visit(tree))
         except TemplateSyntaxError as error:
             raise ModelFileError(f"the chat template, line {error.lineno}: {one_line(error.message or '')}") from None
         except (TemplateError, SyntaxError, RecursionError, MemoryError, ValueError, TypeError) as error:
@@ -115,7 +115,7 @@ def _bounded(pieces: Iterator[str], budget: Budget) -> Iterator[str]:
         yield piece
 
 
-class _Reach(ImmutableSandboxedEnvironment):
+class _AttributeSandbox(ImmutableSandboxedEnvironment):
     """Only listed methods can be reached by attribute, and elements of plain data."""
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -128,7 +128,7 @@ class _Reach(ImmutableSandboxedEnvironment):
                 return self.undefined(obj=obj, name=attribute)
         if type(obj) is dict and attribute in obj:
             return obj[attribute]
-        return self._absent(obj, attribute)
+        return self._undefined(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         if isinstance(obj, Undefined):
@@ -140,20 +140,20 @@ class _Reach(ImmutableSandboxedEnvironment):
                 pass
         if isinstance(argument, str) and self._allows(obj, argument):
             return self.getattr(obj, argument)
-        return self._absent(obj, argument)
+        return self._undefined(obj, argument)
 
     @staticmethod
     def _allows(obj: Any, attribute: str) -> bool:
         return attribute in _METHODS.get(type(obj), ()) or (type(obj) is Namespace and not attribute.startswith("_"))
 
-    def _absent(self, obj: Any, attribute: Any) -> Undefined:
+    def _undefined(self, obj: Any, attribute: Any) -> Undefined:
         """Undefined; where Python has such an attribute, its use says that it is not allowed."""
         if isinstance(attribute, str) and hasattr(type(obj), attribute):
             return self.unsafe_undefined(obj, attribute)
         return self.undefined(obj=obj, name=attribute)
 
 
-class _Environment(_Reach):
+class _Environment(_AttributeSandbox):
     """What templates are compiled with: every operation asks the budget first, and is measured afterwards."""
 
     context_class = BudgetContext
@@ -167,7 +167,7 @@ class _Environment(_Reach):
             extensions=[loopcontrols, _GenerationTag],
             finalize=write,
         )
-        self.filters, self.tests, self.globals = filters(_Reach()), tests(_Reach()), functions()
+        self.filters, self.tests, self.globals = filters(_AttributeSandbox()), tests(_AttributeSandbox()), functions()
 
     def call(self, context: Context, obj: Any, /, *args: Any, **named: Any) -> Any:
         budget = budget_of(context)
@@ -175,12 +175,12 @@ class _Environment(_Reach):
         if isinstance(obj, BuiltinMethodType):
             args = tuple(list(arg) if isinstance(arg, Iterator) else arg for arg in args)
             given = {name: value for name, value in named.items() if name != "_loop_vars"}  # which Jinja adds
-            budget.foresee(obj.__name__, obj.__self__, args, given)
+            budget.check_before(obj.__name__, obj.__self__, args, given)
         return budget.take(super().call(context, obj, *args, **named))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         budget = budget_of(context)
-        budget.foresee(operator, left, (right,), {})
+        budget.check_before(operator, left, (right,), {})
         return budget.take(super().call_binop(context, operator, left, right))
 
 
@@ -194,7 +194,7 @@ class _GenerationTag(Extension):
         return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
 
 
-class _Guards(NodeTransformer):
+class _BudgetTransformer(NodeTransformer):
     """Puts guards into a parsed template."""
 
     def __init__(self, environment: _Environment) -> None:

@@ -115,7 +115,9 @@ class ChatTemplate:
             raise ConfigError("a template's variables cannot replace the messages")
         try:
             given = {name: self._plain(value, name) for name, value in variables.items()}
-            conversation = [self._message(message, f"messages[{i}]") for i, message in enumerate(_listed(messages))]
+            conversation = [
+                self._message(message, f"messages[{i}]") for i, message in enumerate(_check_messages(messages))
+            ]
         except RecursionError:
             raise ConfigError("the messages are nested too deeply") from None
         _check_length(conversation)
@@ -156,7 +158,9 @@ class ChatTemplate:
             values["content"] = _text_of(values["content"], f"{where}.content", parts)
         plain = {_checked(key, where): self._plain(value, f"{where}.{key}") for key, value in values.items()}
         if values["role"] == "assistant" and "content" in values:
-            plain["content"] = self._special.mark(_checked(values["content"], f"{where}.content"), but=self._looked_for)
+            plain["content"] = self._special.mark(
+                _checked(values["content"], f"{where}.content"), but=self._searched_tokens
+            )
         return plain
 
     def _plain(self, value: Any, where: str) -> Any:
@@ -172,7 +176,7 @@ class ChatTemplate:
         raise ConfigError(f"{where} should be text, a number, a list or a mapping, found {type(value).__name__}")
 
     @cached_property
-    def _looked_for(self) -> frozenset[str]:
+    def _searched_tokens(self) -> frozenset[str]:
         """The special tokens that the template looks for in messages; none that ends or begins a text."""
         tokenizer, searched = self._tokenizer, self._template.searched
         ends = {tokenizer.vocabulary[i] for i in {*tokenizer.end_ids, tokenizer.bos_id} if i is not None}
@@ -239,7 +243,7 @@ def _any_of(tokens: Sequence[Mapping[str, Any]]) -> str:
     return "|".join(patterns) or "(?!)"
 
 
-def _listed(messages: Any) -> Sequence[Any]:
+def _check_messages(messages: Any) -> Sequence[Any]:
     if not isinstance(messages, Sequence) or isinstance(messages, (str, bytes)):
         raise ConfigError(
             f"messages should be a list, found {type(messages).__name__}",
@@ -275,9 +279,9 @@ def _checked(text: Any, where: str) -> str:
 
 
 def _check_length(conversation: Sequence[Mapping[str, Any]]) -> None:
-    from nextword.tokens.chat.budget import LONGEST_VALUE
+    from nextword.tokens.chat.budget import MAX_VALUE_SIZE
 
     texts = (message.get("content", "") for message in conversation)
     length = sum(len(text) if isinstance(text, str) else sum(len(part["text"]) for part in text) for text in texts)
-    if length > LONGEST_VALUE:
-        raise TextError(f"the messages have {length:,} characters, at most {LONGEST_VALUE:,} are supported")
+    if length > MAX_VALUE_SIZE:
+        raise TextError(f"the messages have {length:,} characters, at most {MAX_VALUE_SIZE:,} are supported")

@@ -19,7 +19,7 @@ from safetensors.torch import load, save_file
 
 from nextword.errors import ModelFileError
 from nextword.files.atomic import discard, replace_directory, sweep
-from nextword.machine.signals import interrupts_wait
+from nextword.machine.signals import defer_interrupts
 from nextword.training.run_directory import FORMAT_VERSION, START_ANEW, check_version, newer, step_path, steps_in
 
 SHAPES = "shards.json"
@@ -98,7 +98,7 @@ class Checkpoints:
             ModelFileError: It cannot be written; earlier steps are as they were.
         """
         path = self._path(state.step)
-        with interrupts_wait():
+        with defer_interrupts():
             with replace_directory(path) as fresh:
                 checksums = {}
                 for kind, values in tensors.items():

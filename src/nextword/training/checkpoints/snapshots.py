@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 
 from nextword.files.atomic import discard, sweep
-from nextword.language_model import About, LanguageModel
+from nextword.language_model import LanguageModel, ModelMetadata
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
 from nextword.training.adapters.lora import lora_layers, merge_lora
@@ -27,7 +27,7 @@ class Snapshots:
     def __init__(self, directory: Path, tokenizer: Tokenizer, base: LanguageModel | None = None) -> None:
         self.directory = directory
         self._tokenizer = tokenizer
-        self._kept: About = (
+        self._kept: ModelMetadata = (
             {} if base is None else {"chat_template": base.chat_template, "recommended": base.recommended}
         )
 
@@ -50,7 +50,7 @@ class Snapshots:
             whole = copy.deepcopy(model)
             merge_lora(whole)
         run = {"run": self.directory.name.removesuffix(STEPS_SUFFIX), "step": step}
-        about: About = {"provenance": run, **self._kept}
+        about: ModelMetadata = {"provenance": run, **self._kept}
         LanguageModel.from_model(whole, self._tokenizer, **about).save(path)
         model.train(training)
         for older in steps_in(self.directory):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer as RawTokenizer
 from tokenizers.models import BPE
 
-from nextword.panics import explained, not_encodable
+from nextword.panics import not_encodable, translate_panics
 from nextword.tokens import Tokenizer
 from nextword.training.corpus.dataset import EncodedText
 from nextword.training.corpus.tokenized_text import document_start
@@ -63,7 +63,7 @@ class _Words:
         self._ways: dict[str, list[list[int]]] = {}
 
     def cut(self, text: str, rng: np.random.Generator) -> list[int]:
-        with explained(not_encodable):
+        with translate_panics(not_encodable):
             if self._raw.normalizer is not None:
                 text = self._raw.normalizer.normalize_str(text)
             words = [word for word, _ in self._raw.pre_tokenizer.pre_tokenize_str(text)]

@@ -220,7 +220,7 @@ class TrainingTemplate(ChatTemplate):
             learned[start:end] = b"\1" * (end - start)
         named, origins = self._named(text)
         ids = self._special.renamed.encode(named, special=True)  # with the errors that say what is not known
-        offsets = self._special.renamed._raw_with_special.encode(named, add_special_tokens=False).offsets
+        offsets = self._special.renamed._raw_special.encode(named, add_special_tokens=False).offsets
         flags = bytes(learned[origin] for origin in [*origins, len(text)])
         weights = []
         for first, last in offsets:

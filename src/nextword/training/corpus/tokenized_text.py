@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import ConfigError, TextError
-from nextword.readable import counted
+from nextword.readable import pluralize
 from nextword.tokens import END_OF_TEXT, Tokenizer
 from nextword.training.corpus.text import Document
 
@@ -39,7 +39,7 @@ def require_characters(characters: int, names: Sequence[str] = ()) -> None:
     """
     if characters < MINIMUM_CHARACTERS:
         some = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
-        found = counted(characters, "characters") + (f" in {some}" if some else "")
+        found = pluralize(characters, "characters") + (f" in {some}" if some else "")
         raise TextError(f"too little to learn from: {found}", hint=f"give at least {MINIMUM_CHARACTERS}")
 
 

@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import Any, Self
 
 from nextword.generation import html
-from nextword.readable import counted
-from nextword.tokens.visible import printed
+from nextword.readable import pluralize
+from nextword.tokens.visible import escape_invisible
 from nextword.training.events.event_types import Event, Preparing, Sampled, Started, Stepped, Validated, clock
 from nextword.training.planning.baselines import Baselines
 from nextword.training.planning.forecast import Forecast
@@ -62,15 +62,15 @@ class NotebookView:
                 config = event.config
                 self._doing = "learning"
                 self._about = (
-                    f"{event.plan.base or event.plan.preset}: {counted(config.num_parameters, 'parameters')}, "
-                    f"{counted(config.num_layers, 'layers')} x {config.d_model}, "
-                    f"{counted(event.train_tokens, 'tokens')} of text"
+                    f"{event.plan.base or event.plan.preset}: {pluralize(config.num_parameters, 'parameters')}, "
+                    f"{pluralize(config.num_layers, 'layers')} x {config.d_model}, "
+                    f"{pluralize(event.train_tokens, 'tokens')} of text"
                 )
             case Baselines():
                 scores = yardsticks(asdict(event)).items()
                 self._to_beat = ", ".join(f"{name} {score:.3f}" for name, score in scores)
             case Forecast():
-                self._expected = f"expected: {counted(event.steps, 'steps')} in {clock(event.seconds)}"
+                self._expected = f"expected: {pluralize(event.steps, 'steps')} in {clock(event.seconds)}"
             case Stepped():
                 self._step = event
             case Validated():
@@ -143,7 +143,7 @@ def run_html(facts: str, validations: Sequence[dict[str, Any]], provenance: Mapp
         parts.append(looks_html(validations))
     said = provenance.get("verdict")
     if isinstance(said, dict):
-        parts.append(html.element("b", printed(str(said.get("words", "")))))
+        parts.append(html.element("b", escape_invisible(str(said.get("words", "")))))
     return html.box(parts)
 
 

@@ -9,7 +9,7 @@ from textwrap import shorten
 from typing import Any
 
 from nextword.config import GPTConfig
-from nextword.readable import counted, readable
+from nextword.readable import pluralize, readable
 from nextword.training.events.journal import METRICS
 from nextword.training.events.recorded_runs import read_run
 from nextword.training.planning.verdict import yardsticks
@@ -39,15 +39,15 @@ def model_card(name: str, provenance: dict[str, Any], config: GPTConfig) -> str:
     )
     documents = text["document_count"]
     trained = (
-        f"Trained for {counted(provenance['steps'], 'steps')} ({provenance['seconds']:,.0f} s) on "
-        f"{counted(text['characters'], 'characters')} of text "
-        f"({counted(documents, 'documents')}), with {provenance['made_with']}."
+        f"Trained for {pluralize(provenance['steps'], 'steps')} ({provenance['seconds']:,.0f} s) on "
+        f"{pluralize(text['characters'], 'characters')} of text "
+        f"({pluralize(documents, 'documents')}), with {provenance['made_with']}."
     )
     return (
         f"# {readable(name)}\n\n"
-        f"{what}: {counted(config.num_parameters, 'parameters')}, "
-        f"{counted(config.num_layers, 'layers')} x {config.d_model}, context {config.context_length}, "
-        f"{counted(config.vocab_size, 'tokens')}.\n\n"
+        f"{what}: {pluralize(config.num_parameters, 'parameters')}, "
+        f"{pluralize(config.num_layers, 'layers')} x {config.d_model}, context {config.context_length}, "
+        f"{pluralize(config.vocab_size, 'tokens')}.\n\n"
         f"{trained}\n\n{judged}\n\n"
         f'```python\nimport nextword\nlm = nextword.load("{readable(name)}")\nprint(lm.predict("..."))\n```\n'
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nextword.readable import counted
+from nextword.readable import pluralize
 
 Kind = Literal[
     "unknown", "too few steps", "too early", "overfitting", "too little text", "worse than bigrams", "still improving",
@@ -81,7 +81,7 @@ def verdict(
         )
     last = looks[-1]
     if finished and last["step"] < FEWEST_STEPS:
-        ran = counted(last["step"], "steps")
+        ran = pluralize(last["step"], "steps")
         return Verdict("too few steps", f"Only {ran} ran: too few to learn from. Give it more minutes.")
     best = min(looks, key=lambda look: look["bits_per_byte"])
     reached = best["bits_per_byte"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from nextword.errors import ConfigError, ModelFileError, NextwordError
 from nextword.language_model import LanguageModel
-from nextword.readable import counted
+from nextword.readable import pluralize
 from nextword.settings import TrainingSettings
 from nextword.training.corpus.bpe_dropout import vary
 from nextword.training.corpus.dataset import Prepared, write_data
@@ -128,9 +128,9 @@ def derive_plan(asked: TrainingSettings, prepared: Prepared, base: LanguageModel
         raise ConfigError("bpe_dropout is for text in byte-level BPE", hint="leave it out for this model or text")
     longest = tokens - 1 if base is None else min(tokens - 1, base.config.context_length)
     if plan.context_length > longest:
-        whose = f"the text to learn from has only {counted(tokens, 'tokens')}"
+        whose = f"the text to learn from has only {pluralize(tokens, 'tokens')}"
         if base is not None and plan.context_length > base.config.context_length:
-            whose = f"the model can look at {counted(base.config.context_length, 'tokens')}"
+            whose = f"the model can look at {pluralize(base.config.context_length, 'tokens')}"
         raise ConfigError(
             f"context_length is {plan.context_length}, {whose}",
             hint="give more text, hold out less of it, or choose a shorter context",

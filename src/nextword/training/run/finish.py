@@ -11,8 +11,8 @@ import torch
 from nextword import __version__
 from nextword.errors import ModelFileError
 from nextword.files.bundle import require_writable
-from nextword.language_model import About, LanguageModel
-from nextword.machine.signals import interrupts_wait
+from nextword.language_model import LanguageModel, ModelMetadata
+from nextword.machine.signals import defer_interrupts
 from nextword.training.adapters import save_adapter
 from nextword.training.adapters.lora import merge_lora
 from nextword.training.corpus.dataset import Prepared
@@ -52,11 +52,11 @@ def finish(
     provenance = _provenance(
         trainer, run.begun.seed, run.prepared, base, estimates.baselines, estimates.expected, words
     )
-    known: About = {"provenance": provenance, "card": model_card(out.name, provenance, model.config)}
+    known: ModelMetadata = {"provenance": provenance, "card": model_card(out.name, provenance, model.config)}
     if base is not None:
         known |= {"chat_template": base.chat_template, "recommended": base.recommended}
     lm = LanguageModel.from_model(model, run.prepared.tokenizer, **known)
-    with interrupts_wait():  # a second Ctrl-C would leave half of it
+    with defer_interrupts():  # a second Ctrl-C would leave half of it
         lm.save(out, files=journal_of(checkpoint_path(out)))
     draw_curve(out)
     with late.wait():

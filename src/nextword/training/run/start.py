@@ -14,7 +14,7 @@ from nextword.files.atomic import sweep, write_errors
 from nextword.files.bundle import require_writable
 from nextword.language_model import LanguageModel
 from nextword.loading import load
-from nextword.readable import counted
+from nextword.readable import pluralize
 from nextword.settings import TrainingSettings
 from nextword.training.checkpoints.checkpoint import Checkpoints
 from nextword.training.corpus.dataset import Prepared, open_data
@@ -94,7 +94,7 @@ def _require_free(checkpoints: Checkpoints, restart: bool) -> None:
     steps = checkpoints.steps()
     if steps and not restart:
         raise ConfigError(
-            f"{checkpoints.directory} holds a run that was stopped after {counted(steps[-1], 'steps')}",
+            f"{checkpoints.directory} holds a run that was stopped after {pluralize(steps[-1], 'steps')}",
             hint="resume=True goes on with it, restart=True throws it away",
         )
     checkpoints.remove()

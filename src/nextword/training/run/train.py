@@ -17,9 +17,9 @@ from nextword.arguments import OWN_CHECK, checked
 from nextword.errors import ConfigError, NextwordError
 from nextword.language_model import LanguageModel
 from nextword.loading import load
-from nextword.machine.signals import ended_like_ctrl_c
+from nextword.machine.signals import terminate_as_interrupt
 from nextword.model import GPTModel
-from nextword.readable import counted, readable
+from nextword.readable import pluralize, readable
 from nextword.settings import TrainingKeywords, TrainingSettings, takes_settings
 from nextword.training.adapters.lora import add_lora
 from nextword.training.checkpoints.snapshots import Snapshots, forget_steps
@@ -64,9 +64,8 @@ class TrainingRun:
         """Where the model is and how good it became, in a line."""
         best = min((look["bits_per_byte"] for look in self.validations), default=None)
         held_out = "" if best is None else f", held-out {best:.3f} bits/byte"
-        return (
-            f"{self.out}: {counted(self.steps, 'steps')} in {clock(self.seconds)}{held_out}{', stopped' * self.stopped}"
-        )
+        steps = pluralize(self.steps, "steps")
+        return f"{self.out}: {steps} in {clock(self.seconds)}{held_out}{', stopped' * self.stopped}"
 
     def __repr__(self) -> str:
         return f"<TrainingRun {self.facts()}>"
@@ -126,7 +125,7 @@ def train(
         raise ConfigError(f"out is {out}, the model that the run starts from", hint="choose another directory")
     sources = _sources(paths)
     with (
-        ended_like_ctrl_c(again=True),
+        terminate_as_interrupt(again=True),
         torch_as_it_starts(),
         memory_is_enough(),
         join(asked.device) as ranks,

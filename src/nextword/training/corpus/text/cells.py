@@ -20,7 +20,7 @@ _MARKS = (",", ";", "\t", "|")
 _SAMPLE_LINES, _SAMPLE_CHARACTERS = 200, 1 << 20
 _CELL_CHARACTERS = 2**31 - 1
 _LONGEST_CELL_LINES = 1000  # of a cell of a .tsv file that is written over several lines
-_LONGEST_NAME, _MOST_WORDS = 60, 8
+_MAX_NAME_LENGTH, _MOST_WORDS = 60, 8
 _NUMBER = re.compile(r"[-+]?[.,:/ -]*\d[\d.,:/ -]*%?")  # one way to fit: a long one is told at once
 _SENTENCE_END = re.compile(r"[.!\u3002\uff01\u2026]$")
 _EXCEL_MARK = re.compile(r"sep=(.)\s*")
@@ -130,7 +130,7 @@ def _are_names(first: Sequence[str], others: Sequence[Sequence[str]], wanted: st
 
 
 def _is_name(cell: str) -> bool:
-    short = len(cell) <= _LONGEST_NAME and len(cell.split()) <= _MOST_WORDS and "\n" not in cell
+    short = len(cell) <= _MAX_NAME_LENGTH and len(cell.split()) <= _MOST_WORDS and "\n" not in cell
     return short and not is_number(cell) and not _SENTENCE_END.search(cell)
 
 
