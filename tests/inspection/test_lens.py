@@ -153,7 +153,9 @@ def test_positions_and_targets_can_be_chosen() -> None:
     assert part.target_rank[1, 1] == 1 + (p_V > p_V[6]).sum()
 
 
-@pytest.mark.parametrize(("size", "value"), [("_BLOCK_LOGITS", 4 * 3 * 31), ("_BLOCK_LOGITS", 1), ("_CHUNK_LOGITS", 31)])
+@pytest.mark.parametrize(
+    ("size", "value"), [("_BLOCK_LOGITS", 4 * 3 * 31), ("_BLOCK_LOGITS", 1), ("_CHUNK_LOGITS", 31)]
+)
 def test_pieces_do_not_change_the_numbers(monkeypatch: pytest.MonkeyPatch, size: str, value: int) -> None:
     trace = traced("gpt2")
     whole = logit_lens(trace)

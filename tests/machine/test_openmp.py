@@ -66,7 +66,10 @@ SEVERAL = pytest.mark.skipif(
 def test_waiting_threads_sleep_where_others_are_busy_and_spin_where_none_is() -> None:
     (spinning,) = waiting_seconds("import torch", [None])  # nothing of ours has seen torch
     others = [None, 0.0, 0.8, 0.2, 2.0, None]
-    for order in ("import torch, nextword.model", "import torch; torch.zeros(1 << 20).add_(1); openmp.limit_openmp_threads()"):
+    for order in (
+        "import torch, nextword.model",
+        "import torch; torch.zeros(1 << 20).add_(1); openmp.limit_openmp_threads()",
+    ):
         asleep = [seconds < spinning / 2 for seconds in waiting_seconds(order, others)]
         assert asleep == [True, False, True, False, True, True], order
 
