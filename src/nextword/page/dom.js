@@ -1,4 +1,4 @@
-// Making elements, changing them, emptying them; and drawing at most once a frame.
+// Making elements, finding them, changing them; and drawing at most once a frame.
 
 import {beginTask, endTask} from "nextword/tasks.js";
 
@@ -66,6 +66,19 @@ export function svg(tag, attributes = {}, ...children) {
   setAttributes(element, attributes);
   append(element, children);
   return element;
+}
+
+/**
+ * An element that index.html has.
+ * @param {string} name its id
+ * @returns {HTMLElement}
+ */
+export function byId(name) {
+  const node = document.getElementById(name);
+  if (node === null) {
+    throw new Error(`the page has no element ${name}`);
+  }
+  return node;
 }
 
 /**

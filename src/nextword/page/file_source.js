@@ -2,11 +2,10 @@
  * Where numbers come from when the page is a file of its own: the frames that the file holds.
  *
  * @typedef {import("nextword/types.js").Frame} Frame
- * @typedef {import("nextword/types.js").TraceMetadata} TraceMetadata
  * @typedef {import("nextword/types.js").Source} Source
  */
 
-import {readFrames} from "nextword/frames.js";
+import {metadataOf, readFrames} from "nextword/frames.js";
 import {SourceError} from "nextword/source_error.js";
 
 /**
@@ -25,7 +24,7 @@ export class FileSource {
    * @param {string} name
    * @returns {Promise<Frame>}
    */
-  async frame(name) {
+  async _frame(name) {
     const packed = this._frames[name];
     if (packed === undefined) {
       throw new SourceError("", 404);
@@ -35,11 +34,11 @@ export class FileSource {
 
   /** The run without the changes, if there were any. */
   async plain() {
-    return "plain" in this._frames ? this.frame("plain") : null;
+    return "plain" in this._frames ? this._frame("plain") : null;
   }
 
   async look() {
-    return this.frame("look");
+    return this._frame("look");
   }
 
   /**
@@ -47,7 +46,7 @@ export class FileSource {
    * @param {number} layer
    */
   async block(look, layer) {
-    return this.frame(`block/${layer}`);
+    return this._frame(`block/${layer}`);
   }
 
   /**
@@ -56,11 +55,11 @@ export class FileSource {
    * @param {number} head
    */
   async turns(look, layer, head) {
-    return this.frame(`turns/${layer}/${head}`);
+    return this._frame(`turns/${layer}/${head}`);
   }
 
   async about() {
-    const {model} = /** @type {TraceMetadata} */ ((await this.look()).about);
+    const {model} = metadataOf(await this.look());
     return {...model, reason: "", memory: 0, reference_error: null, chat: false};
   }
 

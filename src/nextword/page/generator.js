@@ -50,7 +50,7 @@ export class Generator {
     }
   }
 
-  /** Ends `next` after the token that is under way. */
+  /** Ends `generate` after the token that is under way. */
   stop() {
     this._stopped = true;
   }

@@ -8,13 +8,12 @@
  * @typedef {import("nextword/i18n.js").TextKey} TextKey
  */
 
-import {el} from "nextword/dom.js";
+import {byId, el} from "nextword/dom.js";
 import {formatPercent} from "nextword/format.js";
 import {floats, metadataOf} from "nextword/frames.js";
 import {setLanguage, t} from "nextword/i18n.js";
 import {argmax, softmax} from "nextword/sampling.js";
 import {STEP_PREFIX} from "nextword/server_source.js";
-import {section} from "nextword/station.js";
 import {addTheme} from "nextword/theme.js";
 import {joinTokens, labelOfId} from "nextword/token_text.js";
 
@@ -64,7 +63,7 @@ function staticTexts() {
 
 /** @param {Context} context */
 function addTextBox({store, source}) {
-  const box = /** @type {HTMLTextAreaElement} */ (section("text"));
+  const box = /** @type {HTMLTextAreaElement} */ (byId("text"));
   const hint = el("p", {class: "note"});
   box.closest("label")?.after(hint);
   box.disabled = !source.live;
@@ -100,7 +99,7 @@ function fullText({text, walk, look}) {
 
 /** @param {Context} context */
 function addLanguage({store, source}) {
-  const choice = /** @type {HTMLSelectElement} */ (section("language"));
+  const choice = /** @type {HTMLSelectElement} */ (byId("language"));
   const show = () => {
     choice.value = store.get().lang;
     document.documentElement.lang = store.get().lang;
@@ -121,7 +120,7 @@ function addLanguage({store, source}) {
 
 /** @param {Context} context */
 async function addModels({store, source, traceLoader}) {
-  const choice = /** @type {HTMLSelectElement} */ (section("model"));
+  const choice = /** @type {HTMLSelectElement} */ (byId("model"));
   /** @type {string[]} Without the steps of a run, which have a slider. */
   let names = [];
   /** @type {string | null | undefined} What the run that is served came to. */
@@ -137,7 +136,7 @@ async function addModels({store, source, traceLoader}) {
   };
   choice.addEventListener("change", () => traceLoader.selectModel(choice.value));
   store.subscribe(["model", "look"], show);
-  const ask = async () => {
+  const loadNames = async () => {
     try {
       names = (await source.models()).filter((name) => !name.startsWith(STEP_PREFIX));
       show();
@@ -149,16 +148,16 @@ async function addModels({store, source, traceLoader}) {
     const now = store.get().run?.model;
     if (now !== finished) {
       finished = now;
-      void ask();
+      void loadNames();
     }
   });
   show();
-  await ask();
+  await loadNames();
 }
 
 /** @param {Context} context */
 function addStatus({store}) {
-  const status = section("status");
+  const status = byId("status");
   const show = () => {
     const {error, busy, notice, look} = store.get();
     status.classList.toggle("warn", error !== null);

@@ -27,12 +27,12 @@ function rowNames(look) {
  */
 export function lensData(look, mode) {
   const [rows, count, top] = shape(look, "lens_ids");
-  const best = ids(look, "lens_ids");
+  const topIds = ids(look, "lens_ids");
   const measure = MEASURES[mode](look, top);
   const cells = Array.from({length: rows}, (_, row) =>
     Array.from({length: count}, (_, position) => {
       const cell = row * count + position;
-      return {text: labelOfId(look, best[cell * top]), ...measure(cell)};
+      return {text: labelOfId(look, topIds[cell * top]), ...measure(cell)};
     }),
   );
   return {rows: rowNames(look), columns: tokenLabels(look), cells};
@@ -50,8 +50,8 @@ const MEASURES = {
   },
   rank: (look) => {
     const rank = ids(look, "lens_rank");
-    const last = Math.log(metadataOf(look).model.vocab_size);
-    return (cell) => ({value: 1 - Math.log(rank[cell]) / last, number: `#${formatInteger(rank[cell])}`});
+    const logVocabSize = Math.log(metadataOf(look).model.vocab_size);
+    return (cell) => ({value: 1 - Math.log(rank[cell]) / logVocabSize, number: `#${formatInteger(rank[cell])}`});
   },
   kl: (look) => {
     const kl = floats(look, "lens_kl");

@@ -95,19 +95,19 @@ function truncate(weights, {top_k, top_p, min_p}) {
     // A token is kept while those before it have not reached top_p.
     const threshold = top_p * (top_k === null ? sum(weights) : sum(largest));
     let before = 0;
-    let place = 0;
-    while (place < size && before + largest[place] < threshold) {
-      before += largest[place++];
+    let index = 0;
+    while (index < size && before + largest[index] < threshold) {
+      before += largest[index++];
     }
-    count = Math.min(count, place + 1);
+    count = Math.min(count, index + 1);
   }
   if (min_p > 0) {
     // The most probable token weighs 1.
-    let place = 0;
-    while (place < size && largest[place] >= min_p) {
-      place++;
+    let index = 0;
+    while (index < size && largest[index] >= min_p) {
+      index++;
     }
-    count = Math.min(count, place);
+    count = Math.min(count, index);
   }
   return largest.subarray(0, count);
 }
@@ -131,7 +131,7 @@ function renormalize(weights, largest) {
 }
 
 /**
- * The largest values' places, largest first, equal ones by place.
+ * The indices of the largest values, largest first, equal ones by index.
  *
  * @param {Float32Array | Float64Array} values
  * @param {number} count
@@ -147,11 +147,11 @@ export function topK(values, count) {
   const above = [];
   /** @type {number[]} */
   const equal = [];
-  values.forEach((value, place) => {
+  values.forEach((value, index) => {
     if (value > threshold) {
-      above.push(place);
+      above.push(index);
     } else if (value === threshold && equal.length < size) {
-      equal.push(place);
+      equal.push(index);
     }
   });
   above.sort((a, b) => values[b] - values[a] || a - b);
@@ -163,13 +163,13 @@ export function topK(values, count) {
  * @returns {number}
  */
 export function argmax(values) {
-  let place = 0;
+  let largest = 0;
   for (let i = 1; i < values.length; i++) {
-    if (values[i] > values[place]) {
-      place = i;
+    if (values[i] > values[largest]) {
+      largest = i;
     }
   }
-  return place;
+  return largest;
 }
 
 /**

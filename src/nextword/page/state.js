@@ -4,7 +4,7 @@
  * @typedef {import("nextword/types.js").State} State
  * @typedef {import("nextword/types.js").Walk} Walk
  * @typedef {keyof State} Key
- * @typedef {Pick<State, "text" | "walk" | "edits">} Step What undo brings back.
+ * @typedef {Pick<State, "text" | "walk" | "edits">} UndoStep What undo brings back.
  */
 
 const MAX_UNDO_STEPS = 200;
@@ -40,10 +40,10 @@ export class Store {
   constructor(given = {}) {
     /** @type {State} */
     this._state = {...INITIAL_STATE, ...given};
-    /** @type {Step[]} */
+    /** @type {UndoStep[]} */
     this._undoSteps = [];
     this._typing = false;
-    /** @type {{keys: Key[], call: (changed: Set<Key>) => void}[]} */
+    /** @type {{keys: Key[], listener: (changed: Set<Key>) => void}[]} */
     this._subscribers = [];
   }
 
@@ -75,7 +75,7 @@ export class Store {
    * @param {(changed: Set<Key>) => void} listener
    */
   subscribe(keys, listener) {
-    this._subscribers.push({keys, call: listener});
+    this._subscribers.push({keys, listener});
   }
 
   /** @returns {boolean} */
@@ -103,12 +103,12 @@ export class Store {
   _recordUndo(before) {
     const now = this._state;
     const typed = now.text !== before.text;
-    const wrote = now.walk?.generatedIds !== before.walk?.generatedIds;
-    const changed = now.edits !== before.edits;
-    if (!typed && !wrote && !changed) {
+    const generated = now.walk?.generatedIds !== before.walk?.generatedIds;
+    const edited = now.edits !== before.edits;
+    if (!typed && !generated && !edited) {
       return;
     }
-    const typing = typed && !changed && before.walk === null;
+    const typing = typed && !edited && before.walk === null;
     if (!(typing && this._typing)) {
       this._undoSteps.push({text: before.text, walk: before.walk, edits: before.edits});
       if (this._undoSteps.length > MAX_UNDO_STEPS) {
@@ -121,9 +121,9 @@ export class Store {
   /** @param {Key[]} changed */
   _notify(changed) {
     const keys = new Set(changed);
-    for (const {keys: wanted, call} of this._subscribers) {
-      if (wanted.some((key) => keys.has(key))) {
-        call(keys);
+    for (const {keys: subscribed, listener} of this._subscribers) {
+      if (subscribed.some((key) => keys.has(key))) {
+        listener(keys);
       }
     }
   }
@@ -140,6 +140,6 @@ export function inputIds({walk}, edited = true) {
   if (walk === null) {
     return null;
   }
-  const written = edited || walk.uneditedIds === null ? walk.generatedIds : walk.uneditedIds;
-  return [...walk.promptIds, ...written.slice(0, walk.shownCount)];
+  const ids = edited || walk.uneditedIds === null ? walk.generatedIds : walk.uneditedIds;
+  return [...walk.promptIds, ...ids.slice(0, walk.shownCount)];
 }

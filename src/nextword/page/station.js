@@ -18,7 +18,7 @@
  * @property {boolean} needsTrace Whether there is something to draw only after a trace.
  */
 
-import {clear, el, onceAFrame} from "nextword/dom.js";
+import {byId, clear, el, onceAFrame} from "nextword/dom.js";
 import {t} from "nextword/i18n.js";
 import {makePanel} from "nextword/panel.js";
 import {SourceError} from "nextword/source_error.js";
@@ -28,11 +28,11 @@ import {SourceError} from "nextword/source_error.js";
  * @param {Station} station
  */
 export function addStation({store}, station) {
-  const panel = makePanel(section(station.name), panelTexts(station, store.get()));
+  const panel = makePanel(byId(station.name), panelTexts(station, store.get()));
   const content = el("div", {class: "stack"});
   const note = el("p", {class: "note"});
   /** What stands around the pictures. @returns {boolean} Whether there are any. */
-  const frame = () => {
+  const updatePanel = () => {
     const state = store.get();
     panel.update(panelTexts(station, state));
     const waiting = station.needsTrace && state.look === null;
@@ -44,7 +44,7 @@ export function addStation({store}, station) {
     return !waiting;
   };
   const draw = () => {
-    if (frame()) {
+    if (updatePanel()) {
       station.draw(store.get());
     }
   };
@@ -57,20 +57,8 @@ export function addStation({store}, station) {
   };
   store.subscribe(["lang"], build);
   store.subscribe([...station.keys, "look", "error"], onceAFrame(draw));
-  store.subscribe(["text", "walk", "edits", "sampling"], onceAFrame(frame));
+  store.subscribe(["text", "walk", "edits", "sampling"], onceAFrame(updatePanel));
   build();
-}
-
-/**
- * @param {string} name
- * @returns {HTMLElement}
- */
-export function section(name) {
-  const found = document.getElementById(name);
-  if (found === null) {
-    throw new Error(`the page has no element ${name}`);
-  }
-  return found;
 }
 
 /**
@@ -125,44 +113,4 @@ export async function loadPart({source, traceLoader}, look, load) {
     }
     return load(reloaded);
   }
-}
-
-/**
- * A labelled control.
- *
- * @param {string} name
- * @param {HTMLElement} control
- * @param {HTMLElement} [value] What it is set to.
- * @returns {HTMLElement}
- */
-export function field(name, control, value) {
-  return el("label", {class: "field"}, el("span", {}, name, value && " ", value), control);
-}
-
-/**
- * A choice of a few.
- *
- * @template {string} V
- * @param {[V, string][]} choices Values and what they are called.
- * @param {V} chosen
- * @param {(value: V) => void} onChoose
- * @returns {HTMLSelectElement}
- */
-export function select(choices, chosen, onChoose) {
-  const node = el("select", {}, ...choices.map(([value, text]) => el("option", {value}, text)));
-  node.value = chosen;
-  node.addEventListener("change", () => onChoose(/** @type {V} */ (node.value)));
-  return node;
-}
-
-/**
- * A picture's heading and the place for the picture.
- *
- * @param {string} text
- * @returns {{root: HTMLElement, caption: HTMLElement, place: HTMLElement}}
- */
-export function figure(text = "") {
-  const caption = el("h3", {class: "caption"}, text);
-  const place = el("div");
-  return {root: el("div", {}, caption, place), caption, place};
 }

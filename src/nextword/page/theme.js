@@ -1,6 +1,6 @@
 // Light or dark: as the system has it, or as the reader has chosen.
 
-import {section} from "nextword/station.js";
+import {byId} from "nextword/dom.js";
 
 const STORAGE_KEY = "nextword-theme";
 const SYSTEM = "screen and (prefers-color-scheme: dark)";
@@ -8,7 +8,7 @@ const WHERE_DARK = new Map([["dark", "screen"], ["light", "not all"]]);
 
 /** The choice of colours, remembered where the browser keeps things. */
 export function addTheme() {
-  const choice = /** @type {HTMLSelectElement} */ (section("theme"));
+  const choice = /** @type {HTMLSelectElement} */ (byId("theme"));
   const dark = darkRule();
   const set = (/** @type {string} */ theme) => {
     if (dark) dark.media.mediaText = WHERE_DARK.get(theme) ?? SYSTEM;

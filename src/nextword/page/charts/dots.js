@@ -35,7 +35,7 @@ const MAX_SVG_TOKENS = 64;
 const TILT = 55;
 
 /** @returns {DotsParts} */
-function buildDots() {
+function build() {
   const left = svg("svg", {class: "dots-left", "aria-hidden": true});
   const top = svg("svg", {class: "dots-top", "aria-hidden": true});
   const picture = svg("svg", {class: "dots-picture", "aria-hidden": true});
@@ -111,7 +111,7 @@ function drawNames(parts, labels, cell, room) {
  * @returns {{highlight: (row: number | null) => void}}
  */
 export function drawDots(container, data, options) {
-  const parts = getOrBuild(container, "dots", buildDots);
+  const parts = getOrBuild(container, "dots", build);
   const {count, weights, labels} = data;
   let cell = 16;
 

@@ -6,7 +6,7 @@ import {announce, hideTooltip} from "nextword/charts/tooltip.js";
 
 const MIME_TYPE = "application/x-nextword-cell";
 
-/** @type {{what: string, button: HTMLElement} | null} what the keyboard or a finger has picked up, on the whole page */
+/** @type {{payload: string, button: HTMLElement} | null} what keyboard or finger has picked up, on the whole page */
 let picked = null;
 
 /** Let go of what is held. */
@@ -39,16 +39,16 @@ export function cellOf(event) {
 export function click(parts, button, row, column) {
   const {options} = parts;
   if (picked && options.onDrop) {
-    const {what} = picked;
+    const {payload} = picked;
     release();
-    options.onDrop(row, column, what);
+    options.onDrop(row, column, payload);
     return;
   }
   if (options.draggable) {
-    const again = picked?.button === button;
+    const isSameCell = picked?.button === button;
     release();
-    if (!again) {
-      picked = {what: options.draggable(row, column), button};
+    if (!isSameCell) {
+      picked = {payload: options.draggable(row, column), button};
       button.classList.add("held");
       document.documentElement.classList.add("holding");
       announce(options.held ?? options.label);
@@ -61,10 +61,10 @@ export function click(parts, button, row, column) {
 export function addDragListeners(parts) {
   const {table} = parts;
   /** @type {HTMLElement | null} */
-  let under = null;
-  const out = () => {
-    under?.classList.remove("over");
-    under = null;
+  let target = null;
+  const leave = () => {
+    target?.classList.remove("over");
+    target = null;
   };
   table.addEventListener("dragstart", (event) => {
     const cell = cellOf(event);
@@ -80,16 +80,16 @@ export function addDragListeners(parts) {
     const cell = cellOf(event);
     if (cell && parts.options.onDrop && event.dataTransfer?.types.includes(MIME_TYPE)) {
       event.preventDefault();
-      out();
-      under = cell.button;
-      under.classList.add("over");
+      leave();
+      target = cell.button;
+      target.classList.add("over");
       parts.options.onHover(cell.column);
     }
   });
-  table.addEventListener("dragleave", out);
+  table.addEventListener("dragleave", leave);
   table.addEventListener("drop", (event) => {
     const cell = cellOf(event);
-    out();
+    leave();
     if (cell && parts.options.onDrop && event.dataTransfer?.types.includes(MIME_TYPE)) {
       event.preventDefault();
       parts.options.onDrop(cell.row, cell.column, event.dataTransfer.getData(MIME_TYPE));

@@ -21,7 +21,7 @@ import {el, svg} from "nextword/dom.js";
  * @property {(row: number | null, column: number | null) => void} onHover
  * @property {(row: number, column: number, value: number) => string} describe
  * @property {string} label
- * @property {number} [height] about how high the picture may be, px
+ * @property {number} height about how high the picture may be, px
  */
 
 /**
@@ -126,7 +126,7 @@ export function drawHeatmap(container, data, options) {
 
   const redraw = () => {
     const names = labelWidth(data.labels, MAX_LABEL_WIDTH);
-    const size = sizes(data, Math.max(120, widthOf(container) - names - GAP), options.height ?? 300);
+    const size = sizes(data, Math.max(120, widthOf(container) - names - GAP), options.height);
     const [width, height] = [size.width / size.ratio, size.height / size.ratio];
     parts.canvas.width = size.width;
     parts.canvas.height = size.height;

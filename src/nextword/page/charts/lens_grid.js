@@ -24,9 +24,9 @@ import {el, setAttributes} from "nextword/dom.js";
  * @property {(row: number, column: number) => string} describe
  * @property {(column: number | null) => void} onHover
  * @property {(row: number, column: number) => void} onPick
- * @property {((row: number, column: number, dragged: string) => void) | null} [onDrop]
- * @property {((row: number, column: number) => string) | null} [draggable] what a cell carries when it is dragged
- * @property {((row: number, column: number) => boolean) | null} [shaded] the cells that a change can reach
+ * @property {((row: number, column: number, dragged: string) => void) | null} onDrop
+ * @property {(row: number, column: number) => string} [draggable] what a cell carries when it is dragged
+ * @property {(row: number, column: number) => boolean} [shaded] the cells that a change can reach
  * @property {(row: number, column: number) => boolean} [marked] the cells that were changed
  * @property {string} label
  * @property {string} [held] read out when a cell is picked up by keyboard
@@ -197,12 +197,11 @@ function fillCells(parts) {
    * @param {number} column
    */
   const shaded = (row, column) =>
-    Boolean(options.shaded) &&
     row >= 0 &&
     column >= 0 &&
     row < data.rows.length &&
     column < data.columns.length &&
-    Boolean(options.shaded?.(row, column));
+    (options.shaded?.(row, column) ?? false);
   parts.heads.forEach((head, column) => (head.textContent = data.columns[column]));
   parts.names.forEach((name, row) => (name.textContent = data.rows[row]));
   parts.buttons.forEach((line, row) =>

@@ -20,7 +20,7 @@ export function textWidth(text, font = `12px ${cssVariable("--sans")}`) {
 }
 
 /**
- * `text`, cut and ended by "…" where it is wider than `room` px.
+ * `text`, cut and ended by "…" where it is wider than `maxWidth` px.
  * @param {string} text
  * @param {number} maxWidth
  * @param {string} [font]
@@ -38,7 +38,7 @@ export function fitText(text, maxWidth, font) {
 }
 
 /**
- * The room that a column of labels needs: the widest of them, but not more than `most`.
+ * The width that a column of labels needs: that of the widest, but not more than `maxWidth`.
  * @param {string[]} labels
  * @param {number} maxWidth
  * @returns {number} px

@@ -32,29 +32,27 @@ function renderSheet(container, title) {
   }
   const margin = 20;
   const family = cssVariable("--sans");
-  const head = title ? 34 : 0;
-  const titleWidth = title ? textWidth(title, `600 17px ${family}`) : 0;
-  const width = Math.ceil(Math.max(sheet.width, titleWidth) + 2 * margin);
+  const head = 34;
+  const width = Math.ceil(Math.max(sheet.width, textWidth(title, `600 17px ${family}`)) + 2 * margin);
   const height = Math.ceil(sheet.height + head + 2 * margin);
   drawing.setAttribute("transform", `translate(${margin} ${margin + head})`);
   return svg(
     "svg",
     {width, height, viewBox: `0 0 ${width} ${height}`},
-    title && svg("title", {}, xmlText(title)),
+    svg("title", {}, xmlText(title)),
     svg("rect", {width, height, fill: cssVariable("--surface")}),
-    title &&
-      svg(
-        "text",
-        {
-          x: margin,
-          y: margin + 16,
-          "font-family": family,
-          "font-size": 17,
-          "font-weight": 600,
-          fill: cssVariable("--ink"),
-        },
-        xmlText(title),
-      ),
+    svg(
+      "text",
+      {
+        x: margin,
+        y: margin + 16,
+        "font-family": family,
+        "font-size": 17,
+        "font-weight": 600,
+        fill: cssVariable("--ink"),
+      },
+      xmlText(title),
+    ),
     drawing,
   );
 }
@@ -62,10 +60,10 @@ function renderSheet(container, title) {
 /**
  * The pictures in `container` as the text of an SVG file that needs nothing else.
  * @param {HTMLElement} container
- * @param {string} [title]
+ * @param {string} title
  * @returns {string}
  */
-function svgText(container, title = "") {
+function svgText(container, title) {
   return new XMLSerializer().serializeToString(renderSheet(container, title));
 }
 
@@ -85,19 +83,19 @@ function download(blob, name) {
 /**
  * @param {HTMLElement} container
  * @param {string} name of the file, without ".svg"
- * @param {string} [title]
+ * @param {string} title
  */
-export function saveSvg(container, name, title = "") {
+export function saveSvg(container, name, title) {
   download(new Blob([svgText(container, title)], {type: "image/svg+xml"}), `${name}.svg`);
 }
 
 /**
  * The pictures in `container` as a PNG, two pixels a px where that is not too large for a browser.
  * @param {HTMLElement} container
- * @param {string} [title]
+ * @param {string} title
  * @returns {Promise<Blob>}
  */
-async function renderPng(container, title = "") {
+async function renderPng(container, title) {
   const sheet = renderSheet(container, title);
   const [width, height] = [Number(sheet.getAttribute("width")), Number(sheet.getAttribute("height"))];
   const ratio = Math.min(2, 16_000 / Math.max(width, height), Math.sqrt(60_000_000 / (width * height)));
@@ -116,8 +114,8 @@ async function renderPng(container, title = "") {
 /**
  * @param {HTMLElement} container
  * @param {string} name of the file, without ".png"
- * @param {string} [title]
+ * @param {string} title
  */
-export async function savePng(container, name, title = "") {
+export async function savePng(container, name, title) {
   download(await renderPng(container, title), `${name}.png`);
 }

@@ -9,7 +9,7 @@ import {formatNumber, groupThousands} from "nextword/format.js";
  */
 
 /**
- * Round numbers between `low` and `high`, about `many` of them.
+ * Round numbers between `low` and `high`, about `count` of them.
  * @param {number} low
  * @param {number} high
  * @param {number} count

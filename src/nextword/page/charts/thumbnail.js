@@ -28,10 +28,10 @@ import {el, setAttributes} from "nextword/dom.js";
  * @property {() => void} onToggle
  */
 
-const THUMBNAIL = 176;
+const MAX_SIZE = 176;
 
 /** @returns {ThumbnailParts} */
-function buildThumbnail() {
+function build() {
   const canvas = el("canvas", {class: "thumb-canvas"});
   const name = el("span", {class: "thumb-name"});
   const open = el("button", {class: "thumb-open", type: "button"}, canvas, name);
@@ -51,8 +51,8 @@ function buildThumbnail() {
  * @param {Float32Array} weights
  * @param {number} count
  */
-function paintThumbnail(canvas, weights, count) {
-  const size = Math.min(count, THUMBNAIL);
+function paint(canvas, weights, count) {
+  const size = Math.min(count, MAX_SIZE);
   canvas.width = size;
   canvas.height = size;
   const pen = canvas.getContext("2d");
@@ -83,8 +83,8 @@ function paintThumbnail(canvas, weights, count) {
  * @param {ThumbnailOptions} options
  */
 export function drawThumbnail(container, data, options) {
-  const parts = getOrBuild(container, "thumbnail", buildThumbnail);
-  const redraw = () => paintThumbnail(parts.canvas, data.weights, data.count);
+  const parts = getOrBuild(container, "thumbnail", build);
+  const redraw = () => paint(parts.canvas, data.weights, data.count);
   parts.onOpen = options.onOpen;
   parts.onToggle = options.onToggle;
   parts.name.textContent = options.label;

@@ -6,15 +6,14 @@
  * @typedef {import("nextword/types.js").Frame} Frame
  */
 
-import {el, onceAFrame} from "nextword/dom.js";
+import {byId, el, onceAFrame} from "nextword/dom.js";
 import {formatBytes, formatNumber} from "nextword/format.js";
 import {metadataOf} from "nextword/frames.js";
 import {formatInteger, language, t} from "nextword/i18n.js";
-import {section} from "nextword/station.js";
 
 /** @param {Context} context */
 export function addAbout({store}) {
-  const footer = section("about");
+  const footer = byId("about");
   const draw = () => {
     const {about, look} = store.get();
     const facts = [...(about === null ? [] : factsOf(about)), ...(look === null ? [] : lookFacts(look))];

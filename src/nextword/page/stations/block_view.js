@@ -8,12 +8,12 @@
 import {drawBars} from "nextword/charts/bars.js";
 import {drawDots} from "nextword/charts/dots.js";
 import {drawThumbnail} from "nextword/charts/thumbnail.js";
+import {figure} from "nextword/controls.js";
 import {el} from "nextword/dom.js";
 import {headFactor, isAblated, toggleEdit, withHeadFactor} from "nextword/edits.js";
 import {formatNumber, formatPercent, formatSigned} from "nextword/format.js";
 import {floats, has, limit, shape, slice} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
-import {figure} from "nextword/station.js";
 import {showWhitespace, tokenLabels} from "nextword/token_text.js";
 
 export class BlockView {

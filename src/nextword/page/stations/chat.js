@@ -6,11 +6,12 @@
  * @typedef {{role: "user" | "assistant", content: string}} Message
  */
 
-import {el} from "nextword/dom.js";
+import {field} from "nextword/controls.js";
+import {byId, el} from "nextword/dom.js";
 import {t} from "nextword/i18n.js";
 import {loadCode, pythonString} from "nextword/python.js";
 import {errorMessage} from "nextword/source_error.js";
-import {addStation, field, section} from "nextword/station.js";
+import {addStation} from "nextword/station.js";
 
 const MAX_TOKENS = 200;
 
@@ -46,14 +47,14 @@ export function addChat(context) {
       }
       chats = about.chat;
       conversation.restart(chats);
-      section("chat").hidden = false;
+      byId("chat").hidden = false;
       store.set({about});
     } catch (error) {
       store.set({error: errorMessage(error)});
     }
   };
   if (!source.live) {
-    section("chat").hidden = false;
+    byId("chat").hidden = false;
   }
   store.subscribe(["model"], loadAbout);
   void loadAbout();

@@ -6,13 +6,12 @@
  * @typedef {import("nextword/types.js").Frame} Frame
  */
 
-import {el, onceAFrame} from "nextword/dom.js";
+import {byId, el, onceAFrame} from "nextword/dom.js";
 import {withoutEdit} from "nextword/edits.js";
 import {formatPercent} from "nextword/format.js";
 import {floats, metadataOf} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
 import {softmax, topK} from "nextword/sampling.js";
-import {section} from "nextword/station.js";
 import {labelOfId, showWhitespace} from "nextword/token_text.js";
 
 const TOP = 5;
@@ -23,7 +22,7 @@ const NARROW = matchMedia("(max-width: 700px)");
 /** @param {Context} context */
 export function addEditBar(context) {
   const {store, source} = context;
-  const bar = section("changes");
+  const bar = byId("changes");
   let unfolded = false;
   const draw = () => {
     const {edits, look, plain} = store.get();

@@ -9,12 +9,13 @@
 
 import {drawHeatmap} from "nextword/charts/heatmap.js";
 import {drawLegend} from "nextword/charts/legend.js";
+import {figure} from "nextword/controls.js";
 import {el} from "nextword/dom.js";
 import {formatNumber} from "nextword/format.js";
 import {floats, has, limit, metadataOf, shape} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
 import {traceCode} from "nextword/python.js";
-import {addStation, figure} from "nextword/station.js";
+import {addStation} from "nextword/station.js";
 import {RopeView} from "nextword/stations/rope.js";
 import {tokenLabels} from "nextword/token_text.js";
 
@@ -69,8 +70,8 @@ export function addEmbedding(context) {
         }
         [drawnLook, drawnLanguage] = [look, state.lang];
       }
-      for (const light of highlights) {
-        light(state.hover);
+      for (const highlight of highlights) {
+        highlight(state.hover);
       }
       ropeView.highlight(state.hover);
     },

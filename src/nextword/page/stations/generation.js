@@ -6,11 +6,12 @@
  * @typedef {import("nextword/types.js").State} State
  */
 
+import {field, figure} from "nextword/controls.js";
 import {el} from "nextword/dom.js";
 import {metadataOf} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
 import {samplingCode, traceCode} from "nextword/python.js";
-import {addStation, field, figure} from "nextword/station.js";
+import {addStation} from "nextword/station.js";
 import {joinTokens} from "nextword/token_text.js";
 
 const MULTI_STEP = 10;

@@ -7,13 +7,14 @@
  */
 
 import {drawLensGrid} from "nextword/charts/lens_grid.js";
-import {el} from "nextword/dom.js";
+import {field, select} from "nextword/controls.js";
+import {byId, el} from "nextword/dom.js";
 import {patchReach, withEdit} from "nextword/edits.js";
 import {metadataOf} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
 import {describeCell, lensData} from "nextword/lens_data.js";
 import {traceCode} from "nextword/python.js";
-import {addStation, field, section, select} from "nextword/station.js";
+import {addStation} from "nextword/station.js";
 
 /** @param {Context} context */
 export function addLens(context) {
@@ -46,7 +47,6 @@ export function addLens(context) {
         onHover: (hover) => store.set({hover}),
         onPick: (row) => openLayer(context, row),
         onDrop: source.live ? (_, position, dragged) => dropCell(context, position, dragged) : null,
-        draggable: null,
         shaded: (row, position) => patchReach(state.edits, row, position) !== null,
         marked: (row, position) => patchReach(state.edits, row, position) === "at",
       }).highlight;
@@ -102,7 +102,7 @@ function openLayer({store}, row) {
     return;
   }
   store.set({layer: row - 1});
-  section("blocks").scrollIntoView({block: "start"});
+  byId("blocks").scrollIntoView({block: "start"});
 }
 
 /**

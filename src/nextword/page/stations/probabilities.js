@@ -9,13 +9,14 @@
  */
 
 import {drawBars} from "nextword/charts/bars.js";
+import {figure} from "nextword/controls.js";
 import {el} from "nextword/dom.js";
 import {formatNumber, formatPercent} from "nextword/format.js";
 import {floats} from "nextword/frames.js";
 import {formatInteger, t} from "nextword/i18n.js";
 import {modelCode, promptCode, samplingCode} from "nextword/python.js";
 import {samplingStages, softmax, topK} from "nextword/sampling.js";
-import {addStation, figure} from "nextword/station.js";
+import {addStation} from "nextword/station.js";
 import {SamplingControls} from "nextword/stations/sampling_controls.js";
 import {labelOfId, showWhitespace} from "nextword/token_text.js";
 

@@ -6,11 +6,12 @@
  */
 
 import {drawLines} from "nextword/charts/lines.js";
+import {figure} from "nextword/controls.js";
 import {formatNumber} from "nextword/format.js";
 import {floats, metadataOf, shape} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
 import {traceCode} from "nextword/python.js";
-import {addStation, figure} from "nextword/station.js";
+import {addStation} from "nextword/station.js";
 import {tokenLabels} from "nextword/token_text.js";
 
 /** @param {Context} context */

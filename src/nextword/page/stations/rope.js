@@ -6,12 +6,13 @@
  */
 
 import {drawRopeDials} from "nextword/charts/rope_dials.js";
+import {field, figure, select} from "nextword/controls.js";
 import {el} from "nextword/dom.js";
 import {formatNumber} from "nextword/format.js";
 import {floats, metadataOf} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
 import {errorMessage} from "nextword/source_error.js";
-import {field, figure, loadPart, select} from "nextword/station.js";
+import {loadPart} from "nextword/station.js";
 import {tokenLabels} from "nextword/token_text.js";
 
 const MAX_PAIRS = 16;

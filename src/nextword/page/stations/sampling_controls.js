@@ -9,14 +9,14 @@
  * @property {"temperature" | "top_k" | "top_p" | "min_p"} name
  * @property {TextKey} key
  * @property {number} max Of the slider; it starts at 0 and moves by 1.
- * @property {(place: number) => number | null} toValue What a place of the slider means.
+ * @property {(position: number) => number | null} toValue What a position of the slider means.
  * @property {(value: number | null) => number} toPosition
  * @property {(value: number | null) => string} describe
  */
 
+import {field} from "nextword/controls.js";
 import {el} from "nextword/dom.js";
 import {formatInteger, t} from "nextword/i18n.js";
-import {field} from "nextword/station.js";
 
 /** The lower numbers have more room on the slider: 5 and 6 differ more than 500 and 501. The last place is no limit. */
 const TOP_K_VALUES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000];
@@ -36,7 +36,7 @@ const SLIDERS = [
     name: "top_k",
     key: "probabilities.topK",
     max: TOP_K_VALUES.length,
-    toValue: (place) => TOP_K_VALUES[place] ?? null,
+    toValue: (position) => TOP_K_VALUES[position] ?? null,
     toPosition: (value) => (value === null ? TOP_K_VALUES.length : TOP_K_VALUES.indexOf(value)),
     describe: (value) => (value === null ? t("probabilities.off") : formatInteger(value)),
   },
@@ -44,7 +44,7 @@ const SLIDERS = [
     name: "top_p",
     key: "probabilities.topP",
     max: 99,
-    toValue: (place) => (place + 1) / 100,
+    toValue: (position) => (position + 1) / 100,
     toPosition: (value) => Math.round((value ?? 1) * 100) - 1,
     describe: (value) => (value === 1 ? t("probabilities.off") : String(value)),
   },
@@ -52,7 +52,7 @@ const SLIDERS = [
     name: "min_p",
     key: "probabilities.minP",
     max: 100,
-    toValue: (place) => place / 100,
+    toValue: (position) => position / 100,
     toPosition: (value) => Math.round((value ?? 0) * 100),
     describe: (value) => (value === 0 ? t("probabilities.off") : String(value)),
   },

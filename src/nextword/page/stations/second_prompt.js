@@ -5,12 +5,12 @@
  */
 
 import {drawLensGrid} from "nextword/charts/lens_grid.js";
-import {el} from "nextword/dom.js";
+import {byId, el} from "nextword/dom.js";
 import {metadataOf} from "nextword/frames.js";
 import {t} from "nextword/i18n.js";
 import {describeCell, lensData} from "nextword/lens_data.js";
 import {loadCode, pythonString} from "nextword/python.js";
-import {addStation, section} from "nextword/station.js";
+import {addStation} from "nextword/station.js";
 
 /** @param {Context} context */
 export function addSecondPrompt(context) {
@@ -20,14 +20,14 @@ export function addSecondPrompt(context) {
   /** @type {HTMLElement} */
   let grid;
   /** @type {HTMLElement} */
-  let opened;
+  let comparison;
   /** @type {HTMLElement} */
   let note;
   /** @type {HTMLButtonElement} */
-  let open;
+  let openButton;
 
   // Beside the lens that its cells are dragged to: both grids must be in sight.
-  section("lens").after(section("second"));
+  byId("lens").after(byId("second"));
   addStation(context, {
     name: "second",
     title: () => "second.title",
@@ -43,8 +43,8 @@ export function addSecondPrompt(context) {
     build: ({body}) => {
       input = el("textarea", {rows: 1, spellcheck: "false", autocomplete: "off"});
       input.addEventListener("input", () => traceLoader.setSecondPrompt(input.value));
-      open = el("button", {class: "quiet", type: "button", disabled: !source.live}, t("second.open"));
-      open.addEventListener("click", () => {
+      openButton = el("button", {class: "quiet", type: "button", disabled: !source.live}, t("second.open"));
+      openButton.addEventListener("click", () => {
         traceLoader.setSecondPrompt(t("second.example"));
         input.focus();
       });
@@ -53,12 +53,12 @@ export function addSecondPrompt(context) {
       grid = el("div");
       note = el("p", {class: "note"});
       const text = el("label", {class: "prompt"}, el("span", {}, t("second.label")), input);
-      opened = el("div", {class: "stack"}, text, close, grid);
-      body.append(open, opened, note);
+      comparison = el("div", {class: "stack"}, text, close, grid);
+      body.append(openButton, comparison, note);
     },
     draw: ({second, lensMode, error}) => {
-      open.hidden = second !== null;
-      opened.hidden = second === null;
+      openButton.hidden = second !== null;
+      comparison.hidden = second === null;
       note.textContent = source.live ? "" : t("file.text");
       if (second === null) {
         return;
@@ -68,8 +68,8 @@ export function addSecondPrompt(context) {
       }
       const {frame} = second;
       grid.hidden = frame === null;
-      const waits = second.text !== "" && error === null; // what went wrong is said above
-      note.textContent = frame === null ? (waits ? t("second.busy") : "") : t("second.hint");
+      const isPending = second.text !== "" && error === null; // what went wrong is said above
+      note.textContent = frame === null ? (isPending ? t("second.busy") : "") : t("second.hint");
       if (frame === null) {
         return;
       }
@@ -81,8 +81,6 @@ export function addSecondPrompt(context) {
         onPick: () => {},
         onDrop: null,
         draggable: (row, position) => JSON.stringify({row, position}),
-        shaded: null,
-        marked: () => false,
       });
     },
   });

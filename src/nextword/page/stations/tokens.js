@@ -6,13 +6,14 @@
  * @typedef {import("nextword/types.js").Token} Token
  */
 
-import {clear, el} from "nextword/dom.js";
+import {field} from "nextword/controls.js";
+import {byId, clear, el} from "nextword/dom.js";
 import {withEdit} from "nextword/edits.js";
 import {metadataOf} from "nextword/frames.js";
 import {formatInteger, t} from "nextword/i18n.js";
 import {traceCode} from "nextword/python.js";
 import {errorMessage} from "nextword/source_error.js";
-import {addStation, field, section} from "nextword/station.js";
+import {addStation} from "nextword/station.js";
 import {showWhitespace, tokenLabel} from "nextword/token_text.js";
 
 const HUES = 6;
@@ -24,8 +25,8 @@ export function addTokens(context) {
   let list;
   /** @type {HTMLElement} */
   let facts;
-  const words = section("words");
-  const swap = new Swap(context);
+  const words = byId("words");
+  const swap = new TokenSwap(context);
 
   const highlight = () => {
     const {hover} = store.get();
@@ -93,7 +94,7 @@ function factsOf({quick, look}, tokens) {
  */
 function drawChips({store}, place, tokens, onPick) {
   const {walk, edits} = store.get();
-  const written = tokens.length - (walk?.shownCount ?? 0);
+  const firstGenerated = tokens.length - (walk?.shownCount ?? 0);
   /** @type {Map<number, string>} */
   const swapped = new Map();
   for (const edit of edits) {
@@ -103,27 +104,27 @@ function drawChips({store}, place, tokens, onPick) {
   }
   const list = el("ul", {class: "chips", role: "list", "aria-label": t("tokens.list")});
   /** @type {HTMLElement} */
-  let whole = list;
+  let parent = list;
   tokens.forEach((token, position) => {
     const text = swapped.has(position) ? `${tokenLabel(token)} → ${swapped.get(position)}` : tokenLabel(token);
     const fragment = {text: showWhitespace(token.text), part: token.part, parts: token.parts};
     // What is to be seen comes first: by that a chip is called by who speaks to the page.
-    const seen = `${text} ${token.id}`;
-    const says = [
+    const visible = `${text} ${token.id}`;
+    const notes = [
       t("tokens.chip", {position}),
       token.parts > 1 && t("tokens.fragment", fragment),
-      position >= written && t("tokens.written"),
+      position >= firstGenerated && t("tokens.written"),
       swapped.has(position) && t("tokens.swapped"),
     ].filter(Boolean);
     const chip = el(
       onPick === null ? "span" : "button",
       {
-        class: `chip${position >= written ? " written" : ""}${swapped.has(position) ? " swapped" : ""}`,
+        class: `chip${position >= firstGenerated ? " written" : ""}${swapped.has(position) ? " swapped" : ""}`,
         type: onPick === null ? null : "button",
         "data-hue": position % HUES,
         "data-position": position,
-        "aria-label": onPick === null ? null : `${seen}: ${says.join(", ")}`,
-        title: [seen, ...says].join("\n"),
+        "aria-label": onPick === null ? null : `${visible}: ${notes.join(", ")}`,
+        title: [visible, ...notes].join("\n"),
         onPointerEnter: () => store.set({hover: position}),
         onPointerLeave: () => store.set({hover: null}),
         onFocus: () => store.set({hover: position}),
@@ -138,10 +139,10 @@ function drawChips({store}, place, tokens, onPick) {
     }
     // Fragments of one character stand together.
     if (token.parts > 1 && token.part === 1) {
-      list.append(el("li", {}, (whole = el("span", {class: "tied"}))));
+      list.append(el("li", {}, (parent = el("span", {class: "tied"}))));
     }
     if (token.parts > 1) {
-      whole.append(chip);
+      parent.append(chip);
     } else {
       list.append(el("li", {}, chip));
     }
@@ -150,7 +151,7 @@ function drawChips({store}, place, tokens, onPick) {
 }
 
 /** The form in which another token is chosen for a position. */
-class Swap {
+class TokenSwap {
   /** @param {Context} context */
   constructor({store, source}) {
     this._store = store;
@@ -159,7 +160,7 @@ class Swap {
     this._root = el("form", {class: "controls", hidden: true});
     this._root.addEventListener("submit", (event) => {
       event.preventDefault();
-      void this._use();
+      void this._apply();
     });
     this._root.addEventListener("keydown", (event) => {
       if (event.key === "Escape") {
@@ -196,7 +197,7 @@ class Swap {
     this._root.hidden = true;
   }
 
-  async _use() {
+  async _apply() {
     const text = this._input.value;
     try {
       const ids = await this._source.tokenize(text, this._store.get().model);

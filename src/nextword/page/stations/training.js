@@ -8,13 +8,13 @@
  */
 
 import {drawLines} from "nextword/charts/lines.js";
-import {el} from "nextword/dom.js";
+import {byId, el} from "nextword/dom.js";
 import {formatNumber} from "nextword/format.js";
 import {metadataOf} from "nextword/frames.js";
 import {formatInteger, t} from "nextword/i18n.js";
 import {loadCode} from "nextword/python.js";
 import {STEP_PREFIX} from "nextword/server_source.js";
-import {addStation, section} from "nextword/station.js";
+import {addStation} from "nextword/station.js";
 
 const POLL_MS = 2000;
 const ENDED_POLL_MS = 10_000;
@@ -31,11 +31,11 @@ export function addTraining(context) {
 
   /** @param {string} name */
   const selectModel = (name) => {
-    const now = shownModel(store.get());
+    const current = shownModel(store.get());
     const {run} = store.get();
-    const sameShape = run !== null && now !== null && isRunModel(run, now);
+    const sameShape = run !== null && current !== null && isRunModel(run, current);
     if (run !== null && isRunModel(run, name) && !sameShape) {
-      before = now;
+      before = current;
     }
     traceLoader.selectModel(name, sameShape);
   };
@@ -72,16 +72,16 @@ export function addTraining(context) {
     }
     lastAnswer = text;
     const {run: previous, model, error, walking} = store.get();
-    const now = shownModel(store.get());
+    const current = shownModel(store.get());
     // The page goes along with the run while it shows the newest there is; a step that was let go shows as that, too.
     const isNewest =
-      previous === null ? model === null && now?.startsWith(STEP_PREFIX) : now === modelNames(previous).at(-1);
-    const follow = now === null ? error !== null : isNewest || isDeleted(run, now);
-    const next = modelNames(run).at(-1);
-    section("training").hidden = false;
+      previous === null ? model === null && current?.startsWith(STEP_PREFIX) : current === modelNames(previous).at(-1);
+    const follow = current === null ? error !== null : isNewest || isDeleted(run, current);
+    const newest = modelNames(run).at(-1);
+    byId("training").hidden = false;
     store.set({run});
-    if (follow && !walking && next !== undefined && next !== now) {
-      selectModel(next);
+    if (follow && !walking && newest !== undefined && newest !== current) {
+      selectModel(newest);
     }
   };
   const poll = async () => {
