@@ -22,12 +22,12 @@ from torch import Tensor
 from nextword.config import GPTConfig
 from nextword.model import GPTModel
 from nextword.training.checkpoints.optimizer_state import optimizer_tensors, restore_optimizers
-from nextword.training.checkpoints.sharded import cut, numbered_parameters, read_shards, write_shards
+from nextword.training.checkpoints.sharded import numbered_parameters, read_shards, shard_like, write_shards
 from nextword.training.run.batches import evaluation_windows
 from nextword.training.run.parallel import Parallel
 from nextword.training.run.ranks import Ranks, join
 
-# A width of 30 and 301 tokens: neither can be cut into four equal shards.
+# A width of 30 and 301 tokens: neither can be shard_like into four equal shards.
 CONFIG = GPTConfig(
     vocab_size=301,
     d_model=30,
@@ -121,9 +121,9 @@ class Run:
 
     def load(self, directory: Path, step: int, *, whole: bool = False) -> Run:
         weights = self.model.weights()
-        likes = {"model": weights, "best": weights, "optimizer": numbered_parameters([self.optimizer])}
-        kinds = read_shards(directory / f"step-{step:08}", {} if whole else likes)
-        kinds = cut(kinds, likes) if whole else kinds
+        targets = {"model": weights, "best": weights, "optimizer": numbered_parameters([self.optimizer])}
+        kinds = read_shards(directory / f"step-{step:08}", {} if whole else targets)
+        kinds = shard_like(kinds, targets) if whole else kinds
         self.model.load_weights(kinds["best"])
         self.model.load_weights(kinds["model"])
         restore_optimizers([self.optimizer], kinds["optimizer"])

@@ -91,3 +91,21 @@ def defer_interrupts() -> Iterator[None]:
             ):  # deaf to Ctrl-C, not to what ends the process
                 raise KeyboardInterrupt
             signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def call_on_first_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C (SIGINT) inside calls `stop`, in the main thread; a second one is what it was before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop()
+        signal.signal(signal.SIGINT, previous)
+
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -24,7 +24,6 @@ from nextword.training.checkpoints.checkpoint import Checkpoints
 from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.events import Interrupted, Resumed
-from nextword.training.run import loop
 from nextword.training.run.batches import Batches
 from nextword.training.run.evaluate import evaluate
 from nextword.training.run.loop import Trainer
@@ -238,7 +237,7 @@ def test_without_held_out_text_the_last_weights_are_kept() -> None:
     trainer.run()
     assert not any(isinstance(event, Validated) for event in log)
     assert (trainer.state.validations, trainer.state.best_nats, trainer.state.step) == ([], None, 12)
-    assert_same(weights_of(trainer), trainer._best)
+    assert_same(weights_of(trainer), trainer._train_state.best)
 
 
 def test_events_come_in_order() -> None:
@@ -526,8 +525,10 @@ class Clock:
             self.now += 10
             return evaluate(*arguments)
 
-        monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: self.now, perf_counter=time.perf_counter))
-        monkeypatch.setattr(loop, "evaluate", look)
+        clock = SimpleNamespace(monotonic=lambda: self.now, perf_counter=time.perf_counter)
+        for module in ("loop", "evaluate"):
+            monkeypatch.setattr(f"nextword.training.run.{module}.time", clock)
+        monkeypatch.setattr("nextword.training.run.evaluate.evaluate", look)
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Stepped):

@@ -47,7 +47,7 @@ class RunState:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedCheckpoint:
     """The newest step that is whole."""
 
     state: RunState
@@ -118,7 +118,7 @@ class Checkpoints:
             for step in set(steps) - set(kept):
                 discard(self._path(step))
 
-    def load(self) -> Loaded:
+    def load(self) -> LoadedCheckpoint:
         """The newest step that is whole.
 
         Raises:
@@ -127,7 +127,7 @@ class Checkpoints:
         skipped: list[str] = []
         for step in reversed(self.steps()):
             try:
-                return Loaded(*_read_step(self._path(step), step), tuple(skipped), self._path(step))
+                return LoadedCheckpoint(*_read_step(self._path(step), step), tuple(skipped), self._path(step))
             except (OSError, ValueError, RecursionError, SafetensorError) as error:
                 skipped.append(f"the checkpoint {self._path(step)} is damaged: {' '.join(str(error).split())}")
         if skipped:
@@ -143,7 +143,7 @@ class Checkpoints:
         sweep(self.directory.parent, self.directory.name)
         sweep(self.directory)
 
-    def drop(self, step: int) -> None:
+    def delete_step(self, step: int) -> None:
         """Removes a step, if it is there: its weights turned out to be none to go on from."""
         discard(self._path(step))
 

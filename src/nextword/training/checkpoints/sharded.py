@@ -78,12 +78,12 @@ def write_shards(directory: Path, kinds: Kinds, ranks: Processes) -> Path:
     return place
 
 
-def read_shards(directory: Path, likes: Kinds) -> dict[str, dict[str, Tensor]]:
+def read_shards(directory: Path, targets: Kinds) -> dict[str, dict[str, Tensor]]:
     """Every tensor of a sharded checkpoint, whichever number of processes wrote it; all processes must call it.
 
     Args:
         directory: Where the files lie.
-        likes: A tensor that is a DTensor here, by kind and name, is read as one: each process reads its own shards.
+        targets: A tensor that is a DTensor here, by kind and name, is read as one: each process reads its own shards.
             The moments of parameter 12 of optimizer 0 (`0.12.exp_avg`) are like `0.12`. All others come whole.
 
     Raises:
@@ -92,7 +92,7 @@ def read_shards(directory: Path, likes: Kinds) -> dict[str, dict[str, Tensor]]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # a single process may read too
-            kinds = _empty(directory, likes)
+            kinds = _empty(directory, targets)
             reader = HuggingFaceStorageReader(str(directory))
             load(_flat(kinds), storage_reader=reader, no_dist=not dist.is_initialized())
     except (CheckpointException, SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
@@ -100,13 +100,13 @@ def read_shards(directory: Path, likes: Kinds) -> dict[str, dict[str, Tensor]]:
     return kinds
 
 
-def cut(kinds: Kinds, likes: Kinds) -> dict[str, dict[str, Tensor]]:
-    """Whole tensors, which every process has, as DTensors where `likes` has DTensors (see `read_shards`)."""
+def shard_like(kinds: Kinds, targets: Kinds) -> dict[str, dict[str, Tensor]]:
+    """Whole tensors, which every process has, as DTensors where `targets` has DTensors (see `read_shards`)."""
     parts: dict[str, dict[str, Tensor]] = {}
     for kind, tensors in kinds.items():
         parts[kind] = {}
         for name, tensor in tensors.items():
-            like = _like(likes, kind, name, tensor.shape)
+            like = _like(targets, kind, name, tensor.shape)
             if like is not None:
                 tensor = distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)  # noqa: PLW2901
             parts[kind][name] = tensor
@@ -122,7 +122,7 @@ def numbered_parameters(optimizers: Iterable[torch.optim.Optimizer]) -> dict[str
     }
 
 
-def _empty(directory: Path, likes: Kinds) -> dict[str, dict[str, Tensor]]:
+def _empty(directory: Path, targets: Kinds) -> dict[str, dict[str, Tensor]]:
     """Tensors to read into, shaped and sharded as they should be."""
     there = HuggingFaceStorageReader(str(directory)).read_metadata().state_dict_metadata
     kinds: dict[str, dict[str, Tensor]] = {}
@@ -135,14 +135,14 @@ def _empty(directory: Path, likes: Kinds) -> dict[str, dict[str, Tensor]]:
         ):
             raise ValueError(f"a part of {key} is missing")
         kind, _, name = key.partition("/")
-        like, dtype = _like(likes, kind, name, shape), entry.properties.dtype
+        like, dtype = _like(targets, kind, name, shape), entry.properties.dtype
         empty = torch.zeros(shape, dtype=dtype) if like is None else torch.zeros_like(like, dtype=dtype)
         kinds.setdefault(kind, {})[name] = empty
     return kinds
 
 
-def _like(likes: Kinds, kind: str, name: str, shape: torch.Size) -> DTensor | None:
-    candidates = likes.get(kind, {})
+def _like(targets: Kinds, kind: str, name: str, shape: torch.Size) -> DTensor | None:
+    candidates = targets.get(kind, {})
     like = candidates.get(name, candidates.get(name.rpartition(".")[0]))
     return like if isinstance(like, DTensor) and like.shape == shape else None
 

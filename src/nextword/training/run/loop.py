@@ -1,45 +1,35 @@
-"""The training loop: a step, over and over; now and then a look at the held-out text."""
+"""The training loop: a step, over and over; now and then an evaluation on the held-out text."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from types import FrameType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nextword.errors import ConfigError, ModelFileError, NextwordError
+from nextword.errors import ConfigError, NextwordError
+from nextword.machine.signals import call_on_first_interrupt
 from nextword.model import GPTModel
-from nextword.training.adapters.lora import attach, lora_layers
-from nextword.training.checkpoints.checkpoint import Checkpoints, Loaded, RunState
-from nextword.training.checkpoints.optimizer_state import optimizer_tensors, restore_optimizers, state_hash
+from nextword.training.checkpoints.checkpoint import Checkpoints, RunState
 from nextword.training.checkpoints.snapshots import Snapshots
 from nextword.training.corpus.tokenized_text import TokenizedText
-from nextword.training.events import Interrupted, Resumed, Stepped, Validated, Watcher
+from nextword.training.events import Interrupted, Resumed, Stepped, Watcher
 from nextword.training.planning.plan import Plan
 from nextword.training.run.batches import Batches
-from nextword.training.run.evaluate import evaluate
+from nextword.training.run.evaluate import EVALUATION_EVERY, HeldOut
 from nextword.training.run.late_errors import LateErrors
 from nextword.training.run.optimizer import make_optimizers
 from nextword.training.run.parallel import Parallel
 from nextword.training.run.prefetch import Prefetcher
 from nextword.training.run.ranks import Ranks
+from nextword.training.run.train_state import TrainState
 
-EVALUATION_EVERY = 0.1
-"""Share of the run between two looks at the held-out text, unless looking takes long."""
 _SLOW_STEP = 0.5  # seconds
-EVALUATION_COST = 0.1
-"""At most this share of the time goes into looking at held-out text (and one look at the end)."""
-
-Weights = dict[str, Tensor]
 
 
 class NotFiniteError(NextwordError):
@@ -88,11 +78,10 @@ class Trainer:
         """What went wrong after the last step: to be raised when the model is saved."""
         texts = {"text": train, "held-out text": validation}
         hashes = {name: hashlib.sha256(text.tokens.data).hexdigest() for name, text in texts.items() if text}
-        self.state = RunState(
+        state = RunState(
             settings={"plan": asdict(plan), "seed": seed, **dict.fromkeys(texts), **hashes},
             next_evaluation=EVALUATION_EVERY,
         )
-        self._validation = validation
         learned = len(train.tokens) if train.weights is None else int(train.weights.sum(dtype=np.int64))
         self._tokens_per_character = learned / max(1, train.characters)
         self._tokens_per_byte = learned / max(1, train.bytes)
@@ -100,7 +89,7 @@ class Trainer:
         self._device = model.token_embedding.weight.device
         self.ranks = ranks or Ranks(str(self._device))
         self._rows = self.ranks.rows(plan.batch_size, plan.accumulation)
-        self._checkpoints, self._checkpoint_seconds = checkpoints, checkpoint_seconds
+        self._checkpoint_seconds = checkpoint_seconds
         self._watch = watch or (lambda _: None)
         self._sample = sample or (lambda _: None)
         self._snapshots = snapshots
@@ -116,8 +105,15 @@ class Trainer:
         if plan.optimizer == "muon" and self._parallel.sharded:
             raise ConfigError("Muon needs whole matrices, fsdp cuts them into shards", hint="use ddp, or AdamW")
         self._optimizers = make_optimizers(model, plan)
-        self._best = self._weights()
-        self._evaluation_seconds = 0.0
+        self._train_state = TrainState(self._parallel, self._optimizers, state, checkpoints)
+        self._held_out = (
+            None if validation is None else HeldOut(validation, self._parallel, self._batches.tokens_per_step)
+        )
+
+    @property
+    def state(self) -> RunState:
+        """Where the run stands."""
+        return self._train_state.run_state
 
     def resume(self) -> None:
         """Goes on from the newest checkpoint that is whole.
@@ -126,33 +122,9 @@ class Trainer:
             ModelFileError: There is none.
             NextwordError: It belongs to a run with other settings.
         """
-        if self._checkpoints is None:
-            raise ModelFileError("this run keeps no checkpoints")
-        loaded = self._checkpoints.load()
-        saved = loaded.state.settings
-        plan = Plan.from_record(saved["plan"], loaded.directory / "state.json")
-        wanted = {**self.state.settings, "plan": asdict(replace(self.plan, seconds=plan.seconds))}
-        saved = {**saved, "plan": asdict(plan)}
-        changed = [name for name, value in wanted.items() if saved.get(name) != value]
-        if changed:
-            raise NextwordError(
-                f"the checkpoint in {self._checkpoints.directory} was made with another {' and '.join(changed)}",
-                hint="start with restart=True instead of resume=True",
-            )
-        try:
-            kinds = self._own_parts(loaded)
-            self._best = {name: kinds["best"][name].to(self._device) for name in self._trained()}
-            self._set_weights(self._best)  # shows that they fit
-            self._set_weights(kinds["model"])
-            restore_optimizers(self._optimizers, kinds["optimizer"])
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise ModelFileError(
-                f"the checkpoint in {self._checkpoints.directory} does not fit: {error}",
-                hint="start with restart=True instead of resume=True",
-            ) from None
-        self.state = loaded.state
-        self.plan = replace(self.plan, seconds=plan.seconds)
-        self._watch(Resumed(self.state.step, self.state_hash(), loaded.skipped))
+        skipped = self._train_state.resume()
+        self.plan = replace(self.plan, seconds=self.state.settings["plan"].get("seconds"))
+        self._watch(Resumed(self.state.step, self.state_hash(), skipped))
 
     @property
     def tokens_per_step(self) -> int:
@@ -186,15 +158,7 @@ class Trainer:
 
     def whole_model(self) -> GPTModel | None:
         """The trained model in one piece, on rank 0; None on the others, which have to take part."""
-        if not self._parallel.sharded:
-            return self.model if self.ranks.is_main else None
-        weights = self._parallel.whole({**self.model.weights(), **self._trained()})
-        if not self.ranks.is_main:
-            return None
-        model = GPTModel.from_config(self.model.config, initialized=False)
-        attach(model, {name: layer.lora for name, layer in lora_layers(self.model)})
-        model.load_weights(weights)
-        return model.eval()
+        return self._train_state.whole_model()
 
     def run(self, keeps_last: Callable[[], bool] = lambda: False) -> None:
         """Trains to the end of the plan, or until Ctrl-C; then the model holds the best weights seen.
@@ -207,25 +171,25 @@ class Trainer:
             NextwordError: The loss is not finite any more, and no weights were good before; else `late` keeps it.
         """
         try:
-            self._learn(keeps_last)
+            self._training_loop(keeps_last)
         except NotFiniteError as error:
-            if not self._has_learned():
+            if not self._beats_uniform():
                 raise
             self.late.add(error)
             self.stopped = True
             self.hash = self.state_hash()
-        self._set_weights(self._best)
+        self._train_state.set_weights(self._train_state.best)
         self.model.eval()
 
-    def _learn(self, keeps_last: Callable[[], bool]) -> None:
+    def _training_loop(self, keeps_last: Callable[[], bool]) -> None:
         self.model.train()
         began = last_save = time.monotonic()
         earlier, first_step = self.state.seconds, self.state.step
-        with _ctrl_c_sets(self), Prefetcher(self._batches, first_step) as batches:
-            if self._validation and self.plan.base and not self.state.step:
-                self._validate(0.0)  # what the model knows already; if nothing is better, it stays
+        with call_on_first_interrupt(self._stop), Prefetcher(self._batches, first_step) as batches:
+            if self.plan.base and not self.state.step:
+                self._evaluate(0.0)  # what the model knows already; if nothing is better, it stays
             if not self.state.step:
-                self._keep_model()
+                self._save_snapshot()
             progress = self.ranks.agree(self._progress())
             while (progress < 1 or self.state.step == 0) and not self.stopped:  # one step at least
                 self._step(progress, *batches.take())
@@ -244,49 +208,36 @@ class Trainer:
                 self.stopped = stop > 0
                 rate = (self.state.step - first_step) * self._batches.tokens_per_step / (now - began)
                 left = 0.0 if self.stopped else self._seconds_left(progress)
-                seconds, nats = self.state.seconds, self._nats_per_character
-                self._watch(Stepped(self.state.step, min(1.0, progress), self._loss, rate, left, seconds, nats))
-                if self._validation and self._look_is_due(progress):
-                    self._validate(progress)
+                seconds, loss = self.state.seconds, self._smoothed_loss
+                nats = loss * self._tokens_per_character
+                self._watch(Stepped(self.state.step, min(1.0, progress), loss, rate, left, seconds, nats))
+                if HeldOut.is_due(self.state, self.plan, progress):
+                    self._evaluate(progress)
                 if save or (self._snapshots is not None and self._snapshots.is_due(self.state.step)):
-                    self._keep_model()
+                    self._save_snapshot()
                 if save:
-                    self.save()
+                    self._train_state.save()
                     last_save = time.monotonic()
                 self.state.seconds = earlier + time.monotonic() - began
             self._watch, self._sample = self.late.wait()(self._watch), self.late.wait()(self._sample)
             if (self.ranks.any(keeps_last()) or self.stopped) and self.state.step > first_step:
                 with self.late.wait():
-                    self.save()  # before the last look: an undisturbed run has none here
+                    self._train_state.save()  # before the last evaluation: an undisturbed run has none here
             with self.late.wait():
-                self._keep_model()
+                self._save_snapshot()
             self.hash = self.state_hash()
             if self.stopped:
                 self._watch(Interrupted(self.state.step, self.hash))
-            if self._validation and self.state.step and not self._just_validated():
-                self._validate(progress)
-        if self._validation is None or self.state.best_nats is None:
-            self._best = self._weights()
+            if self.state.step and not HeldOut.is_evaluated(self.state):
+                self._evaluate(progress)
+        if self._held_out is None or self.state.best_nats is None:
+            self._train_state.best = self._train_state.copy_weights()
 
-    def save(self) -> None:
-        """Writes a checkpoint, if the run keeps any.
+    def _stop(self) -> None:
+        """Ends the run after the step under way."""
+        self.stopped = True
 
-        Raises:
-            ModelFileError: It cannot be written.
-        """
-        if self._checkpoints is None:
-            return
-        kinds = {"model": self._trained(), "best": self._best, "optimizer": optimizer_tensors(self._optimizers)}
-        shards = None
-        if self._parallel.sharded:
-            from nextword.training.checkpoints.sharded import write_shards
-
-            shards = write_shards(self._checkpoints.directory, kinds, self.ranks)
-        if self.ranks.is_main:
-            self._checkpoints.save(self.state, {} if shards else kinds, shards)
-        self.ranks.barrier()
-
-    def _keep_model(self) -> None:
+    def _save_snapshot(self) -> None:
         """Writes the model as it is now, where the run keeps the model of some steps."""
         if self._snapshots is None:
             return
@@ -300,8 +251,7 @@ class Trainer:
 
     def state_hash(self) -> str:
         """One hash of all that decides how the run goes on; equal for equal runs, resumed or not, on the CPU."""
-        model = self._parallel.whole(self._trained())
-        return state_hash(self.state.step, model, self._parallel.whole(optimizer_tensors(self._optimizers)))
+        return self._train_state.hash()
 
     def _step(self, progress: float, ids_BT: Tensor, weights_BT: Tensor | None) -> None:
         for optimizer in self._optimizers:
@@ -326,123 +276,44 @@ class Trainer:
         self.state.loss = value if self.state.loss is None else 0.95 * self.state.loss + 0.05 * value
 
     @property
-    def _loss(self) -> float:
+    def _smoothed_loss(self) -> float:
         return math.nan if self.state.loss is None else self.state.loss
-
-    @property
-    def _nats_per_character(self) -> float:
-        return self._loss * self._tokens_per_character
 
     def _progress(self) -> float:
         shares = [0.0]
         if self.plan.steps is not None:
             shares.append(self.state.step / self.plan.steps)
         if self.plan.seconds is not None:
-            shares.append((self.state.seconds + self._evaluation_seconds) / self.plan.seconds)
+            last_evaluation = 0.0 if self._held_out is None else self._held_out.seconds
+            shares.append((self.state.seconds + last_evaluation) / self.plan.seconds)
         return max(shares)
 
     def _seconds_left(self, progress: float) -> float:
         return self.state.seconds * (1 - progress) / progress if progress > 0 else math.inf
 
-    def _look_is_due(self, progress: float) -> bool:
-        if self.plan.evaluate_every:
-            return self.state.step % self.plan.evaluate_every == 0
-        return self.state.next_evaluation <= progress < 1
+    def _beats_uniform(self) -> bool:
+        """Whether some weights have been seen that do better than all tokens alike."""
+        uniform = math.log(self.model.config.vocab_size)
+        return any(row["nats_per_token"] < uniform for row in self.state.validations)
 
-    def _has_learned(self) -> bool:
-        """Whether some weights were seen that do better than guessing."""
-        guessing = math.log(self.model.config.vocab_size)
-        return any(look["nats_per_token"] < guessing for look in self.state.validations)
-
-    def _just_validated(self) -> bool:
-        looks = self.state.validations
-        return bool(looks) and looks[-1]["step"] == self.state.step
-
-    def _validate(self, progress: float) -> None:
-        if self._validation is None:
+    def _evaluate(self, progress: float) -> None:
+        if self._held_out is None:
             return
-        began = time.monotonic()
-        loss = evaluate(self.model, self._validation, self.plan.context_length, self._parallel)
-        self._evaluation_seconds = self.ranks.agree(time.monotonic() - began)
-        self.state.looking += self._evaluation_seconds
+        loss = self._held_out.evaluate(self.state, self.plan)
         if not math.isfinite(loss.nats):
             raise self._not_finite("held-out loss", loss.nats)
-        if self.plan.seconds is None and self.plan.steps is not None:
-            # The same looks on every machine; a token costs three times as much to learn as to score.
-            learned = 3 * self.plan.steps * self._batches.tokens_per_step
-            cost = len(self._validation.tokens) / learned
-        else:
-            cost = self._evaluation_seconds / (self.plan.seconds or math.inf)
-        self.state.next_evaluation = progress + max(EVALUATION_EVERY, cost / EVALUATION_COST)
-        best = self.state.best_nats is None or loss.nats < self.state.best_nats
-        if best:
-            self.state.best_nats, self.state.best_step = loss.nats, self.state.step
-            self._best = self._weights()
-        event = Validated(
-            self.state.step,
-            self.state.seconds,
-            loss.nats_per_token,
-            loss.nats_per_character,
-            loss.bits_per_byte,
-            best,
-            train_bits_per_byte=self._loss * self._tokens_per_byte / math.log(2),
-            training_seconds=self.state.seconds - self.state.looking + self._evaluation_seconds,
-        )
-        row = asdict(event)
-        if self.state.loss is None:
-            row["train_bits_per_byte"] = None  # JSON has no NaN
-        self.state.validations.append(row)
+        train_bits_per_byte = self._smoothed_loss * self._tokens_per_byte / math.log(2)
+        event = self._held_out.record(self.state, self.plan, progress, loss, train_bits_per_byte)
+        if event.best:
+            self._train_state.best = self._train_state.copy_weights()
         self._watch(event)
         self._sample(self.state.step)
 
     def _not_finite(self, what: str, value: float) -> NotFiniteError:
-        kept: list[int] = []
-        if self._checkpoints is not None:
-            if self.ranks.is_main:
-                self._checkpoints.drop(self.state.step)  # these very weights gave the loss
-            kept = [step for step in self._checkpoints.steps() if step < self.state.step]
-        there = f"; the checkpoint of step {kept[-1]:,} is kept" if kept else ""
+        kept = self._train_state.delete_step()
+        there = "" if kept is None else f"; the checkpoint of step {kept:,} is kept"
         rate = self.plan.learning_rate
         return NotFiniteError(
             f"the {what} became {value} at step {self.state.step}{there}",
             hint=f"the steps were too large, at a peak of {rate:g}: try learning_rate={rate / 10:g}",
         )
-
-    def _trained(self) -> Weights:
-        """The weights that change, by their names in the model; the tensors themselves, shards where it is sharded."""
-        return {name: weight.detach() for name, weight in self.model.named_parameters() if weight.requires_grad}
-
-    def _weights(self) -> Weights:
-        return {name: weight.clone() for name, weight in self._trained().items()}
-
-    def _set_weights(self, weights: Weights) -> None:
-        for name, weight in self._trained().items():
-            weight.copy_(weights[name])
-
-    def _own_parts(self, loaded: Loaded) -> dict[str, Weights]:
-        """The saved tensors as this process needs them: whole, or its shards; whatever wrote them."""
-        if not (self._parallel.sharded or loaded.sharded):
-            return loaded.tensors
-        from nextword.training.checkpoints.sharded import cut, numbered_parameters, read_shards
-
-        trained = self._trained()
-        likes = {"model": trained, "best": trained, "optimizer": numbered_parameters(self._optimizers)}
-        return read_shards(loaded.directory, likes) if loaded.sharded else cut(loaded.tensors, likes)
-
-
-@contextmanager
-def _ctrl_c_sets(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C (SIGINT) ends the run after the step under way; a second one is an ordinary KeyboardInterrupt."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        trainer.stopped = True
-        signal.signal(signal.SIGINT, previous)
-
-    previous = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
