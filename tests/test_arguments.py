@@ -17,9 +17,11 @@ import torch
 
 import nextword
 from nextword import ConfigError, GPTConfig, LanguageModel, NextwordError, Sampling, Tokenizer, TransformerBlock
-from nextword.generation.settings import DEFAULTS, ELSEWHERE
+from nextword.generation.other_names import ELSEWHERE
+from nextword.settings import GenerationSettings
 from tests.inspection.models import language_model
 
+DEFAULTS = dict(GenerationSettings())
 LETTERS = Tokenizer.characters("abcdefgh ")
 WRONG: list[Any] = [
     *(
@@ -79,10 +81,10 @@ def calls(tmp_path: Path) -> Iterator[tuple[str, Callable[..., Any], dict[str, A
     trace, prediction = lm.trace(text), lm.predict(text, 3)
     told = [{"role": "user", "content": text}]
     for name in ("generate", "stream"):
-        yield f"lm.{name}", getattr(lm, name), {"text": text, "max_new_tokens": 1, **DEFAULTS}
+        yield f"lm.{name}", getattr(lm, name), {"text": text, "max_new_tokens": 1, "memory": None, **DEFAULTS}
     chatty = LanguageModel(lm.backend, tokenizer, chat_template="{{ messages[0].content }}")
     for name in ("chat", "stream_chat"):
-        given = {"messages": told, "max_new_tokens": 1, "variables": {}, **DEFAULTS}
+        given = {"messages": told, "max_new_tokens": 1, "variables": {}, "memory": None, **DEFAULTS}
         yield f"lm.{name}", getattr(chatty, name), given
     about = {"provenance": {}, "card": "", "chat_template": "", "recommended": {}, "notes": ()}
     yield "LanguageModel", LanguageModel, {"backend": lm.backend, "tokenizer": tokenizer, **about, "tensors": None}
@@ -123,7 +125,7 @@ def calls(tmp_path: Path) -> Iterator[tuple[str, Callable[..., Any], dict[str, A
     yield "ablate_layer", nextword.ablate_layer, {"layer": 0, "positions": [0]}
     yield "swap_embedding", nextword.swap_embedding, {"position": 0, "token_id": 1}
     yield "Edit.from_json", type(edit).from_json, {"values": edit.to_json()}
-    yield "Sampling", Sampling, {name: DEFAULTS[name] for name in inspect.signature(Sampling).parameters}  # type: ignore[literal-required]
+    yield "Sampling", Sampling, dict(Sampling())
     yield "words", Tokenizer.words, {"vocabulary": ["a", "b"], "unknown": None}
     yield "characters", Tokenizer.characters, {"text": "ab"}
     yield (

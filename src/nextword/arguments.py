@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from types import NoneType, UnionType
+from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, Protocol, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from nextword.errors import ConfigError
@@ -41,11 +41,15 @@ class _WrongTypeError(Exception):
     """A value is not of the type that a hint says."""
 
 
-def checked(call: Call) -> Call:
+def checked(call: Call, elsewhere: Mapping[str, str] | None = None) -> Call:
     """Holds what a function or method is given against its type hints.
 
     It then raises ConfigError for a value of another type, naming the argument and what it must be, and TypeError, with
     the nearest name, for an argument that there is not.
+
+    Args:
+        call: The function or method.
+        elsewhere: What is to be said of names that other libraries have.
     """
     parameters = inspect.signature(call).parameters
     places = [one.name for one in parameters.values() if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
@@ -63,7 +67,7 @@ def checked(call: Call) -> Call:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         known = hints()
         if not open_ended and (unknown := next((name for name in kwargs if name not in parameters), None)):
-            raise unknown_name(title, unknown, takes)
+            raise unknown_name(title, unknown, takes, elsewhere)
         names = [*places[: len(args)], *[rest] * (len(args) - len(places))]
         return call(
             *[argument(name, value, known.get(name, Any)) for name, value in zip(names, args, strict=True)],
@@ -120,15 +124,22 @@ def unknown_name(call: str, name: str, known: Iterable[str], elsewhere: Mapping[
 
 def type_hints(call: Any) -> dict[str, Any]:
     """The hints of a function or class; a type that is imported for type checkers alone may be anything."""
-    there = getattr(call, "__globals__", None) or vars(sys.modules[call.__module__])
+    if isinstance(call, type):  # each base in the names of its own module
+        parts = [SimpleNamespace(__annotations__=inspect.get_annotations(base)) for base in call.__mro__]
+        modules = [vars(sys.modules[base.__module__]) for base in call.__mro__]
+        pairs = reversed(list(zip(parts, modules, strict=True)))
+        return {name: hint for part, there in pairs for name, hint in _resolved_hints(part, there).items()}
+    return _resolved_hints(call, getattr(call, "__globals__", None) or vars(sys.modules[call.__module__]))
 
+
+def _resolved_hints(annotated: Any, there: dict[str, Any]) -> dict[str, Any]:
     class Names(dict[str, Any]):
         def __missing__(self, name: str) -> Any:
             if name in there or hasattr(builtins, name):
                 raise KeyError(name)
             return Any
 
-    return get_type_hints(call, globalns=there, localns=Names(), include_extras=True)
+    return get_type_hints(annotated, globalns=there, localns=Names(), include_extras=True)
 
 
 @functools.cache
@@ -154,6 +165,8 @@ def _coerce(value: Any, hint: Any) -> Any:
         )
     if hint == Destination:
         return _coerce(_require(value, not isinstance(value, str) or value != ""), str | Path)
+    if origin is Annotated:  # what others note beside a type, such as a flag's name
+        return _coerce(value, inner[0])
     if origin in (Union, UnionType):
         if Path in inner and isinstance(value, str):
             return _file_name(value)

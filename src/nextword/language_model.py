@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
@@ -29,9 +29,10 @@ from nextword.generation import (
     score_tokens,
 )
 from nextword.generation.context import Prompt, fit_to_context, prompt_text
-from nextword.generation.settings import GenerationSettings, completed, takes_settings, token_biases
+from nextword.generation.other_names import writes
+from nextword.generation.sampling import token_biases
 from nextword.readable import pluralize
-from nextword.settings import Overflow
+from nextword.settings import GenerationKeywords, GenerationSettings, Overflow
 from nextword.tokens import Tokenizer
 from nextword.tokens.chat import ChatTemplate
 
@@ -233,48 +234,49 @@ class LanguageModel:
         with self._prefix_cache() as memory:
             return predict_token(self.backend, self.tokenizer, text, top, overflow, memory)
 
-    @takes_settings
-    @checked
-    def stream(self, text: Prompt, max_new_tokens: int = 40, **settings: Unpack[GenerationSettings]) -> TextStream:
+    @writes
+    def stream(
+        self,
+        text: Prompt,
+        max_new_tokens: int = 40,
+        *,
+        memory: Memory | None = None,
+        **settings: Unpack[GenerationKeywords],
+    ) -> TextStream:
         """Writes on from `text`, piece by piece; see `generate`.
 
         Returns:
             An iterator of text (never half a character) whose `.generation` holds the whole when it has ended.
         """
         self._check_weights()
-        chosen = completed("stream", settings)
+        chosen = GenerationSettings(**settings)
+        sampling = {one.name: chosen[one.name] for one in fields(Sampling)}
+        biases = token_biases(chosen.logit_bias, self.config.vocab_size)
         return TextStream(
             self.backend,
             self.tokenizer,
             text,
             max_new_tokens=max_new_tokens,
-            sampling=Sampling(
-                chosen["temperature"],
-                chosen["top_k"],
-                chosen["top_p"],
-                chosen["min_p"],
-                chosen["repetition_penalty"],
-                chosen["presence_penalty"],
-                chosen["frequency_penalty"],
-                token_biases(chosen["logit_bias"], self.config.vocab_size),
-            ),
-            seed=chosen["seed"],
-            stop=chosen["stop"],
-            logprobs=chosen["logprobs"],
-            overflow=chosen["overflow"],
-            memory=chosen["memory"],
-            speculative=chosen["speculative"],
-            score_prompt=chosen["score_prompt"],
+            sampling=Sampling(**{**sampling, "logit_bias": biases}),
+            memory=memory,
+            **{name: value for name, value in dict(chosen).items() if name not in sampling},
         )
 
-    @takes_settings
-    @checked
-    def generate(self, text: Prompt, max_new_tokens: int = 40, **settings: Unpack[GenerationSettings]) -> Generation:
+    @writes
+    def generate(
+        self,
+        text: Prompt,
+        max_new_tokens: int = 40,
+        *,
+        memory: Memory | None = None,
+        **settings: Unpack[GenerationKeywords],
+    ) -> Generation:
         """Writes on from `text`.
 
         Args:
             text: The text to continue, or its token ids.
             max_new_tokens: Tokens to write at most.
+            memory: What an earlier text left in the cache.
             **settings: How; `GenerationSettings` says what each means.
 
         Raises:
@@ -283,13 +285,13 @@ class LanguageModel:
             ConfigError: A setting is out of range.
             TypeError: There is no such setting.
         """
-        settings = completed("generate", settings)
-        return self._read_stream(partial(self.stream, text, max_new_tokens), settings)
+        chosen = GenerationSettings(**settings)
+        return self._read_stream(partial(self.stream, text, max_new_tokens, **dict(chosen)), memory)
 
-    def _read_stream(self, start: Callable[..., TextStream], settings: GenerationSettings) -> Generation:
+    def _read_stream(self, start: Callable[..., TextStream], memory: Memory | None) -> Generation:
         """A stream read to its end; what the last one left in the cache is read on from, where that changes no bit."""
-        with self._prefix_cache() as memory:
-            stream = start(**{**settings, "memory": memory if settings["memory"] is None else settings["memory"]})
+        with self._prefix_cache() as last:
+            stream = start(memory=last if memory is None else memory)
             for _ in stream:
                 pass
             return stream.generation
@@ -328,31 +330,31 @@ class LanguageModel:
             self._template = ChatTemplate(self.chat_template, self.tokenizer)
         return self._template
 
-    @takes_settings
-    @checked
+    @writes
     def stream_chat(
         self,
         messages: Sequence[Mapping[str, Any]],
         max_new_tokens: int = 512,
         *,
         variables: Mapping[str, Any] | None = None,
-        **settings: Unpack[GenerationSettings],
+        memory: Memory | None = None,
+        **settings: Unpack[GenerationKeywords],
     ) -> TextStream:
         """Writes the assistant's answer piece by piece; see `chat`."""
-        settings = completed("stream_chat", settings)
-        room = self.config.context_length if settings.get("overflow") == "stop" else None
+        chosen = GenerationSettings(**settings)
+        room = self.config.context_length if chosen.overflow == "stop" else None
         ids = self.template.encode(messages, room, **(variables or {}))
-        return self.stream(ids, max_new_tokens, **settings)
+        return self.stream(ids, max_new_tokens, memory=memory, **dict(chosen))
 
-    @takes_settings
-    @checked
+    @writes
     def chat(
         self,
         messages: Sequence[Mapping[str, Any]],
         max_new_tokens: int = 512,
         *,
         variables: Mapping[str, Any] | None = None,
-        **settings: Unpack[GenerationSettings],
+        memory: Memory | None = None,
+        **settings: Unpack[GenerationKeywords],
     ) -> Generation:
         """Answers a conversation; the answer is the generation's `text`. A last message of the assistant is continued.
 
@@ -360,6 +362,7 @@ class LanguageModel:
             messages: What was said, oldest first: each with a `role` (`system`, `user` or `assistant`) and a `content`.
             max_new_tokens: Tokens to write at most.
             variables: What the template asks for besides, such as `{"enable_thinking": False}`.
+            memory: What an earlier text left in the cache.
             **settings: Those of `generate`, with the same defaults.
 
         Raises:
@@ -370,9 +373,9 @@ class LanguageModel:
             ContextOverflowError: They are longer than the context and `overflow` is `stop`.
             TypeError: There is no such setting.
         """
-        settings = completed("chat", settings)
-        start = partial(self.stream_chat, messages, max_new_tokens, variables=variables)
-        return self._read_stream(start, settings)
+        chosen = GenerationSettings(**settings)
+        start = partial(self.stream_chat, messages, max_new_tokens, variables=variables, **dict(chosen))
+        return self._read_stream(start, memory)
 
     @checked
     def score(self, text: Prompt, stride: int | None = None) -> Score:

@@ -11,11 +11,12 @@ import pytest
 from nextword import LanguageModel, Sampling, Tokenizer
 from nextword.cli.options import SamplingFlags
 from nextword.errors import ConfigError
-from nextword.generation import GenerationSettings
-from nextword.generation.settings import DEFAULTS, SamplingSettings, token_biases
+from nextword.generation.sampling import token_biases
+from nextword.settings import GenerationKeywords, GenerationSettings, SamplingKeywords
 from tests.generation.backends import TableBackend
 
 METHODS = ("generate", "stream", "chat", "stream_chat")
+DEFAULTS = dict(GenerationSettings())
 LETTERS = Tokenizer.characters("abc")
 
 
@@ -36,13 +37,26 @@ def test_every_method_shows_every_setting_to_those_who_ask_for_its_signature(met
 @pytest.mark.parametrize("method", METHODS)
 def test_type_checkers_know_every_setting(method: str) -> None:
     hints = get_type_hints(getattr(LanguageModel, method), include_extras=True)
-    assert hints["settings"] == Unpack[GenerationSettings]
-    assert set(GenerationSettings.__annotations__) == set(DEFAULTS)
+    assert hints["settings"] == Unpack[GenerationKeywords]
+    assert get_type_hints(GenerationKeywords) == get_type_hints(GenerationSettings)
+
+
+def test_settings_of_sampling_and_of_generation_differ_in_what_is_usual_when_writing() -> None:
+    plain, writing = dict(Sampling()), dict(GenerationSettings())
+    assert get_type_hints(SamplingKeywords) == get_type_hints(Sampling)
+    assert {name for name in plain if plain[name] != writing[name]} == {"temperature", "top_p"}
+    assert (plain["temperature"], plain["top_p"]) == (1, 1)
+    assert (writing["temperature"], writing["top_p"]) == (0.8, 0.95)
+
+
+def test_settings_are_handed_on_with_two_stars() -> None:
+    settings = GenerationSettings(temperature=0, frequency_penalty=0.6)
+    assert model().generate("b", 4, **settings).text == "abac"
+    assert settings["frequency_penalty"] == 0.6
 
 
 def test_sampling_and_the_command_line_have_the_same_names_and_defaults() -> None:
-    names = set(SamplingSettings.__annotations__)
-    assert names == {field.name for field in dataclasses.fields(Sampling)}
+    names = {field.name for field in dataclasses.fields(Sampling)}
     assert names == {field.name for field in dataclasses.fields(SamplingFlags)}
     assert SamplingFlags().settings() == {name: DEFAULTS[name] for name in names}
 
@@ -52,7 +66,7 @@ def test_a_name_that_there_is_not_is_refused_with_the_nearest_one(method: str) -
     asked: Any = [{"role": "user", "content": "a"}] if "chat" in method else "a"
     with pytest.raises(TypeError, match=rf"^{method}\(\) has no setting temprature: did you mean temperature\?$"):
         getattr(model(), method)(asked, temprature=0.5)
-    with pytest.raises(TypeError, match=rf"^{method}\(\) has no setting 온도; there are temperature, top_k, "):
+    with pytest.raises(TypeError, match=rf"^{method}\(\) has no setting 온도; there are .*, temperature, top_k, "):
         getattr(model(), method)(asked, 온도=1)
 
 

@@ -6,18 +6,16 @@ import json
 import os
 import re
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
 from nextword.cli.streams import writes_any_character
 from nextword.errors import ConfigError, TextError
 from nextword.json_file import json_text
-
-if TYPE_CHECKING:
-    from nextword.generation.settings import SamplingSettings
+from nextword.settings import GenerationSettings, SamplingKeywords, SamplingSettings
 
 Text = Annotated[str, Parameter(allow_leading_hyphen=True, help="The text to continue; `-` reads standard input.")]
 _MODEL = "A model directory, a .gguf file, a pulled name or a hub id; `nextword`, which ships, if left out."
@@ -31,29 +29,21 @@ Overflow = Annotated[
 ]
 
 
+LogitBias = Annotated[tuple[str, ...], Parameter(negative="", show_default=False, allow_leading_hyphen=True)]
+_WRITING = GenerationSettings()
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
-class SamplingFlags:
+class SamplingFlags(SamplingSettings):
     """How the next token is chosen."""
 
-    temperature: float = 0.8
-    """Below 1 sharpens, above 1 flattens; 0 always takes the most probable token."""
-    top_k: int | None = None
-    """Only the k most probable tokens."""
-    top_p: float = 0.95
-    """Only the most probable tokens that together reach this probability."""
-    min_p: float = 0.0
-    """Only tokens at least this share as probable as the best one."""
-    repetition_penalty: float = 1.0
-    """Above 1 makes tokens that are already in the text less probable."""
-    presence_penalty: float = 0.0
-    """Taken from the logits of tokens that were written before."""
-    frequency_penalty: float = 0.0
-    """Taken from the logits of tokens once for each time that they were written before."""
-    logit_bias: Annotated[tuple[str, ...], Parameter(negative="", show_default=False, allow_leading_hyphen=True)] = ()
+    temperature: float = _WRITING.temperature
+    top_p: float = _WRITING.top_p
+    logit_bias: LogitBias = ()  # type: ignore[assignment]  # spelled, as flags are
     """ID=VALUE adds to the logit of a token; may be given several times. tokenize shows a text's ids."""
 
-    def settings(self) -> SamplingSettings:
+    def settings(self) -> SamplingKeywords:
         """As Python's `generate` takes them.
 
         Raises:
@@ -65,8 +55,7 @@ class SamplingFlags:
             if match is None:
                 raise ConfigError(f"--logit-bias {spelling} is not ID=VALUE", hint="--logit-bias 262=-5")
             biases[int(match[1])] = float(match[2])
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        return cast("SamplingSettings", {**plain, "logit_bias": biases})
+        return cast(SamplingKeywords, {**dict(self), "logit_bias": biases})
 
 
 def model_path(model: str | None) -> Path:

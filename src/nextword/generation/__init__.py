@@ -5,9 +5,9 @@ from nextword.generation.memory import Memory
 from nextword.generation.prediction import Candidate, Prediction, predict_ids, predict_token
 from nextword.generation.sampling import Sampling, Stages
 from nextword.generation.scoring import Score, score_tokens
-from nextword.generation.settings import GenerationSettings
 from nextword.generation.stream import Generation, TextStream, TokenLogprob
 from nextword.generation.words import WordCandidate, WordPrediction, predict_word
+from nextword.settings import GenerationSettings
 
 __all__ = [
     "Backend",

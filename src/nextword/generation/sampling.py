@@ -6,15 +6,16 @@ go through `_truncate`, so that a drawn token comes from exactly the distributio
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.arguments import check_fields
 from nextword.errors import ConfigError
 from nextword.generation.backend import Logits
+from nextword.settings import SamplingSettings
 
 Probabilities = NDArray[np.float64]
 
@@ -22,47 +23,11 @@ _SORT_THRESHOLDS = (1e-3, 1e-5, 0.0)
 """Weights that are looked at first, then if those were not enough; the most probable token weighs 1."""
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen.
-
-    Raises:
-        ConfigError: A value is out of range; the message names it.
-    """
-
-    temperature: float = 1.0
-    """Logits are divided by it: below 1 sharpens, above 1 flattens; 0 always takes the most probable token."""
-    top_k: int | None = None
-    """Only the k most probable tokens."""
-    top_p: float = 1.0
-    """Only the most probable tokens that together reach this probability (after top-k)."""
-    min_p: float = 0.0
-    """Only tokens at least this share as probable as the most probable one."""
-    repetition_penalty: float = 1.0
-    """Positive logits of tokens already in the text are divided by it, negative ones multiplied."""
-    presence_penalty: float = 0.0
-    """Taken from the logits of tokens that were written before."""
-    frequency_penalty: float = 0.0
-    """Taken from the logits of tokens once for each time that they were written before."""
-    logit_bias: Mapping[int, float] = field(default_factory=dict)
-    """Token id -> what is added to its logit."""
-
-    def __post_init__(self) -> None:
-        """Checks every value."""
-        check_fields(self)
-        checks = {
-            "temperature": (self.temperature >= 0, "0 or more"),
-            "top_k": (self.top_k is None or self.top_k >= 1, "at least 1"),
-            "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
-            "min_p": (0 <= self.min_p <= 1, "between 0 and 1"),
-            "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
-        }
-        for name, (holds, must_be) in checks.items():
-            if not holds:
-                raise ConfigError(f"{name} is {getattr(self, name)}, it must be {must_be}")
+class Sampling(SamplingSettings):
+    """How the next token is chosen: `SamplingSettings`, and what they do to logits."""
 
     def penalized(self, logits: Logits, seen: Iterable[int], written: Sequence[int] = ()) -> Logits:
-        """The logits after penalties and biases.
+        """The logits after penalties and biases. The repetition penalty divides positive logits, and multiplies others.
 
         Sources: Keskar et al. 2019, "CTRL" (repetition); OpenAI's API (presence, frequency, bias).
 
@@ -201,3 +166,18 @@ def _truncate(weights: Probabilities, sampling: Sampling) -> tuple[Probabilities
         if count < len(largest) or len(largest) == size:
             break
     return largest[:count], cumulative[:count]
+
+
+def token_biases(given: Mapping[int, float] | Mapping[str, float], vocab_size: int) -> dict[int, float]:
+    """Biases by token id; ids may be spelled in digits, as JSON has them.
+
+    Raises:
+        ConfigError: One is no id of the vocabulary.
+    """
+    biases: dict[int, float] = {}
+    for token, value in given.items():
+        spelled = str(token)
+        if not re.fullmatch(r"\d{1,10}", spelled, re.ASCII) or int(spelled) >= vocab_size:
+            raise ConfigError(f"logit_bias holds {spelled[:40]!r}, which is no token id below {vocab_size}")
+        biases[int(spelled)] = value
+    return biases

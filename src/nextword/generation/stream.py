@@ -151,10 +151,6 @@ class TextStream(Iterator[str]):
     ) -> None:
         if max_new_tokens < 0:
             raise ConfigError(f"max_new_tokens is {max_new_tokens}, it must be 0 or more")
-        if logprobs < 0:
-            raise ConfigError(f"logprobs is {logprobs}, it must be 0 or more")
-        if seed is not None and seed < 0:
-            raise ConfigError(f"seed is {seed}, it must be 0 or more")
         self._backend, self._tokenizer = backend, tokenizer
         context = backend.config.context_length
         self._prompt_ids, self._dropped = fit_to_context(tokenizer, prompt, context, overflow)

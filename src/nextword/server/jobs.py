@@ -10,7 +10,7 @@ from fastapi import Request
 
 from nextword.errors import NextwordError
 from nextword.generation import Memory, Sampling, TextStream
-from nextword.generation.settings import token_biases
+from nextword.generation.sampling import token_biases
 from nextword.language_model import LanguageModel
 from nextword.server.api.openai.schemas import Sampled
 from nextword.server.errors import ApiError, of_user
