@@ -1,4 +1,4 @@
-// What the machine can do at most: the figures that a model's speed is held against.
+// What the machine can do at most, the ceilings of a roofline: the figures that a model's speed is held against.
 #pragma once
 
 #include "kernels.h"

@@ -44,21 +44,17 @@ Cache::Cache(const Config& config, int64_t capacity, CacheFormat format, uint64_
   scale_bytes_ = format == CacheFormat::INT8 ? tokens * int64_t(sizeof(float)) : 0;
   head_bytes_ = key_bytes_ + value_bytes_ + 2 * scale_bytes_;
   bytes_ = head_bytes_ * config.num_layers * config.num_kv_heads;
-  memory_.reset(
-      static_cast<uint8_t*>(std::calloc(size_t(std::max<int64_t>(1, bytes_)), 1)));  // pages come when they are touched
+  // calloc: the system gives a page when it is touched.
+  memory_.reset(static_cast<uint8_t*>(std::calloc(size_t(std::max<int64_t>(1, bytes_)), 1)));
   if (!memory_) throw std::bad_alloc();
 }
 
 HeadCache Cache::head(int64_t layer, int64_t head) const {
   uint8_t* keys = memory_.get() + (layer * config_.num_kv_heads + head) * head_bytes_;
-  auto* scales = reinterpret_cast<float*>(keys + key_bytes_ + value_bytes_);
-  return {format_,
-          config_.head_dim,
-          value_stride_,
-          keys,
-          keys + key_bytes_,
-          scales,
-          scales + scale_bytes_ / int64_t(sizeof(float))};
+  uint8_t* values = keys + key_bytes_;
+  auto* key_scales = reinterpret_cast<float*>(keys + key_bytes_ + value_bytes_);
+  auto* value_scales = key_scales + scale_bytes_ / int64_t(sizeof(float));
+  return {format_, config_.head_dim, value_stride_, keys, values, key_scales, value_scales};
 }
 
 std::unique_ptr<Cache> Cache::fork() const {
@@ -122,7 +118,7 @@ void Model::forward(const std::vector<Chunk>& chunks, bool all_logits, float* lo
     attention(i);
     feed_forward(weights_.layers[size_t(i)]);
   }
-  // The rows that are asked for, one behind the other.
+  // The tokens whose logits are asked for, one behind the other.
   int64_t rows = 0, token = 0;
   for (const Chunk& chunk : chunks) {
     const int64_t first = all_logits ? token : token + chunk.count - 1;
@@ -135,7 +131,7 @@ void Model::forward(const std::vector<Chunk>& chunks, bool all_logits, float* lo
   for (const Chunk& chunk : chunks) chunk.cache->advance(chunk.count);  // now that nothing can fail
 }
 
-/// Neighbouring tokens of one item: what they read and write lies together.
+/// Neighbouring tokens of one item of a parallel_for: what they read and write lies together.
 int64_t Model::tokens_per_item(int64_t tokens) const { return std::clamp<int64_t>(tokens / (4 * threads()), 1, 16); }
 
 template <class Work>
@@ -186,20 +182,19 @@ void Model::attention(int64_t index) {
   matmul({{&layer.q, q_.data(), q_width_}, {&layer.k, k_.data(), kv_width_}, {&layer.v, v_.data(), kv_width_}},
          h_.data(), width_, tokens, nullptr);
 
-  const auto rope_and_store_kv =
-      [&](int64_t t, int64_t kv_head) {  // what a head of keys and values takes from the token, and its queries
-        const BatchToken& token = batch_[size_t(t)];
-        const auto norm_and_rope = [&](float* head, const Norm& norm) {
-          if (!norm.weight.empty()) kernels_.normalize(head, C, norm.weight.data(), nullptr, config_.norm_eps, head);
-          if (layer.use_rope) apply_rope(head, token.position);
-        };
-        for (int64_t i = kv_head * group; i < (kv_head + 1) * group; ++i)
-          norm_and_rope(&q_[size_t(t * q_width_ + i * C)], layer.q_norm);
-        float* key = &k_[size_t(t * kv_width_ + kv_head * C)];
-        norm_and_rope(key, layer.k_norm);
-        kernels_.store_kv(token.cache->head(index, kv_head), token.position, key,
-                          &v_[size_t(t * kv_width_ + kv_head * C)]);
-      };
+  // Of one token, for one head of keys and values and the query heads that share it.
+  const auto rope_and_store_kv = [&](int64_t t, int64_t kv_head) {
+    const BatchToken& token = batch_[size_t(t)];
+    const auto norm_and_rope = [&](float* head, const Norm& norm) {
+      if (!norm.weight.empty()) kernels_.normalize(head, C, norm.weight.data(), nullptr, config_.norm_eps, head);
+      if (layer.use_rope) apply_rope(head, token.position);
+    };
+    for (int64_t i = kv_head * group; i < (kv_head + 1) * group; ++i)
+      norm_and_rope(&q_[size_t(t * q_width_ + i * C)], layer.q_norm);
+    float* key = &k_[size_t(t * kv_width_ + kv_head * C)];
+    norm_and_rope(key, layer.k_norm);
+    kernels_.store_kv(token.cache->head(index, kv_head), token.position, key, &v_[size_t(t * kv_width_ + kv_head * C)]);
+  };
   if (!is_decode_)
     for_each_token(tokens, [&](int64_t t, int) {
       for (int64_t head = 0; head < K; ++head) rope_and_store_kv(t, head);
@@ -259,7 +254,7 @@ void Model::normalize(const Norm& norm, const float* x, float* out, int64_t coun
   });
 }
 
-/// Several products of the same vectors, their rows shared among the threads.
+/// Several products of the same activations, such as q, k and v, their rows shared among the threads.
 void Model::matmul(const std::vector<MatMul>& matmuls, const float* x, int64_t x_stride, int64_t tokens,
                    const float* addend) {
   int64_t rows = 0, items = 0;
@@ -301,9 +296,9 @@ void Model::apply_rope(float* head, int64_t position) const {
 /// Cosines and sines of the first `positions` positions; angles in double precision.
 void Model::extend_rope_tables(int64_t positions) {
   const size_t pairs = weights_.rope_frequencies.size();
-  const size_t wanted = size_t(positions) * pairs;
+  const size_t size = size_t(positions) * pairs;
   for (auto* values : {&cos_, &sin_})  // room for both before either grows: they stay equally long
-    if (values->capacity() < wanted) values->reserve(std::max(wanted, 2 * values->capacity()));
+    if (values->capacity() < size) values->reserve(std::max(size, 2 * values->capacity()));
   for (size_t position = pairs ? cos_.size() / pairs : size_t(positions); position < size_t(positions); ++position)
     for (const double frequency : weights_.rope_frequencies) {
       cos_.push_back(float(weights_.rope_attention_factor * std::cos(double(position) * frequency)));

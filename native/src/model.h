@@ -31,7 +31,7 @@ struct Norm {
 };
 
 struct Layer {
-  Norm ln1, ln2, q_norm, k_norm;  // the latter two may be empty
+  Norm ln1, ln2, q_norm, k_norm;  // before attention, before the feed-forward; the latter two may be empty
   Linear q, k, v, out, gate, up, down;
   bool use_rope = false;
   int64_t window = 0;  // newest tokens that a token attends to; 0 is all
@@ -46,7 +46,7 @@ struct Weights {
   double rope_attention_factor = 1.0;
 };
 
-/// Keys and values of the tokens of one sequence, in memory that is set aside once and touched as it fills.
+/// The KV cache of one sequence, in memory that is set aside once and touched as it fills.
 class Cache {
  public:
   /// `model` is the id of the model whose keys and values it holds: no other one can read them.
@@ -89,7 +89,7 @@ struct CacheAligned {
 };
 using Floats = std::vector<float, CacheAligned<float>>;
 
-/// The new tokens of one sequence.
+/// The new tokens of one sequence; a forward pass takes a batch of them.
 struct Chunk {
   const int32_t* ids;
   int64_t count;
@@ -148,7 +148,8 @@ class Model {
   ThreadPool threads_;
   std::mutex mutex_;
 
-  // Activations of the tokens of a pass; rows are `row_stride` apart, padded with zeros.
+  // Activations of the batch's tokens; rows are `row_stride` apart, padded with zeros. x is the residual stream, h its
+  // norm, z what the heads read, before the output projection.
   int64_t width_, q_width_, kv_width_, ff_width_;
   std::vector<BatchToken> batch_;
   bool is_decode_ = false;  // each sequence has one new token

@@ -1,4 +1,4 @@
-// A few threads that share the items of a job. Between two jobs they wait awake for a moment, then asleep.
+// A few threads that share the items of a job. Between two jobs they spin for a moment, then sleep.
 #pragma once
 
 #include <atomic>

@@ -142,12 +142,12 @@ void check_matmul(const Kernels& kernels) {
         kernels.matmul(stored.matrix, first, rows, x.row(t), x.stride, 1, bias.row(0), addend.row(t), again.row(t),
                        again.stride, scratch.data());
         for (int64_t r = first; r < rows; ++r) {
-          double wanted = double(bias.row(0)[r]) + addend.row(t)[r], size = 1;
+          double expected = double(bias.row(0)[r]) + addend.row(t)[r], size = 1;
           for (int64_t i = 0; i < columns; ++i) {
             const double term = stored.values[size_t(r * padded(columns) + i)] * x.row(t)[i];
-            wanted += term, size += std::fabs(term);
+            expected += term, size += std::fabs(term);
           }
-          worst = std::max(worst, std::fabs(out.row(t)[r] - wanted) / size);
+          worst = std::max(worst, std::fabs(out.row(t)[r] - expected) / size);
         }
       }
       expect(out.values == again.values, "a token alone gives the same bits");
@@ -171,22 +171,22 @@ void check_norms(const Kernels& kernels) {
     for (int64_t i = 0; i < width && layer_norm; ++i) mean += x.row(0)[i] / double(width);
     for (int64_t i = 0; i < width; ++i) square += std::pow(x.row(0)[i] - mean, 2) / double(width);
     for (int64_t i = 0; i < width; ++i) {
-      const double wanted =
+      const double expected =
           (x.row(0)[i] - mean) / std::sqrt(square + 1e-5) * weight.row(0)[i] + (layer_norm ? bias.row(0)[i] : 0);
-      worst = std::max(worst, std::fabs(out.row(0)[i] - wanted));
+      worst = std::max(worst, std::fabs(out.row(0)[i] - expected));
     }
   }
   expect_small(worst, 2e-5, "norms");
 }
 
 void check_activations(const Kernels& kernels) {
-  const std::pair<Activation, std::function<double(double, double)>> wanted[] = {
+  const std::pair<Activation, std::function<double(double, double)>> expected[] = {
       {Activation::GELU, [](double x, double) { return x / 2 * (1 + std::erf(x / std::sqrt(2))); }},
       {Activation::GELU_TANH,
        [](double x, double) { return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }},
       {Activation::RELU_SQUARED, [](double x, double) { return x > 0 ? x * x : 0; }},
       {Activation::SWIGLU, [](double x, double up) { return x / (1 + std::exp(-x)) * up; }}};
-  for (const auto& [kind, function] : wanted) {
+  for (const auto& [kind, function] : expected) {
     double worst = 0;
     Rows x(1, 4096, 1), up(1, 4096);
     for (int64_t i = 0; i < 4096; ++i) x.row(0)[i] = float((i - 2048) * 0.01);
@@ -212,10 +212,10 @@ void check_fp16(const Kernels& kernels) {
     std::memcpy(&x, &bits, 4);
     if (std::isnan(x)) continue;
     const Half half = Half(x);
-    uint16_t wanted;
-    std::memcpy(&wanted, &half, 2);
+    uint16_t expected;
+    std::memcpy(&expected, &half, 2);
     kernels.store_kv(cache, 0, &x, &x);
-    wrong += value != wanted || key != wanted;
+    wrong += value != expected || key != expected;
   }
   expect_small(double(wrong), 0, "half-precision numbers rounded in another way");
 }
@@ -246,7 +246,7 @@ void check_attention(const Kernels& kernels) {
         kernels.attend(cache, &query, 1, scale, scores.data());
         expect(std::memcmp(alone.row(n), out.row(n), size_t(C) * sizeof(float)) == 0,
                "the same bits whichever queries are beside");
-        std::vector<double> weights(static_cast<size_t>(tokens)), wanted(static_cast<size_t>(C));
+        std::vector<double> weights(static_cast<size_t>(tokens)), expected(static_cast<size_t>(C));
         double total = 0;
         for (int64_t j = query.first; j < query.last; ++j) {
           double score = 0;
@@ -254,8 +254,8 @@ void check_attention(const Kernels& kernels) {
           total += weights[size_t(j)] = std::exp(score * scale);
         }
         for (int64_t j = query.first; j < query.last; ++j)
-          for (int64_t c = 0; c < C; ++c) wanted[size_t(c)] += weights[size_t(j)] / total * values.row(j)[c];
-        for (int64_t c = 0; c < C; ++c) worst = std::max(worst, std::fabs(out.row(n)[c] - wanted[size_t(c)]));
+          for (int64_t c = 0; c < C; ++c) expected[size_t(c)] += weights[size_t(j)] / total * values.row(j)[c];
+        for (int64_t c = 0; c < C; ++c) worst = std::max(worst, std::fabs(out.row(n)[c] - expected[size_t(c)]));
       }
     }
     expect_small(worst, limit, "attention, cache format " + std::to_string(int(format)));
@@ -281,11 +281,11 @@ int64_t times_out_of_memory(const std::function<void()>& work) {
 /// allocation that failed.
 void check_model(const Kernels& kernels) {
   const Config config{50, 40, 4, 2, 10, 2, 70, 200, 1e-5f, Activation::SWIGLU, false, false};
-  std::vector<Stored> kept;
-  kept.reserve(100);
+  std::vector<Stored> matrices;
+  matrices.reserve(100);
   const auto linear = [&](int64_t rows, int64_t columns) {
-    kept.emplace_back(Format::F32, rows, columns);
-    return Linear{kept.back().matrix, {}};
+    matrices.emplace_back(Format::F32, rows, columns);
+    return Linear{matrices.back().matrix, {}};
   };
   const auto norm = [](int64_t width) { return Norm{std::vector<float>(size_t(width), 0.3f), {}}; };
   Weights weights;
@@ -323,7 +323,7 @@ void check_model(const Kernels& kernels) {
   for (auto& caller : callers) caller.join();
   expect(std::count(same.begin(), same.end(), 1) == 4, "four callers at once");
 
-  const auto refused = [&](const std::vector<Chunk>& chunks, const char* what) {
+  const auto expect_throw = [&](const std::vector<Chunk>& chunks, const char* what) {
     std::vector<float> logits(size_t(50 * 400));
     bool thrown = false;
     try {
@@ -335,10 +335,10 @@ void check_model(const Kernels& kernels) {
   };
   const auto foreign = one.new_cache(150, CacheFormat::F32), own = four.new_cache(20, CacheFormat::F32);
   const int32_t wrong = 50;
-  refused({{ids.data(), 3, own.get()}, {ids.data(), 3, foreign.get()}}, "a cache of another model");
-  refused({{ids.data(), 21, own.get()}}, "more tokens than the cache holds");
-  refused({{ids.data(), 3, own.get()}, {ids.data(), 3, own.get()}}, "a cache given twice");
-  refused({{&wrong, 1, own.get()}}, "an id outside the vocabulary");
+  expect_throw({{ids.data(), 3, own.get()}, {ids.data(), 3, foreign.get()}}, "a cache of another model");
+  expect_throw({{ids.data(), 21, own.get()}}, "more tokens than the cache holds");
+  expect_throw({{ids.data(), 3, own.get()}, {ids.data(), 3, own.get()}}, "a cache given twice");
+  expect_throw({{&wrong, 1, own.get()}}, "an id outside the vocabulary");
   expect(own->length() == 0 && foreign->length() == 0, "no cache has grown");
 
   Model fresh(config, weights, kernels, 4);  // whose buffers are still to grow
