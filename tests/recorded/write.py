@@ -1,7 +1,7 @@
 """Writes what lies in `files/`, as nextword at commit 44ee801 wrote it. Run there: python -m tests.recorded.write
 
 It shows how the files came about. Later code has to read them as they are: written anew with it, they would hold
-nothing against what was. The names that it imports are those of that commit.
+nothing against what was. What it imports of `measuring` lay in `nextword.files` and `nextword.inspection` then.
 """
 
 from __future__ import annotations
