@@ -334,7 +334,7 @@ def test_texts_that_come_one_by_one_are_held_against_their_type_as_they_come() -
         (lambda lm: lm.chat([], stop_sequences=["a"]), "chat() has no setting stop_sequences: stop takes strings"),
         (lambda lm: lm.predict("ab", topp=3), "predict() has no setting topp: did you mean top?"),
         (lambda lm: nextword.load(sauce="x"), "load() has no setting sauce: did you mean source?"),
-        (lambda lm: nextword.load(quantize="q4"), "load() has no setting quantize; there are source, backend, device"),
+        (lambda lm: nextword.load(quantize="q4"), "load() has no setting quantize; there are source, device"),
         (
             lambda lm: lm.from_model(lm.reference, lm.tokenizer, name="x"),
             "LanguageModel() has no setting name; there are",

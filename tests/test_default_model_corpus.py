@@ -79,7 +79,7 @@ def test_a_writer_that_was_killed_goes_on_with_the_part_it_was_in(
     import writer
     import written
 
-    lm = load(precision="q8")
+    lm = load(precision="q8_0")
     monkeypatch.setattr(writer, "load", lambda *_, **__: lm)  # smollm2 would have to be fetched
     for name, value in {"PARTS": tmp_path, "PACKED": tmp_path / "packed.xz", "SENTENCES": 40, "TOGETHER": 16}.items():
         monkeypatch.setattr(writer, name, value)

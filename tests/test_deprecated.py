@@ -42,6 +42,20 @@ def test_a_tokenizer_is_written_and_read_under_its_old_names_too() -> None:
     assert (again.to_str(), again.bos_id) == (text, 0)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("f32", "float32"), ("f16", "float16"), ("bf16", "bfloat16"), ("q8", "q8_0"), ("q4", "q4_1"), ("Q8", "q8_0")],
+)
+def test_a_model_is_loaded_in_a_precision_of_the_old_words(old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"^precision '{old}' is '{new}' now$") as warned:
+        found = nextword.load(precision=old)
+    assert [one.filename for one in warned] == [__file__]
+    wanted = nextword.load(precision=new)
+    assert found.dtype == wanted.dtype
+    rows = [lm.backend.forward([[5, 6, 7]], [lm.backend.new_cache(3)])[0] for lm in (found, wanted)]
+    assert rows[0].tobytes() == rows[1].tobytes()
+
+
 def test_k_is_the_old_name_of_top(trained: Trained) -> None:
     trace = nextword.load(trained.path, backend="torch").trace("To be")
     with pytest.warns(DeprecationWarning, match=r"^top\(k=...\) is top\(top=...\) now$") as warned:

@@ -20,7 +20,7 @@ from nextword.cli import run
 from nextword.cli.options import model_path
 from nextword.cli.serve import named
 from nextword.engine.backend import NativeBackend
-from nextword.files import read_model, resolve_model
+from nextword.files import read_model, resolve_model, write_bundle
 from nextword.files.precision import computable
 from nextword.files.quantization import BLOCKS, quantize
 from nextword.files.tensors import RawTensor
@@ -28,6 +28,7 @@ from nextword.inspection.hooks import run_with_cache
 from nextword.loading import DEFAULT_MODEL
 from tests.files.gguf.building import LLAMA, File, byte_level_values, llama_tensors, llama_values, u32
 from tests.files.gguf.test_quantization import random_blocks
+from tests.files.making import CONFIGS, random_bundle
 
 PROMPTS = ("To be, or not to", "대한민국의 주권은 국민에게 있고,", "I ❤️ 🐈")
 
@@ -196,7 +197,10 @@ def test_torch_runs_the_changed_gptmodel_once_it_is_told_to(tmp_path: Path) -> N
     assert nextword.load(tmp_path / "changed").predict(PROMPTS[0])[0].probability == pytest.approx(after, abs=1e-5)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("f32", 1e-12), ("bf16", 5e-3), ("q8", 1e-3), ("q4", 0.2)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"),
+    [("float32", 1e-12), ("float16", 1e-12), ("bfloat16", 5e-3), ("q8_0", 1e-3), ("q4_1", 0.2)],  # the file has float16
+)
 def test_a_rounded_model_predicts_nearly_the_same(precision: str, tolerance: float) -> None:
     exact, rounded = nextword.load(), nextword.load(precision=precision)  # type: ignore[arg-type]
     for text in PROMPTS:
@@ -206,6 +210,30 @@ def test_a_rounded_model_predicts_nearly_the_same(precision: str, tolerance: flo
         assert abs(divergence) <= tolerance
     other = nextword.load(precision=precision, backend="torch")  # type: ignore[arg-type]
     assert np.abs(logits(other, PROMPTS[0]) - logits(rounded, PROMPTS[0])).max() < 1e-4
+
+
+def test_a_precision_is_taken_in_any_case_as_models_tell_it() -> None:
+    lm = nextword.load(precision="q8_0")
+    assert lm.dtype == "Q8_0"
+    again = nextword.load(precision=lm.dtype)  # type: ignore[arg-type]
+    assert logits(again, PROMPTS[0]).tobytes() == logits(lm, PROMPTS[0]).tobytes()
+    assert nextword.load(precision="Float32").dtype == "float32"  # type: ignore[arg-type]
+
+
+def test_what_does_not_fit_into_float16_is_refused_by_name(tmp_path: Path) -> None:
+    bundle = random_bundle(CONFIGS["llama"])
+    name = "token_embedding.weight"
+    values = bundle.tensors[name].values().copy()
+    values[3, 2] = 65520.0  # the first that rounds to infinity
+    wide = replace(bundle, tensors={**bundle.tensors, name: RawTensor.from_bits(name, "F32", values)})
+    write_bundle(tmp_path / "wide", wide)
+    with pytest.raises(ModelFileError, match=rf"^tensor {name} has values too large for float16\n") as caught:
+        nextword.load(tmp_path / "wide", precision="float16")
+    assert caught.value.hint == "choose bfloat16 or float32"
+    assert nextword.load(tmp_path / "wide", precision="bfloat16").dtype == "bfloat16"
+    values[3, 2] = 65519.0
+    write_bundle(tmp_path / "fits", wide)
+    assert nextword.load(tmp_path / "fits", precision="float16").dtype == "float16"
 
 
 K_QUANTS = {12: "Q4_K", 14: "Q6_K", 10: "Q2_K", 6: "Q5_0"}
@@ -231,7 +259,7 @@ def quantised(tmp_path: Path) -> Path:
 def test_what_is_rounded_again_is_said(quantised: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lm = nextword.load(quantised)
     assert lm.backend.reason == "the fastest on a CPU; blocks of Q2_K, Q4_K, Q5_0, Q6_K are rounded again, to Q8_0"
-    assert nextword.load(quantised, precision="f32").backend.reason == "the fastest on a CPU"
+    assert nextword.load(quantised, precision="float32").backend.reason == "the fastest on a CPU"
     assert nextword.load(quantised, backend="torch").backend.reason == "asked for; blocks are unpacked"
     assert nextword.load().backend.reason == "the fastest on a CPU"
     assert run(["info", str(quantised), "--json"]) == 0
@@ -260,7 +288,7 @@ def test_nbytes_is_what_is_held_not_what_the_file_has(quantised: Path) -> None:
     lm = nextword.load(quantised)
     assert lm.nbytes == vectors + padded + sum(math.prod(shape) // 32 * 34 for shape in blocks)
     assert lm.dtype == "Q8_0"
-    lm = nextword.load(quantised, precision="f32")
+    lm = nextword.load(quantised, precision="float32")
     assert lm.nbytes == vectors + padded + sum(4 * math.prod(shape) for shape in blocks)
     assert lm.dtype == "float32"
     lm = nextword.load(quantised, backend="torch")

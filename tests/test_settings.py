@@ -11,9 +11,18 @@ from typing import Any, Unpack, get_args, get_type_hints
 import numpy as np
 import pytest
 
+import nextword
 from nextword.arguments import checked
 from nextword.errors import ConfigError
-from nextword.settings import Settings, TrainingKeywords, TrainingSettings, takes_settings
+from nextword.settings import (
+    LoadingKeywords,
+    LoadingSettings,
+    Placement,
+    Settings,
+    TrainingKeywords,
+    TrainingSettings,
+    takes_settings,
+)
 from nextword.training import Plan, train
 
 
@@ -69,6 +78,18 @@ def test_whoever_asks_for_a_signature_sees_every_setting_with_its_type_and_defau
     assert {parameters[name].kind for name in ("lid", "degrees", "cups")} == {inspect.Parameter.KEYWORD_ONLY}
 
 
+Device = int
+"""Another one than that of `Placement`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Below(Placement):
+    """Settings below those of another module."""
+
+    lid: str = "off"
+    """On or off."""
+
+
 SETTINGS = {field.name: field.default for field in fields(TrainingSettings)}
 
 
@@ -106,3 +127,33 @@ def test_names_of_files_are_kept_as_texts() -> None:
     assert (settings.from_model, settings.exclude) == ("모형", ("drafts",))
     assert TrainingSettings(exclude=["drafts", "*.csv"]).exclude == ("drafts", "*.csv")
     assert TrainingSettings(**settings) == settings
+
+
+def test_load_shows_every_setting_to_people_and_type_checkers() -> None:
+    parameters = inspect.signature(nextword.load).parameters
+    assert list(parameters) == ["source", *(field.name for field in fields(LoadingSettings))]
+    assert {name: one.default for name, one in parameters.items() if name != "source"} == dict(LoadingSettings())
+    assert get_type_hints(nextword.load, include_extras=True)["settings"] == Unpack[LoadingKeywords]
+    known = get_type_hints(LoadingKeywords, include_extras=True)
+    assert list(known.items()) == list(get_type_hints(LoadingSettings, include_extras=True).items())
+
+
+def test_settings_of_loading_are_read_handed_on_and_refused() -> None:
+    settings = LoadingSettings(precision="Q4_1", threads=1)
+    assert (settings.precision, settings.backend, settings.device) == ("q4_1", "auto", "auto")
+    assert nextword.load(**settings).dtype == nextword.load(**Placement(precision="q4_1")).dtype == "Q4_1"
+    with pytest.raises(
+        ConfigError, match=r"^precision is 'q5', it must be auto, float32, float16, bfloat16, q8_0 or q4_1$"
+    ):
+        LoadingSettings(precision="q5")
+    with pytest.raises(ConfigError, match=r"^precision is None, it must be auto, float32"):
+        nextword.load(precision=None)
+    with pytest.raises(ConfigError, match=r"^threads is 1\.5, it must be a whole number or None$"):
+        nextword.load(threads=1.5)
+
+
+def test_a_class_below_another_modules_settings_reads_their_hints_where_they_stand() -> None:
+    assert Below().device == "auto"
+    assert Below(device="cpu", lid="on").lid == "on"
+    with pytest.raises(ConfigError, match=r"^device is 5, it must be a text$"):
+        Below(device=5)

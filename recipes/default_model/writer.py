@@ -119,7 +119,7 @@ def write_part(lm: LanguageModel, plain: list[str], part: int) -> str:
 
 def write(parts: int) -> None:
     """Writes the parts that are not there yet."""
-    lm, plain = load("smollm2", precision="q8"), examples()
+    lm, plain = load("smollm2", precision="q8_0"), examples()
     PARTS.mkdir(parents=True, exist_ok=True)
     for part in range(parts):
         file = PARTS / f"part-{part:04}.tsv"

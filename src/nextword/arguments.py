@@ -159,6 +159,8 @@ def _coerce(value: Any, hint: Any) -> Any:
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any or hint is object or isinstance(hint, TypeVar) or (origin is Annotated and OWN_CHECK in inner):
         return value
+    if origin is Annotated and inspect.isfunction(inner[1]):  # what reads other spellings, and old names
+        return _coerce(inner[1](value), inner[0])
     if hint == Device:
         return _coerce(
             str(value) if f"{type(value).__module__}.{type(value).__name__}" == "torch.device" else value, str

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 
-def warn_deprecated(old: str, new: str, stacklevel: int = 3) -> None:
-    """Says that something has a new name.
+def warn_deprecated(old: str, new: str) -> None:
+    """Says that something has a new name, to the nearest caller that is not of nextword.
 
     Args:
         old: How it was called.
         new: How it is called now.
-        stacklevel: Which caller the warning points at: 3 is that of the function that has the old name.
     """
-    warnings.warn(f"{old} is {new} now", DeprecationWarning, stacklevel=stacklevel)
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] == "nextword":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(f"{old} is {new} now", DeprecationWarning, stacklevel=level)
 
 
 def moved_module(old: str, new: str) -> Callable[[str], Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
-from nextword.arguments import Device, checked
+from nextword.arguments import checked
 from nextword.engine import is_built
 from nextword.engine.weights import FORMATS
 from nextword.errors import ConfigError, require_packages
@@ -17,54 +17,43 @@ from nextword.files.sources.resolving import SHIPPED_MODEL
 from nextword.files.tensors import DequantizedTensors, RawTensor
 from nextword.generation import Backend
 from nextword.language_model import LanguageModel
-from nextword.settings import Precision
+from nextword.settings import Backends, LoadingKeywords, LoadingSettings, takes_settings
 
 DEFAULT_MODEL = SHIPPED_MODEL
-Backends = Literal["auto", "native", "torch"]
 
 
 @checked
-def load(
-    source: str | Path | None = None,
-    *,
-    backend: Backends = "auto",
-    device: Device = "auto",
-    dtype: str | None = None,
-    precision: Precision = "auto",
-    threads: int | None = None,
-    revision: str | None = None,
-) -> LanguageModel:
+@takes_settings(LoadingSettings)
+def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) -> LanguageModel:
     """Loads a model.
+
+    Weights may be rounded, to float32, float16, bfloat16 or ggml's blocks (`q8_0` of 8 bits, `q4_1` of 4; rows that are
+    no whole blocks of 32 stay), activations are float32 in any case. `precision="auto"` leaves weights as the file has
+    them, except that the native backend rounds blocks of other kinds than Q8_0, Q4_0 and Q4_1 again, to Q8_0, and torch
+    unpacks all blocks: `backend.reason` says so.
 
     Args:
         source: A model directory (nextword's, or any of Hugging Face's layout), a .gguf file, a name that
             `nextword pull` fetched, or a hub id (`org/name`, `org/name@revision`); None, or `nextword`, is the model
             that ships with the package.
-        backend: `native` (fast, on the CPU, without torch), `torch`, or `auto`: native where it was built and neither
-            another device nor a dtype is asked for.
-        device: `auto`, `cpu`, `cuda` or `mps`; the latter two with torch.
-        dtype: Precision that torch computes in (float32 by default, bfloat16, float16, float64).
-        precision: What the weights are rounded to: `f32`, `bf16`, `q8` (8-bit blocks, Q8_0) or `q4` (4-bit blocks,
-            Q4_1; rows that are no whole blocks of 32 stay); `auto` leaves them as the file has them, except that the
-            native backend rounds blocks of other kinds than Q8_0, Q4_0 and Q4_1 (such as the K-quants of GGUF files)
-            again, to Q8_0, and torch unpacks all blocks: `backend.reason` says so. Activations are float32 in any case.
-        threads: Of the native backend; None is one for each physical core, or NEXTWORD_THREADS.
-        revision: A branch, tag or commit of the hub.
+        **settings: How; `LoadingSettings` says what each means.
 
     Raises:
-        ModelFileError: It does not exist, its files are damaged or unsupported, or the hub cannot be reached.
+        ModelFileError: It does not exist, its files are damaged or unsupported, the hub cannot be reached, or a weight
+            is too large for float16.
         ConfigError: The backend, device, dtype or precision is not available.
     """
-    choice = choose_backend(backend, device, dtype)
-    path = resolve_model(DEFAULT_MODEL if source is None else source, revision=revision)
+    asked = LoadingSettings(**settings)
+    choice = choose_backend(asked.backend, asked.device, asked.dtype)
+    path = resolve_model(DEFAULT_MODEL if source is None else source, revision=asked.revision)
     bundle = read_model(path)
-    tensors = cast_matrices(bundle.tensors, precision)
+    tensors = cast_matrices(bundle.tensors, asked.precision)
     run: Backend
     if choice.name == "native":
         from nextword.engine.backend import NativeBackend
 
         run = NativeBackend(
-            bundle.config, computable(tensors, FORMATS), choice.with_weights(tensors).reason, threads=threads
+            bundle.config, computable(tensors, FORMATS), choice.with_weights(tensors).reason, threads=asked.threads
         )
     else:
         require_packages("running a model without the native backend", "torch", "torch")
@@ -73,8 +62,8 @@ def load(
         run = TorchBackend.from_stored(
             bundle.config,
             DequantizedTensors(tensors),
-            device=device,
-            dtype=dtype,
+            device=asked.device,
+            dtype=asked.dtype,
             reason=choice.with_weights(tensors).reason,
         )
     return LanguageModel(

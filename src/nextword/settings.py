@@ -11,16 +11,32 @@ import math
 from collections.abc import Callable, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, cast
+from typing import Annotated, Any, Literal, TypedDict, TypeVar, cast
 
 from nextword.arguments import Device, check_fields, type_hints
 from nextword.config import GPTConfig
+from nextword.deprecated import warn_deprecated
 from nextword.errors import ConfigError
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 
-Precision = Literal["auto", "f32", "bf16", "q8", "q4"]
-"""What weights may be rounded to when a model is loaded."""
+OLD_PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "q8": "q8_0", "q4": "q4_1"}
+"""Words of before, and those of now."""
+
+
+def current_precision(given: object) -> object:
+    """A precision as it is called now: in lower case, and in place of an old word, with a warning, the new one."""
+    if not isinstance(given, str):
+        return given
+    word = given.lower()
+    if word in OLD_PRECISIONS:
+        warn_deprecated(f"precision {given!r}", repr(OLD_PRECISIONS[word]))
+    return OLD_PRECISIONS.get(word, word)
+
+
+Precision = Annotated[Literal["auto", "float32", "float16", "bfloat16", "q8_0", "q4_1"], current_precision]
+"""What weights are held as: floats, as torch calls them, or ggml's blocks; auto leaves them as they are."""
+Backends = Literal["auto", "native", "torch"]
 Overflow = Literal["slide", "stop"]
 Strategy = Literal["ddp", "fsdp"]
 OptimizerName = Literal["adamw", "muon"]
@@ -310,3 +326,44 @@ class TrainingKeywords(TypedDict, total=False):
     checkpoint_seconds: float
     snapshots: bool
     log: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement(Settings):
+    """Where a model runs, and what its weights are held as."""
+
+    device: Device = "auto"
+    """auto, cpu, cuda or mps; the latter two with torch."""
+    precision: Precision = "auto"
+    """What weights are rounded to; auto leaves them as the file has them, but rounds to q8_0 what is not computed with
+    as it lies (the K-quants of GGUF files)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadingSettings(Placement):
+    """How a model is loaded.
+
+    Raises:
+        ConfigError: A setting is of another type, or there is no such precision.
+    """
+
+    backend: Backends = "auto"
+    """native (fast, on the CPU, without torch), torch, or auto: native where it was built and neither another device
+    nor a dtype is asked for."""
+    dtype: str | None = None
+    """What torch computes in: float32 if left out, float64, bfloat16 or float16."""
+    threads: int | None = None
+    """Of the native backend; one for each physical core, or NEXTWORD_THREADS, if left out."""
+    revision: str | None = None
+    """A branch, tag or commit of the hub."""
+
+
+class LoadingKeywords(TypedDict, total=False):
+    """`LoadingSettings` as `**settings`, for editors and type checkers."""
+
+    device: Device
+    precision: Precision
+    backend: Backends
+    dtype: str | None
+    threads: int | None
+    revision: str | None

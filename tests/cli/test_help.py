@@ -18,7 +18,7 @@ OPTIONS = {
     "generate": "--model --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop "
     "--logprobs --overflow --device --precision --json",
     "look": "--model --top --position --layer --head --ablate --patch-from --patch-at --patch-positions --html "
-    "--open --overflow --device --json",
+    "--open --overflow --device --precision --json",
     "chat": "--model -m --system --message --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty "
     "--seed --device --precision --json",
     "train": "--out --minutes --steps --preset --from --lora --validation --encoding --text-field --exclude --compose "
@@ -28,17 +28,17 @@ OPTIONS = {
     "runs": "--curve --json",
     "info": "--model -m --json",
     "verify": "--keep --no-keep --json",
-    "cloze": "--misses --json",
-    "bench": "--rounds --max-new-tokens --prompt --threads --peers --no-peers --json",
+    "cloze": "--misses --device --precision --json",
+    "bench": "--rounds --max-new-tokens --prompt --device --precision --threads --peers --no-peers --json",
     "serve": "--host --port --allow-origin --allow-host --sampling --temperature --top-k --top-p --min-p "
     "--repetition-penalty --presence-penalty --frequency-penalty --context --slots --queue --request-seconds "
-    "--drain-seconds --threads --log --run --open",
+    "--drain-seconds --device --precision --threads --log --run --open",
     "tokenize": "--model --json",
     "pull": "--from --revision --remove --json",
     "convert": "--dtype --json",
     "export": "--out --format --dtype --json",
     "figure": "--out --kind --model --layer --head --colour --target --top --temperature --top-k --top-p --min-p "
-    "--device",
+    "--device --precision",
     "doctor": "--speed --no-speed --json",
 }
 

@@ -164,7 +164,9 @@ def test_verify_prints_the_table_and_keeps_it_for_info(call: Call, tmp_path: Pat
     kept = json.loads((tmp_path / "model/verification.json").read_text(encoding="utf-8"))
     assert kept["equal"] is True
     assert len(kept["comparisons"]) == (15 if is_built() else 10)
-    assert [row["precision"] for row in kept["roundings"]] == (["bf16", "q8", "q4"] if is_built() else [])
+    assert [row["precision"] for row in kept["roundings"]] == (
+        ["float16", "bfloat16", "q8_0", "q4_1"] if is_built() else []
+    )
     shown = call("info", tmp_path / "model").out
     assert "equal up to rounding" in shown
     assert "not yet" not in shown

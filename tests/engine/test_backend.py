@@ -389,11 +389,11 @@ def test_threads_that_the_system_does_not_start_end_in_one_line() -> None:
     assert hint == "hint: ask for fewer threads, or set NEXTWORD_THREADS"
 
 
-@pytest.mark.parametrize("precision", ["bf16", "q8", "q4"])
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "q8_0", "q4_1"])
 def test_weights_that_are_rounded_are_those_of_the_file_format(precision: str) -> None:
     weights = stored(random_weights(BLOCKS))
     rounded = cast_matrices(weights, precision)  # type: ignore[arg-type]
-    kind = {"bf16": "BF16", "q8": "Q8_0", "q4": "Q4_1"}[precision]
+    kind = {"float16": "F16", "bfloat16": "BF16", "q8_0": "Q8_0", "q4_1": "Q4_1"}[precision]
     for name, tensor in rounded.items():
         assert tensor.dtype == (kind if len(tensor.shape) > 1 else "F32")
         assert bytes(tensor.data) == bytes(as_stored(name, weights[name].values(), tensor.dtype).data)

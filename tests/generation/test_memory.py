@@ -20,7 +20,7 @@ def models() -> dict[str, LanguageModel]:
     return {
         "native": native,
         "another copy": load(),
-        "rounded": load(precision="q8"),
+        "rounded": load(precision="q8_0"),
         "torch": torch,
         "edited": torch.edit(ablate_head(0, 1)),
         "edited otherwise": torch.edit(scale("blocks.0.hook_mlp_out", 0.5)),

@@ -16,11 +16,20 @@ from tests.files.making import CONFIGS, random_bundle
 def test_finer_rounding_moves_the_predictions_less() -> None:
     config = CONFIGS["qwen3"].replace(d_model=64, d_ff=96, head_dim=32)
     losses = {loss.precision: loss for loss in rounding_losses(random_bundle(config))}
-    assert list(losses) == ["bf16", "q8", "q4"]
-    assert 0 < losses["bf16"].divergence < losses["q4"].divergence
-    assert 0 < losses["q8"].divergence < losses["q4"].divergence < 1
-    assert losses["bf16"].size > losses["q8"].size > losses["q4"].size > 0.1
+    assert list(losses) == ["float16", "bfloat16", "q8_0", "q4_1"]
+    assert 0 < losses["float16"].divergence < losses["bfloat16"].divergence < losses["q4_1"].divergence
+    assert 0 < losses["q8_0"].divergence < losses["q4_1"].divergence < 1
+    assert losses["bfloat16"].size > losses["q8_0"].size > losses["q4_1"].size > 0.1
     assert all(loss.tokens >= 1500 and 0.3 < loss.top1 <= 1 for loss in losses.values())
+
+
+def test_a_precision_that_cannot_hold_a_weight_is_left_out() -> None:
+    bundle = random_bundle(CONFIGS["qwen3"].replace(d_model=64, d_ff=96, head_dim=32))
+    name = "token_embedding.weight"
+    values = bundle.tensors[name].values().copy()
+    values[0, 0] = 1e5
+    wide = replace(bundle, tensors={**bundle.tensors, name: RawTensor.from_bits(name, "F32", values)})
+    assert [loss.precision for loss in rounding_losses(wide)] == ["bfloat16", "q8_0", "q4_1"]
 
 
 def test_blocks_that_loading_rounds_are_verified_as_they_are_and_their_rounding_is_told() -> None:
@@ -38,6 +47,6 @@ def test_blocks_that_loading_rounds_are_verified_as_they_are_and_their_rounding_
     (found,), (expected,) = (run.forward([ids], [run.new_cache(40)], "all") for run in (exact, reference))
     assert np.abs(found - expected).max() < 1e-4
     losses = {loss.precision: loss for loss in rounding_losses(blocks)}
-    assert list(losses) == ["auto", "q4"]
-    assert 0 < losses["auto"].divergence < 0.1 * losses["q4"].divergence
+    assert list(losses) == ["auto", "q4_1"]
+    assert 0 < losses["auto"].divergence < 0.1 * losses["q4_1"].divergence
     assert losses["auto"].size > 1  # 34 bytes a block where there were 22

@@ -14,6 +14,7 @@ from nextword.engine import is_built
 from nextword.errors import ConfigError, ModelFileError
 from nextword.files import read_bundle, write_bundle
 from nextword.files.gguf import write_gguf
+from nextword.loading import DEFAULT_MODEL
 from nextword.measuring.verification import PROMPTS, verify
 from nextword.measuring.verification_file import (
     TOLERANCE,
@@ -27,7 +28,7 @@ from nextword.measuring.verification_file import (
 from tests.files.making import CONFIGS, change_json, open_safetensors, put_safetensors, random_bundle
 from tests.oracle.numpy_gpt import rotary_frequencies
 
-ROUNDED = Rounding("q8", 2000, 0.53, 1e-4, 0.99)
+ROUNDED = Rounding("q8_0", 2000, 0.53, 1e-4, 0.99)
 EQUAL = Comparison("transformers", "float32", "Korean", 9, True, (1e-6,), (2.0,), 1e-6, 1e-7, 20.0, 1.0)
 
 
@@ -190,3 +191,13 @@ def test_a_measurement_that_is_damaged_is_refused(tmp_path: Path, change: dict[s
 def test_roundings_are_kept_with_the_rest() -> None:
     measured = Verification({"torch": "2"}, (EQUAL,), "", (ROUNDED,))
     assert Verification.from_json(measured.to_json(), "here") == measured
+
+
+def test_roundings_that_were_kept_under_old_words_have_those_of_now() -> None:
+    measured = Verification({"torch": "2"}, (EQUAL,), "", (ROUNDED,))
+    for old, new in (("auto", "auto"), ("f32", "float32"), ("bf16", "bfloat16"), ("q8", "q8_0"), ("q4", "q4_1")):
+        values = measured.to_json()
+        values["roundings"][0]["precision"] = old
+        assert Verification.from_json(values, "here").roundings == (replace(ROUNDED, precision=new),)
+    shipped = read_verification(DEFAULT_MODEL)  # measured and kept before the words were those of now
+    assert [loss.precision for loss in shipped.roundings] == ["q8_0", "q4_1"]

@@ -83,7 +83,7 @@ def run(arguments: list[str]) -> int:
     except MemoryError:
         if debug:
             raise
-        complain("there is not enough memory", "a smaller model, a shorter text or precision q8 takes less")
+        complain("there is not enough memory", "a smaller model, a shorter text or precision q8_0 takes less")
         return 2
     except KeyboardInterrupt:
         if debug:

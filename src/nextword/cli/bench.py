@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from nextword.cli.options import Json, ModelArgument, print_json
+from nextword.cli.options import AS_IT_IS, Json, LoadingFlags, ModelArgument, print_json
 
 
 def bench(
@@ -15,19 +15,22 @@ def bench(
     rounds: int = 5,
     max_new_tokens: Annotated[int, Parameter(name=["--max-new-tokens", "-n"])] = 64,
     prompt: int = 512,
+    loading: LoadingFlags = AS_IT_IS,
     threads: int | None = None,
     peers: Annotated[bool, Parameter(negative="--no-peers")] = True,
     as_json: Json = False,
 ) -> None:
     """Measure a model's speed, how near it is to the machine's limits, and other engines that are installed.
 
-    transformers and llama.cpp (llama-cpp-python) take turns with the native engine on the same weights.
+    transformers and llama.cpp (llama-cpp-python) take turns with the native engine, all on the CPU and on the
+    same weights; with --precision, which rounds them, the native engine runs alone.
 
     Args:
         model: The model.
         rounds: How often every engine has its turn; figures are medians.
         max_new_tokens: Tokens to write.
         prompt: Tokens of the long prompt.
+        loading: What the native engine's weights are rounded to; it runs on the CPU.
         threads: Of every engine; the physical cores if left out.
         peers: Measure other engines too.
         as_json: Print JSON.
@@ -42,6 +45,7 @@ def bench(
             rounds=rounds,
             count=max_new_tokens,
             prompt=prompt,
+            **loading,
             threads=threads,
             peers=peers,
             watch=lambda doing: status.update(f"measuring: {doing}"),

@@ -13,7 +13,16 @@ from cyclopts import Parameter
 
 from nextword.cli import complain
 from nextword.cli.generate import shown
-from nextword.cli.options import Device, Json, ModelArgument, SamplingFlags, print_json, read_text, typed_text
+from nextword.cli.options import (
+    AS_IT_IS,
+    Json,
+    LoadingFlags,
+    ModelArgument,
+    SamplingFlags,
+    print_json,
+    read_text,
+    typed_text,
+)
 from nextword.errors import ConfigError, NextwordError, TextError
 from nextword.files.card import languages_of
 from nextword.generation import Generation, Memory, TextStream
@@ -21,7 +30,6 @@ from nextword.language_model import LanguageModel
 from nextword.loading import load
 from nextword.machine.signals import termination_signal
 from nextword.readable import pluralize
-from nextword.settings import Precision
 
 _DEFAULTS = SamplingFlags()
 _WELCOME = """Ctrl-C stops an answer, Ctrl-D or /exit leaves.
@@ -36,8 +44,7 @@ def chat(
     max_new_tokens: Annotated[int, Parameter(name=["--max-new-tokens", "-n"])] = 512,
     sampling: SamplingFlags = _DEFAULTS,
     seed: int | None = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
+    loading: LoadingFlags = AS_IT_IS,
     as_json: Json = False,
 ) -> None:
     """Talk with a model; with --message, or with a message on standard input, get one answer.
@@ -49,15 +56,13 @@ def chat(
         max_new_tokens: Tokens of one answer at most.
         sampling: How the next token is chosen.
         seed: The same seed gives the same answers; different every time if left out.
-        device: Where to run.
-        precision: What weights are rounded to; auto leaves them as the file has them, but rounds to q8 what is not
-            computed with as it lies (the K-quants of GGUF files).
+        loading: Where to run, and what weights are rounded to.
         as_json: Print JSON when the answer is written: the conversation, and the answer's tokens.
     """
     terminal = message is None and sys.stdin.isatty()
     if as_json and terminal:
         raise ConfigError("--json needs a message", hint="give it with --message, or on standard input")
-    lm = load(model, device=device, precision=precision)
+    lm = load(model, **loading)
     talk = _Conversation(
         lm, {**sampling.settings(), "max_new_tokens": max_new_tokens, "seed": seed}, typed_text(system)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nextword.cli.options import Flag, Json, ModelArgument, print_json
+from nextword.cli.options import AS_IT_IS, Flag, Json, LoadingFlags, ModelArgument, print_json
 
 
 def cloze(
@@ -12,6 +12,7 @@ def cloze(
     file: Path | None = None,
     *,
     misses: Flag = False,
+    loading: LoadingFlags = AS_IT_IS,
     as_json: Json = False,
 ) -> None:
     """Ask a model for the next word of ordinary sentences, English and Korean, and count how often it is right.
@@ -24,6 +25,7 @@ def cloze(
         file: Openings of your own, a line each: kind, opening and accepted words (tea|coffee, tea~ for all words that
             begin so, +er for what needs no blank), with tabs between.
         misses: Show what the model expects where it missed.
+        loading: Where to run, and what weights are rounded to.
         as_json: Print JSON: every answer, or those that missed.
     """
     from nextword.errors import ConfigError
@@ -35,7 +37,7 @@ def cloze(
     if file is None and model is not None and Path(model).suffix in {".tsv", ".txt", ".csv"}:
         raise ConfigError(f"{model} is no model", hint=f"openings come second: nextword cloze nextword {model}")
     openings = shipped_openings() if file is None else read_openings(file)
-    lm = load(model)
+    lm = load(model, **loading)
     answers: list[Answer] = []
     stopped: KeyboardInterrupt | None = None
     with make_console(stderr=True).status("reading") as status:

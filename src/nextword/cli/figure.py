@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from nextword.cli.options import Device, Model, Text, read_text
+from nextword.cli.options import AS_IT_IS, LoadingFlags, Model, Text, read_text
 from nextword.errors import ConfigError, require_packages
 from nextword.figures.canvas import drawable_suffix
 from nextword.generation import Sampling
@@ -39,7 +39,7 @@ def figure(
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
-    device: Device = "auto",
+    loading: LoadingFlags = AS_IT_IS,
 ) -> None:
     """Draw a text on its way through the model.
 
@@ -60,7 +60,7 @@ def figure(
         top_k: For next: only the k most probable tokens.
         top_p: For next: only the most probable tokens up to this probability.
         min_p: For next: only tokens at least this share as probable as the best.
-        device: Where to run.
+        loading: Where to run, and what weights are rounded to.
     """
     if kind not in KINDS:
         raise ConfigError(f"there is no figure {kind!r}", hint=f"kinds: {', '.join(KINDS)}")
@@ -90,7 +90,7 @@ def figure(
     with make_console(stderr=True).status("reading the model") as status:  # PyTorch and matplotlib take seconds to load
         from nextword.figures import save_figure
 
-        lm = load(model, device=device)
+        lm = load(model, **loading)
         dropped = fit_to_context(lm.tokenizer, prompt, lm.config.context_length, "slide")[1]
         status.update("drawing")
         if kind == "next":

@@ -8,11 +8,21 @@ from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from nextword.cli.options import Device, Json, Model, Overflow, SamplingFlags, Text, print_json, read_text, typed_text
+from nextword.cli.options import (
+    AS_IT_IS,
+    Json,
+    LoadingFlags,
+    Model,
+    Overflow,
+    SamplingFlags,
+    Text,
+    print_json,
+    read_text,
+    typed_text,
+)
 from nextword.errors import ConfigError
 from nextword.loading import load
 from nextword.readable import pluralize
-from nextword.settings import Precision
 from nextword.tokens.visible import write_code_points
 
 _DEFAULTS = SamplingFlags()
@@ -28,8 +38,7 @@ def generate(
     stop: Annotated[tuple[str, ...], Parameter(negative="", show_default=False, allow_leading_hyphen=True)] = (),
     logprobs: int = 0,
     overflow: Overflow = "slide",
-    device: Device = "auto",
-    precision: Precision = "auto",
+    loading: LoadingFlags = AS_IT_IS,
     as_json: Json = False,
 ) -> None:
     """Write on from a text, token by token, as it is made.
@@ -43,15 +52,13 @@ def generate(
         stop: A string that ends the text; may be given several times.
         logprobs: With --json: alternatives to record a token.
         overflow: What to do when the context is full: slide goes on with its newest half, stop ends.
-        device: Where to run.
-        precision: What weights are rounded to; auto leaves them as the file has them, but rounds to q8 what is not
-            computed with as it lies (the K-quants of GGUF files).
+        loading: Where to run, and what weights are rounded to.
         as_json: Print JSON when all is written.
     """
     if logprobs and not as_json:
         raise ConfigError("--logprobs is shown with --json only", hint="add --json")
     prompt = read_text(text)
-    stream = load(model, device=device, precision=precision).stream(
+    stream = load(model, **loading).stream(
         prompt,
         max_new_tokens,
         **sampling.settings(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from nextword.cli.options import Device, Json, Model, Overflow, Text, print_json, read_text
+from nextword.cli.options import AS_IT_IS, Json, LoadingFlags, Model, Overflow, Text, print_json, read_text
 from nextword.cli.serve import SERVING, named, show_page
 from nextword.errors import ConfigError, TextError, require_packages
 from nextword.language_model import LanguageModel
@@ -41,7 +41,7 @@ def look(
     html: Path | None = None,
     open_page: Annotated[bool, Parameter(name="--open", negative="")] = False,
     overflow: Overflow = "slide",
-    device: Device = "auto",
+    loading: LoadingFlags = AS_IT_IS,
     as_json: Json = False,
 ) -> None:
     """Show the whole path from the tokens of a text to the next word, and what a change to it does.
@@ -60,7 +60,7 @@ def look(
         html: Write the page that shows all of it into this file instead; it needs no network.
         open_page: Serve the page on this machine and open it in the browser instead, until Ctrl-C.
         overflow: What to do with a text longer than the context.
-        device: Where to run.
+        loading: Where to run, and what weights are rounded to.
         as_json: Print JSON.
     """
     if top < 1:
@@ -75,7 +75,7 @@ def look(
         if ablate or patch_from is not None or html is not None or as_json:
             raise ConfigError("--open shows the page, which has switches of its own", hint="leave out the other flags")
         require_packages("the page", "torch,serve", "torch", *SERVING)
-        _open_page(prompt, model, device)
+        _open_page(prompt, model, loading)
         return
     if html is not None and as_json:
         raise ConfigError("--html writes the page, --json prints values", hint="ask for one after the other")
@@ -83,7 +83,7 @@ def look(
     from nextword.terminal.console import make_console
 
     with make_console(stderr=True).status("looking inside"):  # PyTorch alone takes a second to load
-        lm = load(model, device=device)
+        lm = load(model, **loading)
         changes = [change for part in off for change in _ablation(part, lm)]
         before = _trace(lm, prompt, overflow)
         dropped = before.dropped_tokens
@@ -126,7 +126,7 @@ def _write_page(
     trace.to_html(path, plain=plain, facts=Facts(model=about, dropped=dropped))
 
 
-def _open_page(text: str, model: str | None, device: str) -> None:
+def _open_page(text: str, model: str | None, loading: LoadingFlags) -> None:
     """Serves the page with this text, until Ctrl-C."""
     import logging
     from functools import partial
@@ -137,7 +137,7 @@ def _open_page(text: str, model: str | None, device: str) -> None:
     from nextword.server.process.serve import Address, serve
 
     name, source, path = named(model)
-    served = Models({name: path}, partial(load, device=device), {name: source})
+    served = Models({name: path}, partial(load, **loading), {name: source})
     served.get(name)  # what cannot be read is told before the browser opens
     log_to_stderr(logging.WARNING)
 

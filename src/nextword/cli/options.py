@@ -6,16 +6,24 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, get_args
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from nextword.cli.streams import writes_any_character
 from nextword.errors import ConfigError, TextError
 from nextword.json_file import json_text
-from nextword.settings import GenerationSettings, SamplingKeywords, SamplingSettings
+from nextword.settings import (
+    OLD_PRECISIONS,
+    GenerationSettings,
+    Placement,
+    Precision,
+    SamplingKeywords,
+    SamplingSettings,
+)
 
 Text = Annotated[str, Parameter(allow_leading_hyphen=True, help="The text to continue; `-` reads standard input.")]
 _MODEL = "A model directory, a .gguf file, a pulled name or a hub id; `nextword`, which ships, if left out."
@@ -31,6 +39,33 @@ Overflow = Annotated[
 
 LogitBias = Annotated[tuple[str, ...], Parameter(negative="", show_default=False, allow_leading_hyphen=True)]
 _WRITING = GenerationSettings()
+
+
+def read_precision(kind: object, tokens: Sequence[Token]) -> str:
+    """A precision in any case; a word of before as it is called now, with a note.
+
+    Raises:
+        ValueError: There is no such precision.
+    """
+    word = tokens[0].value.lower()
+    if word in OLD_PRECISIONS:
+        sys.stderr.write(f"note: {tokens[0].keyword} {tokens[0].value} is {OLD_PRECISIONS[word]} now\n")
+        word = OLD_PRECISIONS[word]
+    if word not in get_args(kind):
+        raise ValueError
+    return word
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class LoadingFlags(Placement):
+    """Where to run, and what weights are rounded to."""
+
+    precision: Annotated[Precision, Parameter(converter=read_precision)] = "auto"
+
+
+AS_IT_IS = LoadingFlags()
+"""A model as its file has it, where it runs best."""
 
 
 @Parameter(name="*")

@@ -7,12 +7,11 @@ from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from nextword.cli.options import Device, Json, Model, Overflow, Text, print_json, read_text
+from nextword.cli.options import AS_IT_IS, Json, LoadingFlags, Model, Overflow, Text, print_json, read_text
 from nextword.errors import ConfigError
 from nextword.generation import Prediction, Sampling, WordPrediction, predict_ids
 from nextword.language_model import LanguageModel
 from nextword.loading import load
-from nextword.settings import Precision
 from nextword.tokens import StreamDecoder
 
 
@@ -28,8 +27,7 @@ def predict(
     top_p: float | None = None,
     min_p: float | None = None,
     overflow: Overflow = "slide",
-    device: Device = "auto",
-    precision: Precision = "auto",
+    loading: LoadingFlags = AS_IT_IS,
     as_json: Json = False,
 ) -> None:
     """Show the most probable next tokens or words of a text, with probability bars.
@@ -45,9 +43,7 @@ def predict(
         top_p: Also show what keeping the most probable tokens up to this probability leaves.
         min_p: Also show what keeping tokens at least this share as probable as the best leaves.
         overflow: What to do with a text longer than the context.
-        device: Where to run.
-        precision: What weights are rounded to; auto leaves them as the file has them, but rounds to q8 what is not
-            computed with as it lies (the K-quants of GGUF files).
+        loading: Where to run, and what weights are rounded to.
         as_json: Print JSON.
     """
     if steps < 0:
@@ -60,7 +56,7 @@ def predict(
     if sampling and (words or steps):
         raise ConfigError("sampling flags show single tokens only", hint="leave out --words and --steps")
     prompt = read_text(text)
-    lm = load(model, device=device, precision=precision)
+    lm = load(model, **loading)
     if steps:
         _predict_steps(lm, prompt, top, words, steps, overflow, as_json)
         return

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from cyclopts import Parameter
 
-from nextword.cli.options import model_path
+from nextword.cli.options import AS_IT_IS, LoadingFlags, model_path
 from nextword.errors import ConfigError, require_packages
 from nextword.files.sources.resolving import SHIPPED, SHIPPED_MODEL
 from nextword.server.settings import Settings
@@ -62,6 +62,7 @@ def serve(
     queue: int = _DEFAULTS.queue,
     request_seconds: float = _DEFAULTS.request_seconds,
     drain_seconds: float = _DEFAULTS.drain_seconds,
+    loading: LoadingFlags = AS_IT_IS,
     threads: int | None = None,
     log: Literal["lines", "json"] | None = None,
     of_run: Annotated[Path | None, Parameter(name="--run")] = None,
@@ -87,6 +88,7 @@ def serve(
         queue: Texts that may wait; more are told to come back (429).
         request_seconds: How long a request may take.
         drain_seconds: Time for texts that are being written when the server is told to end.
+        loading: Where to run, and what weights are rounded to.
         threads: Of the native engine; the physical cores if left out.
         log: How requests are told on standard error; lines in a terminal, JSON elsewhere.
         of_run: A directory that `nextword train` writes or has written: the page shows how the run goes.
@@ -119,14 +121,14 @@ def serve(
     paths = {model.name: model.path for model in asked}
     if len(paths) < len(models):
         raise ConfigError("two models have the same name", hint="name one of them: NAME=MODEL")
-    loading, sources = partial(load, threads=threads), {model.name: model.source for model in asked}
-    served, progress = Models(paths, loading, sources), None
+    open_model, sources = partial(load, threads=threads, **loading), {model.name: model.source for model in asked}
+    served, progress = Models(paths, open_model, sources), None
     if of_run is not None:
         from nextword.server.training_models import RunModels
         from nextword.training.events.followed_run import FollowedRun
 
         followed = FollowedRun(of_run)
-        served, progress = RunModels(followed, paths, loading, sources), followed.to_json
+        served, progress = RunModels(followed, paths, open_model, sources), followed.to_json
     address = Address(host, port, os.environ.get("NEXTWORD_API_KEY") or None, allow_origin, allow_host)
     for place, name in enumerate(served.names):  # what cannot be read is told before anybody asks
         if place == 0:

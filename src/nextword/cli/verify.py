@@ -21,6 +21,8 @@ def verify(
     The same weights run in both, on English, Korean, code and emoji, in float32 and float64. The table is kept beside
     the model, where `nextword info` shows it. The command fails if tokens differ, or logits by more than rounding.
 
+    It runs on the CPU, and takes no --precision: what each one costs, from float32 to q4_1, is measured and shown.
+
     Args:
         model: The model.
         keep: Keep the measurement beside the model.

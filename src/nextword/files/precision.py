@@ -6,12 +6,18 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from nextword.errors import ConfigError
 from nextword.files.quantization import BLOCKS, quantize
 from nextword.files.tensors import RawTensor
 from nextword.settings import Precision
 
-PRECISIONS: dict[str, str] = {"f32": "F32", "bf16": "BF16", "q8": "Q8_0", "q4": "Q4_1"}
+PRECISIONS: dict[Precision, str] = {
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "q8_0": "Q8_0",
+    "q4_1": "Q4_1",
+}
+"""What weights can be rounded to, and how tensors call it."""
 _BLOCK = 32
 
 
@@ -21,12 +27,10 @@ def cast_matrices(tensors: Mapping[str, RawTensor], precision: Precision) -> dic
     Matrices whose rows are no whole blocks of 32 stay as they are where blocks are asked for.
 
     Raises:
-        ConfigError: There is no such precision.
+        ModelFileError: A weight is too large for float16.
     """
     if precision == "auto":
         return dict(tensors)
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision is {precision!r}", hint=f"precisions: auto, {', '.join(PRECISIONS)}")
     kind = PRECISIONS[precision]
     return {name: _as(tensor, kind if len(tensor.shape) > 1 else "F32") for name, tensor in tensors.items()}
 

@@ -76,7 +76,7 @@ class RawTensor:
             rounded = values.astype(STORAGE[dtype])
         if not np.isfinite(rounded).all():
             raise ModelFileError(
-                f"tensor {self.name} has values too large for {dtype}", hint="choose bfloat16 or float32"
+                f"tensor {self.name} has values too large for {ELEMENT_NAMES[dtype]}", hint="choose bfloat16 or float32"
             )
         return RawTensor.from_bits(self.name, dtype, rounded)
 

@@ -251,7 +251,7 @@ class Trace(Mapping[Key, Array]):
     def top(self, position: int = -1, top: int = 10, *, k: int | None = None) -> list[Candidate]:
         """The `top` most probable tokens after `position`, best first; `k` is its old name."""
         if k is not None:
-            warn_deprecated("top(k=...)", "top(top=...)", stacklevel=4)
+            warn_deprecated("top(k=...)", "top(top=...)")
             top = k
         position = absolute_position(self, position)
         return topk_candidates(

@@ -23,10 +23,11 @@ from nextword.config import GPTConfig
 from nextword.engine import is_built
 from nextword.errors import ConfigError
 from nextword.files import RawTensor, read_model, resolve_model
-from nextword.files.precision import computable
+from nextword.files.precision import cast_matrices, computable
 from nextword.generation import Backend
 from nextword.loading import DEFAULT_MODEL
 from nextword.measuring.peers import Engine, LlamaCpp, NativeEngine, Transformers
+from nextword.settings import Precision
 
 SHORT_PROMPT = 16
 STREAMS = 8
@@ -95,6 +96,8 @@ def bench(
     count: int = 64,
     prompt: int = 512,
     threads: int | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
     peers: bool = True,
     watch: Callable[[str], None] = lambda _: None,
 ) -> Bench:
@@ -106,6 +109,8 @@ def bench(
         count: Tokens to write.
         prompt: Tokens of the long prompt; no more than the context has room for.
         threads: Of every engine; None is the physical cores.
+        device: `auto` or `cpu`: where the native engine runs.
+        precision: As `nextword.load` takes it; other engines take the weights as the file has them, or no part.
         peers: Whether other engines are measured too.
         watch: Is told what is being done.
 
@@ -115,6 +120,10 @@ def bench(
     """
     if not is_built():
         raise ConfigError("bench measures the native backend, which was not built", hint="install with a C++ compiler")
+    if device not in ("auto", "cpu"):
+        raise ConfigError(
+            f"device is {device}, bench measures the native backend, which runs on the CPU", hint="leave out device=..."
+        )
     if min(rounds, count, prompt) < 1:
         raise ConfigError("rounds, tokens and prompt must be 1 or more")
     from nextword.engine.limits import multiply_speed, read_speed
@@ -122,17 +131,19 @@ def bench(
 
     path = resolve_model(DEFAULT_MODEL if source is None else source)
     watch("the native engine")
-    ours = _load_timed(lambda: NativeEngine(path, threads))
+    ours = _load_timed(lambda: NativeEngine(path, threads, precision))
     lm, config = ours.engine.lm, ours.engine.lm.config
     backend: Any = lm.backend
     count = max(1, min(count, config.context_length - SHORT_PROMPT))
     prompt = min(prompt, config.context_length)
     bundle = read_model(path)
+    tensors = cast_matrices(bundle.tensors, precision)
+    rounded = any(tensors[name].dtype != tensor.dtype for name, tensor in bundle.tensors.items())
     with ExitStack() as stack:
         engines, left_out = [ours], list[str]()
         for make in (Transformers, LlamaCpp) if peers else ():
             watch(make.label)
-            reason = make.obstacle(bundle)
+            reason = f"has the file's weights, not those in {precision}" if rounded else make.obstacle(bundle)
             if reason:
                 left_out.append(f"{make.label}: {reason}")
             else:
@@ -150,7 +161,7 @@ def bench(
     watch("several sequences at once")
     streams = {n: together(backend, n, count) for n in (1, STREAMS)}
     watch("what the machine can do")
-    weight_bytes = bytes_per_token(config, computable(bundle.tensors, FORMATS))
+    weight_bytes = bytes_per_token(config, computable(tensors, FORMATS))
     operations = flops_per_token(config, prompt)
     threads, kernels = backend.threads, backend.kernels
     return Bench(

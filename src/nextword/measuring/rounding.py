@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nextword.engine.backend import NativeBackend
 from nextword.engine.weights import FORMATS
+from nextword.errors import ModelFileError
 from nextword.files import Bundle, RawTensor
 from nextword.files.precision import PRECISIONS, cast_matrices, computable
 from nextword.files.tensors import DequantizedTensors
@@ -22,8 +23,9 @@ TOKENS = 2000
 def rounding_losses(bundle: Bundle, watch: Callable[[str], None] = lambda _: None) -> list[Rounding]:
     """The loss of every precision that makes this model smaller, and of `auto` where loading has to round blocks.
 
-    It is the mean Kullback-Leibler divergence of the rounded model's predictions from the model's own, in nats a
-    token, over about 2,000 tokens that the model draws from its own distribution.
+    One that cannot hold a weight (float16) is left out. The loss is the mean Kullback-Leibler divergence of the rounded
+    model's predictions from the model's own, in nats a token, over about 2,000 tokens that the model draws from its own
+    distribution.
     """
     exact = exact_backend(bundle)
     watch("rounded weights: the model writes the text")
@@ -31,7 +33,10 @@ def rounding_losses(bundle: Bundle, watch: Callable[[str], None] = lambda _: Non
     size = _size(bundle.tensors)
     found = []
     for precision in ("auto", *PRECISIONS):
-        tensors = computable(cast_matrices(bundle.tensors, precision), FORMATS)  # type: ignore[arg-type]
+        try:
+            tensors = computable(cast_matrices(bundle.tensors, precision), FORMATS)
+        except ModelFileError:  # a weight is too large for float16
+            continue
         converted = any(tensors[name].dtype != tensor.dtype for name, tensor in bundle.tensors.items())
         if converted if precision == "auto" else _size(tensors) < size:
             watch(f"rounded weights: {precision}")

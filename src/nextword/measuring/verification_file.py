@@ -11,6 +11,7 @@ from typing import Any
 from nextword.errors import ModelFileError
 from nextword.files.atomic import replace_file
 from nextword.json_file import json_text, read_json
+from nextword.settings import OLD_PRECISIONS
 
 TOLERANCE = 5e-5
 """How far float32 logits may lie apart, as a share of the largest one (or of 1, if that is more)."""
@@ -61,7 +62,7 @@ class Rounding:
     """What rounding the weights costs, on the native engine."""
 
     precision: str
-    """As `nextword.load` takes it."""
+    """As `nextword.load` takes it; files written before have words of before."""
     tokens: int
     size: float
     """Of the weights, as a share of the file's."""
@@ -78,7 +79,8 @@ class Rounding:
             KeyError, TypeError, ValueError, OverflowError: Something is missing or of the wrong kind.
         """
         numbers = {name: float(values[name]) for name in ("size", "divergence", "top1")}
-        return cls(str(values["precision"]), int(values["tokens"]), **numbers)
+        precision = str(values["precision"])
+        return cls(OLD_PRECISIONS.get(precision, precision), int(values["tokens"]), **numbers)
 
 
 @dataclass(frozen=True)
