@@ -11,6 +11,8 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
+from nextword import errors
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "nextword"
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -124,3 +126,20 @@ def test_all_others_can_be_imported_without_torch() -> None:
     assert {name: why for name, why in failed.items() if name not in expected} == {}
     for pattern in BRINGS_TORCH:  # none that is no longer needed
         assert any(re.fullmatch(pattern, name) for name in failed), pattern
+
+
+def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
+    drawn: dict[str, str] = {}
+    above: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        if match := re.fullmatch(r"    ( *)(\w+Error)(?: {2,}.+)?", line):
+            del above[len(match[1]) // 2 :]
+            drawn[match[2]] = above[-1] if above else "Exception"
+            above.append(match[2])
+    found = {}
+    for path in MODULES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and node.bases and isinstance(node.bases[0], ast.Name):
+                found[node.name] = node.bases[0].id
+    family = {name: base for name, base in found.items() if name == "NextwordError" or base in drawn}
+    assert drawn == family

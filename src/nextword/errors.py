@@ -1,7 +1,21 @@
 """The one family of errors. Each carries a `hint`: what the reader can do next.
 
 The command line prints `error: <message>` and `hint: <hint>` and exits with code 2; a library user catches
-`NextwordError`, or the one subclass that fits.
+`NextwordError`, or the one subclass that fits:
+
+    NextwordError
+      ModelFileError            a file of a model
+      TextError                 a text
+        NoTextError             a source that holds nothing to learn
+        EncodingError           in another encoding
+      ConfigError               a setting
+        MissingPackageError     of an extra that is not installed; an ImportError too
+        NoSuchValueError        of a trace; a KeyError too
+      ContextOverflowError      a prompt that does not fit
+      NotFiniteError            a loss that is no number
+      FailedElsewhereError      another process of the run
+      PackageUnavailableError   pip cannot fetch it
+      UsageError                the command line
 """
 
 from __future__ import annotations
