@@ -7,16 +7,18 @@ import json
 import re
 import shlex
 import signal
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import nextword
 from nextword import GPTConfig, GPTModel, Tokenizer
-from nextword.cli import run
-from nextword.cli.train import train as command
+from nextword.cli import _app, run
+from nextword.cli.usage import Typed
 from nextword.config import TRAINING_PRESETS
 from nextword.language_model import LanguageModel
+from nextword.settings import TrainingSettings
 from nextword.training import Event, Stepped
 from nextword.training.planning.plan import recipe
 from tests.training.sample_text import TEXT, write_text
@@ -131,9 +133,9 @@ def test_the_error_about_encodings_is_the_one_that_comes(
 
 def test_the_table_has_every_setting() -> None:
     table = "\n".join(line for line in PAGE.splitlines() if line.startswith("| `"))
-    for name in inspect.signature(command).parameters:
-        option = {"from_model": "from", "lora_rank": "lora", "as_json": "json"}.get(name, name)
-        assert name == "paths" or f"| `--{option.replace('_', '-')}`" in table, name
+    options = Typed.read(_app("train"), "train", ()).flags()
+    assert [option for option in options.values() if f"| `{option}`" not in table] == []
+    assert {field.name for field in fields(TrainingSettings)} <= set(options)
     for name in inspect.signature(nextword.train).parameters:
         option = f"`--{name.replace('_', '-')}`"
         assert name == "paths" or option in table or f"`{name}`" in table, name

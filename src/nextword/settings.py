@@ -1,10 +1,9 @@
 """The settings of nextword: their names, what they mean, their defaults and ranges, each said once.
 
 The docstring below a field is what the command line's help and the reference say of it, so it stands in words that both
-Python and the shell have.
+Python and the shell have. The hints are types, not texts (no `from __future__ import annotations`): classes of the
+command line inherit the fields, and Cyclopts reads a hint where the class stands.
 """
-
-from __future__ import annotations
 
 import inspect
 import math
@@ -184,7 +183,7 @@ class TrainingSettings(Settings):
     """
 
     minutes: float | None = None
-    """Time for everything, from the start to the model on disk: 2 if the number of steps is not given either."""
+    """Time for everything, from the start to the model on disk (2 if no steps are given)."""
     steps: int | None = None
     """Optimizer steps, where the clock should not decide; without minutes nothing depends on the machine's speed."""
     preset: str | None = None
@@ -200,8 +199,8 @@ class TrainingSettings(Settings):
     encoding: str | None = None
     """Of the files, if it is not UTF-8; for example cp949."""
     text_field: str | None = None
-    """The field of .jsonl, .csv and .parquet rows that holds the text: text, content or the only one with words if left
-    out."""
+    """The field of .jsonl, .csv and .parquet rows that holds the text; if left out text, content or the only one with
+    words."""
     exclude: str | Sequence[str] = ()
     """Files, directories or patterns (drafts, "*.csv") that are not read."""
     compose: bool = False

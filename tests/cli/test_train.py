@@ -7,10 +7,13 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from nextword.cli.train import TrainingFlags
+from nextword.settings import TrainingSettings
 from tests.training.sample_text import FEW_STEPS, write_text
 
 pytestmark = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="needs Linux: any bytes as names, limits")
@@ -93,3 +96,15 @@ def test_any_name_may_be_learned_from_and_written_to_where_jupyter_calls(tmp_pat
     assert code == 0, err
     assert err.startswith("odd/base [v2] [/old]: ")
     assert json.loads(printed)["out"] == "\\xb8\\xf0\\xb5\\xa8"
+
+
+def test_what_is_typed_are_the_settings_that_python_takes() -> None:
+    assert TrainingFlags().settings(snapshots=False) == TrainingSettings()
+    typed = TrainingFlags(validation="none", from_model="모형", lora_rank=4, exclude=("a", "*.csv"), compile=True)
+    wanted = TrainingSettings(
+        validation=None, from_model="모형", lora_rank=4, exclude=["a", "*.csv"], compile=True, snapshots=True
+    )
+    assert typed.settings(snapshots=True) == wanted
+    assert replace(typed, snapshots=True).settings(snapshots=False) == wanted
+    held_out = [TrainingFlags(validation=typed).settings(snapshots=False).validation for typed in ("0.25", "held.txt")]
+    assert held_out == [0.25, "held.txt"]

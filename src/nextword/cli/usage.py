@@ -210,7 +210,8 @@ class Typed:
 
     def flags(self) -> dict[str, str]:
         """The flag of each setting, by the name that Python knows it by."""
-        return {argument.field_info.name: argument.name for argument in self.takes if argument.index is None}
+        options = [argument for argument in self.takes if argument.index is None and argument.name != "*"]
+        return {argument.field_info.name: argument.name for argument in options}
 
 
 def python_names_to_flags(text: str, flags: Mapping[str, str], *, of_file: bool = False) -> str:
