@@ -19,7 +19,7 @@ import torch
 
 from nextword.config import GPTConfig
 from nextword.model import GPTModel
-from nextword.training.corpus.prepare import prepare_data
+from nextword.training.corpus.prepare_text import prepare_text
 from nextword.training.run.batches import Batches
 from record import record
 
@@ -69,7 +69,7 @@ def run(text: Path, steps: int) -> dict[str, Any]:
     warm_up()
     report["start"] = memory()
     began = time.perf_counter()
-    data = prepare_data(text.parent / "data", text, validation=0.1, validation_limit=MEGABYTE, vocab_size=VOCABULARY)
+    data = prepare_text(text.parent / "data", text, validation=0.1, validation_limit=MEGABYTE, vocab_size=VOCABULARY)
     report["preparation_seconds"] = time.perf_counter() - began
     report["prepared"] = memory()
     report["tokens"] = len(data.train.tokens)

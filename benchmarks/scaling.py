@@ -23,7 +23,7 @@ import torch
 from nextword.config import TRAINING_PRESETS, GPTConfig
 from nextword.model import GPTModel
 from nextword.training.run.parallel import Parallel
-from nextword.training.run.ranks import join
+from nextword.training.run.ranks import init_process_group
 from record import record
 
 VOCABULARY = 4096
@@ -82,7 +82,7 @@ def work(options: argparse.Namespace) -> None:
     """What each process does: the same steps, its own rows."""
     strategy, threads, out = options.child
     torch.set_num_threads(int(threads))
-    with join("cpu") as ranks:
+    with init_process_group("cpu") as ranks:
         start = memory()
         torch.manual_seed(0)
         config = GPTConfig.preset(options.preset, VOCABULARY, options.context, tie_embeddings=False)

@@ -19,8 +19,8 @@ from nextword.training.corpus.text import Document, read_documents
 from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.planning.plan import Plan
 from nextword.training.run.evaluate import evaluate
+from nextword.training.run.initialization import init_weights
 from nextword.training.run.loop import Trainer
-from nextword.training.run.optimizer import draw_first_weights
 
 KINDS: tuple[Residual, ...] = ("normalized", "stream")
 
@@ -36,7 +36,7 @@ def held_out_loss(path: Path, residual: Residual, layers: int, seed: int, steps:
     torch.manual_seed(seed)
     config = GPTConfig.lesson(tokenizer.vocab_size, 128, 4, layers, 0.0, plan.context_length)
     model = GPTModel.from_config(config.replace(residual=residual))
-    draw_first_weights(model)
+    init_weights(model)
     Trainer(model, train_text, held_out_text, plan, seed=seed).run()
     return evaluate(model, held_out_text).nats_per_character
 

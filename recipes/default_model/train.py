@@ -32,8 +32,8 @@ from nextword.training.checkpoints.checkpoint import Checkpoints
 from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.planning.plan import Plan
+from nextword.training.run.initialization import init_weights
 from nextword.training.run.loop import Trainer
-from nextword.training.run.optimizer import draw_first_weights
 
 BUILD = Path("build/default_model")
 CORPUS = BUILD / "corpus"
@@ -114,7 +114,7 @@ def learn() -> bool:
     torch.manual_seed(0)
     config = GPTConfig.qwen3(tokenizer.vocab_size, PLAN.context_length, **SHAPE, tie_embeddings=False)
     model = GPTModel.from_config(config)
-    draw_first_weights(model)
+    init_weights(model)
     return run(LEARNED, model, tokenizer, TokenizedText.from_documents(read, tokenizer), PLAN, seed=0)
 
 

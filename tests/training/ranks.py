@@ -25,7 +25,7 @@ from nextword.training.checkpoints.optimizer_state import optimizer_tensors, res
 from nextword.training.checkpoints.sharded import numbered_parameters, read_shards, shard_like, write_shards
 from nextword.training.run.batches import evaluation_windows
 from nextword.training.run.parallel import Parallel
-from nextword.training.run.ranks import Ranks, join
+from nextword.training.run.ranks import Ranks, init_process_group
 
 # A width of 30 and 301 tokens: neither can be shard_like into four equal shards.
 CONFIG = GPTConfig(
@@ -181,7 +181,7 @@ def killed(ranks: Ranks, directory: Path) -> dict[str, Any]:
 def main() -> None:
     task, directory = {"first": first, "second": second, "killed": killed}[sys.argv[1]], Path(sys.argv[2])
     torch.set_num_threads(1)
-    with join("cpu") as ranks:
+    with init_process_group("cpu") as ranks:
         reports = task(ranks, directory)
         if ranks.is_main:
             (directory / f"{sys.argv[1]}.json").write_text(json.dumps(reports), encoding="utf-8")

@@ -15,7 +15,7 @@ from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
 from nextword.training import Event, Stepped
 from nextword.training.adapters.lora import add_lora, merge_lora
-from nextword.training.checkpoints.snapshots import Snapshots, forget_steps
+from nextword.training.checkpoints.snapshots import Snapshots, delete_later_steps
 from nextword.training.run_directory import steps_in
 from tests.conftest import Trained
 from tests.training.sample_text import FEW_STEPS, TEXT, write_text
@@ -49,11 +49,11 @@ def test_a_run_that_goes_back_forgets_later_steps(tmp_path: Path, tokenizer: Tok
         Snapshots(place, tokenizer).save(model, step)
     (place / "mine.txt").write_text("kept", encoding="utf-8")
     (place / ".step-00000008.abcdefgh.tmp").mkdir()  # a killed run's
-    forget_steps(place, 2)
+    delete_later_steps(place, 2)
     assert steps_in(place) == [0, 1, 2]
-    forget_steps(place, -1)
+    delete_later_steps(place, -1)
     assert [path.name for path in place.iterdir()] == ["mine.txt"]
-    forget_steps(tmp_path / "nowhere", -1)
+    delete_later_steps(tmp_path / "nowhere", -1)
 
 
 def test_adapters_are_merged_in_the_copy_alone(tmp_path: Path, tokenizer: Tokenizer, model: GPTModel) -> None:

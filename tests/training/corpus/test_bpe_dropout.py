@@ -10,7 +10,7 @@ import pytest
 from nextword import Tokenizer
 from nextword.errors import ConfigError
 from nextword.training import train
-from nextword.training.corpus.bpe_dropout import vary
+from nextword.training.corpus.bpe_dropout import bpe_dropout_copies
 from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import TokenizedText
 from tests.training.sample_text import FEW_STEPS, TEXT, write_text
@@ -21,7 +21,9 @@ TOKENS = TokenizedText.from_documents([Document("a", text) for text in TEXTS], T
 
 
 def varied(copies: int = 1, dropout: float = 0.1, seed: int = 0) -> list[int]:
-    return [i for text in vary(TOKENS, TOKENIZER, copies=copies, dropout=dropout, seed=seed) for i in text.ids]
+    return [
+        i for text in bpe_dropout_copies(TOKENS, TOKENIZER, copies=copies, dropout=dropout, seed=seed) for i in text.ids
+    ]
 
 
 def test_every_copy_is_the_whole_text_document_by_document() -> None:
@@ -53,7 +55,7 @@ def test_copies_and_seeds_differ_and_a_seed_gives_the_same_again() -> None:
 
 
 def test_characters_and_bytes_are_those_of_the_text() -> None:
-    pieces = list(vary(TOKENS, TOKENIZER, copies=2, dropout=0.2, seed=0))
+    pieces = list(bpe_dropout_copies(TOKENS, TOKENIZER, copies=2, dropout=0.2, seed=0))
     assert sum(piece.characters for piece in pieces) == 2 * sum(map(len, TEXTS))
     assert sum(piece.bytes for piece in pieces) == 2 * sum(len(text.encode()) for text in TEXTS)
 

@@ -10,8 +10,8 @@ import pytest
 
 from nextword.config import GPTConfig
 from nextword.errors import ModelFileError
-from nextword.training.events import Sampled, Started, Stepped, Validated
-from nextword.training.events.journal import Journal, Tail, all_of, read_metrics
+from nextword.training.events import Sampled, Started, Stepped, Validated, fan_out
+from nextword.training.events.journal import MetricsLog, Tail, read_metrics
 from nextword.training.events.tensorboard import TensorBoard
 from nextword.training.planning.plan import Plan
 
@@ -41,7 +41,7 @@ class Clock:
 
 def test_lines_are_there_before_the_file_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    with Journal(path) as journal:
+    with MetricsLog(path) as journal:
         journal(STARTED)
         journal(stepped(1, left=math.inf))
         journal(validated(1))
@@ -57,7 +57,7 @@ def test_lines_are_there_before_the_file_is_closed(tmp_path: Path) -> None:
 
 def test_a_line_separator_in_a_text_ends_no_line(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    with Journal(path) as journal:
+    with MetricsLog(path) as journal:
         for step, text in enumerate(("a\u2028b", "c\x85d", "e")):
             journal(Sampled(step, text))
     assert [row["text"] for row in read_metrics(path)] == ["a\u2028b", "c\x85d", "e"]
@@ -67,14 +67,14 @@ def test_a_line_separator_in_a_text_ends_no_line(tmp_path: Path) -> None:
 def test_a_tail_tells_what_is_new_and_when_it_is_another_journal(tmp_path: Path) -> None:
     path, tail = tmp_path / "metrics.jsonl", Tail()
     assert tail.more(path) == (False, [])
-    with Journal(path) as journal:
+    with MetricsLog(path) as journal:
         journal(validated(1))
         assert [row["step"] for row in tail.more(path)[1]] == [1]
         journal(validated(2))
         journal(validated(3))
         assert [row["step"] for row in tail.more(path)[1]] == [2, 3]
         assert tail.more(path) == (False, [])
-    with Journal(path, after=2) as journal:  # the run goes on from step 2
+    with MetricsLog(path, after=2) as journal:  # the run goes on from step 2
         for step in (3, 4, 5):
             journal(validated(step))
         anew, rows = tail.more(path)
@@ -83,7 +83,7 @@ def test_a_tail_tells_what_is_new_and_when_it_is_another_journal(tmp_path: Path)
 
 def test_steps_are_thinned_to_one_a_second_and_further_as_the_run_gets_long(tmp_path: Path) -> None:
     clock = Clock()
-    with Journal(tmp_path / "m", clock=clock) as journal:
+    with MetricsLog(tmp_path / "m", clock=clock) as journal:
         for step in range(1, 101):
             journal(stepped(step))
             clock.now += 0.25
@@ -101,7 +101,7 @@ def test_steps_are_thinned_to_one_a_second_and_further_as_the_run_gets_long(tmp_
 def test_a_resumed_run_drops_what_came_after_its_step_and_a_torn_line(tmp_path: Path) -> None:
     path = tmp_path / "m"
     clock = Clock()
-    with Journal(path, clock=clock) as journal:
+    with MetricsLog(path, clock=clock) as journal:
         journal(STARTED)
         for step in (1, 2, 3):
             journal(stepped(step))
@@ -109,12 +109,12 @@ def test_a_resumed_run_drops_what_came_after_its_step_and_a_torn_line(tmp_path: 
             clock.now += 2
     with path.open("ab") as file:
         file.write(b'{"event": "stepped", "step": 2, "loss": 1.\xed\x95')
-    with Journal(path, after=2, clock=clock) as journal:
+    with MetricsLog(path, after=2, clock=clock) as journal:
         journal(stepped(3, loss=9.0))
     rows = read_metrics(path)
     assert [row.get("step") for row in rows] == [0, 1, 1, 2, 2, 3]
     assert rows[-1]["loss"] == 9.0
-    with Journal(path) as journal:
+    with MetricsLog(path) as journal:
         journal(validated(7))
     assert [row["step"] for row in read_metrics(path)] == [7]  # a new run
     assert [file.name for file in tmp_path.iterdir()] == ["m"]
@@ -123,7 +123,7 @@ def test_a_resumed_run_drops_what_came_after_its_step_and_a_torn_line(tmp_path: 
 def test_no_file_is_no_line_and_no_directory_is_an_error(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "none") == []
     with pytest.raises(ModelFileError, match=r"cannot write .*missing"):
-        Journal(tmp_path / "missing" / "m")
+        MetricsLog(tmp_path / "missing" / "m")
     with pytest.raises(ModelFileError, match="cannot be read"):
         read_metrics(tmp_path)
     (tmp_path / "odd").write_bytes(b'[1]\n{"step": "x"}\n{"step": 1}\n\xff\n{"step": 2}\n')
@@ -132,19 +132,17 @@ def test_no_file_is_no_line_and_no_directory_is_an_error(tmp_path: Path) -> None
 
 def test_several_watchers_are_told_in_order_and_none_is_none() -> None:
     told: list[object] = []
-    watch = all_of([told.append, lambda event: told.append((event, len(told)))])
-    assert watch is not None
+    watch = fan_out([told.append, lambda event: told.append((event, len(told)))])
     watch("a")
     assert told == ["a", ("a", 1)]
-    assert all_of(told.append) == told.append
-    assert all_of(None) is None
-    assert all_of([]) is None
+    assert fan_out(told.append) == told.append
+    fan_out(None)(STARTED)
+    fan_out([])(STARTED)
 
     def fails(_: object) -> None:
         raise ValueError("mine")
 
-    failing = all_of([fails, told.append])
-    assert failing is not None
+    failing = fan_out([fails, told.append])
     with pytest.raises(ValueError, match="mine"):
         failing("b")
     assert len(told) == 2

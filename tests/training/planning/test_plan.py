@@ -13,7 +13,7 @@ import pytest
 
 from nextword.config import TRAINING_PRESETS, GPTConfig
 from nextword.errors import ConfigError, ModelFileError
-from nextword.training.corpus.prepare import choose_vocab_size
+from nextword.training.corpus.prepare_text import choose_vocab_size
 from nextword.training.planning.plan import (
     BATCHES,
     CONTEXTS,

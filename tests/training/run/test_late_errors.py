@@ -16,7 +16,7 @@ import nextword
 from nextword.errors import ModelFileError
 from nextword.training import Event, Sampled, Stepped, Validated, train
 from nextword.training.events import Interrupted
-from nextword.training.events.journal import Journal
+from nextword.training.events.journal import MetricsLog
 from nextword.training.events.recorded_runs import read_run
 from nextword.training.planning.verdict import Verdict
 from tests.training.sample_text import FEW_STEPS, write_text
@@ -62,13 +62,13 @@ def test_a_package_for_figures_that_is_broken_costs_only_the_picture(
 def test_a_log_that_cannot_be_closed_costs_no_model(
     tmp_path: Path, undrawn: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, expected: bytes
 ) -> None:
-    close = Journal.close
+    close = MetricsLog.close
 
-    def fail(journal: Journal) -> None:
+    def fail(journal: MetricsLog) -> None:
         close(journal)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Journal, "close", fail)
+    monkeypatch.setattr(MetricsLog, "close", fail)
     out = tmp_path / "out"
     with pytest.raises(OSError, match="No space left on device"):
         train(write_text(tmp_path), out, **FEW_STEPS)

@@ -13,14 +13,14 @@ import pytest
 
 from nextword.errors import ConfigError
 from nextword.training import Event, Stepped, train
-from nextword.training.run.lock import claim
+from nextword.training.run.lock import run_lock
 from tests.training.sample_text import FEW_STEPS, write_text
 
 HOLDING = """
 import sys
 from pathlib import Path
-from nextword.training.run.lock import claim
-with claim(Path(sys.argv[1])):
+from nextword.training.run.lock import run_lock
+with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -61,12 +61,12 @@ def test_a_second_run_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
 
 def test_the_lock_goes_with_the_process_that_holds_it(tmp_path: Path) -> None:
     process = hold(tmp_path / "out")
-    with pytest.raises(ConfigError, match=rf"process {process.pid}, since \d{{4}}-"), claim(tmp_path / "out"):
+    with pytest.raises(ConfigError, match=rf"process {process.pid}, since \d{{4}}-"), run_lock(tmp_path / "out"):
         pass
     with process:
         process.kill()
     assert json.loads((tmp_path / ".out.lock").read_text(encoding="utf-8"))["pid"] == process.pid
-    with claim(tmp_path / "out"):
+    with run_lock(tmp_path / "out"):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -75,9 +75,9 @@ def test_a_place_has_one_lock_whatever_it_is_called(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
     (tmp_path / "link").symlink_to("out")
-    with claim(Path("out")):
+    with run_lock(Path("out")):
         for name in (tmp_path / "out", Path("link"), Path("./out/../out")):
-            with pytest.raises(ConfigError, match="another run is writing"), claim(name):
+            with pytest.raises(ConfigError, match="another run is writing"), run_lock(name):
                 pass
-        with claim(Path("other")):
+        with run_lock(Path("other")):
             pass

@@ -26,8 +26,9 @@ from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.events import Interrupted, Resumed
 from nextword.training.run.batches import Batches
 from nextword.training.run.evaluate import evaluate
+from nextword.training.run.initialization import init_weights
 from nextword.training.run.loop import Trainer
-from nextword.training.run.optimizer import draw_first_weights, make_optimizers
+from nextword.training.run.optimizer import make_optimizers
 from nextword.training.run.parallel import Parallel
 from tests.training.sample_text import TEXT
 
@@ -426,7 +427,7 @@ def test_a_checkpoint_from_before_there_was_a_choice_of_optimizers_goes_on(tmp_p
 
 def test_every_block_begins_as_the_identity() -> None:
     model = make_trainer().model
-    draw_first_weights(model)
+    init_weights(model)
     ids = torch.arange(10)[None]
     expected = model.output_layer(model.ln_final(model.token_embedding(ids)))
     assert torch.equal(model(ids), expected)
@@ -434,11 +435,11 @@ def test_every_block_begins_as_the_identity() -> None:
 
 def test_tokens_begin_far_apart_unless_the_head_shares_their_matrix() -> None:
     model = make_trainer().model
-    draw_first_weights(model)
+    init_weights(model)
     assert not model.config.tie_embeddings
     assert model.token_embedding.weight.std().item() == pytest.approx(1.0, abs=0.02)
     tied = GPTModel.from_config(model.config.replace(tie_embeddings=True))
-    draw_first_weights(tied)
+    init_weights(tied)
     assert tied.token_embedding.weight.std().item() == pytest.approx(0.02, abs=0.001)
 
 

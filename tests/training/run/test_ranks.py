@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from nextword.errors import ConfigError, ModelFileError
 from nextword.model import GPTModel
 from nextword.training.checkpoints.sharded import read_shards, write_shards
-from nextword.training.run.ranks import Ranks, join
+from nextword.training.run.ranks import Ranks, init_process_group
 from tests.training.ranks import (
     CLIP,
     CONFIG,
@@ -146,7 +146,7 @@ def test_tied_embeddings_are_one_tensor_in_shards_too(four: dict[str, Any]) -> N
 
 def test_one_process_goes_on_from_what_two_saved(two: dict[str, Any], plain: dict[str, Any], directory: Path) -> None:
     assert two
-    with join("cpu", {}) as ranks:
+    with init_process_group("cpu", {}) as ranks:
         assert_same(Run(ranks, 2).load(directory, SAVED_AT).take(STEPS).report(), plain, first_step=SAVED_AT)
 
 
@@ -183,7 +183,7 @@ def test_a_killed_process_is_started_again_and_the_run_goes_on(plain: dict[str, 
 
 
 def test_one_process_needs_no_torchrun(plain: dict[str, Any]) -> None:
-    with join("cpu", {}) as ranks:
+    with init_process_group("cpu", {}) as ranks:
         assert ranks == Ranks("cpu", rank=0, world=1, restarted=False)
         assert not torch.distributed.is_initialized()
         assert_same(Run(ranks, 4, strategy="fsdp", checkpointing=True).take(STEPS).report(), plain)
@@ -223,7 +223,7 @@ def test_what_is_drawn_in_a_step_differs_between_processes_and_steps() -> None:
 def test_a_world_without_torchrun_is_refused() -> None:
     with (
         pytest.raises(ConfigError, match="WORLD_SIZE is 2, but RANK and LOCAL_RANK") as error,
-        join("cpu", {"WORLD_SIZE": "2"}),
+        init_process_group("cpu", {"WORLD_SIZE": "2"}),
     ):
         pass
     assert error.value.hint.startswith("start with: torchrun")

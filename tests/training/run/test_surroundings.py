@@ -11,8 +11,8 @@ import torch
 
 from nextword.errors import ConfigError
 from nextword.training import train
-from nextword.training.run.ranks import join
-from nextword.training.run.surroundings import memory_is_enough
+from nextword.training.run.ranks import init_process_group
+from nextword.training.run.surroundings import translate_oom
 from tests.training.sample_text import FEW_STEPS, write_text
 
 
@@ -74,12 +74,12 @@ def test_a_run_inside_one_of_torchs_modes_is_the_same_run(
     ],
 )
 def test_what_is_left_of_another_run_in_the_environment_is_told(variables: dict[str, str], message: str) -> None:
-    with pytest.raises(ConfigError) as caught, join("cpu", variables):
+    with pytest.raises(ConfigError) as caught, init_process_group("cpu", variables):
         pass
     assert caught.value.message == message
     assert "torchrun" in caught.value.hint
     # Kubernetes sets MASTER_PORT for a service called master, other launchers LOCAL_RANK: one process asks for neither.
-    with join("cpu", {"RANK": "0", "LOCAL_RANK": "-1", "MASTER_PORT": "tcp://10.0.0.1:443"}) as ranks:
+    with init_process_group("cpu", {"RANK": "0", "LOCAL_RANK": "-1", "MASTER_PORT": "tcp://10.0.0.1:443"}) as ranks:
         assert (ranks.rank, ranks.world) == (0, 1)
 
 
@@ -96,9 +96,9 @@ def test_a_number_with_digits_too_many_is_told_before_memory_is_asked_for(
 
 
 def test_memory_that_is_short_is_one_error_and_other_errors_are_left_alone() -> None:
-    with pytest.raises(ConfigError, match="not enough memory for this run"), memory_is_enough():
+    with pytest.raises(ConfigError, match="not enough memory for this run"), translate_oom():
         torch.empty(1 << 60)
-    with pytest.raises(ConfigError, match="not enough memory"), memory_is_enough():
+    with pytest.raises(ConfigError, match="not enough memory"), translate_oom():
         raise MemoryError
-    with pytest.raises(RuntimeError, match="mat1 and mat2"), memory_is_enough():
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), translate_oom():
         torch.ones(2, 3) @ torch.ones(2, 3)

@@ -58,7 +58,7 @@ class Snapshots:
                 discard(step_path(self.directory, older))
 
 
-def forget_steps(directory: Path, after: int) -> None:
+def delete_later_steps(directory: Path, after: int) -> None:
     """Clears away the models of later steps than the one a run goes on from, and what a killed run left half written.
 
     Args:

@@ -29,7 +29,7 @@ _MOST_WORDS = 1 << 18
 """Words whose ways are remembered; beyond that they are found anew."""
 
 
-def vary(
+def bpe_dropout_copies(
     tokens: NDArray[np.integer[Any]], tokenizer: Tokenizer, *, copies: int, dropout: float, seed: int
 ) -> Iterator[EncodedText]:
     """The text of tokens, `copies` times, each time cut otherwise.

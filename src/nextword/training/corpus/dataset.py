@@ -55,7 +55,7 @@ class TextReport:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Dataset:
     """A text that can be trained on."""
 
     train: TokenizedText
@@ -75,7 +75,7 @@ class EncodedText:
     """1 for each token that counts in the loss, 0 for the others; None: all count."""
 
 
-def write_data(
+def write_dataset(
     directory: Path,
     train: Iterable[EncodedText],
     validation: Iterable[EncodedText] | None,
@@ -83,7 +83,7 @@ def write_data(
     report: TextReport,
     *,
     weighted: bool = False,
-) -> Prepared:
+) -> Dataset:
     """Writes documents that are tokens already, such as conversations.
 
     Args:
@@ -102,11 +102,11 @@ def write_data(
         if validation is not None:
             parts["validation"] = write_part(fresh, "validation", validation, tokenizer, weighted=weighted)
         write_description(fresh, parts, tokenizer, report)
-    return open_data(directory)
+    return open_dataset(directory)
 
 
-def open_data(directory: Path) -> Prepared:
-    """What `prepare_data` or `write_data` left. No text is read or encoded again.
+def open_dataset(directory: Path) -> Dataset:
+    """What `prepare_text` or `write_dataset` left. No text is read or encoded again.
 
     Raises:
         ModelFileError: It is missing or damaged.
@@ -119,7 +119,7 @@ def open_data(directory: Path) -> Prepared:
     try:
         report = TextReport.from_json(description["report"])
         parts = {name: _open_part(directory, name, part, tokenizer) for name, part in description["parts"].items()}
-        return Prepared(parts["train"], parts.get("validation"), tokenizer, report)
+        return Dataset(parts["train"], parts.get("validation"), tokenizer, report)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{directory}/data.json is damaged: {error}") from None
 

@@ -10,7 +10,7 @@ from nextword.errors import TextError
 from nextword.language_model import LanguageModel
 from nextword.tokens import Tokenizer
 from nextword.training.corpus.conversations import Conversation, TrainingTemplate, read_conversations
-from nextword.training.corpus.dataset import EncodedText, Prepared, TextReport, write_data
+from nextword.training.corpus.dataset import Dataset, EncodedText, TextReport, write_dataset
 from nextword.training.corpus.text import Place, Reading, find_sources, read_records
 from nextword.training.corpus.text.kinds import settled
 from nextword.training.corpus.text.no_text import NoTextError
@@ -43,7 +43,7 @@ def prepare_conversations(
     validation: float | str | Path | None,
     encoding: str | None,
     reading: Reading | None = None,
-) -> Prepared:
+) -> Dataset:
     """Writes the tokens of conversations and which of them are answers; only those are learned and judged.
 
     Args:
@@ -91,7 +91,7 @@ def prepare_conversations(
     names = tuple(dict.fromkeys(Path(name).name for name in reading.read))
     learned = _encoded(conversations(sources, held_out=None if every is None else False), template, base.tokenizer)
     report = TextReport(count, names[:20], characters=0, bytes=0, sha256=digest.hexdigest(), **reading.to_report())
-    return write_data(directory, learned, judged, base.tokenizer, report, weighted=True)
+    return write_dataset(directory, learned, judged, base.tokenizer, report, weighted=True)
 
 
 def _encoded(

@@ -11,6 +11,7 @@ from nextword.training.events.event_types import (
     Validated,
     Watcher,
     clock,
+    fan_out,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "Validated",
     "Watcher",
     "clock",
+    "fan_out",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nextword.config import GPTConfig
@@ -119,6 +119,19 @@ class Interrupted:
 Event = Preparing | Baselines | Started | Resumed | Forecast | Stepped | Validated | Sampled | Interrupted | Verdict
 """In about this order. Baselines, forecast and verdict are told where text is held out."""
 Watcher = Callable[[Event], None]
+
+
+def fan_out(watchers: Watcher | Iterable[Watcher] | None) -> Watcher:
+    """One watcher that tells several, in their order; or nobody. What one of them raises ends the run."""
+    if callable(watchers):
+        return watchers
+    several = () if watchers is None else tuple(watchers)
+
+    def emit(event: Event) -> None:
+        for watcher in several:
+            watcher(event)
+
+    return emit
 
 
 def clock(seconds: float) -> str:

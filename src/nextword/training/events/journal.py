@@ -7,7 +7,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -28,20 +28,6 @@ _HEAD = 256
 
 AnyEvent = Any
 """Any frozen dataclass: the events of the loop, and what is measured before and after it."""
-Watch = Callable[[AnyEvent], None]
-
-
-def all_of(watch: Watch | Iterable[Watch] | None) -> Watch | None:
-    """One watcher that tells several, in their order; None if there is none. What one of them raises ends the run."""
-    if watch is None or callable(watch):
-        return watch
-    watchers = tuple(watch)
-
-    def tell(event: AnyEvent) -> None:
-        for one in watchers:
-            one(event)
-
-    return tell if watchers else None
 
 
 class EventLog(ABC):
@@ -60,7 +46,7 @@ class EventLog(ABC):
         """Writes what is still in memory."""
 
 
-class Journal(EventLog):
+class MetricsLog(EventLog):
     """Writes every event of a run to a file, steps thinned to one a second at most; a line is on disk at once.
 
     Each line has `event` (the name of its kind, in lower case) and the event's fields; numbers that are not finite

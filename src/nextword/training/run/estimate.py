@@ -11,7 +11,7 @@ from nextword.training.planning.baselines import Baselines, measure_baselines
 from nextword.training.planning.forecast import Forecast, forecast
 from nextword.training.planning.verdict import FEWEST_CHARACTERS, yardsticks
 from nextword.training.run.loop import Trainer
-from nextword.training.run.start import Run
+from nextword.training.run.record import StartedRun
 
 
 @dataclass(frozen=True)
@@ -22,34 +22,34 @@ class Estimates:
     expected: Forecast
 
 
-def estimate(trainer: Trainer, run: Run, began: float, tell: Watcher, saves: int) -> Estimates:
+def estimate(trainer: Trainer, run: StartedRun, began: float, emit: Watcher, saves: int) -> Estimates:
     """Measures speed and baselines, gives the run its time, and tells all that is known before the first step."""
-    prepared, ranks = run.prepared, trainer.ranks
+    dataset, ranks = run.dataset, trainer.ranks
     speed = trainer.measure_speed()
     baselines = None
-    if prepared.validation is not None and ranks.is_main:
-        baselines = measure_baselines(prepared.train, prepared.validation, prepared.tokenizer)
-    minutes = run.begun.minutes
-    if minutes is not None and not run.goes_on:
+    if dataset.validation is not None and ranks.is_main:
+        baselines = measure_baselines(dataset.train, dataset.validation, dataset.tokenizer)
+    minutes = run.record.minutes
+    if minutes is not None and not run.is_resumed:
         left = minutes * 60 - (time.monotonic() - began) - _reserved_seconds(trainer.model, saves)
         trainer.set_seconds(ranks.agree(max(1.0, left)))
-    plan, report = trainer.plan, prepared.report
+    plan, report = trainer.plan, dataset.report
     expected = forecast(
         parameters=trainer.model.config.num_parameters,
         tokens_per_step=trainer.tokens_per_step,
         tokens_per_second=speed,
-        train_tokens=len(prepared.train.tokens),
+        train_tokens=len(dataset.train.tokens),
         seconds=plan.seconds,
         steps=plan.steps,
         bigram=bigrams(baselines) if _has_forecast(run) else None,
     )
-    tell(
+    emit(
         Started(
             plan,
             trainer.model.config,
-            len(prepared.train.tokens),
-            prepared.train.characters,
-            prepared.validation.characters if prepared.validation else 0,
+            len(dataset.train.tokens),
+            dataset.train.characters,
+            dataset.validation.characters if dataset.validation else 0,
             step=trainer.state.step,
             documents=report.documents,
             repeated=report.repeated,
@@ -64,14 +64,14 @@ def estimate(trainer: Trainer, run: Run, began: float, tell: Watcher, saves: int
         )
     )
     if baselines is not None:
-        tell(baselines)
-    tell(expected)
+        emit(baselines)
+    emit(expected)
     return Estimates(baselines, expected)
 
 
-def _has_forecast(run: Run) -> bool:
+def _has_forecast(run: StartedRun) -> bool:
     """Whether it is known how well such a run goes: from no model, and judged by enough text."""
-    held_out = run.prepared.validation
+    held_out = run.dataset.validation
     return run.base is None and held_out is not None and held_out.characters >= FEWEST_CHARACTERS
 
 

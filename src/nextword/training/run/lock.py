@@ -16,7 +16,7 @@ from nextword.files.atomic import write_errors
 
 
 @contextmanager
-def claim(out: Path) -> Iterator[None]:
+def run_lock(out: Path) -> Iterator[None]:
     """Keeps other runs away from `out`, whatever name they call it by, and from all that lies beside it.
 
     Raises:
@@ -32,7 +32,7 @@ def claim(out: Path) -> Iterator[None]:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             raise ConfigError(
-                f"another run is writing {out}: {_holder(path)}",
+                f"another run is writing {out}: {_lock_holder(path)}",
                 hint="wait until it has ended, or choose another directory",
             ) from None
     try:
@@ -45,7 +45,7 @@ def claim(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _holder(path: Path) -> str:
+def _lock_holder(path: Path) -> str:
     """Which process holds a lock, and since when."""
     try:
         held = json.loads(path.read_text(encoding="utf-8"))

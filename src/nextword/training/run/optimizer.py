@@ -46,16 +46,3 @@ def make_optimizers(model: GPTModel, plan: Plan) -> list[torch.optim.Optimizer]:
         inner, lr=plan.learning_rate, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
     )
     return [*optimizers, muon]
-
-
-def draw_first_weights(model: GPTModel) -> None:
-    """First weights from which training is fastest: every block begins as the identity, tokens far apart.
-
-    The matrices that write into the residual stream become zero; embeddings that are not also the head's are drawn
-    with deviation 1 in place of GPT-2's 0.02.
-    """
-    if not model.config.tie_embeddings:
-        torch.nn.init.normal_(model.token_embedding.weight)
-    for name, weight in model.named_parameters():
-        if name.endswith(("attn.out_proj.weight", "ffn.down.weight")):
-            torch.nn.init.zeros_(weight)

@@ -110,7 +110,7 @@ class Ranks:
 
 
 @contextmanager
-def join(device: str = "auto", environment: Mapping[str, str] = os.environ) -> Iterator[Ranks]:
+def init_process_group(device: str = "auto", environment: Mapping[str, str] = os.environ) -> Iterator[Ranks]:
     """Joins the processes that torchrun started; in a single process there is nobody to join.
 
     CPU processes talk through gloo; CUDA processes through NCCL, and through gloo about what lies in ordinary memory.

@@ -15,7 +15,7 @@ _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|
 
 
 @contextmanager
-def torch_as_it_starts() -> Iterator[None]:
+def default_torch_state() -> Iterator[None]:
     """The global modes of torch as in a fresh process, inside: gradients, float32, no autocast, tensors on the CPU."""
     default = torch.get_default_dtype()
     with ExitStack() as stack:
@@ -32,7 +32,7 @@ def torch_as_it_starts() -> Iterator[None]:
 
 
 @contextmanager
-def memory_is_enough() -> Iterator[None]:
+def translate_oom() -> Iterator[None]:
     """Turns what is raised inside for want of memory into one error.
 
     Raises:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
 import torch
-from torch import nn
 
 from nextword.arguments import OWN_CHECK, checked
 from nextword.errors import ConfigError, NextwordError
@@ -21,22 +20,41 @@ from nextword.machine.signals import terminate_as_interrupt
 from nextword.model import GPTModel
 from nextword.readable import pluralize, readable
 from nextword.settings import TrainingKeywords, TrainingSettings, takes_settings
-from nextword.training.adapters.lora import add_lora
-from nextword.training.checkpoints.snapshots import Snapshots, forget_steps
-from nextword.training.corpus.dataset import Prepared
-from nextword.training.events import Sampled, Watcher, clock
-from nextword.training.events.journal import METRICS, Journal, all_of
+from nextword.training.checkpoints.checkpoint import Checkpoints
+from nextword.training.checkpoints.snapshots import Snapshots, delete_later_steps
+from nextword.training.corpus.bpe_dropout import bpe_dropout_copies
+from nextword.training.corpus.dataset import write_dataset
+from nextword.training.corpus.fingerprint import fingerprint
+from nextword.training.corpus.prepare import prepare_dataset
+from nextword.training.corpus.text import Reading, find_sources
+from nextword.training.events import Preparing, Watcher, clock, fan_out
+from nextword.training.events.journal import METRICS, MetricsLog
 from nextword.training.events.notebook import NotebookView, in_notebook, run_html
+from nextword.training.events.report import draw_curve
 from nextword.training.events.tensorboard import TensorBoard
+from nextword.training.planning.derive import derive_plan, dropout_copies, max_held_out_bytes, max_read_bytes
+from nextword.training.planning.flops import measure_flops
 from nextword.training.planning.plan import Plan
-from nextword.training.run.estimate import estimate
+from nextword.training.planning.verdict import Verdict, verdict
+from nextword.training.run.estimate import Estimates, bigrams, estimate
 from nextword.training.run.finish import can_write_model, finish
+from nextword.training.run.initialization import initial_model
 from nextword.training.run.loop import Trainer
-from nextword.training.run.optimizer import draw_first_weights
-from nextword.training.run.ranks import join
-from nextword.training.run.start import Run, open_run
-from nextword.training.run.surroundings import memory_is_enough, torch_as_it_starts
-from nextword.training.run_directory import steps_path
+from nextword.training.run.ranks import init_process_group
+from nextword.training.run.record import (
+    DATA,
+    VARIED,
+    RunRecord,
+    StartedRun,
+    check_resume_settings,
+    open_run,
+    read_run_record,
+    write_run_record,
+)
+from nextword.training.run.sample import sampler
+from nextword.training.run.start import start_or_resume
+from nextword.training.run.surroundings import default_torch_state, translate_oom
+from nextword.training.run_directory import checkpoint_path, steps_path
 
 _LOG = logging.getLogger(__name__)
 
@@ -114,68 +132,74 @@ def train(
         NextwordError: The loss is not finite any more, or the run was stopped before its first step.
     """
     began = time.monotonic() if started is None else started
-    asked = TrainingSettings(**settings)
-    if resume and restart:
-        raise ConfigError("resume=True goes on with a run, restart=True begins anew: not both")
+    requested = TrainingSettings(**settings)
     out = Path(out)
-    if not out.name or out.resolve() == Path.cwd():
-        raise ConfigError(f"out is {out}: a model needs a directory of its own")
-    if asked.from_model is not None and Path(asked.from_model).resolve() == out.resolve():
-        # A run that was stopped leaves its model there, and would then go on from that one.
-        raise ConfigError(f"out is {out}, the model that the run starts from", hint="choose another directory")
+    _check_arguments(out, requested, resume=resume, restart=restart)
     sources = _sources(paths)
     with (
         terminate_as_interrupt(again=True),
-        torch_as_it_starts(),
-        memory_is_enough(),
-        join(asked.device) as ranks,
+        default_torch_state(),
+        translate_oom(),
+        init_process_group(requested.device) as ranks,
         torch.random.fork_rng(devices=[]),
         ExitStack() as stack,
     ):
         if watch is None and ranks.is_main and in_notebook():
             watch = stack.enter_context(NotebookView()).watch
-        tell = (all_of(watch) if ranks.is_main else None) or _nobody
-        run = open_run(out, sources, asked, ranks, tell, stack, resume=resume, restart=restart)
+        emit = fan_out(watch if ranks.is_main else None)
+
+        checkpoints, base = Checkpoints(checkpoint_path(out)), None
+        resume = start_or_resume(out, requested, ranks, checkpoints, stack, resume=resume, restart=restart)
+        if ranks.is_main and not resume:
+            base = prepare_run(checkpoints.directory, sources, requested, ranks.device, emit)
+        ranks.barrier()
+        record = read_run_record(checkpoints.directory)
+        if resume:
+            check_resume_settings(requested, sources, record)
+        run = open_run(record, checkpoints, base, ranks.device)
+
         logs = stack.enter_context(ExitStack())
-        record: Watcher = _nobody
-        if ranks.is_main:
-            after = run.checkpoints.steps()[-1] if run.goes_on else 0
-            forget_steps(steps_path(out), after if run.goes_on else -1)
-            logged: list[Watcher] = [logs.enter_context(Journal(run.checkpoints.directory / METRICS, after))]
-            if asked.log == "tensorboard":
-                logged.append(logs.enter_context(TensorBoard(out.with_name(f"{out.name}.logs"), after)))
-            record = all_of(logged) or _nobody
-        tell_all = all_of((record, tell)) or _nobody
-        model = _first_model(run).to(ranks.device)
+        log = fan_out(_open_logs(out, run, logs, tensorboard=requested.log == "tensorboard") if ranks.is_main else None)
+        emit_all = fan_out((log, emit))
+        model = initial_model(record.plan, run.base, record.seed).to(ranks.device)
         trainer = Trainer(
             model,
-            run.learned,
-            run.prepared.validation,
-            run.begun.plan,
-            seed=run.begun.seed,
+            run.train_text,
+            run.dataset.validation,
+            record.plan,
+            seed=record.seed,
             ranks=ranks,
-            checkpoints=run.checkpoints,
-            checkpoint_seconds=asked.checkpoint_seconds,
-            watch=tell_all,
-            sample=_sampler(model, run.prepared, tell_all) if watch is not None and ranks.world == 1 else None,
-            snapshots=Snapshots(steps_path(out), run.prepared.tokenizer, run.base) if asked.snapshots else None,
+            checkpoints=checkpoints,
+            checkpoint_seconds=requested.checkpoint_seconds,
+            watch=emit_all,
+            sample=sampler(model, run.dataset, emit_all) if watch is not None and ranks.world == 1 else None,
+            snapshots=Snapshots(steps_path(out), run.dataset.tokenizer, run.base) if requested.snapshots else None,
         )
         stack.callback(trainer.close)
-        if run.goes_on:
+        if run.is_resumed:
             trainer.resume()
-        estimates = estimate(trainer, run, began, tell_all, saves=2 if asked.snapshots else 1)
+        estimates = estimate(trainer, run, began, emit_all, saves=2 if requested.snapshots else 1)
         trainer.run(lambda: ranks.is_main and not can_write_model(out))
         if trainer.state.step == 0:
             raise NextwordError("stopped before the first step: there is nothing to save")
-        lm = finish(out, trainer, run, estimates, record, tell)
-        with trainer.late.wait():
+
+        lm, late, trained = None, trainer.late, trainer.whole_model()
+        if trained is not None:  # rank 0 has it
+            judgement = _judge(trained, trainer, run, estimates)
+            with late.wait():
+                log(judgement)
+            lm = finish(out, trained, trainer, run, estimates, judgement)
+            draw_curve(out)
+            with late.wait():
+                emit(judgement)
+        with late.wait():
             logs.close()  # before the directory goes: Windows removes no open file
-        if lm is not None and trainer.late:
+        if lm is not None and late:
             _LOG.warning("the model is saved in %s; what went wrong then:", readable(out))
         if ranks.is_main and not trainer.stopped:
-            run.checkpoints.remove()
+            checkpoints.remove()
         ranks.barrier()
-        trainer.late.release()
+        late.release()
         state = trainer.state
         return TrainingRun(
             lm or load(out, device=ranks.device),
@@ -187,6 +211,21 @@ def train(
             trainer.stopped,
             trainer.hash,
         )
+
+
+def _check_arguments(out: Path, settings: TrainingSettings, *, resume: bool, restart: bool) -> None:
+    """Refuses what makes no sense together.
+
+    Raises:
+        ConfigError: `out` is no place for a model, or the run is to go on and to begin anew.
+    """
+    if resume and restart:
+        raise ConfigError("resume=True goes on with a run, restart=True begins anew: not both")
+    if not out.name or out.resolve() == Path.cwd():
+        raise ConfigError(f"out is {out}: a model needs a directory of its own")
+    if settings.from_model is not None and Path(settings.from_model).resolve() == out.resolve():
+        # A run that was stopped leaves its model there, and would then go on from that one.
+        raise ConfigError(f"out is {out}, the model that the run starts from", hint="choose another directory")
 
 
 def _sources(paths: object) -> list[str | Path]:
@@ -205,39 +244,55 @@ def _sources(paths: object) -> list[str | Path]:
     return sources
 
 
-def _first_model(run: Run) -> GPTModel:
-    """The model as it is before the first step; the same on every process."""
-    plan, base = run.begun.plan, run.base
-    torch.manual_seed(run.begun.seed)
-    if base is None:
-        model = GPTModel.from_config(plan.config())
-        draw_first_weights(model)
-        return model
-    model = base.model
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = plan.dropout
-    if plan.lora_rank is not None:
-        add_lora(model, plan.lora_rank, alpha=2 * plan.lora_rank)
-    return model
+def prepare_run(
+    run: Path, sources: Sequence[str | Path], settings: TrainingSettings, device: str, emit: Watcher
+) -> LanguageModel | None:
+    """Prepares the text, derives the plan, and writes both into the run directory; the model to start from, if any."""
+    base = None if settings.from_model is None else load(settings.from_model, backend="torch", device=device)
+    flops, reading = measure_flops(), Reading()
+    found = list(find_sources(sources, settings.exclude, reading.skipped))
+    if not found:
+        raise reading.nothing()
+    dataset = prepare_dataset(
+        run / DATA,
+        found,
+        settings,
+        base,
+        limit=max_read_bytes(settings),
+        validation_limit=max_held_out_bytes(settings, base, flops),
+        progress=lambda *progress: emit(Preparing(*progress)),
+        reading=reading,
+    )
+    plan = derive_plan(settings, dataset, base, flops)
+    record = RunRecord(plan, settings.seed, settings.time_limit, fingerprint(found), settings.vocab_size)
+    if plan.bpe_dropout:
+        copies = dropout_copies(settings, plan, dataset, flops)
+        varied = bpe_dropout_copies(
+            dataset.train.tokens, dataset.tokenizer, copies=copies, dropout=plan.bpe_dropout, seed=settings.seed
+        )
+        write_dataset(run / VARIED, varied, None, dataset.tokenizer, dataset.report)
+    parameters = (plan.config() if base is None else base.config).num_parameters
+    write_run_record(run, record, parameters, dataset.report)
+    return base
 
 
-def _sampler(model: GPTModel, prepared: Prepared, tell: Watcher) -> Callable[[int], None]:
-    """Lets the model go on from the opening of the text, or answer the first held-out conversation."""
-    judged = prepared.validation or prepared.train
-
-    def sample(step: int) -> None:
-        writer = LanguageModel.from_model(model, prepared.tokenizer)
-        if judged.weights is None:
-            text = str(writer.generate(prepared.report.opening, 40, seed=0))
-        else:
-            prompt = judged.tokens[: max(1, int(judged.weights.argmax()))].tolist()  # all before the first answer
-            text = writer.generate(prompt, 40, seed=0).text
-        tell(Sampled(step, text))
-        model.train()
-
-    return sample
+def _open_logs(out: Path, run: StartedRun, stack: ExitStack, *, tensorboard: bool) -> list[Watcher]:
+    """The files that keep the run's events, without those of steps that are taken again."""
+    last_step = run.checkpoints.steps()[-1] if run.is_resumed else 0
+    delete_later_steps(steps_path(out), last_step if run.is_resumed else -1)
+    logs: list[Watcher] = [stack.enter_context(MetricsLog(run.checkpoints.directory / METRICS, last_step))]
+    if tensorboard:
+        logs.append(stack.enter_context(TensorBoard(out.with_name(f"{out.name}.logs"), last_step)))
+    return logs
 
 
-def _nobody(_event: object) -> None:
-    pass
+def _judge(model: GPTModel, trainer: Trainer, run: StartedRun, estimates: Estimates) -> Verdict:
+    validation = run.dataset.validation
+    return verdict(
+        trainer.state.validations,
+        parameters=model.config.num_parameters,
+        text_bytes=run.dataset.report.bytes,
+        held_out_characters=None if validation is None else validation.characters,
+        bigram=bigrams(estimates.baselines),
+        expected=None if trainer.stopped else estimates.expected.expected,
+    )

@@ -17,10 +17,13 @@ import pytest
 from nextword.errors import ModelFileError
 from nextword.settings import TrainingSettings
 from nextword.training import Event, Started, TrainingRun, train
-from nextword.training.corpus.prepare import prepare_data
+from nextword.training.corpus.fingerprint import fingerprint
+from nextword.training.corpus.prepare_text import prepare_text
+from nextword.training.planning import derive
+from nextword.training.planning.derive import derive_plan
 from nextword.training.planning.plan import BATCHES, CONTEXTS, LEARNING_RATES
-from nextword.training.run import begin as beginning
-from nextword.training.run.begin import check_resumed, derive_plan, fingerprint, read_beginning
+from nextword.training.run.record import check_resume_settings, read_run_record
+from nextword.training.run.train import prepare_run
 from tests.training.sample_text import FEW_STEPS, SENTENCES, TEXT, write_text
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -60,8 +63,8 @@ def test_of_a_long_text_only_what_the_time_is_enough_for_is_read(
     rows = [f"{number:09} 가\n" for number in range(9000)]  # of 14 bytes, 126,000 in all
     text = tmp_path / "rows.jsonl"
     text.write_bytes(jsonl(rows))
-    monkeypatch.setattr(beginning, "_READ_AT_LEAST", 14_000)
-    monkeypatch.setattr(beginning, "_READ_A_SECOND", 1400)
+    monkeypatch.setattr(derive, "_MIN_READ_BYTES", 14_000)
+    monkeypatch.setattr(derive, "_READ_BYTES_PER_SECOND", 1400)
     short, least = (started(text, steps=None, minutes=minutes) for minutes in (1.0, 0.1))  # 84,000 bytes; 14,000
     assert (short.documents, least.documents) == (6000, 1000)
     assert short.only_beginning
@@ -72,7 +75,7 @@ def test_of_a_long_text_only_what_the_time_is_enough_for_is_read(
 
 
 def test_no_more_is_held_out_than_can_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beginning, "HELD_OUT_BYTES", 2000)
+    monkeypatch.setattr(derive, "MAX_HELD_OUT_BYTES", 2000)
     event = started(write_text(tmp_path, "abcdefghi\n" * 5000), vocab_size=257)
     assert (event.train_characters, event.validation_characters) == (48_000, 2000)
 
@@ -124,19 +127,19 @@ def test_rows_and_compressed_files_are_trained_on(
 
 
 def test_the_record_of_a_run_is_what_was_asked_and_derived(tmp_path: Path) -> None:
-    asked = TrainingSettings(minutes=3.0, learning_rate=0.25, seed=7, validation=0.2)
+    settings = TrainingSettings(minutes=3.0, learning_rate=0.25, seed=7, validation=0.2)
     text = write_text(tmp_path)
-    beginning.begin(tmp_path / "run", [text], asked, None, lambda _: None)
-    begun = read_beginning(tmp_path / "run")
-    assert (begun.seed, begun.minutes, begun.vocab_size) == (7, 3.0, None)
+    prepare_run(tmp_path / "run", [text], settings, "cpu", lambda _: None)
+    record = read_run_record(tmp_path / "run")
+    assert (record.seed, record.minutes, record.vocab_size) == (7, 3.0, None)
     data = text.read_bytes()
-    assert begun.text_files == hashlib.sha256(b"%d\n" % len(data) + data).hexdigest() == fingerprint([text])
-    assert (begun.plan.learning_rate, begun.plan.preset, begun.plan.seconds) == (0.25, "tiny", None)
-    assert begun.plan.batch_size == BATCHES["tiny"]
-    check_resumed(TrainingSettings(learning_rate=0.25), [text], begun)
+    assert record.text_files == hashlib.sha256(b"%d\n" % len(data) + data).hexdigest() == fingerprint([text])
+    assert (record.plan.learning_rate, record.plan.preset, record.plan.seconds) == (0.25, "tiny", None)
+    assert record.plan.batch_size == BATCHES["tiny"]
+    check_resume_settings(TrainingSettings(learning_rate=0.25), [text], record)
     (tmp_path / "run" / "run.json").write_text('{"format_version": 1, "settings": {"plan": {}}}', encoding="utf-8")
     with pytest.raises(ModelFileError, match=r"run\.json is damaged: ") as caught:
-        read_beginning(tmp_path / "run")
+        read_run_record(tmp_path / "run")
     assert caught.value.hint == "begin anew with restart=True"
 
 
@@ -146,7 +149,7 @@ def test_what_can_only_be_read_once_has_no_fingerprint(tmp_path: Path) -> None:
 
 
 def test_the_preset_goes_by_text_time_and_speed_unless_it_is_given(tmp_path: Path) -> None:
-    prepared = prepare_data(tmp_path / "data", write_text(tmp_path, TEXT * 110), validation=None, vocab_size=300)
+    prepared = prepare_text(tmp_path / "data", write_text(tmp_path, TEXT * 110), validation=None, vocab_size=300)
     assert prepared.report.bytes == 110 * 9180
     presets = [derive_plan(TrainingSettings(minutes=minutes), prepared, None, FLOPS).preset for minutes in (1, 120)]
     assert presets == ["tiny", "small"]
