@@ -16,7 +16,6 @@ import pytest
 
 from nextword import Tokenizer
 from nextword.errors import ConfigError, ModelFileError, TextError
-from nextword.training.corpus import prepare
 from nextword.training.corpus.dataset import Dataset, EncodedText, TextReport, open_dataset, write_dataset
 from nextword.training.corpus.overlap import repeated_share
 from nextword.training.corpus.prepare_text import prepare_text
@@ -181,7 +180,7 @@ def test_a_long_text_trains_its_tokenizer_on_parts_from_all_over_it(
     path = tmp_path / "rows.jsonl"
     rows = [f"{'abcdefghij'[i // 100] * 4} {i:03}" for i in range(1000)]
     path.write_text("\n".join(json.dumps({"text": row}) for row in rows), encoding="utf-8")
-    monkeypatch.setattr(prepare, "TOKENIZER_BYTES", 800)  # a tenth
+    monkeypatch.setattr("nextword.training.corpus.prepare_text.TOKENIZER_BYTES", 800)  # a tenth
     given: list[str] = []
     train_bpe = Tokenizer.train_bpe
 

@@ -250,6 +250,7 @@ def prepare_run(
     """Prepares the text, derives the plan, and writes both into the run directory; the model to start from, if any."""
     base = None if settings.from_model is None else load(settings.from_model, backend="torch", device=device)
     flops, reading = measure_flops(), Reading()
+    limit, validation_limit = max_read_bytes(settings), max_held_out_bytes(settings, base, flops)
     found = list(find_sources(sources, settings.exclude, reading.skipped))
     if not found:
         raise reading.nothing()
@@ -258,8 +259,8 @@ def prepare_run(
         found,
         settings,
         base,
-        limit=max_read_bytes(settings),
-        validation_limit=max_held_out_bytes(settings, base, flops),
+        limit=limit,
+        validation_limit=validation_limit,
         progress=lambda *progress: emit(Preparing(*progress)),
         reading=reading,
     )
