@@ -133,8 +133,9 @@ def _open_page(text: str, model: str | None, loading: LoadingFlags) -> None:
     from urllib.parse import quote
 
     from nextword.server.models import Models
+    from nextword.server.process.addresses import Address
     from nextword.server.process.logs import log_to_stderr
-    from nextword.server.process.serve import Address, serve
+    from nextword.server.process.serve import serve
 
     name, source, path = named(model)
     served = Models({name: path}, partial(load, **loading), {name: source})

@@ -112,9 +112,8 @@ def serve(
     from nextword.files import read_model
     from nextword.loading import load
     from nextword.server.models import Models
-    from nextword.server.process.addresses import for_others
+    from nextword.server.process.addresses import Address, for_others
     from nextword.server.process.logs import log_to_stderr
-    from nextword.server.process.serve import Address
     from nextword.server.process.serve import serve as run
 
     asked = [named(model) for model in models or ([None] if of_run is None else [])]

@@ -138,8 +138,8 @@ def train(
 
 def _page(out: Path, port: int, console: Console) -> RunPage:
     """The page of the run, once it has begun; the port is taken now."""
+    from nextword.server.process.addresses import Address
     from nextword.server.process.logs import log_to_stderr
-    from nextword.server.process.serve import Address
     from nextword.server.process.training_page import RunPage
 
     log_to_stderr(logging.WARNING)

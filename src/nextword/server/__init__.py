@@ -1,5 +1,6 @@
-"""HTTP: an API that OpenAI's clients use unchanged.
+"""HTTP: an API that OpenAI's clients use unchanged, and the page.
 
-Requests come in past `guards.py` at `app.py`, are checked by `schemas.py`, become jobs (`jobs.py`) that `scheduler.py`
-runs together, and leave in the shapes of `completions.py` and `chat.py`.
+A request comes in past `process/guards.py` at `app.py`, which takes in the routes of every folder of `api/` (one a
+protocol) and of `look/` (the page's). It is checked by the folder's `schemas.py`, becomes jobs (`jobs.py`) that
+`scheduler.py` runs together, and leaves in the shapes of that folder.
 """

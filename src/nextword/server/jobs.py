@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 from fastapi import Request
 
-from nextword.errors import NextwordError
-from nextword.generation import Memory, Sampling, TextStream
-from nextword.generation.sampling import token_biases
+from nextword.generation import Memory, TextStream
 from nextword.language_model import LanguageModel
-from nextword.server.api.openai.schemas import Sampled
-from nextword.server.errors import ApiError, of_user
+from nextword.server.errors import ApiError
 from nextword.server.scheduler import Job, Piece, Scheduler
-from nextword.server.settings import SAMPLED, Settings
+from nextword.server.settings import Settings
 
 T = TypeVar("T")
 
@@ -79,41 +76,6 @@ class Batch:
             for index, piece in together.items():
                 yield index, piece
                 left -= piece.finish is not None
-
-    def usage(self, prompts: Sequence[Sequence[int]], written: int) -> dict[str, Any]:
-        """OpenAI's count of tokens."""
-        read = sum(map(len, prompts))
-        return {
-            "prompt_tokens": read,
-            "completion_tokens": written,
-            "total_tokens": read + written,
-            "prompt_tokens_details": {"cached_tokens": sum(job.reused for job in self.jobs)},
-        }
-
-
-def sampling_of(request: Sampled, lm: LanguageModel, settings: Settings) -> Sampling:
-    """How the next token is chosen: what the request leaves open is the server's setting, or else OpenAI's default.
-
-    Raises:
-        ApiError: A value is out of range.
-    """
-    try:
-        bias = token_biases(request.logit_bias or {}, lm.config.vocab_size)
-    except NextwordError as error:
-        raise ApiError(error.message, param="logit_bias") from None
-    asked = {name: value for name in SAMPLED if (value := getattr(request, name)) is not None}
-    given = settings.sampling_of(lm.recommended, asked)
-    if "top_p" in given:
-        given["top_p"] = max(given["top_p"], 1e-9)  # 0 is the most probable token alone, as OpenAI has it
-    try:
-        return Sampling(**given, logit_bias=bias)
-    except NextwordError as error:
-        raise of_user(error) from None
-
-
-def seed_of(request: Sampled, index: int) -> int | None:
-    """The seed of the request's text number `index`."""
-    return None if request.seed is None else (request.seed + index) % 2**64
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

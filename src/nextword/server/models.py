@@ -8,12 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nextword.config import GPTConfig
-from nextword.errors import ModelFileError
 from nextword.files import read_model
 from nextword.language_model import LanguageModel
 from nextword.loading import DEFAULT_MODEL, load
 from nextword.server.errors import ApiError
-from nextword.server.settings import Settings
 
 
 class Models:
@@ -86,20 +84,7 @@ class Models:
         path = self._paths[name]
         return path.name if path == DEFAULT_MODEL else self._sources[name]
 
-    def about(self, name: str, settings: Settings) -> dict[str, object]:
-        """A model as `/v1/models` lists it."""
-        about: dict[str, object] = {"id": name, "object": "model", "created": self.since, "owned_by": "nextword"}
-        lm = self.loaded(name)
-        try:
-            config = self._config(name) if lm is None else lm.config
-        except (ModelFileError, FileNotFoundError):  # damaged or gone since: it is told to whoever asks for the model
-            return about
-        backend = {} if lm is None else {"backend": lm.backend.name}
-        about["max_model_len"] = settings.context_of(config)
-        about["meta"] = {"n_params": config.num_parameters, **backend}
-        return about
-
-    def _config(self, name: str) -> GPTConfig:
+    def config(self, name: str) -> GPTConfig:
         """How a model that is not loaded is built, read once from its files."""
         version = self._version(name)
         kept = self._configs.get(name)

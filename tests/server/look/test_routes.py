@@ -30,9 +30,9 @@ from nextword.language_model import LanguageModel
 from nextword.loading import DEFAULT_MODEL
 from nextword.machine.memory import MachineMemory
 from nextword.measuring.verification_file import read_verification
-from nextword.server.api.openai.schemas import LookRequest
 from nextword.server.errors import ApiError
 from nextword.server.look import traces as looks_module
+from nextword.server.look.schemas import LookRequest
 from nextword.server.look.traces import Looks
 from nextword.server.workers import Asker, Worker
 from tests.inspection.models import language_model

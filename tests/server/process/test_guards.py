@@ -19,7 +19,7 @@ import pytest
 
 from nextword.errors import ConfigError
 from nextword.loading import DEFAULT_MODEL
-from nextword.server.process.serve import Address
+from nextword.server.process.addresses import Address
 from tests.server.api.test_requests import COMPLETIONS, refusal
 from tests.server.conftest import Served, serving
 
@@ -117,7 +117,7 @@ def test_a_blank_key_is_none() -> None:
 
 
 def test_small_packets_are_sent_at_once() -> None:
-    from nextword.server.process.serve import listen
+    from nextword.server.process.addresses import listen
 
     with listen(Address(port=0)) as listening:
         listening.listen()

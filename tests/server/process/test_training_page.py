@@ -19,10 +19,10 @@ import pytest
 import nextword
 from nextword.errors import ConfigError, ModelFileError
 from nextword.inspection.frames import Facts, look_frame, shown_names
-from nextword.server.api.openai.schemas import LookRequest
 from nextword.server.errors import ApiError
+from nextword.server.look.schemas import LookRequest
 from nextword.server.look.traces import Looks
-from nextword.server.process.serve import Address
+from nextword.server.process.addresses import Address
 from nextword.server.process.training_page import RunPage
 from nextword.server.training_models import MOST_LOADED, RunModels
 from nextword.server.workers import Asker

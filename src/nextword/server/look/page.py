@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nextword.inspection.page_file import INDEX, MODULES, fill, page_files, source_hash
 from nextword.server.errors import ApiError
-from nextword.server.process.guards import OPEN_FOLDER
+
+PAGE_FOLDER = "/page/"
 
 _TYPES = {
     "html": "text/html; charset=utf-8",
@@ -41,7 +42,7 @@ class Page:
             ApiError: There is no such file, or it is not asked for by GET.
         """
         path = scope["path"]
-        if path != "/" and not path.startswith(OPEN_FOLDER):
+        if path != "/" and not path.startswith(PAGE_FOLDER):
             await self._app(scope, receive, send)
             return
         item = _answers().get(path)  # a path that is not listed leads nowhere
@@ -69,7 +70,7 @@ def _answers() -> Mapping[str, _Answer]:
     """What is answered, by path; read once."""
     contents = {name: item.read_bytes() for name, item in sorted(page_files().items())}
     whole = hashlib.sha256(b"".join(name.encode() + b"\0" + data for name, data in contents.items()))
-    folder = f"{OPEN_FOLDER}{whole.hexdigest()[:16]}/"
+    folder = f"{PAGE_FOLDER}{whole.hexdigest()[:16]}/"
     index, imports = _index(contents.pop(INDEX).decode("utf-8"), folder, list(contents))
     forever = "public, max-age=31536000, immutable"
     answers = {folder + name: _answer(name, data, forever) for name, data in contents.items()}

@@ -14,11 +14,12 @@ from nextword.generation.prediction import predict_token
 from nextword.language_model import LanguageModel
 from nextword.machine.memory import process_bytes
 from nextword.measuring.verification_file import read_verification
-from nextword.server.api.openai.schemas import DrawRequest, LookRequest, QuickRequest
 from nextword.server.errors import DECLARED, reading
 from nextword.server.jobs import unless_gone
+from nextword.server.look.schemas import DrawRequest, LookRequest, QuickRequest
 from nextword.server.look.traces import Looks
 from nextword.server.models import Models
+from nextword.server.state import State
 from nextword.server.workers import Asker
 
 Run = Callable[[], dict[str, Any]]
@@ -34,19 +35,15 @@ _FRAMES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def look_routes(models: Models, looks: Looks, run: Run | None) -> APIRouter:
+def look_routes(state: State, looks: Looks, run: Run | None) -> APIRouter:
     """Every route under /look.
 
     Args:
-        models: What is served.
+        state: The models that are served.
         looks: Where traces are made and kept.
         run: Tells of a training run; None where none is served.
     """
-    router = APIRouter(prefix="/look")
-
-    async def loaded(name: str | None) -> tuple[str, LanguageModel]:
-        name = models.name_of(name)
-        return name, await asyncio.to_thread(models.get, name)
+    router, models = APIRouter(prefix="/look"), state.models
 
     async def frame(request: Request, work: Callable[[Asker], bytes]) -> Response:
         body = await unless_gone(request, looks.worker.run(work))
@@ -55,19 +52,19 @@ def look_routes(models: Models, looks: Looks, run: Run | None) -> APIRouter:
     @router.post("/predict", responses=DECLARED)
     async def predict(body: QuickRequest, request: Request) -> dict[str, Any]:
         """What may come next, by the engine."""
-        name, lm = await loaded(body.model)
+        name, lm = await state.model(body.model)
         return await unless_gone(request, looks.engine.run(lambda asker: _predicted(name, lm, body, asker)))
 
     @router.post("", responses=_FRAMES, response_class=Response)
     async def look(body: LookRequest, request: Request) -> Response:
         """The whole path from a text to what comes next, under changes."""
-        name, lm = await loaded(body.model)
+        name, lm = await state.model(body.model)
         return await frame(request, lambda asker: looks.look(name, lm, models.source(name), body, asker))
 
     @router.get("/about", responses=DECLARED)
     async def about(model: str | None = None) -> dict[str, Any]:
         """What a model is, and how far it was measured to be from the reference."""
-        name, lm = await loaded(model)
+        name, lm = await state.model(model)
         return await asyncio.to_thread(_about, name, lm, models)
 
     @router.get("/run", responses=DECLARED)

@@ -17,7 +17,8 @@ from nextword.generation.context import fit_to_context
 from nextword.generation.sampling import Sampling, Stages
 from nextword.language_model import LanguageModel
 from nextword.machine.memory import machine_memory
-from nextword.server.api.openai.schemas import (
+from nextword.server.errors import ApiError, reading
+from nextword.server.look.schemas import (
     BlockPart,
     DrawRequest,
     EditSpec,
@@ -30,7 +31,6 @@ from nextword.server.api.openai.schemas import (
     TokenEdit,
     TurnsPart,
 )
-from nextword.server.errors import ApiError, reading
 from nextword.server.workers import Asker, Worker
 
 if TYPE_CHECKING:

@@ -1,13 +1,77 @@
-"""Where a server is reached: from this machine, and by others."""
+"""Where a server listens and who may come; where it is reached, from this machine and by others."""
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
 import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from nextword.errors import ConfigError
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """Addresses set aside for documentation: what would go there goes by the way to other machines."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens, and who may come."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    key: str | None = None
+    origins: Sequence[str] = ()
+    hosts: Sequence[str] = ()
+    """Names besides its own that it answers to, such as a proxy's."""
+
+    def __post_init__(self) -> None:
+        """Refuses to be open to a network without a key, a blank one, and names that no request can ask for."""
+        if self.key is not None and not self.key.strip():
+            raise ConfigError("the API key is blank", hint="set NEXTWORD_API_KEY to a word, or unset it")
+        if self.key is not None and any(character < " " or character == "\x7f" for character in self.key.strip()):
+            raise ConfigError(
+                "the API key holds a control character, which no request can send",
+                hint="set NEXTWORD_API_KEY to a word, or unset it",
+            )
+        for name in self.hosts:
+            if not name or not set(name).isdisjoint("/:@ "):
+                raise ConfigError(
+                    f"{name!r} is no name of a host", hint="give the name alone, without https:// and port"
+                )
+        if self.host not in LOOPBACK and not self.key:
+            raise ConfigError(
+                f"others can reach {self.host}, so an API key is needed",
+                hint="set NEXTWORD_API_KEY, or leave out host=... to serve this machine only",
+            )
+
+    @property
+    def answered(self) -> Sequence[str] | None:
+        """Names that requests may ask for; None is any: others, behind a key, know it by names that it does not."""
+        return (*LOOPBACK, *map(str.lower, self.hosts)) if self.host in LOOPBACK else None
+
+
+def listen(address: Address) -> socket.socket:
+    """A socket bound to the address.
+
+    Raises:
+        ConfigError: It is taken, or not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    # asyncio sends small packets at once only on sockets whose protocol is given; else the first token waits 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((address.host, address.port))
+    except OSError as error:
+        listening.close()
+        raise ConfigError(
+            f"cannot listen on {address.host}:{address.port}: {error.strerror or error}",
+            hint="choose another port; port=0 takes any that is free",
+        ) from None
+    listening.set_inheritable(True)
+    return listening
 
 
 def url_of(host: str, port: int) -> str:

@@ -18,13 +18,12 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nextword.server.errors import ApiError
+from nextword.server.look.page import PAGE_FOLDER
 
 log = logging.getLogger("nextword.server")
 
 OPEN_PATHS = {"/", "/health"}
-"""Answered without a key: the page, which holds nothing secret, and what watchers ask."""
-OPEN_FOLDER = "/page/"
-"""The page's files."""
+"""Answered without a key, with the page's files: the page, which holds nothing secret, and what watchers ask."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class Guards:
                     hint="nextword serve --allow-host NAME lets a proxy's name through",
                 )
         path = scope["path"]
-        is_open = path in OPEN_PATHS or path.startswith(OPEN_FOLDER) or scope["method"] == "OPTIONS"
+        is_open = path in OPEN_PATHS or path.startswith(PAGE_FOLDER) or scope["method"] == "OPTIONS"
         if self._key is not None and not is_open:
             scheme, _, given = headers.get("authorization", "").partition(" ")
             right = hmac.compare_digest(given.strip().encode("latin-1"), _bytes_of(self._key.strip()))

@@ -9,8 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from nextword.server.process.serve import Address, Serving, listen
+from nextword.server.process.addresses import Address, listen
+from nextword.server.process.serve import Serving
 from nextword.server.training_models import RunModels
+from nextword.training.events import Started
 from nextword.training.events.followed_run import FollowedRun
 
 
@@ -43,7 +45,7 @@ class RunPage:
 
     def watch(self, event: object) -> None:
         """To be told the events of the run."""
-        if self._serving is not None or type(event).__name__ != "Started":  # its module imports torch
+        if self._serving is not None or not isinstance(event, Started):
             return
         run = FollowedRun(self._out)
         self._serving = Serving(RunModels(run), self._address, run=run.to_json, listening=self._listening)

@@ -10,9 +10,11 @@ from typing import Any
 from nextword.generation.context import cut_to_context
 from nextword.generation.stream import TokenLogprob
 from nextword.language_model import LanguageModel
+from nextword.server.api.openai.sampling import sampling_of, seed_of
 from nextword.server.api.openai.schemas import ChatRequest, Conversation
+from nextword.server.api.openai.usage import usage_of
 from nextword.server.errors import ApiError, reading
-from nextword.server.jobs import Batch, sampling_of, seed_of
+from nextword.server.jobs import Batch
 from nextword.server.workers import Asker
 
 
@@ -111,7 +113,7 @@ class ChatCompletion:
             for index, text in enumerate(texts)
         ]
         head = self._head("chat.completion")
-        return {**head, "choices": choices, "usage": self._batch.usage([self._ids], written)}
+        return {**head, "choices": choices, "usage": usage_of(self._batch, [self._ids], written)}
 
     async def chunks(self) -> AsyncIterator[dict[str, Any]]:
         """The answer in parts: the role first, the reason to stop last."""
@@ -130,7 +132,7 @@ class ChatCompletion:
                 written += len(piece.stream.token_ids)
                 yield {**head, "choices": [self._delta(index, {}, (), piece.finish)], **usage}
         if usage:
-            yield {**head, "choices": [], "usage": self._batch.usage([self._ids], written)}
+            yield {**head, "choices": [], "usage": usage_of(self._batch, [self._ids], written)}
 
     def _delta(
         self, index: int, delta: dict[str, Any], tokens: tuple[TokenLogprob, ...], finish: str | None

@@ -11,9 +11,11 @@ from typing import Any
 from nextword.generation.context import Prompt, cut_to_context, encode_prompt
 from nextword.generation.stream import FinishReason, TokenLogprob
 from nextword.language_model import LanguageModel
+from nextword.server.api.openai.sampling import sampling_of, seed_of
 from nextword.server.api.openai.schemas import CompletionRequest
+from nextword.server.api.openai.usage import usage_of
 from nextword.server.errors import ApiError, reading
-from nextword.server.jobs import Batch, sampling_of, seed_of
+from nextword.server.jobs import Batch
 from nextword.server.workers import Asker
 from nextword.tokens import StreamDecoder
 
@@ -129,7 +131,7 @@ class Completion:
             {"text": text, "index": index, "logprobs": _joined(parts[index]), "finish_reason": finish[index]}
             for index, text in enumerate(texts)
         ]
-        return {**self._head(), "choices": choices, "usage": self._batch.usage(self._prompts, written)}
+        return {**self._head(), "choices": choices, "usage": usage_of(self._batch, self._prompts, written)}
 
     async def chunks(self) -> AsyncIterator[dict[str, Any]]:
         """The answer in parts."""
@@ -140,7 +142,7 @@ class Completion:
             written += choice.pop("written")
             yield {**self._head(), "choices": [choice], **({"usage": None} if usage else {})}
         if usage:
-            yield {**self._head(), "choices": [], "usage": self._batch.usage(self._prompts, written)}
+            yield {**self._head(), "choices": [], "usage": usage_of(self._batch, self._prompts, written)}
 
     async def _parts(self) -> AsyncIterator[tuple[int, dict[str, Any]]]:
         told = [0] * len(self._choices)

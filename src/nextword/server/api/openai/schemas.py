@@ -1,4 +1,4 @@
-"""What requests may hold.
+"""What requests of completions and chats may hold.
 
 Fields that would change the answer and are not there are refused by name (`unsupported.py`); of others, those that
 nobody knows are ignored. What is wrong is said in words of our own (`validation.py`).
@@ -8,24 +8,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 
 from nextword.readable import readable
 from nextword.server.api.openai.unsupported import (
     UNSUPPORTED,
     UNSUPPORTED_IN_CHATS,
     UNSUPPORTED_IN_COMPLETIONS,
-    UNSUPPORTED_IN_TOKENIZE,
     Refused,
     refuse_unsupported,
 )
 from nextword.server.errors import ApiError
+from nextword.server.schemas import Body, ModelName, TemplateObject
 from nextword.server.validation import kind_of, wrong
 
 Prompts = str | list[str] | list[int] | list[list[int]]
-TokenIds = list[Annotated[int, Field(ge=0, le=2**31 - 1)]]
 
-MOST_IDS = 131_072
 MOST_TEXTS = 2048
 """Prompts of one request."""
 MOST_STOPS = 16
@@ -105,35 +103,13 @@ _NOT_TEXT = {
 }
 
 
-def _text_throughout(value: Any) -> Any:
-    """Refuses halves of characters in what a template is given as it comes."""
-    left = [value]
-    while left:
-        match left.pop():
-            case dict() as found:
-                left += [*found, *found.values()]
-            case list() as found:
-                left += found
-            case str() as found if readable(found) != found:
-                raise wrong("holds what is no valid Unicode text")
-    return value
-
-
 def _not_limited(value: Any) -> Any:
     return None if type(value) is int and value == -1 else value
 
 
-Given = Annotated[dict[str, Any], BeforeValidator(_text_throughout)]
-"""An object that goes to the template."""
 Stop = Annotated[list[str] | str | None, BeforeValidator(_stop)]
 Unlimited = BeforeValidator(_not_limited)
 """-1 is no limit, as many servers have it."""
-
-
-class Body(BaseModel):
-    """Strict: the number 1 is no string, and no number is infinite."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
 
 class StreamOptions(Body):
@@ -147,7 +123,7 @@ class Sampled(Body):
 
     unsupported: ClassVar[dict[str, Refused]] = UNSUPPORTED
 
-    model: Annotated[str, Field(max_length=256)] | None = None
+    model: ModelName | None = None
     temperature: Annotated[float, Field(ge=0, le=1e6)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = None
@@ -233,11 +209,11 @@ class Conversation(Body):
     """Messages, and how the model's template writes them."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096)] | None = None
-    tools: list[Given] | None = None
+    tools: list[TemplateObject] | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     """None: where the last message is the assistant's."""
-    chat_template_kwargs: Given | None = None
+    chat_template_kwargs: TemplateObject | None = None
     reasoning_effort: Annotated[str, Field(max_length=64)] | None = None
 
     @model_validator(mode="after")
@@ -280,7 +256,7 @@ class ChatRequest(Sampled, Conversation):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: dict[str, Any] | None = None
     tool_choice: Any = None
-    functions: list[Given] | None = None
+    functions: list[TemplateObject] | None = None
     function_call: Any = None
     """The old spelling of tools and tool_choice."""
     modalities: list[str] | None = None
@@ -316,157 +292,3 @@ class ChatRequest(Sampled, Conversation):
             return None
         old = [{"type": "function", "function": function} for function in self.functions or ()]
         return [*(self.tools or ()), *old] or None
-
-
-class TokenizeRequest(Conversation):
-    """POST /tokenize."""
-
-    model: Annotated[str, Field(max_length=256)] | None = None
-    prompt: str | None = None
-    content: str | None = None
-    """llama.cpp's name for the prompt."""
-    add_special_tokens: bool | None = None
-    add_special: bool | None = None
-    """llama.cpp's name for it; of `content` it is off by default."""
-    return_token_strs: bool | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unsupported(cls, body: Any) -> Any:
-        if isinstance(body, dict):
-            refuse_unsupported(body, UNSUPPORTED_IN_TOKENIZE)
-        return body
-
-    @model_validator(mode="after")
-    def _one_text(self) -> Self:
-        if sum(value is not None for value in (self.prompt, self.content, self.messages)) != 1:
-            raise ApiError("give prompt, content or messages, one of them", param="prompt")
-        return self
-
-
-class DetokenizeRequest(Body):
-    """POST /detokenize."""
-
-    model: Annotated[str, Field(max_length=256)] | None = None
-    tokens: Annotated[TokenIds, Field(max_length=1_000_000)]
-
-
-# -- the page ----------------------------------------------------------------------------------------------------------
-
-Index = Annotated[int, Field(ge=0, le=2**31 - 1)]
-
-
-class Spec(BaseModel):
-    """A change to the forward pass, or a part of a trace: with a field that nobody knows, another one was meant."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-
-
-class HeadEdit(Spec):
-    """A head's output is multiplied; by 0, it is off."""
-
-    kind: Literal["head"]
-    layer: Index
-    head: Index
-    factor: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
-
-
-class MlpEdit(Spec):
-    """A feed-forward layer is off."""
-
-    kind: Literal["mlp"]
-    layer: Index
-
-
-class LayerEdit(Spec):
-    """A block is off."""
-
-    kind: Literal["layer"]
-    layer: Index
-
-
-class PatchEdit(Spec):
-    """A lens row at a position is taken from another text's same row, at any of its positions."""
-
-    kind: Literal["patch"]
-    row: Index
-    position: Index
-    from_ids: Annotated[TokenIds, Field(min_length=1, max_length=MOST_IDS)]
-    from_position: Index
-
-
-class TokenEdit(Spec):
-    """Another token's embedding is read at a position."""
-
-    kind: Literal["token"]
-    position: Index
-    id: Index
-
-
-EditSpec = Annotated[HeadEdit | MlpEdit | LayerEdit | PatchEdit | TokenEdit, Field(discriminator="kind")]
-
-
-class Subject(Body):
-    """What is looked at: a text, or token ids."""
-
-    model: Annotated[str, Field(max_length=256)] | None = None
-    text: Annotated[str, Field(max_length=1_000_000)] | None = None
-    ids: Annotated[TokenIds, Field(max_length=MOST_IDS)] | None = None
-
-    @model_validator(mode="after")
-    def _one_text(self) -> Self:
-        if (self.text is None) == (self.ids is None):
-            raise ApiError("give text or ids, one of them", param="text")
-        return self
-
-    @property
-    def given(self) -> str:
-        """The field that holds it."""
-        return "ids" if self.text is None else "text"
-
-    @property
-    def prompt(self) -> str | list[int]:
-        """The one that was given."""
-        return self.text if self.text is not None else self.ids or []
-
-
-class QuickRequest(Subject):
-    """POST /look/predict."""
-
-    top: Annotated[int, Field(ge=1, le=1000)] = 10
-
-
-class BlockPart(Spec):
-    """One layer of the trace, as GET /look/{trace}/block/{layer} gives it."""
-
-    kind: Literal["block"]
-    layer: Index
-
-
-class TurnsPart(Spec):
-    """How one head turns, as GET /look/{trace}/turns/{layer}/{head} gives it."""
-
-    kind: Literal["turns"]
-    layer: Index
-    head: Index
-
-
-PartSpec = Annotated[BlockPart | TurnsPart, Field(discriminator="kind")]
-
-
-class LookRequest(Subject):
-    """POST /look."""
-
-    edits: Annotated[list[EditSpec], Field(max_length=64)] = []
-    parts: Annotated[list[PartSpec], Field(max_length=4)] = []
-    """What is open on the page: their frames follow the trace's own, in this order."""
-
-
-class DrawRequest(Body):
-    """POST /look/{trace}/draw."""
-
-    temperature: Annotated[float, Field(ge=0, le=1e6)] = 1.0
-    top_k: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
-    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0

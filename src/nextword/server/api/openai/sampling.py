@@ -1,0 +1,36 @@
+"""How the tokens of a request are chosen."""
+
+from __future__ import annotations
+
+from nextword.errors import NextwordError
+from nextword.generation import Sampling
+from nextword.generation.sampling import token_biases
+from nextword.language_model import LanguageModel
+from nextword.server.api.openai.schemas import Sampled
+from nextword.server.errors import ApiError, of_user
+from nextword.server.settings import SAMPLED, Settings
+
+
+def sampling_of(request: Sampled, lm: LanguageModel, settings: Settings) -> Sampling:
+    """How the next token is chosen: what the request leaves open is the server's setting, or else OpenAI's default.
+
+    Raises:
+        ApiError: A value is out of range.
+    """
+    try:
+        bias = token_biases(request.logit_bias or {}, lm.config.vocab_size)
+    except NextwordError as error:
+        raise ApiError(error.message, param="logit_bias") from None
+    asked = {name: value for name in SAMPLED if (value := getattr(request, name)) is not None}
+    given = settings.sampling_of(lm.recommended, asked)
+    if "top_p" in given:
+        given["top_p"] = max(given["top_p"], 1e-9)  # 0 is the most probable token alone, as OpenAI has it
+    try:
+        return Sampling(**given, logit_bias=bias)
+    except NextwordError as error:
+        raise of_user(error) from None
+
+
+def seed_of(request: Sampled, index: int) -> int | None:
+    """The seed of the request's text number `index`."""
+    return None if request.seed is None else (request.seed + index) % 2**64
