@@ -19,7 +19,7 @@ import nextword
 from nextword.generation import Memory
 from nextword.generation.prediction import PART_TOKENS, predict_token
 from nextword.server.errors import ApiError
-from nextword.server.workers import Asker, GoneError, Worker
+from nextword.server.workers import CancelToken, ClientDisconnectedError, Worker
 from tests.server.api.test_requests import CHAT, COMPLETIONS, refusal
 from tests.server.conftest import Served, serving
 
@@ -59,13 +59,13 @@ def test_a_long_text_is_read_in_parts_until_nobody_waits(endless: Path) -> None:
     assert len(calls) == 3
     assert np.array_equal(parts.logits, predict_token(lm.backend, lm.tokenizer, ids, 3).logits)
 
-    asker, memory = Asker(), Memory()
+    cancel_token, memory = CancelToken(), Memory()
 
     def leave() -> None:
-        asker.gone = len(memory.ids) > 0
-        asker.check()
+        cancel_token.cancelled = len(memory.ids) > 0
+        cancel_token.check()
 
-    with pytest.raises(GoneError):
+    with pytest.raises(ClientDisconnectedError):
         predict_token(lm.backend, lm.tokenizer, ids, 3, memory=memory, between=leave)
     assert memory.ids == ids[:PART_TOKENS]
 
@@ -73,17 +73,17 @@ def test_a_long_text_is_read_in_parts_until_nobody_waits(endless: Path) -> None:
 def test_what_has_begun_is_told_that_its_asker_is_gone() -> None:
     begun, over = threading.Event(), threading.Event()
 
-    def work(asker: Asker) -> None:
+    def work(cancel_token: CancelToken) -> None:
         begun.set()
         try:
             while True:
-                asker.check()
+                cancel_token.check()
                 time.sleep(0.001)
         finally:
             over.set()
 
     async def leave() -> str:
-        worker = Worker("test", most=1)
+        worker = Worker("test", max_waiting=1)
         asked = asyncio.ensure_future(worker.run(work))
         await asyncio.to_thread(begun.wait, 60)
         asked.cancel()

@@ -25,7 +25,7 @@ def test_what_comes_while_a_worker_is_closed_is_told_so() -> None:
         return found
 
     for _ in range(30):
-        for answer in asyncio.run(ask(Worker("test", most=64))):
+        for answer in asyncio.run(ask(Worker("test", max_waiting=64))):
             assert answer == 1 or (isinstance(answer, ApiError) and answer.status == 503), answer
 
 
@@ -33,14 +33,14 @@ def test_a_pool_that_is_closed_between_looking_and_giving_is_no_accident(monkeyp
     """The one order of events that was a RuntimeError: the close comes when the way was found open."""
     worker = Worker("test")
     closing = threading.Thread(target=worker.close)
-    acquire = worker._room.acquire
+    acquire = worker._capacity.acquire
 
     def closed_now(blocking: bool) -> bool:
         closing.start()
         closing.join(0.2)  # a close that does not wait is over by then
         return acquire(blocking=blocking)
 
-    monkeypatch.setattr(worker._room, "acquire", closed_now)
+    monkeypatch.setattr(worker._capacity, "acquire", closed_now)
     assert asyncio.run(worker.run(lambda _: 1)) == 1
     closing.join()
     with pytest.raises(ApiError) as refused:

@@ -112,7 +112,7 @@ def serve(
     from nextword.files import read_model
     from nextword.loading import load
     from nextword.server.models import Models
-    from nextword.server.process.addresses import Address, for_others
+    from nextword.server.process.addresses import Address, lan_urls
     from nextword.server.process.logs import log_to_stderr
     from nextword.server.process.serve import serve as run
 
@@ -123,11 +123,11 @@ def serve(
     open_model, sources = partial(load, threads=threads, **loading), {model.name: model.source for model in asked}
     served, progress = Models(paths, open_model, sources), None
     if of_run is not None:
-        from nextword.server.training_models import RunModels
+        from nextword.server.training_models import TrainingModels
         from nextword.training.events.followed_run import FollowedRun
 
         followed = FollowedRun(of_run)
-        served, progress = RunModels(followed, paths, open_model, sources), followed.to_json
+        served, progress = TrainingModels(followed, paths, open_model, sources), followed.to_json
     address = Address(host, port, os.environ.get("NEXTWORD_API_KEY") or None, allow_origin, allow_host)
     for place, name in enumerate(served.names):  # what cannot be read is told before anybody asks
         if place == 0:
@@ -139,13 +139,13 @@ def serve(
     def ready(url: str) -> None:
         names = ", ".join(served.names) or "the first model of the run, when it is saved,"
         sys.stderr.write(f"{names} at {url}/v1, the page at {url}/ (Ctrl-C ends)\n")
-        for other in for_others(host, int(url.rpartition(":")[2])):
+        for other in lan_urls(host, int(url.rpartition(":")[2])):
             sys.stderr.write(f"for others: {other}/v1, the page at {other}/, with the key in NEXTWORD_API_KEY\n")
         sys.stderr.flush()
         if open_page:
             show_page(f"{url}/")
 
-    run(served, address, settings, ready=ready, run=progress)
+    run(served, address, settings, ready=ready, describe_run=progress)
 
 
 def show_page(url: str) -> None:

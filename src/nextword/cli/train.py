@@ -25,7 +25,7 @@ from nextword.settings import TrainingSettings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nextword.server.process.training_page import RunPage
+    from nextword.server.process.training_page import TrainingPage
     from nextword.training import TrainingRun
 
 _LEAST_ADDRESSES = 750_000_000
@@ -133,18 +133,18 @@ def train(
             _tell(run, console, as_json=as_json)
         if page is not None and termination_signal() is None:
             sys.stdout.flush()
-            page.stay()
+            page.wait_for_interrupt()
 
 
-def _page(out: Path, port: int, console: Console) -> RunPage:
+def _page(out: Path, port: int, console: Console) -> TrainingPage:
     """The page of the run, once it has begun; the port is taken now."""
     from nextword.server.process.addresses import Address
     from nextword.server.process.logs import log_to_stderr
-    from nextword.server.process.training_page import RunPage
+    from nextword.server.process.training_page import TrainingPage
 
     log_to_stderr(logging.WARNING)
     address = Address(port=port, key=os.environ.get("NEXTWORD_API_KEY") or None)
-    return RunPage(out, address, lambda text: console.print(text, highlight=False))
+    return TrainingPage(out, address, lambda text: console.print(text, highlight=False))
 
 
 def _tell(run: TrainingRun, console: Console, *, as_json: bool) -> None:

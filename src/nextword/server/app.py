@@ -14,43 +14,43 @@ from nextword import __version__
 from nextword.errors import NextwordError
 from nextword.server.api.openai.routes import openai_routes
 from nextword.server.api.tokenizer import tokenizer_routes
-from nextword.server.errors import ApiError, of_user
-from nextword.server.look.routes import Run, look_routes
-from nextword.server.look.traces import Looks
+from nextword.server.errors import ApiError, from_user_error
+from nextword.server.look.routes import DescribeRun, look_routes
+from nextword.server.look.traces import TraceStore
 from nextword.server.models import Models
 from nextword.server.settings import Settings
 from nextword.server.state import State
-from nextword.server.validation import invalid
+from nextword.server.validation import invalid_request
 
 
-def create_app(models: Models, settings: Settings | None = None, run: Run | None = None) -> FastAPI:
+def create_app(models: Models, settings: Settings | None = None, describe_run: DescribeRun | None = None) -> FastAPI:
     """The application, with threads that run until `app.state.close(seconds)`.
 
     Args:
         models: What is served.
         settings: How.
-        run: Tells of a training run, for the page; None where none is served.
+        describe_run: Tells of a training run, for the page; None where none is served.
     """
     settings = settings or Settings()
-    state, looks = State(models, settings), Looks(settings.looks, settings.look_bytes)
+    state, traces = State(models, settings), TraceStore(settings.looks, settings.look_bytes)
     app = FastAPI(title="nextword", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
 
     def close(seconds: float) -> None:
         """Refuses new work, and gives texts that are being written so long."""
-        looks.close()
+        traces.close()
         state.close(seconds)
 
     app.state.close = close
     for kind, answer in (
-        (ApiError, _refused),
-        (RequestValidationError, _invalid),
-        (HTTPException, _http_error),
-        (NextwordError, _failed),
+        (ApiError, _on_api_error),
+        (RequestValidationError, _on_validation_error),
+        (HTTPException, _on_http_error),
+        (NextwordError, _on_nextword_error),
     ):
         app.add_exception_handler(kind, answer)
     app.include_router(openai_routes(state))
     app.include_router(tokenizer_routes(state))
-    app.include_router(look_routes(state, looks, run))
+    app.include_router(look_routes(state, traces, describe_run))
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -76,23 +76,23 @@ def create_app(models: Models, settings: Settings | None = None, run: Run | None
     return app
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _on_api_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101  what it is registered for
     return JSONResponse(error.body(), status_code=error.status, headers=error.headers)
 
 
-async def _failed(_: Request, error: Exception) -> Response:
+async def _on_nextword_error(_: Request, error: Exception) -> Response:
     """A model that cannot be loaded."""
     assert isinstance(error, NextwordError)  # noqa: S101
-    refused = of_user(error)
+    refused = from_user_error(error)
     refused.status, refused.kind = 500, "server_error"
-    return await _refused(_, refused)
+    return await _on_api_error(_, refused)
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
+async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     if isinstance(error.__cause__, ApiError):  # raised where the body was read
-        return await _refused(request, error.__cause__)
+        return await _on_api_error(request, error.__cause__)
     status, headers = error.status_code, dict(error.headers or {})
     asked = f"{request.method} {request.url.path[:200]}"
     match status:
@@ -107,9 +107,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
         case _:
             refused = ApiError(str(error.detail))
     refused.status, refused.headers = status, headers
-    return await _refused(request, refused)
+    return await _on_api_error(request, refused)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
+async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    return await _refused(request, invalid(error.errors(), error.body, request.headers.get("content-type", "")))
+    return await _on_api_error(
+        request, invalid_request(error.errors(), error.body, request.headers.get("content-type", ""))
+    )

@@ -68,7 +68,7 @@ def stopped() -> ApiError:
     return ApiError("the server is shutting down", status=503, kind="server_error", code="shutting_down")
 
 
-def of_user(error: NextwordError, param: str | None = None) -> ApiError:
+def from_user_error(error: NextwordError, param: str | None = None) -> ApiError:
     """What nextword refused because of the request, or of one of its fields."""
     if isinstance(error, ContextOverflowError):
         details = {"n_prompt_tokens": error.n_prompt_tokens, "n_ctx": error.context_length}
@@ -77,7 +77,7 @@ def of_user(error: NextwordError, param: str | None = None) -> ApiError:
 
 
 @contextmanager
-def reading(param: str) -> Iterator[None]:
+def field_errors(param: str) -> Iterator[None]:
     """Names the field whose content is worked with, where nextword refuses it.
 
     Raises:
@@ -86,7 +86,7 @@ def reading(param: str) -> Iterator[None]:
     try:
         yield
     except NextwordError as error:
-        raise of_user(error, param) from None
+        raise from_user_error(error, param) from None
 
 
 DECLARED: dict[int | str, dict[str, Any]] = {

@@ -37,10 +37,10 @@ class Batch:
         """
         self._scheduler.check(texts, param)
 
-    def add(self, lm: LanguageModel, ids: list[int], most: int | None, **settings: Any) -> None:
-        """One more text of `most` new tokens, or as many as there is room for: the settings are TextStream's."""
+    def add(self, lm: LanguageModel, ids: list[int], max_new_tokens: int | None, **settings: Any) -> None:
+        """One more text of `max_new_tokens`, or as many as there is room for: the settings are TextStream's."""
         index = len(self.jobs)
-        settings["max_new_tokens"] = self.settings.room(lm.config, len(ids), most)
+        settings["max_new_tokens"] = self.settings.room(lm.config, len(ids), max_new_tokens)
 
         def start(memory: Memory) -> TextStream:
             return TextStream(lm.backend, lm.tokenizer, ids, overflow="stop", memory=memory, **settings)
@@ -63,34 +63,34 @@ class Batch:
         Raises:
             ApiError: One of the texts could not be written.
         """
-        left = len(self.jobs)
-        while left:
-            together: dict[int, Piece] = {}  # what has come meanwhile of one text goes out as one piece
+        remaining = len(self.jobs)
+        while remaining:
+            merged: dict[int, Piece] = {}  # what has come meanwhile of one text goes out as one piece
             events = [await self._events.get()]
             while not self._events.empty():
                 events.append(self._events.get_nowait())
             for index, event in events:
                 if isinstance(event, ApiError):
                     raise event
-                together[index] = together[index].and_then(event) if index in together else event
-            for index, piece in together.items():
+                merged[index] = merged[index].and_then(event) if index in merged else event
+            for index, piece in merged.items():
                 yield index, piece
-                left -= piece.finish is not None
+                remaining -= piece.finish is not None
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """What the work gives, unless the client goes first."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    task, disconnected = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, disconnected}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ApiError("the client is gone", status=499)
         return task.result()
     finally:
-        for future in (task, gone):
+        for future in (task, disconnected):
             future.cancel()
 
 
-async def _gone(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -49,13 +49,13 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._first = Histogram(
+        self._first_token = Histogram(
             "nextword_first_token_seconds",
             "From the request to its first token",
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._whole = Histogram(
+        self._request = Histogram(
             "nextword_request_seconds", "From the request to its end", buckets=_SECONDS, registry=self._registry
         )
 
@@ -65,9 +65,9 @@ class Metrics:
 
     def ended(self, job: Job) -> None:
         """A job ended."""
-        self._whole.observe(time.monotonic() - job.submitted)
-        if job.first is not None:
-            self._first.observe(job.first - job.submitted)
+        self._request.observe(time.monotonic() - job.submitted)
+        if job.first_token_time is not None:
+            self._first_token.observe(job.first_token_time - job.submitted)
 
     def text(self) -> bytes:
         """The page that Prometheus fetches."""

@@ -20,11 +20,11 @@ from nextword.errors import NextwordError
 from nextword.generation import Memory, TextStream
 from nextword.generation.stream import FinishReason, TokenLogprob
 from nextword.language_model import LanguageModel
-from nextword.server.errors import ApiError, failed, of_user, overloaded, stopped, timed_out
+from nextword.server.errors import ApiError, failed, from_user_error, overloaded, stopped, timed_out
 
-MOST_MODELS = 8
+MAX_MODELS = 8
 """That have slots; of more, one that writes nothing loses them."""
-PASS_TOKENS = 256
+MAX_STEP_TOKENS = 256
 """Tokens of a pass: how long a prompt's part may hold up the texts that are being written."""
 
 log = logging.getLogger("nextword.server")
@@ -64,11 +64,11 @@ class Job:
     post: Callable[[Callable[[], None]], object] = lambda function: function()
     cancelled: bool = False
     submitted: float = 0.0
-    first: float | None = None
+    first_token_time: float | None = None
     """When its first token came."""
     reused: int = 0
     """Tokens of the prompt that a slot had read before."""
-    told: int = 0
+    logprobs_sent: int = 0
     """Log-probabilities that were emitted."""
 
 
@@ -82,17 +82,17 @@ class Slot:
     stream: TextStream | None = None
 
 
-class Told:
+class EventQueue:
     """What jobs are to be told, kept until all texts have their token: other threads wake up once a pass."""
 
     def __init__(self) -> None:
         self._events: list[tuple[Job, Piece | ApiError]] = []
 
-    def tell(self, job: Job, event: Piece | ApiError) -> None:
+    def put(self, job: Job, event: Piece | ApiError) -> None:
         """Keeps it."""
         self._events.append((job, event))
 
-    def send(self) -> None:
+    def flush(self) -> None:
         """Tells all."""
         events, self._events = self._events, []
         for post in {job.post for job, _ in events}:
@@ -143,7 +143,7 @@ class Scheduler:
         self._slots: dict[int, list[Slot]] = {}
         self._changed = threading.Condition()
         self._closing = False
-        self._told = Told()
+        self._events = EventQueue()
         self.counts = Counts()
         self._thread = threading.Thread(target=self._run, name="nextword-scheduler", daemon=True)
         self._thread.start()
@@ -224,16 +224,16 @@ class Scheduler:
 
     def _run(self) -> None:
         try:
-            self._work()
+            self._loop()
         finally:  # after an error that nobody expects, nobody waits for an answer in vain
             with self._changed:
                 self._closing = True
                 left = [*self._waiting, *(slot.job for slots in self._slots.values() for slot in slots if slot.job)]
             for job in left:
-                self._told.tell(job, failed())
-            self._told.send()
+                self._events.put(job, failed())
+            self._events.flush()
 
-    def _work(self) -> None:
+    def _loop(self) -> None:
         while True:
             with self._changed:
                 while not self._waiting and not self.active and not self._closing:
@@ -242,16 +242,16 @@ class Scheduler:
                     return
                 starting = self._admit()
             for slot in starting:
-                self._begin(slot)
+                self._start_slot(slot)
             for slots in self._slots.values():
-                busy = [slot for slot in slots if slot.stream is not None and not self._over(slot)]
-                if busy:
-                    self._pass(busy)
-            self._told.send()
+                active = [slot for slot in slots if slot.stream is not None and not self._release_if_expired(slot)]
+                if active:
+                    self._step(active)
+            self._events.flush()
 
     def _admit(self) -> list[Slot]:
         """Gives waiting jobs the slots that are free, in turn; those of a model that has none go on waiting."""
-        starting, still = [], deque[Job]()
+        starting, still_waiting = [], deque[Job]()
         for job in self._waiting:
             if job.cancelled:
                 self.counts.cancelled += 1
@@ -259,25 +259,25 @@ class Scheduler:
                 continue
             free = [slot for slot in self._slots_of(job.lm) if slot.job is None]
             if not free:
-                still.append(job)
+                still_waiting.append(job)
                 continue
             slot = max(free, key=lambda slot: (slot.memory.shared(job.ids), -len(slot.memory.ids)))
             slot.job = job
             starting.append(slot)
-        self._waiting = still
+        self._waiting = still_waiting
         return starting
 
     def _slots_of(self, lm: LanguageModel) -> list[Slot]:
         if id(lm) not in self._slots:
             idle = [key for key, slots in self._slots.items() if all(slot.job is None for slot in slots)]
-            for key in idle[: max(0, len(self._slots) + 1 - MOST_MODELS)]:
+            for key in idle[: max(0, len(self._slots) + 1 - MAX_MODELS)]:
                 del self._slots[key]
             size = lm.backend.new_cache(self._context_of(lm.config)).nbytes
             count = max(1, min(self._slots_a_model, self._cache_bytes // max(1, size)))
             self._slots[id(lm)] = [Slot(lm) for _ in range(count)]
         return self._slots[id(lm)]
 
-    def _begin(self, slot: Slot) -> None:
+    def _start_slot(self, slot: Slot) -> None:
         job = slot.job
         assert job is not None  # noqa: S101  _admit has just set it
         # Where bits depend on how a text was cut, nothing is read on from. A cache has room for the whole context at
@@ -289,39 +289,39 @@ class Scheduler:
             before = len(slot.memory.ids)
             slot.stream = job.start(slot.memory)
         except NextwordError as error:
-            self._end(slot, of_user(error))
+            self._release_slot(slot, from_user_error(error))
             return
         except MemoryError:
             log.exception("no memory for a text")
-            self._end(slot, failed())
+            self._release_slot(slot, failed())
             return
         job.reused = min(before, len(slot.memory.ids))
         self.counts.reused_tokens += job.reused
         self.counts.prompt_tokens += len(job.ids)
 
-    def _over(self, slot: Slot) -> bool:
+    def _release_if_expired(self, slot: Slot) -> bool:
         """Whether a job was given up or took too long; its slot is free then."""
         job = slot.job
         assert job is not None  # noqa: S101  only busy slots come here
         if job.cancelled:
             self.counts.cancelled += 1
-            self._end(slot, None)
+            self._release_slot(slot, None)
             return True
         if time.monotonic() - job.submitted > job.seconds:
-            self._end(slot, timed_out(job.seconds))
+            self._release_slot(slot, timed_out(job.seconds))
             return True
         return False
 
-    def _pass(self, busy: list[Slot]) -> None:
+    def _step(self, active_slots: list[Slot]) -> None:
         """Runs the model once over what all texts want next, and draws."""
         # Texts that want one token come first; what is left of the pass is for those that are still being read.
-        room = PASS_TOKENS
+        room = MAX_STEP_TOKENS
         wanted: dict[bool, list[tuple[TextStream, list[int]]]] = {False: [], True: []}
-        for slot in sorted(busy, key=lambda slot: slot.stream.unread if slot.stream else 0):
+        for slot in sorted(active_slots, key=lambda slot: slot.stream.unread if slot.stream else 0):
             stream = slot.stream
             if stream is None or room <= 0:
                 continue
-            tokens = stream.wanted(room, guess=len(busy) == 1)
+            tokens = stream.wanted(room, guess=len(active_slots) == 1)
             room -= len(tokens)
             if tokens:
                 wanted[stream.needs_all_logits].append((stream, tokens))
@@ -339,11 +339,11 @@ class Scheduler:
             self.counts.passes += 1
         except (MemoryError, RuntimeError):  # what a backend raises where memory is short: the others go on
             log.exception("a pass of the model failed")
-            for slot in busy:
+            for slot in active_slots:
                 slot.memory = Memory()
-                self._end(slot, failed())
+                self._release_slot(slot, failed())
             return
-        for slot in busy:
+        for slot in active_slots:
             self._draw(slot)
 
     def _draw(self, slot: Slot) -> None:
@@ -356,20 +356,20 @@ class Scheduler:
             text += stream.draw()
         written = len(stream.token_ids) - tokens
         self.counts.written_tokens += written
-        if written and job.first is None:
-            job.first = time.monotonic()
-        piece = Piece(text, tuple(stream.logprobs[job.told :]), stream.finish_reason, stream)
-        job.told = len(stream.logprobs)
+        if written and job.first_token_time is None:
+            job.first_token_time = time.monotonic()
+        piece = Piece(text, tuple(stream.logprobs[job.logprobs_sent :]), stream.finish_reason, stream)
+        job.logprobs_sent = len(stream.logprobs)
         if piece.finish:
-            self._end(slot, None)  # before the client knows: its next request finds the slot free
+            self._release_slot(slot, None)  # before the client knows: its next request finds the slot free
         if piece.text or piece.logprobs or piece.finish:
-            self._told.tell(job, piece)
+            self._events.put(job, piece)
 
-    def _end(self, slot: Slot, error: ApiError | None) -> None:
+    def _release_slot(self, slot: Slot, error: ApiError | None) -> None:
         job = slot.job
         slot.job = slot.stream = None
         if job is not None:
             if error is not None:
                 self.counts.failed += 1
-                self._told.tell(job, error)
+                self._events.put(job, error)
             self._watch(job)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from nextword.readable import readable
-from nextword.server.validation import wrong
+from nextword.server.validation import invalid_field
 
 ModelName = Annotated[str, Field(max_length=256)]
 TokenIds = list[Annotated[int, Field(ge=0, le=2**31 - 1)]]
@@ -29,7 +29,7 @@ def _refuse_surrogates(value: Any) -> Any:
             case list() as found:
                 left += found
             case str() as found if readable(found) != found:
-                raise wrong("holds what is no valid Unicode text")
+                raise invalid_field("holds what is no valid Unicode text")
     return value
 
 

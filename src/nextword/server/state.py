@@ -24,7 +24,7 @@ class State:
     settings: Settings
     metrics: Metrics = field(default_factory=Metrics)
     scheduler: Scheduler = field(init=False)
-    encoding: Worker = field(init=False)
+    tokenizer_worker: Worker = field(init=False)
     """What turns texts into tokens and back."""
 
     def __post_init__(self) -> None:
@@ -33,7 +33,7 @@ class State:
         self.scheduler = Scheduler(
             settings.slots, settings.queue, settings.cache_bytes, self.metrics.ended, settings.context_of
         )
-        self.encoding = Worker("encode", ENCODING_THREADS, settings.queue)
+        self.tokenizer_worker = Worker("encode", ENCODING_THREADS, settings.queue)
         self.metrics.watch(self.scheduler)
 
     async def model(self, name: str | None) -> tuple[str, LanguageModel]:
@@ -47,5 +47,5 @@ class State:
 
     def close(self, seconds: float) -> None:
         """Refuses new work, and gives texts that are being written so long."""
-        self.encoding.close()
+        self.tokenizer_worker.close()
         self.scheduler.close(seconds)

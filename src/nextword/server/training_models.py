@@ -12,11 +12,11 @@ from nextword.server.models import Models
 from nextword.training.events.followed_run import FollowedRun
 
 AT_STEP = "run@"
-MOST_LOADED = 3
+MAX_LOADED = 3
 """Models of a run that are held at once; the one that was asked for longest ago is let go."""
 
 
-class RunModels(Models):
+class TrainingModels(Models):
     """Models, and those of a run as they are on disk at the time. Without others, the run's newest answers first.
 
     Args:
@@ -35,7 +35,7 @@ class RunModels(Models):
     ) -> None:
         super().__init__(paths or {}, load_model, sources)
         self.run = run
-        self._of_run: dict[str, tuple[tuple[int, int], LanguageModel]] = {}
+        self._loaded_steps: dict[str, tuple[tuple[int, int], LanguageModel]] = {}
         self._loading = threading.Lock()
 
     @property
@@ -55,17 +55,17 @@ class RunModels(Models):
             return super().get(name)
         path = self.path(name)
         with self._loading:
-            stamp = _stamp(path)
-            kept = self._of_run.pop(name, None)
-            lm = kept[1] if kept is not None and kept[0] == stamp else self._load(path)
-            self._of_run[name] = (stamp, lm)
-            while len(self._of_run) > MOST_LOADED:
-                del self._of_run[next(iter(self._of_run))]
+            version = _file_version(path)
+            kept = self._loaded_steps.pop(name, None)
+            lm = kept[1] if kept is not None and kept[0] == version else self._load(path)
+            self._loaded_steps[name] = (version, lm)
+            while len(self._loaded_steps) > MAX_LOADED:
+                del self._loaded_steps[next(iter(self._loaded_steps))]
             return lm
 
     def loaded(self, name: str) -> LanguageModel | None:
         """The model of a name, if it is loaded."""
-        kept = self._of_run.get(name)
+        kept = self._loaded_steps.get(name)
         return super().loaded(name) if kept is None else kept[1]
 
     def path(self, name: str) -> Path:
@@ -75,7 +75,7 @@ class RunModels(Models):
         return self.run.step_path(int(name.removeprefix(AT_STEP))) if name.startswith(AT_STEP) else self.run.out
 
     def _version(self, name: str) -> object:
-        return super()._version(name) if name in self._paths else _stamp(self.path(name))
+        return super()._version(name) if name in self._paths else _file_version(self.path(name))
 
     def source(self, name: str) -> str:
         """What `nextword.load` takes for it."""
@@ -84,10 +84,10 @@ class RunModels(Models):
     def close(self) -> None:
         """Lets every model go."""
         super().close()
-        self._of_run.clear()
+        self._loaded_steps.clear()
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _file_version(path: Path) -> tuple[int, int]:
     """What changes when another model takes the place."""
     try:
         status = (path / "model.safetensors").stat()

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from nextword.readable import readable
 from nextword.server.errors import ApiError
 
-_OURS = "wrong"
+_CUSTOM_ERROR = "nextword"
 _KINDS: dict[type, str] = {
     bool: "true or false",
     int: "a number",
@@ -22,17 +22,17 @@ _KINDS: dict[type, str] = {
 }
 
 
-def kind_of(value: Any) -> str:
+def json_type_name(value: Any) -> str:
     """What a JSON value is, in words."""
     return _KINDS.get(type(value), "something else")
 
 
-def wrong(message: str) -> PydanticCustomError:
+def invalid_field(message: str) -> PydanticCustomError:
     """To be raised where a field is checked; the field's name comes before the message."""
-    return PydanticCustomError(_OURS, "{message}", {"message": message})
+    return PydanticCustomError(_CUSTOM_ERROR, "{message}", {"message": message})
 
 
-def invalid(errors: Sequence[Mapping[str, Any]], body: Any, content_type: str) -> ApiError:
+def invalid_request(errors: Sequence[Mapping[str, Any]], body: Any, content_type: str) -> ApiError:
     """The refusal of a request that does not fit its schema.
 
     Args:
@@ -47,7 +47,9 @@ def invalid(errors: Sequence[Mapping[str, Any]], body: Any, content_type: str) -
     if not place and not isinstance(body, dict):
         if "json" not in content_type:
             return ApiError("the body is not sent as JSON", hint="send Content-Type: application/json")
-        return ApiError(f"the body must be a JSON object, found {kind_of(body) if body is not None else 'nothing'}")
+        return ApiError(
+            f"the body must be a JSON object, found {json_type_name(body) if body is not None else 'nothing'}"
+        )
     path = _path(place, body)
     message = _message(error)
     return ApiError(f"{path}{'' if message.startswith('[') else ' '}{message}", param=str(place[0]) if place else None)
@@ -78,39 +80,39 @@ def _message(error: Mapping[str, Any]) -> str:
         return f"{said}, found {readable(repr(shown[:100]))}"
     if error["type"] in _SHOWN and isinstance(shown, (int, float)) and not isinstance(shown, bool):
         return f"{said}, found {shown:.40g}" if isinstance(shown, float) else f"{said}, found {str(shown)[:40]}"
-    return f"{said}, found {kind_of(shown)}" if error["type"] in _FOUND else said
+    return f"{said}, found {json_type_name(shown)}" if error["type"] in _FOUND else said
 
 
-def _must(words: str) -> Callable[[Mapping[str, Any]], str]:
+def _must_be(words: str) -> Callable[[Mapping[str, Any]], str]:
     return lambda context: "must be " + words.format(**{key: str(n).removesuffix(".0") for key, n in context.items()})
 
 
 _FOUND: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "string_type": _must("a text"),
-    "int_type": _must("a whole number"),
-    "int_from_float": _must("a whole number"),
-    "int_parsing": _must("a whole number"),
-    "float_type": _must("a number"),
-    "bool_type": _must("true or false"),
-    "list_type": _must("a list"),
-    "dict_type": _must("an object"),
-    "model_type": _must("an object"),
-    "model_attributes_type": _must("an object"),
-    "literal_error": _must("{expected}"),
+    "string_type": _must_be("a text"),
+    "int_type": _must_be("a whole number"),
+    "int_from_float": _must_be("a whole number"),
+    "int_parsing": _must_be("a whole number"),
+    "float_type": _must_be("a number"),
+    "bool_type": _must_be("true or false"),
+    "list_type": _must_be("a list"),
+    "dict_type": _must_be("an object"),
+    "model_type": _must_be("an object"),
+    "model_attributes_type": _must_be("an object"),
+    "literal_error": _must_be("{expected}"),
 }
 """Behind these stands what kind of value was found."""
 _SHOWN: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "greater_than_equal": _must("at least {ge}"),
-    "greater_than": _must("above {gt}"),
-    "less_than_equal": _must("at most {le}"),
-    "less_than": _must("below {lt}"),
-    "finite_number": _must("finite"),
+    "greater_than_equal": _must_be("at least {ge}"),
+    "greater_than": _must_be("above {gt}"),
+    "less_than_equal": _must_be("at most {le}"),
+    "less_than": _must_be("below {lt}"),
+    "finite_number": _must_be("finite"),
 }
 """Behind these stands the number."""
 _MESSAGES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     **_FOUND,
     **_SHOWN,
-    _OURS: lambda context: str(context["message"]),
+    _CUSTOM_ERROR: lambda context: str(context["message"]),
     "missing": lambda _: "is missing",
     "extra_forbidden": lambda _: "is not known here",
     "too_long": lambda context: f"may hold at most {context['max_length']:,} entries",

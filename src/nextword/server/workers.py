@@ -9,32 +9,32 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from nextword.errors import NextwordError
-from nextword.server.errors import of_user, overloaded, stopped
+from nextword.server.errors import from_user_error, overloaded, stopped
 
 T = TypeVar("T")
 
-WAITING = 32
+MAX_WAITING = 32
 """Requests that may wait for a thread, or have one."""
 
 
-class GoneError(Exception):
-    """Whoever asked is gone: what is being done is for nobody."""
+class ClientDisconnectedError(Exception):
+    """The client is gone: what is being done is for nobody."""
 
 
-class Asker:
+class CancelToken:
     """Whoever waits for what a thread does."""
 
     def __init__(self) -> None:
-        self.gone = False
+        self.cancelled = False
 
     def check(self) -> None:
         """To be called between the parts of something long.
 
         Raises:
-            GoneError: Nobody waits any more.
+            ClientDisconnectedError: Nobody waits any more.
         """
-        if self.gone:
-            raise GoneError
+        if self.cancelled:
+            raise ClientDisconnectedError
 
 
 class Worker:
@@ -43,36 +43,37 @@ class Worker:
     Args:
         name: Of the threads.
         threads: How many.
-        most: Requests that may wait for one, or have one.
+        max_waiting: Requests that may wait for one, or have one.
     """
 
-    def __init__(self, name: str, threads: int = 1, most: int = WAITING) -> None:
+    def __init__(self, name: str, threads: int = 1, max_waiting: int = MAX_WAITING) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._room = threading.BoundedSemaphore(most)
+        self._capacity = threading.BoundedSemaphore(max_waiting)
         self._closing = False
         self._submitting = threading.Lock()
         """So that nothing is given to a pool that has just been closed."""
 
-    async def run(self, work: Callable[[Asker], T]) -> T:
+    async def run(self, work: Callable[[CancelToken], T]) -> T:
         """What the work gives; nothing is begun if whoever asked is gone, and what has begun can ask for that.
 
         Raises:
             ApiError: Too much is waiting, the server ends, or the request is wrong.
         """
-        asker = Asker()
+        cancel_token = CancelToken()
         with self._submitting:
             if self._closing:
                 raise stopped()
-            if not self._room.acquire(blocking=False):
+            if not self._capacity.acquire(blocking=False):
                 raise overloaded(1)
-            future = self._pool.submit(work, asker)
-        future.add_done_callback(lambda _: self._room.release())  # when the thread is free, not when the client goes
+            future = self._pool.submit(work, cancel_token)
+        # room for another when the thread is free, not when the client goes
+        future.add_done_callback(lambda _: self._capacity.release())
         try:
             return await asyncio.wrap_future(future)
         except NextwordError as error:
-            raise of_user(error) from None
+            raise from_user_error(error) from None
         except asyncio.CancelledError:
-            asker.gone = True
+            cancel_token.cancelled = True
             if self._closing:  # it had not begun
                 raise stopped() from None
             raise

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nextword.server.api.openai.schemas import ChatRequest, CompletionRequest
-from nextword.server.api.openai.unsupported import UNSUPPORTED_IN_TOKENIZE, Refused
+from nextword.server.api.openai.unsupported import UNSUPPORTED_IN_TOKENIZE, UnsupportedField
 from tests.server.api.test_requests import CHAT, COMPLETIONS, USER, answer_of, refusal
 from tests.server.conftest import Served
 
@@ -39,7 +39,7 @@ NAMES = [
 ]
 
 
-def unlike(field: Refused) -> Any:
+def unlike(field: UnsupportedField) -> Any:
     """A value that is not neutral, of the same kind where there is one."""
     first = next(iter(field.neutral), "x")
     if isinstance(first, bool):
@@ -56,7 +56,7 @@ def unlike(field: Refused) -> Any:
     ],
 )
 def test_what_would_change_the_answer_is_refused_by_name_and_what_changes_nothing_is_taken(
-    server: Served, path: str, body: dict, unsupported: dict[str, Refused]
+    server: Served, path: str, body: dict, unsupported: dict[str, UnsupportedField]
 ) -> None:
     for name, field in unsupported.items():
         error = refusal(server.client.post(path, json={**body, name: unlike(field)}))

@@ -31,10 +31,10 @@ from nextword.loading import DEFAULT_MODEL
 from nextword.machine.memory import MachineMemory
 from nextword.measuring.verification_file import read_verification
 from nextword.server.errors import ApiError
-from nextword.server.look import traces as looks_module
+from nextword.server.look import traces as traces_module
 from nextword.server.look.schemas import LookRequest
-from nextword.server.look.traces import Looks
-from nextword.server.workers import Asker, Worker
+from nextword.server.look.traces import TraceStore
+from nextword.server.workers import CancelToken, Worker
 from tests.inspection.models import language_model
 from tests.inspection.test_frames import read
 from tests.server.api.test_requests import refusal
@@ -279,33 +279,33 @@ def test_the_least_recently_used_trace_goes_first_and_can_be_made_again(page: Se
 
 
 def test_traces_are_let_go_when_they_are_too_large_together(lm: LanguageModel) -> None:
-    one = len(Looks(4, 1 << 30).look("m", lm, "", LookRequest(text=TEXT), Asker())) + lm.trace(TEXT).nbytes
-    looks = Looks(100, 4 * one)
+    one = len(TraceStore(4, 1 << 30).look("m", lm, "", LookRequest(text=TEXT), CancelToken())) + lm.trace(TEXT).nbytes
+    traces = TraceStore(100, 4 * one)
     names = [
-        read(looks.look("m", lm, "", LookRequest(text=f"{TEXT} {letter}"), Asker()))[0]["trace"]
+        read(traces.look("m", lm, "", LookRequest(text=f"{TEXT} {letter}"), CancelToken()))[0]["trace"]
         for letter in string.ascii_lowercase
     ]
-    kept = [name for name in names if name in looks._kept]
+    kept = [name for name in names if name in traces._traces]
     assert kept == names[-len(kept) :]
     assert 2 <= len(kept) <= 8
-    looks.close()
+    traces.close()
 
 
 def test_traces_of_the_four_models_that_were_looked_into_last_are_kept() -> None:
-    looks, asked = Looks(100, 1 << 30), LookRequest(text="abcd")
+    traces, asked = TraceStore(100, 1 << 30), LookRequest(text="abcd")
     models = {f"m{number}": language_model("llama") for number in range(5)}
 
     def look(name: str) -> str:
-        return str(read(looks.look(name, models[name], "", asked, Asker()))[0]["trace"])
+        return str(read(traces.look(name, models[name], "", asked, CancelToken()))[0]["trace"])
 
     names = [look(f"m{number}") for number in range(4)]
-    assert list(looks._kept) == names
-    assert len({id(kept.trace.model) for kept in looks._kept.values()}) == 4
+    assert list(traces._traces) == names
+    assert len({id(kept.trace.model) for kept in traces._traces.values()}) == 4
     fifth = look("m4")
-    assert list(looks._kept) == [*names[1:], fifth]
+    assert list(traces._traces) == [*names[1:], fifth]
     with pytest.raises(ApiError, match="no such trace"):
-        looks.kept(names[0])
-    looks.close()
+        traces.get(names[0])
+    traces.close()
 
 
 def test_a_model_that_would_fill_the_memory_is_not_looked_into(
@@ -313,16 +313,16 @@ def test_a_model_that_would_fill_the_memory_is_not_looked_into(
 ) -> None:
     if lm.backend.name == "torch":
         pytest.skip("it is there already")
-    monkeypatch.setattr(looks_module, "machine_memory", lambda: MachineMemory(4 * lm.config.num_parameters, None))
+    monkeypatch.setattr(traces_module, "machine_memory", lambda: MachineMemory(4 * lm.config.num_parameters, None))
     with pytest.raises(ConfigError, match=r"takes 0\.0 GB more"):
-        Looks(1, 1).look("m", lm, "", LookRequest(text=TEXT), Asker())
+        TraceStore(1, 1).look("m", lm, "", LookRequest(text=TEXT), CancelToken())
 
 
 def test_one_thread_works_and_what_would_wait_too_long_is_refused() -> None:
     done, go = [], threading.Event()
 
     async def asked() -> None:
-        worker = Worker("test", most=3)
+        worker = Worker("test", max_waiting=3)
         first = asyncio.ensure_future(worker.run(lambda _: go.wait(60)))
         second, third = (asyncio.ensure_future(worker.run(lambda _, n=n: done.append(n))) for n in (2, 3))
         await asyncio.sleep(0.05)

@@ -16,7 +16,7 @@ import pytest
 
 import nextword
 from nextword.loading import DEFAULT_MODEL
-from nextword.server.process.addresses import for_others
+from nextword.server.process.addresses import lan_urls
 from tests.server.api.test_requests import COMPLETIONS, refusal
 from tests.server.conftest import serving
 from tests.server.process.test_guards import EVERYWHERE
@@ -98,13 +98,13 @@ def test_a_server_for_all_prints_addresses_that_others_can_type(tmp_path: Path) 
         assert server.url.startswith("http://127.0.0.1:")
         port = int(server.url.rpartition(":")[2])
         told = re.findall(r"^for others: (\S+)/v1,", server.log.read_text(encoding="utf-8"), re.MULTILINE)
-        assert told == for_others(EVERYWHERE, port)
+        assert told == lan_urls(EVERYWHERE, port)
         for name in ("192.0.2.7", "llm.example.org", "other.example.org"):  # one more name keeps out none
             assert server.client.get("/health", headers={"host": f"{name}:{port}"}).status_code == 200
         for address in told:
             assert "//127." not in address
             assert httpx.get(f"{address}/health").json() == {"status": "ok"}
-    assert for_others("127.0.0.1", 1) == for_others("localhost", 1) == for_others("192.0.2.7", 1) == []
+    assert lan_urls("127.0.0.1", 1) == lan_urls("localhost", 1) == lan_urls("192.0.2.7", 1) == []
 
 
 LINE = re.compile(r"\d\d:\d\d:\d\d GET /health 200, \d+\.\d\d s")

@@ -21,11 +21,11 @@ from nextword.errors import ConfigError, ModelFileError
 from nextword.inspection.frames import Facts, look_frame, shown_names
 from nextword.server.errors import ApiError
 from nextword.server.look.schemas import LookRequest
-from nextword.server.look.traces import Looks
+from nextword.server.look.traces import TraceStore
 from nextword.server.process.addresses import Address
-from nextword.server.process.training_page import RunPage
-from nextword.server.training_models import MOST_LOADED, RunModels
-from nextword.server.workers import Asker
+from nextword.server.process.training_page import TrainingPage
+from nextword.server.training_models import MAX_LOADED, TrainingModels
+from nextword.server.workers import CancelToken
 from nextword.training import Event, Stepped, TrainingRun
 from nextword.training.events.followed_run import MOST_POINTS, FollowedRun, Thinned
 from nextword.training.events.journal import read_metrics
@@ -86,12 +86,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory, _one_thread: None) -> Watc
             seen.looked[event.step] = read(client.post("/look", json={"text": TEXT}).content)
             seen.models = [model["id"] for model in client.get("/v1/models").json()["data"]]
 
-    with RunPage(out, Address(port=0), seen.say) as page:
+    with TrainingPage(out, Address(port=0), seen.say) as page:
         seen.run = nextword.train(text, out, snapshots=True, watch=[page.watch, ask], **SETTINGS)
         seen.finished = httpx.get(f"{seen.said[0].rpartition(' ')[2]}look/run").json()
         for number in (signal.SIGINT, signal.SIGTERM):
             seen.then = number
-            page.stay()
+            page.wait_for_interrupt()
     return seen
 
 
@@ -171,7 +171,7 @@ def test_the_port_is_free_again(watched: Watched) -> None:
 
 def test_a_port_that_is_taken_is_told_before_anything_is_done(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="cannot listen"):
-        RunPage(tmp_path / "m", Address(port=taken.getsockname()[1]), lambda _: None)
+        TrainingPage(tmp_path / "m", Address(port=taken.getsockname()[1]), lambda _: None)
 
 
 # -- afterwards, by another process ------------------------------------------------------------------------------------
@@ -212,15 +212,15 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 
 def test_other_models_are_served_beside_it(watched: Watched) -> None:
     run = FollowedRun(watched.out)
-    models = RunModels(run, {"other": watched.out})
+    models = TrainingModels(run, {"other": watched.out})
     assert models.names[:2] == ["other", "모형"]
     assert models.name_of(None) == "other"
     steps = [models.get(f"run@{step}") for step in run.steps()]
     assert len({id(lm) for lm in steps}) == 5
     assert models.get("run@6") is steps[-1]
-    assert [models.loaded(f"run@{step}") is not None for step in run.steps()] == [False] * (5 - MOST_LOADED) + [
+    assert [models.loaded(f"run@{step}") is not None for step in run.steps()] == [False] * (5 - MAX_LOADED) + [
         True
-    ] * MOST_LOADED
+    ] * MAX_LOADED
     models.close()
 
 
@@ -230,13 +230,13 @@ def test_another_model_in_the_place_of_a_step_is_seen(watched: Watched, tmp_path
     place = tmp_path / "m.steps" / "step-00000001"
     steps = watched.out.with_name("모형.steps")
     nextword.load(steps / "step-00000001").save(place)
-    models, looks = RunModels(FollowedRun(out)), Looks(16, 1 << 30)
+    models, traces = TrainingModels(FollowedRun(out)), TraceStore(16, 1 << 30)
     asked = LookRequest(model="run@1", text=TEXT)
-    _, first = read(looks.look("run@1", models.get("run@1"), "", asked, Asker()))
+    _, first = read(traces.look("run@1", models.get("run@1"), "", asked, CancelToken()))
     nextword.load(steps / "step-00000004").save(place)
-    _, second = read(looks.look("run@1", models.get("run@1"), "", asked, Asker()))
+    _, second = read(traces.look("run@1", models.get("run@1"), "", asked, CancelToken()))
     assert np.abs(first["logits"] - second["logits"]).max() > 1e-3
-    looks.close()
+    traces.close()
     models.close()
 
 
@@ -254,7 +254,7 @@ def test_before_its_first_model_there_is_none(tmp_path: Path) -> None:
         "events": [],
     }
     with pytest.raises(ApiError, match="not saved yet"):
-        RunModels(run).name_of(None)
+        TrainingModels(run).name_of(None)
 
 
 # -- how much is told --------------------------------------------------------------------------------------------------

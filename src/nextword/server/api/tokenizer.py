@@ -12,12 +12,12 @@ from nextword.language_model import LanguageModel
 from nextword.server.api.openai.chat import conversation_ids
 from nextword.server.api.openai.schemas import Conversation
 from nextword.server.api.openai.unsupported import UNSUPPORTED_IN_TOKENIZE, refuse_unsupported
-from nextword.server.errors import DECLARED, ApiError, reading
-from nextword.server.jobs import unless_gone
+from nextword.server.errors import DECLARED, ApiError, field_errors
+from nextword.server.jobs import cancel_on_disconnect
 from nextword.server.schemas import Body, ModelName, TokenIds
 from nextword.server.settings import Settings
 from nextword.server.state import State
-from nextword.server.workers import Asker
+from nextword.server.workers import CancelToken
 
 
 class TokenizeRequest(Conversation):
@@ -61,19 +61,21 @@ def tokenizer_routes(state: State) -> APIRouter:
     async def tokenize(body: TokenizeRequest, request: Request) -> Response:
         """A text's tokens."""
         _, lm = await state.model(body.model)
-        return await unless_gone(request, state.encoding.run(lambda _: _tokenized(body, lm, state.settings)))
+        return await cancel_on_disconnect(
+            request, state.tokenizer_worker.run(lambda _: _tokenized(body, lm, state.settings))
+        )
 
     @router.post("/detokenize", responses=DECLARED)
     async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
         """The text of tokens."""
         _, lm = await state.model(body.model)
 
-        def work(_: Asker) -> Response:
-            with reading("tokens"):
+        def work(_: CancelToken) -> Response:
+            with field_errors("tokens"):
                 text = lm.tokenizer.decode(body.tokens)
             return JSONResponse({"prompt": text, "content": text})
 
-        return await unless_gone(request, state.encoding.run(work))
+        return await cancel_on_disconnect(request, state.tokenizer_worker.run(work))
 
     @router.get("/tokenizer_info")
     async def tokenizer_info() -> dict[str, Any]:
@@ -106,9 +108,9 @@ def _tokenized(body: TokenizeRequest, lm: LanguageModel, settings: Settings) -> 
         text = body.prompt if body.prompt is not None else body.content or ""
         asked = body.add_special_tokens if body.add_special is None else body.add_special
         starts = body.prompt is not None if asked is None else asked
-        with reading("content" if body.prompt is None else "prompt"):
+        with field_errors("content" if body.prompt is None else "prompt"):
             ids = tokenizer.encode_start(text) if starts else tokenizer.encode(text)
-    found: dict[str, Any] = {"tokens": ids, "count": len(ids), "max_model_len": settings.context_of(lm.config)}
+    answer: dict[str, Any] = {"tokens": ids, "count": len(ids), "max_model_len": settings.context_of(lm.config)}
     if body.return_token_strs:
-        found["token_strs"] = [tokenizer.vocabulary[token] for token in ids]
-    return JSONResponse(found)  # written here: of a million tokens that takes its time
+        answer["token_strs"] = [tokenizer.vocabulary[token] for token in ids]
+    return JSONResponse(answer)  # written here: of a million tokens that takes its time

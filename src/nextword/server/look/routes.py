@@ -14,15 +14,15 @@ from nextword.generation.prediction import predict_token
 from nextword.language_model import LanguageModel
 from nextword.machine.memory import process_bytes
 from nextword.measuring.verification_file import read_verification
-from nextword.server.errors import DECLARED, reading
-from nextword.server.jobs import unless_gone
-from nextword.server.look.schemas import DrawRequest, LookRequest, QuickRequest
-from nextword.server.look.traces import Looks
+from nextword.server.errors import DECLARED, field_errors
+from nextword.server.jobs import cancel_on_disconnect
+from nextword.server.look.schemas import LookRequest, PredictRequest, SampleRequest
+from nextword.server.look.traces import TraceStore
 from nextword.server.models import Models
 from nextword.server.state import State
-from nextword.server.workers import Asker
+from nextword.server.workers import CancelToken
 
-Run = Callable[[], dict[str, Any]]
+DescribeRun = Callable[[], dict[str, Any]]
 """Tells of a training run: where it stands, and what it has measured."""
 
 FRAME = "application/octet-stream"
@@ -35,31 +35,33 @@ _FRAMES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def look_routes(state: State, looks: Looks, run: Run | None) -> APIRouter:
+def look_routes(state: State, traces: TraceStore, describe_run: DescribeRun | None) -> APIRouter:
     """Every route under /look.
 
     Args:
         state: The models that are served.
-        looks: Where traces are made and kept.
-        run: Tells of a training run; None where none is served.
+        traces: Where traces are made and kept.
+        describe_run: Tells of a training run; None where none is served.
     """
     router, models = APIRouter(prefix="/look"), state.models
 
-    async def frame(request: Request, work: Callable[[Asker], bytes]) -> Response:
-        body = await unless_gone(request, looks.worker.run(work))
+    async def frame(request: Request, work: Callable[[CancelToken], bytes]) -> Response:
+        body = await cancel_on_disconnect(request, traces.worker.run(work))
         return Response(body, media_type=FRAME, headers={"Cache-Control": "no-store"})
 
     @router.post("/predict", responses=DECLARED)
-    async def predict(body: QuickRequest, request: Request) -> dict[str, Any]:
+    async def predict(body: PredictRequest, request: Request) -> dict[str, Any]:
         """What may come next, by the engine."""
         name, lm = await state.model(body.model)
-        return await unless_gone(request, looks.engine.run(lambda asker: _predicted(name, lm, body, asker)))
+        return await cancel_on_disconnect(
+            request, traces.engine.run(lambda cancel_token: _predict(name, lm, body, cancel_token))
+        )
 
     @router.post("", responses=_FRAMES, response_class=Response)
     async def look(body: LookRequest, request: Request) -> Response:
         """The whole path from a text to what comes next, under changes."""
         name, lm = await state.model(body.model)
-        return await frame(request, lambda asker: looks.look(name, lm, models.source(name), body, asker))
+        return await frame(request, lambda cancel_token: traces.look(name, lm, models.source(name), body, cancel_token))
 
     @router.get("/about", responses=DECLARED)
     async def about(model: str | None = None) -> dict[str, Any]:
@@ -70,40 +72,40 @@ def look_routes(state: State, looks: Looks, run: Run | None) -> APIRouter:
     @router.get("/run", responses=DECLARED)
     async def training() -> dict[str, Any] | None:
         """The training run that is served; null where none is."""
-        return None if run is None else await asyncio.to_thread(run)
+        return None if describe_run is None else await asyncio.to_thread(describe_run)
 
     @router.get("/{trace}/block/{layer}", responses=_FRAMES, response_class=Response)
     async def block(trace: str, layer: int, request: Request) -> Response:
         """One layer of a trace."""
 
-        def work(_: Asker) -> bytes:
-            with reading("layer"):
-                return looks.block(trace, layer)
+        def work(_: CancelToken) -> bytes:
+            with field_errors("layer"):
+                return traces.block(trace, layer)
 
         return await frame(request, work)
 
     @router.get("/{trace}/turns/{layer}/{head}", responses=_FRAMES, response_class=Response)
     async def turns(trace: str, layer: int, head: int, request: Request) -> Response:
         """How queries and keys of one head turn."""
-        return await frame(request, lambda _: looks.turns(trace, layer, head))
+        return await frame(request, lambda _: traces.rope(trace, layer, head))
 
     @router.post("/{trace}/draw", responses=DECLARED)
-    async def draw(trace: str, body: DrawRequest, request: Request) -> dict[str, Any]:
+    async def draw(trace: str, body: SampleRequest, request: Request) -> dict[str, Any]:
         """A token drawn from a trace's last logits."""
-        return await unless_gone(request, looks.worker.run(lambda _: looks.draw(trace, body)))
+        return await cancel_on_disconnect(request, traces.worker.run(lambda _: traces.sample(trace, body)))
 
     return router
 
 
-def _predicted(name: str, lm: LanguageModel, body: QuickRequest, asker: Asker) -> dict[str, Any]:
-    with reading(body.given):
-        found = predict_token(lm.backend, lm.tokenizer, body.prompt, body.top, between=asker.check)
+def _predict(name: str, lm: LanguageModel, body: PredictRequest, cancel_token: CancelToken) -> dict[str, Any]:
+    with field_errors(body.given):
+        prediction = predict_token(lm.backend, lm.tokenizer, body.prompt, body.top, between=cancel_token.check)
     return {
         "model": {"name": name, "backend": lm.backend.name},
-        "tokens": [{"id": p.token_id, "text": p.text, "part": p.part, "parts": p.parts} for p in found.pieces],
-        "dropped": found.dropped_tokens,
+        "tokens": [{"id": p.token_id, "text": p.text, "part": p.part, "parts": p.parts} for p in prediction.pieces],
+        "dropped": prediction.dropped_tokens,
         "candidates": [
-            {"id": c.token_id, "text": c.text, "probability": c.probability, "logit": c.logit} for c in found
+            {"id": c.token_id, "text": c.text, "probability": c.probability, "logit": c.logit} for c in prediction
         ],
     }
 

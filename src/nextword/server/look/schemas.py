@@ -64,7 +64,7 @@ class TokenEdit(Spec):
 EditSpec = Annotated[HeadEdit | MlpEdit | LayerEdit | PatchEdit | TokenEdit, Field(discriminator="kind")]
 
 
-class Subject(Body):
+class TraceInput(Body):
     """What is looked at: a text, or token ids."""
 
     model: ModelName | None = None
@@ -88,7 +88,7 @@ class Subject(Body):
         return self.text if self.text is not None else self.ids or []
 
 
-class QuickRequest(Subject):
+class PredictRequest(TraceInput):
     """POST /look/predict."""
 
     top: Annotated[int, Field(ge=1, le=1000)] = 10
@@ -101,7 +101,7 @@ class BlockPart(Spec):
     layer: Index
 
 
-class TurnsPart(Spec):
+class RopePart(Spec):
     """How one head turns, as GET /look/{trace}/turns/{layer}/{head} gives it."""
 
     kind: Literal["turns"]
@@ -109,10 +109,10 @@ class TurnsPart(Spec):
     head: Index
 
 
-PartSpec = Annotated[BlockPart | TurnsPart, Field(discriminator="kind")]
+PartSpec = Annotated[BlockPart | RopePart, Field(discriminator="kind")]
 
 
-class LookRequest(Subject):
+class LookRequest(TraceInput):
     """POST /look."""
 
     edits: list[EditSpec] = Field(default=[], max_length=64)
@@ -120,7 +120,7 @@ class LookRequest(Subject):
     """What is open on the page: their frames follow the trace's own, in this order."""
 
 
-class DrawRequest(Body):
+class SampleRequest(Body):
     """POST /look/{trace}/draw."""
 
     temperature: Annotated[float, Field(ge=0, le=1e6)] = 1.0

@@ -17,10 +17,9 @@ from nextword.generation.context import fit_to_context
 from nextword.generation.sampling import Sampling, Stages
 from nextword.language_model import LanguageModel
 from nextword.machine.memory import machine_memory
-from nextword.server.errors import ApiError, reading
+from nextword.server.errors import ApiError, field_errors
 from nextword.server.look.schemas import (
     BlockPart,
-    DrawRequest,
     EditSpec,
     HeadEdit,
     LayerEdit,
@@ -28,23 +27,24 @@ from nextword.server.look.schemas import (
     MlpEdit,
     PartSpec,
     PatchEdit,
+    RopePart,
+    SampleRequest,
     TokenEdit,
-    TurnsPart,
 )
-from nextword.server.workers import Asker, Worker
+from nextword.server.workers import CancelToken, Worker
 
 if TYPE_CHECKING:
     from nextword.inspection.edits import Edits
     from nextword.inspection.trace import Trace
 
-MOST_TOKENS = 512
+MAX_TOKENS = 512
 """Of a text that is looked at: attention patterns and the lens grow with it."""
-MOST_MODELS = 4
+MAX_MODELS = 4
 """Whose traces are kept: each trace holds its model."""
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredTrace:
     """A trace, and what the page is told of it."""
 
     model: str
@@ -52,20 +52,20 @@ class Kept:
     frame: bytes
 
 
-class Looks:
+class TraceStore:
     """The traces that are kept, by name; only the worker's thread touches them.
 
     The name follows from what was asked, so that a page finds its trace again after it had to be made anew.
 
     Args:
-        most: How many are kept.
-        most_bytes: What they may hold together; the one that was asked for last stays in any case.
+        max_traces: How many are kept.
+        max_bytes: What they may hold together; the one that was asked for last stays in any case.
     """
 
-    def __init__(self, most: int, most_bytes: int) -> None:
+    def __init__(self, max_traces: int, max_bytes: int) -> None:
         self.worker, self.engine = Worker("look"), Worker("predict")
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
-        self._most, self._most_bytes = most, most_bytes
+        self._traces: OrderedDict[str, StoredTrace] = OrderedDict()
+        self._max_traces, self._max_bytes = max_traces, max_bytes
 
     def close(self) -> None:
         """Begins nothing new."""
@@ -74,47 +74,47 @@ class Looks:
 
     # -- in the worker's thread ------------------------------------------------------------------------------------
 
-    def look(self, name: str, lm: LanguageModel, file: str, asked: LookRequest, asker: Asker) -> bytes:
+    def look(self, name: str, lm: LanguageModel, file: str, request: LookRequest, cancel_token: CancelToken) -> bytes:
         """The frame of a text under changes, and behind it the frames of the parts that are asked for.
 
         Raises:
-            GoneError: Whoever asked is gone.
+            ClientDisconnectedError: Whoever asked is gone.
             ConfigError: A change does not fit, torch is not installed, or the model is too large to be looked into.
             TextError: The text is empty, cannot be encoded, or is longer than what is looked at.
         """
-        _reference(lm)  # before the clock runs: it is made once
+        _prepare_reference(lm)  # before the clock runs: it is made once
         begun = time.monotonic()
-        with reading(asked.given):
-            ids, dropped = _tokens(lm, asked.prompt)
-        spelling = [name, asked.prompt, [spec.model_dump() for spec in asked.edits]]
+        with field_errors(request.given):
+            ids, dropped = _encode(lm, request.prompt)
+        spelling = [name, request.prompt, [spec.model_dump() for spec in request.edits]]
         trace_id = hashlib.sha256(json.dumps(spelling).encode()).hexdigest()[:24]
-        if trace_id in self._kept and self._kept[trace_id].trace.model is lm.reference:
-            return self.kept(trace_id).frame + self._parts(trace_id, asked.parts)
-        asker.check()
-        with reading("edits"):
-            changes = [self._change(spec, name, lm, len(ids)) for spec in asked.edits]
+        if trace_id in self._traces and self._traces[trace_id].trace.model is lm.reference:
+            return self.get(trace_id).frame + self._part_frames(trace_id, request.parts)
+        cancel_token.check()
+        with field_errors("edits"):
+            changes = [self._edit(spec, name, lm, len(ids)) for spec in request.edits]
             edited = lm.edit(*(edits for edits, _ in changes)) if changes else lm
-        asker.check()
-        trace = self._trace(edited, asked.prompt)
+        cancel_token.check()
+        trace = self._trace(edited, request.prompt)
 
         from nextword.inspection.frames import Facts, look_frame  # noqa: PLC0415  it imports torch
 
         about = {"name": name, "file": file, "bytes": lm.nbytes}
         labels = [label for _, labels in changes for label in labels]
         facts = Facts(trace_id, about, dropped, labels, time.monotonic() - begun)
-        kept = self._kept[trace_id] = Kept(name, trace, look_frame(trace, facts))
-        self._kept.move_to_end(trace_id)
-        while len(self._kept) > 1 and self._too_much():
-            self._kept.popitem(last=False)
-        return kept.frame + self._parts(trace_id, asked.parts)
+        stored = self._traces[trace_id] = StoredTrace(name, trace, look_frame(trace, facts))
+        self._traces.move_to_end(trace_id)
+        while len(self._traces) > 1 and self._is_over_limit():
+            self._traces.popitem(last=False)
+        return stored.frame + self._part_frames(trace_id, request.parts)
 
-    def kept(self, trace_id: str) -> Kept:
+    def get(self, trace_id: str) -> StoredTrace:
         """A trace that was made before.
 
         Raises:
             ApiError: It is not kept.
         """
-        if trace_id not in self._kept:
+        if trace_id not in self._traces:
             raise ApiError(
                 "there is no such trace, or it is no longer kept",
                 hint="POST /look again",
@@ -122,27 +122,27 @@ class Looks:
                 param="trace",
                 code="trace_not_found",
             )
-        self._kept.move_to_end(trace_id)
-        return self._kept[trace_id]
+        self._traces.move_to_end(trace_id)
+        return self._traces[trace_id]
 
     def block(self, trace_id: str, layer: int) -> bytes:
         """One layer of a trace."""
         from nextword.inspection.frames import block_frame  # noqa: PLC0415  it imports torch
 
-        return block_frame(self.kept(trace_id).trace.copy(), layer)  # a copy: what is computed for it is not kept
+        return block_frame(self.get(trace_id).trace.copy(), layer)  # a copy: what is computed for it is not kept
 
-    def turns(self, trace_id: str, layer: int, head: int) -> bytes:
+    def rope(self, trace_id: str, layer: int, head: int) -> bytes:
         """How queries and keys of a head of a trace turn."""
         from nextword.inspection.frames import turns_frame  # noqa: PLC0415  it imports torch
 
-        return turns_frame(self.kept(trace_id).trace, layer, head)
+        return turns_frame(self.get(trace_id).trace, layer, head)
 
-    def draw(self, trace_id: str, asked: DrawRequest) -> dict[str, Any]:
+    def sample(self, trace_id: str, request: SampleRequest) -> dict[str, Any]:
         """A token that may follow the text, and its probability among those that were drawn from."""
-        trace = self.kept(trace_id).trace
+        trace = self.get(trace_id).trace
         logits_V, ids = trace["logits"][-1], trace.token_ids
-        sampling = Sampling(asked.temperature, asked.top_k, asked.top_p, asked.min_p)
-        token = sampling.draw(logits_V, ids, np.random.default_rng([asked.seed, len(ids)]))
+        sampling = Sampling(request.temperature, request.top_k, request.top_p, request.min_p)
+        token = sampling.draw(logits_V, ids, np.random.default_rng([request.seed, len(ids)]))
         from nextword.inspection.frames import token_texts  # noqa: PLC0415  it imports torch
 
         tokenizer = trace.tokenizer
@@ -154,28 +154,28 @@ class Looks:
             "probability": float(Stages.of(logits_V, sampling, ids).distribution[token]),
         }
 
-    def _parts(self, trace_id: str, parts: Sequence[PartSpec]) -> bytes:
+    def _part_frames(self, trace_id: str, parts: Sequence[PartSpec]) -> bytes:
         frames = []
         for part in parts:
-            with reading("parts"):
+            with field_errors("parts"):
                 match part:
                     case BlockPart(layer=layer):
                         frames.append(self.block(trace_id, layer))
-                    case TurnsPart(layer=layer, head=head):
-                        frames.append(self.turns(trace_id, layer, head))
+                    case RopePart(layer=layer, head=head):
+                        frames.append(self.rope(trace_id, layer, head))
         return b"".join(frames)
 
-    def _too_much(self) -> bool:
-        size = sum(kept.trace.nbytes + len(kept.frame) for kept in self._kept.values())
-        models = {id(kept.trace.model) for kept in self._kept.values()}
-        return len(self._kept) > self._most or size > self._most_bytes or len(models) > MOST_MODELS
+    def _is_over_limit(self) -> bool:
+        size = sum(stored.trace.nbytes + len(stored.frame) for stored in self._traces.values())
+        models = {id(stored.trace.model) for stored in self._traces.values()}
+        return len(self._traces) > self._max_traces or size > self._max_bytes or len(models) > MAX_MODELS
 
     def _trace(self, lm: LanguageModel, prompt: str | Sequence[int]) -> Trace:
         from nextword.inspection.frames import shown_names  # noqa: PLC0415  it imports torch
 
-        return lm.trace(prompt, names=shown_names(lm.config), overflow="slide", max_bytes=self._most_bytes)
+        return lm.trace(prompt, names=shown_names(lm.config), overflow="slide", max_bytes=self._max_bytes)
 
-    def _change(self, spec: EditSpec, name: str, lm: LanguageModel, count: int) -> tuple[Edits, list[str]]:
+    def _edit(self, spec: EditSpec, name: str, lm: LanguageModel, count: int) -> tuple[Edits, list[str]]:
         """A change, and the Python that makes it."""
         from nextword.inspection import edits  # noqa: PLC0415  it imports torch
         from nextword.inspection.frames import edit_code  # noqa: PLC0415
@@ -190,33 +190,33 @@ class Looks:
             case LayerEdit(layer=layer):
                 change = edits.ablate_layer(layer)
             case TokenEdit(position=position, id=token):
-                _check("position", position, count)
+                _check_index("position", position, count)
                 change = edits.swap_embedding(position, token)
-            case PatchEdit(row=row, position=position, from_ids=other_ids, from_position=place):
+            case PatchEdit(row=row, position=position, from_ids=other_ids, from_position=other_position):
                 layers = lm.config.num_layers
-                _check("position", position, count)
-                _check("lens row", row, layers + 1)
-                _check("position of the other text", place, len(other_ids))
-                other = self._other(name, lm, other_ids)
+                _check_index("position", position, count)
+                _check_index("lens row", row, layers + 1)
+                _check_index("position of the other text", other_position, len(other_ids))
+                other = self._patch_source(name, lm, other_ids)
                 key = ("resid_pre", row) if row < layers else ("resid_post", layers - 1)
-                change = edits.set_value(key, other.residual(row)[place], positions=[position])
-                value = f"{_traced(other)}.residual({row})[{place}]"
+                change = edits.set_value(key, other.residual(row)[other_position], positions=[position])
+                value = f"{_trace_code(other)}.residual({row})[{other_position}]"
                 return change, [f'nextword.set_value(("{key[0]}", {key[1]}), {value}, positions=[{position}])']
         return change, edit_code(edits.flatten([change]))
 
-    def _other(self, name: str, lm: LanguageModel, ids: Sequence[int]) -> Trace:
+    def _patch_source(self, name: str, lm: LanguageModel, ids: Sequence[int]) -> Trace:
         """The unchanged run of other tokens; it is there already if the page has looked at them."""
-        for trace_id, kept in self._kept.items():
-            same = kept.trace.model is lm.reference
-            if same and (kept.model, kept.trace.token_ids, kept.trace.edits) == (name, tuple(ids), ()):
-                return self.kept(trace_id).trace
-        _tokens(lm, ids)
+        for trace_id, stored in self._traces.items():
+            same = stored.trace.model is lm.reference
+            if same and (stored.model, stored.trace.token_ids, stored.trace.edits) == (name, tuple(ids), ()):
+                return self.get(trace_id).trace
+        _encode(lm, ids)
         if len(ids) > lm.config.context_length:
             raise ContextOverflowError(len(ids), lm.config.context_length)
         return self._trace(lm, ids)
 
 
-def _reference(lm: LanguageModel) -> None:
+def _prepare_reference(lm: LanguageModel) -> None:
     """Makes the model ready to be traced, if it is not.
 
     Raises:
@@ -232,14 +232,14 @@ def _reference(lm: LanguageModel) -> None:
     lm.reference  # noqa: B018  made when it is first asked for
 
 
-def _tokens(lm: LanguageModel, prompt: str | Sequence[int]) -> tuple[list[int], int]:
+def _encode(lm: LanguageModel, prompt: str | Sequence[int]) -> tuple[list[int], int]:
     ids, dropped = fit_to_context(lm.tokenizer, prompt, lm.config.context_length, "slide")
-    if len(ids) > MOST_TOKENS:
-        raise TextError(f"the text has {len(ids):,} tokens, the page looks at {MOST_TOKENS} at most")
+    if len(ids) > MAX_TOKENS:
+        raise TextError(f"the text has {len(ids):,} tokens, the page looks at {MAX_TOKENS} at most")
     return ids, dropped
 
 
-def _traced(trace: Trace) -> str:
+def _trace_code(trace: Trace) -> str:
     """The Python that makes a trace: of its text, where that becomes the same tokens again."""
     ids = list(trace.token_ids)
     try:
@@ -249,6 +249,6 @@ def _traced(trace: Trace) -> str:
     return f"lm.trace({json.dumps(trace.text, ensure_ascii=False) if again else ids})"
 
 
-def _check(what: str, number: int, count: int) -> None:
+def _check_index(what: str, number: int, count: int) -> None:
     if number >= count:
         raise ConfigError(f"there is no {what} {number}", hint=f"they are 0 to {count - 1}")

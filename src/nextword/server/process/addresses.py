@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from nextword.errors import ConfigError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+_TEST_NET = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """Addresses set aside for documentation: what would go there goes by the way to other machines."""
 
 
@@ -47,7 +47,7 @@ class Address:
             )
 
     @property
-    def answered(self) -> Sequence[str] | None:
+    def allowed_hosts(self) -> Sequence[str] | None:
         """Names that requests may ask for; None is any: others, behind a key, know it by names that it does not."""
         return (*LOOPBACK, *map(str.lower, self.hosts)) if self.host in LOOPBACK else None
 
@@ -79,7 +79,7 @@ def url_of(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def is_everywhere(host: str) -> bool:
+def is_wildcard(host: str) -> bool:
     """Whether a server at this host listens on all addresses of this machine."""
     try:
         return ipaddress.ip_address(host).is_unspecified
@@ -87,18 +87,18 @@ def is_everywhere(host: str) -> bool:
         return False
 
 
-def here(host: str) -> str:
+def loopback_of(host: str) -> str:
     """The host by which this machine itself reaches a server."""
-    if not is_everywhere(host):
+    if not is_wildcard(host):
         return host
     return "::1" if ":" in host else "127.0.0.1"
 
 
-def for_others(host: str, port: int) -> list[str]:
+def lan_urls(host: str, port: int) -> list[str]:
     """The addresses that others can type for a server that listens on all of them; none where it listens on one."""
-    if not is_everywhere(host):
+    if not is_wildcard(host):
         return []
-    found = dict.fromkeys(address for family in families(host) for address in _own(family))
+    found = dict.fromkeys(address for family in families(host) for address in _local_addresses(family))
     public = [address for address in found if not ipaddress.ip_address(address.partition("%")[0]).is_loopback]
     return [url_of(address, port) for address in public]
 
@@ -108,12 +108,12 @@ def families(host: str) -> list[socket.AddressFamily]:
     return [socket.AF_INET6, socket.AF_INET] if ":" in host else [socket.AF_INET]
 
 
-def _own(family: socket.AddressFamily) -> list[str]:
+def _local_addresses(family: socket.AddressFamily) -> list[str]:
     """Addresses of this machine: that of the way to others first, then those of its name. Nothing is sent."""
     found = []
-    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as way:  # there may be none
-        way.connect((_ELSEWHERE[family], 9))
-        found.append(str(way.getsockname()[0]))
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:  # there may be none
+        probe.connect((_TEST_NET[family], 9))
+        found.append(str(probe.getsockname()[0]))
     with contextlib.suppress(OSError):
         found += [str(entry[4][0]) for entry in socket.getaddrinfo(socket.gethostname(), None, family)]
     return found

@@ -58,13 +58,13 @@ class Guards:
             await self._app(scope, receive, send)
             return
         # HEAD is GET without a body, which the protocol leaves out; no route has another address behind a slash.
-        seen: dict[str, Any] = {"method": scope["method"], "path": scope["path"], "status": None}
+        log_values: dict[str, Any] = {"method": scope["method"], "path": scope["path"], "status": None}
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         scope = {**scope, "method": method, "path": scope["path"].rstrip("/") or "/"}
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         origin = headers.get("origin")
         allowed = origin is not None and origin in self._origins
-        send = _watched(send, _cors(origin if allowed else None) if self._origins else [], seen)
+        send = _with_headers(send, _cors(origin if allowed else None) if self._origins else [], log_values)
         begun = time.monotonic()
         try:
             self._check(scope, headers)
@@ -72,12 +72,12 @@ class Guards:
                 await send({"type": "http.response.start", "status": 204 if allowed else 403, "headers": []})
                 await send({"type": "http.response.body", "body": b""})
             else:
-                await self._app(scope, self._bounded(receive), send)
+                await self._app(scope, self._limited(receive), send)
         except ApiError as error:
-            await respond(error, send)
+            await send_error(error, send)
         finally:
             seconds = round(time.monotonic() - begun, 4)
-            log.info("request", extra={"values": {**seen, "seconds": seconds}})
+            log.info("request", extra={"values": {**log_values, "seconds": seconds}})
 
     def _check(self, scope: Scope, headers: dict[str, str]) -> None:
         names = [name.lower() for name, _ in scope["headers"]]
@@ -130,7 +130,7 @@ class Guards:
             f"the body is larger than {self._limits.body_bytes:,} bytes", status=413, code="request_too_large"
         )
 
-    def _bounded(self, receive: Receive) -> Receive:
+    def _limited(self, receive: Receive) -> Receive:
         """Reads the body no further than it may go, nor for longer."""
         size = 0
         whole = False
@@ -160,12 +160,12 @@ def _bytes_of(key: str) -> bytes:
     return key.encode("utf-8", "surrogateescape")
 
 
-def _watched(send: Send, headers: list[tuple[bytes, bytes]], seen: dict[str, Any]) -> Send:
+def _with_headers(send: Send, headers: list[tuple[bytes, bytes]], log_values: dict[str, Any]) -> Send:
     """Adds headers to the response, and notes its status."""
 
     async def watched(message: Message) -> None:
         if message["type"] == "http.response.start":
-            seen["status"] = message["status"]
+            log_values["status"] = message["status"]
             message["headers"] = [*message.get("headers", []), (b"x-content-type-options", b"nosniff"), *headers]
         await send(message)
 
@@ -185,7 +185,7 @@ def _cors(origin: str | None) -> list[tuple[bytes, bytes]]:
     ]
 
 
-async def respond(error: ApiError, send: Send) -> None:
+async def send_error(error: ApiError, send: Send) -> None:
     """Sends an error as a whole response."""
     body = json.dumps(error.body()).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

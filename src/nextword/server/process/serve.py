@@ -15,15 +15,15 @@ from starlette.types import Receive, Scope, Send
 
 from nextword.server.look.page import Page
 from nextword.server.models import Models
-from nextword.server.process.addresses import Address, here, listen, url_of
+from nextword.server.process.addresses import Address, listen, loopback_of, url_of
 from nextword.server.process.guards import Guards, Limits
-from nextword.server.process.http_protocol import PatientProtocol
+from nextword.server.process.http_protocol import HeaderTimeoutProtocol
 from nextword.server.settings import Settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from nextword.server.look.routes import Run
+    from nextword.server.look.routes import DescribeRun
 
 
 class Server(uvicorn.Server):
@@ -52,7 +52,7 @@ def serve(
     settings: Settings | None = None,
     limits: Limits | None = None,
     ready: Callable[[str], None] = lambda _: None,
-    run: Run | None = None,
+    describe_run: DescribeRun | None = None,
 ) -> None:
     """Serves until a signal comes.
 
@@ -62,13 +62,13 @@ def serve(
         settings: How.
         limits: What a request may take.
         ready: Is told the address once requests can come.
-        run: Tells of a training run, for the page.
+        describe_run: Tells of a training run, for the page.
 
     Raises:
         ConfigError: The address is taken, or not of this machine.
     """
     try:
-        server = Serving(models, address, settings, limits, run)
+        server = Serving(models, address, settings, limits, describe_run)
         # uvicorn puts back what was here, and sends it again when it is done
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         server.run(ready)
@@ -79,11 +79,11 @@ def serve(
 class _Api:
     """The application behind the page, which is imported and made while the page's files are answered already."""
 
-    def __init__(self, models: Models, settings: Settings, run: Run | None) -> None:
+    def __init__(self, models: Models, settings: Settings, describe_run: DescribeRun | None) -> None:
         def make() -> FastAPI:
             from nextword.server.app import create_app  # noqa: PLC0415  FastAPI takes a quarter of a second
 
-            return create_app(models, settings, run)
+            return create_app(models, settings, describe_run)
 
         maker = ThreadPoolExecutor(1, thread_name_prefix="make-app")
         self._made = maker.submit(make)
@@ -107,7 +107,7 @@ class Serving:
         address: Where.
         settings: How.
         limits: What a request may take.
-        run: Tells of a training run, for the page.
+        describe_run: Tells of a training run, for the page.
         listening: What `listen` gave for the address, if it was taken before.
 
     Raises:
@@ -120,10 +120,10 @@ class Serving:
         address: Address,
         settings: Settings | None = None,
         limits: Limits | None = None,
-        run: Run | None = None,
+        describe_run: DescribeRun | None = None,
         listening: socket.socket | None = None,
     ) -> None:
-        self._models, self._address, self._run = models, address, run
+        self._models, self._address, self._describe_run = models, address, describe_run
         self._settings, self._limits = settings or Settings(), limits or Limits()
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
@@ -132,7 +132,7 @@ class Serving:
     @property
     def url(self) -> str:
         """Where it is reached."""
-        return url_of(here(self._address.host), self._listening.getsockname()[1])
+        return url_of(loopback_of(self._address.host), self._listening.getsockname()[1])
 
     def run(self, ready: Callable[[str], None]) -> None:
         """Serves until it is told to end; in the main thread, by a signal.
@@ -141,13 +141,17 @@ class Serving:
             ready: Is told the address once requests can come.
         """
         address, drain, url = self._address, self._settings.drain_seconds, self.url
-        api = _Api(self._models, self._settings, self._run)
+        api = _Api(self._models, self._settings, self._describe_run)
         try:
             config = uvicorn.Config(
                 Guards(
-                    Page(api), hosts=address.answered, origins=address.origins, key=address.key, limits=self._limits
+                    Page(api),
+                    hosts=address.allowed_hosts,
+                    origins=address.origins,
+                    key=address.key,
+                    limits=self._limits,
                 ),
-                http=PatientProtocol,
+                http=HeaderTimeoutProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,

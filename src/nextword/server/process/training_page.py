@@ -11,25 +11,25 @@ from typing import Self
 
 from nextword.server.process.addresses import Address, listen
 from nextword.server.process.serve import Serving
-from nextword.server.training_models import RunModels
+from nextword.server.training_models import TrainingModels
 from nextword.training.events import Started
 from nextword.training.events.followed_run import FollowedRun
 
 
-class RunPage:
+class TrainingPage:
     """A context in which the page can be had, from the run's beginning on. It needs no time while nobody looks.
 
     Args:
         out: Where the run writes its model.
         address: Where the page is; it is taken at once, the page is there when `watch` is told of the beginning.
-        say: Is told where.
+        notify: Is told where.
 
     Raises:
         ConfigError: The address is taken.
     """
 
-    def __init__(self, out: Path, address: Address, say: Callable[[str], None]) -> None:
-        self._out, self._address, self._say = out, address, say
+    def __init__(self, out: Path, address: Address, notify: Callable[[str], None]) -> None:
+        self._out, self._address, self._notify = out, address, notify
         self._listening = listen(address)
         self._serving: Serving | None = None
 
@@ -48,20 +48,20 @@ class RunPage:
         if self._serving is not None or not isinstance(event, Started):
             return
         run = FollowedRun(self._out)
-        self._serving = Serving(RunModels(run), self._address, run=run.to_json, listening=self._listening)
+        self._serving = Serving(TrainingModels(run), self._address, describe_run=run.to_json, listening=self._listening)
         self._serving.start()
-        self._say(f"the page shows how it learns: {self._serving.url}/")
+        self._notify(f"the page shows how it learns: {self._serving.url}/")
 
-    def stay(self) -> None:
+    def wait_for_interrupt(self) -> None:
         """Waits for Ctrl-C (SIGINT) or SIGTERM; to be called in the main thread."""
         if self._serving is None:
             return
-        ended = threading.Event()
+        interrupted = threading.Event()
         numbers = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(number, lambda *_: ended.set()) for number in numbers]
+        before = [signal.signal(number, lambda *_: interrupted.set()) for number in numbers]
         try:
-            self._say(f"the page stays at {self._serving.url}/ until Ctrl-C")
-            while not ended.wait(1):  # Windows tells of Ctrl-C only in between
+            self._notify(f"the page stays at {self._serving.url}/ until Ctrl-C")
+            while not interrupted.wait(1):  # Windows tells of Ctrl-C only in between
                 pass
         finally:
             for number, handler in zip(numbers, before, strict=True):

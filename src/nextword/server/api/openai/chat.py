@@ -13,17 +13,17 @@ from nextword.language_model import LanguageModel
 from nextword.server.api.openai.sampling import sampling_of, seed_of
 from nextword.server.api.openai.schemas import ChatRequest, Conversation
 from nextword.server.api.openai.usage import usage_of
-from nextword.server.errors import ApiError, reading
+from nextword.server.errors import ApiError, field_errors
 from nextword.server.jobs import Batch
-from nextword.server.workers import Asker
+from nextword.server.workers import CancelToken
 
 
 def conversation_ids(
-    asked: Conversation, lm: LanguageModel, tools: list[dict[str, Any]] | None, at_most: int | None = None
+    conversation: Conversation, lm: LanguageModel, tools: list[dict[str, Any]] | None, context_length: int | None = None
 ) -> list[int]:
     """The tokens of a conversation as the model's template writes it, told of tools if it knows what they are.
 
-    What is more than `at_most` so many tokens is refused, and before it is encoded where it cannot be less.
+    What is more than `context_length` tokens is refused, and before it is encoded where it cannot be less.
 
     Raises:
         ApiError: The model has no template, the template refuses the conversation, it is too long, or
@@ -36,10 +36,10 @@ def conversation_ids(
             param="messages",
             hint="POST /v1/completions goes on from a prompt",
         )
-    template, variables = lm.template, dict(asked.chat_template_kwargs or {})
+    template, variables = lm.template, dict(conversation.chat_template_kwargs or {})
     if tools and "tools" in template.variables:
         variables["tools"] = tools
-    effort = asked.reasoning_effort
+    effort = conversation.reasoning_effort
     if effort is not None:
         if "reasoning_effort" in template.variables:
             variables.setdefault("reasoning_effort", effort)
@@ -51,23 +51,23 @@ def conversation_ids(
                 param="reasoning_effort",
                 code="unsupported_parameter",
             )
-    with reading("messages"):
+    with field_errors("messages"):
         ids = template.encode(
-            [message.plain() for message in asked.messages or ()],
-            at_most,
-            asked.add_generation_prompt,
-            asked.continue_final_message,
+            [message.to_template() for message in conversation.messages or ()],
+            context_length,
+            conversation.add_generation_prompt,
+            conversation.continue_final_message,
             **variables,
         )
-        if at_most is not None:
-            cut_to_context(ids, at_most, "stop")
+        if context_length is not None:
+            cut_to_context(ids, context_length, "stop")
     return ids
 
 
 class ChatCompletion:
     """A request on its way to its answer."""
 
-    def __init__(self, request: ChatRequest, name: str, lm: LanguageModel, batch: Batch, _: Asker) -> None:
+    def __init__(self, request: ChatRequest, name: str, lm: LanguageModel, batch: Batch, _: CancelToken) -> None:
         """Adds the jobs.
 
         Raises:
@@ -78,7 +78,7 @@ class ChatCompletion:
         self._top = request.top_logprobs or 0
         self._count = request.n or 1
         batch.check(self._count, "n")
-        self._ids = conversation_ids(request, lm, request.offered, batch.settings.context_of(lm.config))
+        self._ids = conversation_ids(request, lm, request.offered_tools, batch.settings.context_of(lm.config))
         limits = [limit for limit in (request.max_completion_tokens, request.max_tokens) if limit is not None]
         sampling = sampling_of(request, lm, batch.settings)
         for index in range(self._count):

@@ -14,9 +14,9 @@ from nextword.language_model import LanguageModel
 from nextword.server.api.openai.sampling import sampling_of, seed_of
 from nextword.server.api.openai.schemas import CompletionRequest
 from nextword.server.api.openai.usage import usage_of
-from nextword.server.errors import ApiError, reading
+from nextword.server.errors import ApiError, field_errors
 from nextword.server.jobs import Batch
-from nextword.server.workers import Asker
+from nextword.server.workers import CancelToken
 from nextword.tokens import StreamDecoder
 
 
@@ -26,7 +26,7 @@ class Logprobs:
 
     lm: LanguageModel
     top: int
-    begun: int = 0
+    offset: int = 0
     """Characters before the next token."""
     decoder: StreamDecoder = field(default_factory=StreamDecoder)
 
@@ -35,9 +35,9 @@ class Logprobs:
         names = self.lm.tokenizer.vocabulary
         offsets, tops = [], list[dict[str, float] | None]()
         for token, known in tokens:
-            offsets.append(self.begun)
+            offsets.append(self.offset)
             if token < len(names):
-                self.begun += len(self.decoder.feed(self.lm.tokenizer.bytes_of([token], continued=True)[0]))
+                self.offset += len(self.decoder.feed(self.lm.tokenizer.bytes_of([token], continued=True)[0]))
             best: dict[str, float] = {}
             for _, text, value in known.top[: self.top] if known else ():
                 best.setdefault(text, value)
@@ -62,19 +62,21 @@ class Choice:
     """Tokens before the prompt's own: the document's start, which a model may need."""
     logprobs: Logprobs | None
     echo: bool
-    told: bool = False
+    echoed: bool = False
     """Whether the prompt was echoed."""
 
 
 class Completion:
     """A request on its way to its answer."""
 
-    def __init__(self, request: CompletionRequest, name: str, lm: LanguageModel, batch: Batch, asker: Asker) -> None:
+    def __init__(
+        self, request: CompletionRequest, name: str, lm: LanguageModel, batch: Batch, cancel_token: CancelToken
+    ) -> None:
         """Adds the jobs.
 
         Raises:
             ApiError: The request is wrong.
-            GoneError: Whoever asked is gone.
+            ClientDisconnectedError: Whoever asked is gone.
         """
         self._request, self._name, self._lm, self._batch = request, name, lm, batch
         self._id, self._created = f"cmpl-{uuid.uuid4().hex}", int(time.time())
@@ -84,8 +86,8 @@ class Completion:
         prompts = _prompts(request, lm)
         batch.check(len(prompts) * count, "prompt" if count == 1 else "n")  # before they are encoded
         for prompt in prompts:
-            asker.check()
-            text, ids, start = self._read(prompt)
+            cancel_token.check()
+            text, ids, start = self._encode(prompt)
             self._prompts.append(ids)
             for _ in range(count):
                 logprobs = None if request.logprobs is None else Logprobs(lm, request.logprobs)
@@ -102,10 +104,10 @@ class Completion:
                     score_prompt=logprobs is not None and bool(request.echo),
                 )
 
-    def _read(self, prompt: Prompt) -> tuple[str, list[int], int]:
+    def _encode(self, prompt: Prompt) -> tuple[str, list[int], int]:
         """A prompt's text, tokens, and how many of those are not the text's own."""
         tokenizer = self._lm.tokenizer
-        with reading("prompt"):
+        with field_errors("prompt"):
             context = self._batch.settings.context_of(self._lm.config)
             if not isinstance(prompt, str):
                 cut_to_context(prompt, context, "stop")  # before it looks up every id of a million
@@ -121,14 +123,14 @@ class Completion:
         finish: list[FinishReason | None] = [None] * len(self._choices)
         parts: list[list[dict[str, Any]]] = [[] for _ in self._choices]
         written = 0
-        async for index, choice in self._parts():
+        async for index, choice in self._pieces():
             texts[index] += choice["text"]
             finish[index] = choice["finish_reason"]
             if choice["logprobs"] is not None:
                 parts[index].append(choice["logprobs"])
             written += choice.pop("written")
         choices = [
-            {"text": text, "index": index, "logprobs": _joined(parts[index]), "finish_reason": finish[index]}
+            {"text": text, "index": index, "logprobs": _concatenate(parts[index]), "finish_reason": finish[index]}
             for index, text in enumerate(texts)
         ]
         return {**self._head(), "choices": choices, "usage": usage_of(self._batch, self._prompts, written)}
@@ -138,26 +140,26 @@ class Completion:
         options = self._request.stream_options
         usage = bool(options and options.include_usage)
         written = 0
-        async for _, choice in self._parts():
+        async for _, choice in self._pieces():
             written += choice.pop("written")
             yield {**self._head(), "choices": [choice], **({"usage": None} if usage else {})}
         if usage:
             yield {**self._head(), "choices": [], "usage": usage_of(self._batch, self._prompts, written)}
 
-    async def _parts(self) -> AsyncIterator[tuple[int, dict[str, Any]]]:
-        told = [0] * len(self._choices)
+    async def _pieces(self) -> AsyncIterator[tuple[int, dict[str, Any]]]:
+        counted = [0] * len(self._choices)
         async for index, piece in self._batch.pieces():
             choice = self._choices[index]
             text, logprobs = piece.text, None
             tokens: list[tuple[int, TokenLogprob | None]] = [(item.token_id, item) for item in piece.logprobs]
-            if choice.echo and not choice.told:
+            if choice.echo and not choice.echoed:
                 text = choice.prompt + text
                 scored = piece.stream.prompt_logprobs or (None,) * len(choice.ids)
                 tokens = [*list(zip(choice.ids, scored, strict=True))[choice.start :], *tokens]
-            choice.told = True
+            choice.echoed = True
             if choice.logprobs is not None:
                 logprobs = choice.logprobs.of(tokens)
-            written = len(piece.stream.token_ids) if piece.finish else told[index]
+            written = len(piece.stream.token_ids) if piece.finish else counted[index]
             yield (
                 index,
                 {
@@ -165,10 +167,10 @@ class Completion:
                     "index": index,
                     "logprobs": logprobs,
                     "finish_reason": piece.finish,
-                    "written": written - told[index],
+                    "written": written - counted[index],
                 },
             )
-            told[index] = written
+            counted[index] = written
 
     def _head(self) -> dict[str, Any]:
         return {"id": self._id, "object": "text_completion", "created": self._created, "model": self._name}
@@ -185,6 +187,6 @@ def _prompts(request: CompletionRequest, lm: LanguageModel) -> list[Prompt]:
     return list(prompt)
 
 
-def _joined(parts: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _concatenate(parts: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Lists side by side, one behind the other."""
     return {name: [value for part in parts for value in part[name]] for name in parts[0]} if parts else None

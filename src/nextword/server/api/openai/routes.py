@@ -15,7 +15,7 @@ from nextword.server.api.openai.chat import ChatCompletion
 from nextword.server.api.openai.completions import Completion
 from nextword.server.api.openai.schemas import ChatRequest, CompletionRequest
 from nextword.server.errors import DECLARED, ApiError
-from nextword.server.jobs import Batch, unless_gone
+from nextword.server.jobs import Batch, cancel_on_disconnect
 from nextword.server.state import State
 
 
@@ -39,14 +39,14 @@ def openai_routes(state: State) -> APIRouter:
         """The models there are."""
 
         def all_models() -> list[dict[str, object]]:
-            return [_described(state, name) for name in state.models.names]
+            return [_model_entry(state, name) for name in state.models.names]
 
         return {"object": "list", "data": await asyncio.to_thread(all_models)}
 
     @both("GET", "/models/{name:path}")
     async def one_model(name: str) -> dict[str, Any]:
         """One of them."""
-        return await asyncio.to_thread(_described, state, state.models.name_of(name))
+        return await asyncio.to_thread(_model_entry, state, state.models.name_of(name))
 
     return router
 
@@ -66,7 +66,7 @@ def _both_paths(router: APIRouter) -> Callable[[str, str], Callable[[Any], Any]]
     return both
 
 
-def _described(state: State, name: str) -> dict[str, object]:
+def _model_entry(state: State, name: str) -> dict[str, object]:
     """A model as `/v1/models` lists it."""
     models = state.models
     entry: dict[str, object] = {"id": name, "object": "model", "created": models.since, "owned_by": "nextword"}
@@ -84,14 +84,14 @@ def _described(state: State, name: str) -> dict[str, object]:
 async def _answer(state: State, request: Request, body: Any, kind: type[Completion] | type[ChatCompletion]) -> Response:
     name, lm = await state.model(body.model)
     batch = Batch(state.scheduler, state.settings)
-    work = state.encoding.run(lambda asker: kind(body, name, lm, batch, asker))
-    answer = await unless_gone(request, work)
+    work = state.tokenizer_worker.run(lambda cancel_token: kind(body, name, lm, batch, cancel_token))
+    answer = await cancel_on_disconnect(request, work)
     if body.stream:
         events = _events(batch, answer)
         first = await anext(events)  # what is refused is refused with a status
         return StreamingResponse(_with_first(first, events), media_type="text/event-stream", headers=_STREAM_HEADERS)
     async with batch:
-        return JSONResponse(await unless_gone(request, answer.whole()))
+        return JSONResponse(await cancel_on_disconnect(request, answer.whole()))
 
 
 _STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}

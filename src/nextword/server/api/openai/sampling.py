@@ -6,12 +6,12 @@ from nextword.errors import NextwordError
 from nextword.generation import Sampling
 from nextword.generation.sampling import token_biases
 from nextword.language_model import LanguageModel
-from nextword.server.api.openai.schemas import Sampled
-from nextword.server.errors import ApiError, of_user
+from nextword.server.api.openai.schemas import GenerationRequest
+from nextword.server.errors import ApiError, from_user_error
 from nextword.server.settings import SAMPLED, Settings
 
 
-def sampling_of(request: Sampled, lm: LanguageModel, settings: Settings) -> Sampling:
+def sampling_of(request: GenerationRequest, lm: LanguageModel, settings: Settings) -> Sampling:
     """How the next token is chosen: what the request leaves open is the server's setting, or else OpenAI's default.
 
     Raises:
@@ -28,9 +28,9 @@ def sampling_of(request: Sampled, lm: LanguageModel, settings: Settings) -> Samp
     try:
         return Sampling(**given, logit_bias=bias)
     except NextwordError as error:
-        raise of_user(error) from None
+        raise from_user_error(error) from None
 
 
-def seed_of(request: Sampled, index: int) -> int | None:
+def seed_of(request: GenerationRequest, index: int) -> int | None:
     """The seed of the request's text number `index`."""
     return None if request.seed is None else (request.seed + index) % 2**64

@@ -15,18 +15,18 @@ from nextword.server.api.openai.unsupported import (
     UNSUPPORTED,
     UNSUPPORTED_IN_CHATS,
     UNSUPPORTED_IN_COMPLETIONS,
-    Refused,
+    UnsupportedField,
     refuse_unsupported,
 )
 from nextword.server.errors import ApiError
 from nextword.server.schemas import Body, ModelName, TemplateObject
-from nextword.server.validation import kind_of, wrong
+from nextword.server.validation import invalid_field, json_type_name
 
 Prompts = str | list[str] | list[int] | list[list[int]]
 
-MOST_TEXTS = 2048
+MAX_PROMPTS = 2048
 """Prompts of one request."""
-MOST_STOPS = 16
+MAX_STOPS = 16
 
 
 def _stop(value: Any) -> Any:
@@ -34,13 +34,13 @@ def _stop(value: Any) -> Any:
     if stops is None:
         return None
     if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
-        raise wrong("must be a text or a list of texts")
-    if len(stops) > MOST_STOPS:
-        raise wrong(f"holds {len(stops)} texts, at most {MOST_STOPS} stops are possible")
+        raise invalid_field("must be a text or a list of texts")
+    if len(stops) > MAX_STOPS:
+        raise invalid_field(f"holds {len(stops)} texts, at most {MAX_STOPS} stops are possible")
     if "" in stops:
-        raise wrong("holds an empty text")
+        raise invalid_field("holds an empty text")
     if any(readable(stop) != stop for stop in stops):
-        raise wrong("holds what is no valid Unicode text")
+        raise invalid_field("holds what is no valid Unicode text")
     return stops
 
 
@@ -50,21 +50,23 @@ def _prompt(value: Any) -> Any:
         return value
     must = "must be a text, a list of texts, a list of token ids or a list of such lists"
     if not isinstance(value, list):
-        raise wrong(f"{must}, found {kind_of(value)}")
+        raise invalid_field(f"{must}, found {json_type_name(value)}")
     if not value:
-        raise wrong(f"{must}, found an empty one")
+        raise invalid_field(f"{must}, found an empty one")
     kinds = {type(item) for item in value}
     if kinds == {int}:
         _token_ids(value, "")
         return value
     if len(kinds) > 1 or kinds.isdisjoint({str, list}):
-        raise wrong(f"{must}, found one that holds {' and '.join(sorted(kind_of(kind()) for kind in kinds))}")
-    if len(value) > MOST_TEXTS:
-        raise wrong(f"holds {len(value):,} prompts, at most {MOST_TEXTS:,} are possible at once")
+        raise invalid_field(
+            f"{must}, found one that holds {' and '.join(sorted(json_type_name(kind()) for kind in kinds))}"
+        )
+    if len(value) > MAX_PROMPTS:
+        raise invalid_field(f"holds {len(value):,} prompts, at most {MAX_PROMPTS:,} are possible at once")
     if kinds == {list}:
         for index, ids in enumerate(value):
             if not ids or {type(token) for token in ids} != {int}:
-                raise wrong(f"[{index}] must be a list of token ids that is not empty")
+                raise invalid_field(f"[{index}] must be a list of token ids that is not empty")
             _token_ids(ids, f"[{index}] ")
     return value
 
@@ -72,26 +74,26 @@ def _prompt(value: Any) -> Any:
 def _token_ids(ids: list[int], where: str) -> None:
     if min(ids) < 0 or max(ids) >= 2**31:
         found = next(token for token in ids if not 0 <= token < 2**31)
-        raise wrong(f"{where}holds {found}, which is no token id".strip())
+        raise invalid_field(f"{where}holds {found}, which is no token id".strip())
 
 
 def _content(value: Any) -> Any:
     if value is None or isinstance(value, str):
         return value
     if not isinstance(value, list):
-        raise wrong(f"must be a text or a list of parts, found {kind_of(value)}")
+        raise invalid_field(f"must be a text or a list of parts, found {json_type_name(value)}")
     if not value:
-        raise wrong("must be a text or a list of parts, found an empty one")
+        raise invalid_field("must be a text or a list of parts, found an empty one")
     for index, part in enumerate(value):
         kind = part.get("type") if isinstance(part, dict) else None
-        if isinstance(kind, str) and kind in _NOT_TEXT:
-            raise wrong(f"[{index}]: {_NOT_TEXT[kind]} are not supported, the model reads text only")
+        if isinstance(kind, str) and kind in _UNSUPPORTED_PARTS:
+            raise invalid_field(f"[{index}]: {_UNSUPPORTED_PARTS[kind]} are not supported, the model reads text only")
         if kind != "text" or not isinstance(part.get("text"), str):
-            raise wrong(f'[{index}] must be {{"type": "text", "text": "..."}}')
+            raise invalid_field(f'[{index}] must be {{"type": "text", "text": "..."}}')
     return value
 
 
-_NOT_TEXT = {
+_UNSUPPORTED_PARTS = {
     "image_url": "pictures",
     "image": "pictures",
     "input_image": "pictures",
@@ -103,12 +105,12 @@ _NOT_TEXT = {
 }
 
 
-def _not_limited(value: Any) -> Any:
+def _none_if_unlimited(value: Any) -> Any:
     return None if type(value) is int and value == -1 else value
 
 
 Stop = Annotated[list[str] | str | None, BeforeValidator(_stop)]
-Unlimited = BeforeValidator(_not_limited)
+Unlimited = BeforeValidator(_none_if_unlimited)
 """-1 is no limit, as many servers have it."""
 
 
@@ -118,10 +120,10 @@ class StreamOptions(Body):
     include_usage: bool | None = None
 
 
-class Sampled(Body):
+class GenerationRequest(Body):
     """What both kinds of completions have."""
 
-    unsupported: ClassVar[dict[str, Refused]] = UNSUPPORTED
+    unsupported: ClassVar[dict[str, UnsupportedField]] = UNSUPPORTED
 
     model: ModelName | None = None
     temperature: Annotated[float, Field(ge=0, le=1e6)] | None = None
@@ -153,7 +155,7 @@ class Sampled(Body):
         return self
 
 
-class CompletionRequest(Sampled):
+class CompletionRequest(GenerationRequest):
     """POST /v1/completions."""
 
     unsupported = UNSUPPORTED | UNSUPPORTED_IN_COMPLETIONS
@@ -193,7 +195,7 @@ class Message(Body):
     name: str | None = None
     reasoning_content: str | None = None
 
-    def plain(self) -> dict[str, Any]:
+    def to_template(self) -> dict[str, Any]:
         """As chat templates read it."""
         parts = self.content
         text = parts if isinstance(parts, str) else "".join(part.text for part in parts or ())
@@ -201,7 +203,7 @@ class Message(Body):
         return {"role": role, "content": text, "name": self.name, "reasoning_content": self.reasoning_content}
 
 
-_OWN = ("messages", "tools", "add_generation_prompt", "continue_final_message")
+_RESERVED = ("messages", "tools", "add_generation_prompt", "continue_final_message")
 """What a conversation has itself, and is no variable of its template."""
 
 
@@ -218,9 +220,9 @@ class Conversation(Body):
 
     @model_validator(mode="after")
     def _conversation(self) -> Self:
-        if not set(_OWN).isdisjoint(self.chat_template_kwargs or ()):
+        if not set(_RESERVED).isdisjoint(self.chat_template_kwargs or ()):
             raise ApiError(
-                f"chat_template_kwargs cannot replace what the request has itself: {', '.join(_OWN)}",
+                f"chat_template_kwargs cannot replace what the request has itself: {', '.join(_RESERVED)}",
                 param="chat_template_kwargs",
             )
         messages = self.messages or []
@@ -244,7 +246,7 @@ class Conversation(Body):
         return self
 
 
-class ChatRequest(Sampled, Conversation):
+class ChatRequest(GenerationRequest, Conversation):
     """POST /v1/chat/completions."""
 
     unsupported = UNSUPPORTED | UNSUPPORTED_IN_CHATS
@@ -286,7 +288,7 @@ class ChatRequest(Sampled, Conversation):
         return self
 
     @property
-    def offered(self) -> list[dict[str, Any]] | None:
+    def offered_tools(self) -> list[dict[str, Any]] | None:
         """The tools that the template is told of."""
         if "none" in (self.tool_choice, self.function_call):
             return None
