@@ -18,6 +18,7 @@ from nextword.settings import (
     LoadingKeywords,
     LoadingSettings,
     Placement,
+    ServerSettings,
     Settings,
     TrainingKeywords,
     TrainingSettings,
@@ -157,3 +158,31 @@ def test_a_class_below_another_modules_settings_reads_their_hints_where_they_sta
     assert Below(device="cpu", lid="on").lid == "on"
     with pytest.raises(ConfigError, match=r"^device is 5, it must be a text$"):
         Below(device=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("port", -1, "port is -1, it must be between 0 and 65,535"),
+        ("port", 65536, "port is 65536, it must be between 0 and 65,535"),
+        ("allow_host", ("llm.example.org", ""), "'' is no name of a host"),
+        ("allow_host", ("llm.example.org:80",), "'llm.example.org:80' is no name of a host"),
+        ("sampling", "greedy", "sampling is 'greedy', it must be openai or recommended"),
+        ("context", 1, "context is 1, it must be 2 or more: a token to read and one to write"),
+        ("slots", 0, "slots is 0, it must be at least 1"),
+        ("queue", 0, "queue is 0, it must be at least 1"),
+        ("queue", 2.5, "queue is 2.5, it must be a whole number"),
+        ("request_seconds", -1, "request_seconds is -1, it must be 0 or more"),
+        ("drain_seconds", -0.5, "drain_seconds is -0.5, it must be 0 or more"),
+    ],
+)
+def test_what_a_server_cannot_be_is_told_by_the_name_of_the_setting(name: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ServerSettings(**{name: value})
+    assert caught.value.message == message
+
+
+def test_the_bounds_of_a_server_are_settings_themselves() -> None:
+    settings = ServerSettings(port=65535, allow_host=("llm.example.org",), context=2, slots=1, queue=1, drain_seconds=0)
+    assert ServerSettings(**settings) == settings
+    assert dict(ServerSettings(port=0)) == {**ServerSettings(), "port": 0}

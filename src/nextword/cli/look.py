@@ -133,9 +133,9 @@ def _open_page(text: str, model: str | None, loading: LoadingFlags) -> None:
     from urllib.parse import quote
 
     from nextword.server.models import Models
-    from nextword.server.process.addresses import Address
     from nextword.server.process.logs import log_to_stderr
     from nextword.server.process.serve import serve
+    from nextword.settings import ServerSettings
 
     name, source, path = named(model)
     served = Models({name: path}, partial(load, **loading), {name: source})
@@ -148,7 +148,7 @@ def _open_page(text: str, model: str | None, loading: LoadingFlags) -> None:
         sys.stderr.flush()
         show_page(page)
 
-    serve(served, Address(port=0), ready=ready)
+    serve(served, ServerSettings(port=0), ready=ready)
 
 
 def _trace(lm: LanguageModel, text: str, overflow: str) -> Trace:

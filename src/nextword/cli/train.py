@@ -20,7 +20,7 @@ from nextword.errors import ConfigError, require_packages
 from nextword.machine.memory import address_limit
 from nextword.machine.signals import termination_signal
 from nextword.readable import readable
-from nextword.settings import TrainingSettings
+from nextword.settings import ServerSettings, TrainingSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -138,13 +138,12 @@ def train(
 
 def _page(out: Path, port: int, console: Console) -> TrainingPage:
     """The page of the run, once it has begun; the port is taken now."""
-    from nextword.server.process.addresses import Address
     from nextword.server.process.logs import log_to_stderr
     from nextword.server.process.training_page import TrainingPage
 
     log_to_stderr(logging.WARNING)
-    address = Address(port=port, key=os.environ.get("NEXTWORD_API_KEY") or None)
-    return TrainingPage(out, address, lambda text: console.print(text, highlight=False))
+    key = os.environ.get("NEXTWORD_API_KEY") or None
+    return TrainingPage(out, ServerSettings(port=port), lambda text: console.print(text, highlight=False), key)
 
 
 def _tell(run: TrainingRun, console: Console, *, as_json: bool) -> None:

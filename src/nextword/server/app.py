@@ -18,12 +18,12 @@ from nextword.server.errors import ApiError, from_user_error
 from nextword.server.look.routes import DescribeRun, look_routes
 from nextword.server.look.traces import TraceStore
 from nextword.server.models import Models
-from nextword.server.settings import Settings
 from nextword.server.state import State
 from nextword.server.validation import invalid_request
+from nextword.settings import ServerSettings
 
 
-def create_app(models: Models, settings: Settings | None = None, describe_run: DescribeRun | None = None) -> FastAPI:
+def create_app(models: Models, settings: ServerSettings, describe_run: DescribeRun | None = None) -> FastAPI:
     """The application, with threads that run until `app.state.close(seconds)`.
 
     Args:
@@ -31,8 +31,7 @@ def create_app(models: Models, settings: Settings | None = None, describe_run: D
         settings: How.
         describe_run: Tells of a training run, for the page; None where none is served.
     """
-    settings = settings or Settings()
-    state, traces = State(models, settings), TraceStore(settings.looks, settings.look_bytes)
+    state, traces = State(models, settings), TraceStore()
     app = FastAPI(title="nextword", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
 
     def close(seconds: float) -> None:

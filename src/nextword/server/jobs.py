@@ -11,8 +11,9 @@ from fastapi import Request
 from nextword.generation import Memory, TextStream
 from nextword.language_model import LanguageModel
 from nextword.server.errors import ApiError
+from nextword.server.model_settings import max_new_tokens as new_tokens
 from nextword.server.scheduler import Job, Piece, Scheduler
-from nextword.server.settings import Settings
+from nextword.settings import ServerSettings
 
 T = TypeVar("T")
 
@@ -23,7 +24,7 @@ class Batch:
     Used as `async with`: whoever leaves it early, because the client is gone, gives up the jobs.
     """
 
-    def __init__(self, scheduler: Scheduler, settings: Settings) -> None:
+    def __init__(self, scheduler: Scheduler, settings: ServerSettings) -> None:
         self._scheduler, self.settings = scheduler, settings
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[int, Piece | ApiError]] = asyncio.Queue()
@@ -40,7 +41,7 @@ class Batch:
     def add(self, lm: LanguageModel, ids: list[int], max_new_tokens: int | None, **settings: Any) -> None:
         """One more text of `max_new_tokens`, or as many as there is room for: the settings are TextStream's."""
         index = len(self.jobs)
-        settings["max_new_tokens"] = self.settings.room(lm.config, len(ids), max_new_tokens)
+        settings["max_new_tokens"] = new_tokens(self.settings, lm.config, len(ids), max_new_tokens)
 
         def start(memory: Memory) -> TextStream:
             return TextStream(lm.backend, lm.tokenizer, ids, overflow="stop", memory=memory, **settings)

@@ -24,6 +24,8 @@ from nextword.server.errors import ApiError, failed, from_user_error, overloaded
 
 MAX_MODELS = 8
 """That have slots; of more, one that writes nothing loses them."""
+MAX_CACHE_BYTES = 4 * 1024**3
+"""Of the slots of one model."""
 MAX_STEP_TOKENS = 256
 """Tokens of a pass: how long a prompt's part may hold up the texts that are being written."""
 
@@ -133,7 +135,7 @@ class Scheduler:
         self,
         slots: int,
         queue: int,
-        cache_bytes: int,
+        cache_bytes: int = MAX_CACHE_BYTES,
         watch: Callable[[Job], None] = lambda _: None,
         context_of: Callable[[GPTConfig], int] = lambda config: config.context_length,
     ) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 
 from nextword.language_model import LanguageModel
 from nextword.server.metrics import Metrics
+from nextword.server.model_settings import context_length
 from nextword.server.models import Models
 from nextword.server.scheduler import Scheduler
-from nextword.server.settings import Settings
 from nextword.server.workers import Worker
+from nextword.settings import ServerSettings
 
 ENCODING_THREADS = 2
 """A long text holds up the prompts of one of them."""
@@ -21,7 +23,7 @@ class State:
     """The models that are served, and the threads that work for them."""
 
     models: Models
-    settings: Settings
+    settings: ServerSettings
     metrics: Metrics = field(default_factory=Metrics)
     scheduler: Scheduler = field(init=False)
     tokenizer_worker: Worker = field(init=False)
@@ -30,9 +32,8 @@ class State:
     def __post_init__(self) -> None:
         """Starts the threads."""
         settings = self.settings
-        self.scheduler = Scheduler(
-            settings.slots, settings.queue, settings.cache_bytes, self.metrics.ended, settings.context_of
-        )
+        limit = partial(context_length, settings)
+        self.scheduler = Scheduler(settings.slots, settings.queue, watch=self.metrics.ended, context_of=limit)
         self.tokenizer_worker = Worker("encode", ENCODING_THREADS, settings.queue)
         self.metrics.watch(self.scheduler)
 

@@ -19,7 +19,7 @@ import pytest
 
 from nextword.errors import ConfigError
 from nextword.loading import DEFAULT_MODEL
-from nextword.server.process.addresses import Address
+from nextword.server.process.addresses import check_key
 from tests.server.api.test_requests import COMPLETIONS, refusal
 from tests.server.conftest import Served, serving
 
@@ -96,8 +96,8 @@ def test_a_key_may_be_bytes_that_are_no_text_and_what_is_sent_may_be(tmp_path: P
 def test_a_key_that_no_request_can_send_is_refused_at_the_start() -> None:
     for key in ("a\nb", "a\x00b", "a\x7fb", "\x1b[31m"):
         with pytest.raises(ConfigError, match="the API key holds a control character"):
-            Address(key=key)
-    assert Address(key=" key\n").key == " key\n"  # a file's last line feed is not the key's
+            check_key("127.0.0.1", key)
+    check_key("127.0.0.1", " key\n")  # a file's last line feed is not the key's
 
 
 def test_others_are_let_in_only_with_a_key() -> None:
@@ -119,7 +119,7 @@ def test_a_blank_key_is_none() -> None:
 def test_small_packets_are_sent_at_once() -> None:
     from nextword.server.process.addresses import listen
 
-    with listen(Address(port=0)) as listening:
+    with listen("127.0.0.1", 0) as listening:
         listening.listen()
 
         async def accepted_has_no_delay() -> bool:

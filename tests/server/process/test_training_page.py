@@ -22,10 +22,10 @@ from nextword.inspection.frames import Facts, look_frame, shown_names
 from nextword.server.errors import ApiError
 from nextword.server.look.schemas import LookRequest
 from nextword.server.look.traces import TraceStore
-from nextword.server.process.addresses import Address
 from nextword.server.process.training_page import TrainingPage
 from nextword.server.training_models import MAX_LOADED, TrainingModels
 from nextword.server.workers import CancelToken
+from nextword.settings import ServerSettings
 from nextword.training import Event, Stepped, TrainingRun
 from nextword.training.events.followed_run import MOST_POINTS, FollowedRun, Thinned
 from nextword.training.events.journal import read_metrics
@@ -86,7 +86,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, _one_thread: None) -> Watc
             seen.looked[event.step] = read(client.post("/look", json={"text": TEXT}).content)
             seen.models = [model["id"] for model in client.get("/v1/models").json()["data"]]
 
-    with TrainingPage(out, Address(port=0), seen.say) as page:
+    with TrainingPage(out, ServerSettings(port=0), seen.say) as page:
         seen.run = nextword.train(text, out, snapshots=True, watch=[page.watch, ask], **SETTINGS)
         seen.finished = httpx.get(f"{seen.said[0].rpartition(' ')[2]}look/run").json()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -171,7 +171,7 @@ def test_the_port_is_free_again(watched: Watched) -> None:
 
 def test_a_port_that_is_taken_is_told_before_anything_is_done(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="cannot listen"):
-        TrainingPage(tmp_path / "m", Address(port=taken.getsockname()[1]), lambda _: None)
+        TrainingPage(tmp_path / "m", ServerSettings(port=taken.getsockname()[1]), lambda _: None)
 
 
 # -- afterwards, by another process ------------------------------------------------------------------------------------

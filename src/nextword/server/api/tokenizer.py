@@ -14,10 +14,11 @@ from nextword.server.api.openai.schemas import Conversation
 from nextword.server.api.openai.unsupported import UNSUPPORTED_IN_TOKENIZE, refuse_unsupported
 from nextword.server.errors import DECLARED, ApiError, field_errors
 from nextword.server.jobs import cancel_on_disconnect
+from nextword.server.model_settings import context_length
 from nextword.server.schemas import Body, ModelName, TokenIds
-from nextword.server.settings import Settings
 from nextword.server.state import State
 from nextword.server.workers import CancelToken
+from nextword.settings import ServerSettings
 
 
 class TokenizeRequest(Conversation):
@@ -90,7 +91,7 @@ def tokenizer_routes(state: State) -> APIRouter:
         return {
             "tokenizer_class": tokenizer.kind,
             "vocab_size": tokenizer.vocab_size,
-            "model_max_length": state.settings.context_of(lm.config),
+            "model_max_length": context_length(state.settings, lm.config),
             "bos_token": mark(tokenizer.bos_id),
             "eos_token": mark(end),
             "pad_token": mark(end),
@@ -100,7 +101,7 @@ def tokenizer_routes(state: State) -> APIRouter:
     return router
 
 
-def _tokenized(body: TokenizeRequest, lm: LanguageModel, settings: Settings) -> Response:
+def _tokenized(body: TokenizeRequest, lm: LanguageModel, settings: ServerSettings) -> Response:
     tokenizer = lm.tokenizer
     if body.messages is not None:
         ids = conversation_ids(body, lm, body.tools)
@@ -110,7 +111,7 @@ def _tokenized(body: TokenizeRequest, lm: LanguageModel, settings: Settings) -> 
         starts = body.prompt is not None if asked is None else asked
         with field_errors("content" if body.prompt is None else "prompt"):
             ids = tokenizer.encode_start(text) if starts else tokenizer.encode(text)
-    answer: dict[str, Any] = {"tokens": ids, "count": len(ids), "max_model_len": settings.context_of(lm.config)}
+    answer: dict[str, Any] = {"tokens": ids, "count": len(ids), "max_model_len": context_length(settings, lm.config)}
     if body.return_token_strs:
         answer["token_strs"] = [tokenizer.vocabulary[token] for token in ids]
     return JSONResponse(answer)  # written here: of a million tokens that takes its time

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from nextword.inspection.edits import Edits
     from nextword.inspection.trace import Trace
 
+MAX_TRACES = 16
+MAX_BYTES = 1024**3
 MAX_TOKENS = 512
 """Of a text that is looked at: attention patterns and the lens grow with it."""
 MAX_MODELS = 4
@@ -62,7 +64,7 @@ class TraceStore:
         max_bytes: What they may hold together; the one that was asked for last stays in any case.
     """
 
-    def __init__(self, max_traces: int, max_bytes: int) -> None:
+    def __init__(self, max_traces: int = MAX_TRACES, max_bytes: int = MAX_BYTES) -> None:
         self.worker, self.engine = Worker("look"), Worker("predict")
         self._traces: OrderedDict[str, StoredTrace] = OrderedDict()
         self._max_traces, self._max_bytes = max_traces, max_bytes

@@ -6,68 +6,56 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from nextword.errors import ConfigError
+from nextword.settings import ServerSettings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _TEST_NET = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """Addresses set aside for documentation: what would go there goes by the way to other machines."""
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where the server listens, and who may come."""
+def check_key(host: str, key: str | None) -> None:
+    """Refuses a key that no request can send, and to be open to a network without one.
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    key: str | None = None
-    origins: Sequence[str] = ()
-    hosts: Sequence[str] = ()
-    """Names besides its own that it answers to, such as a proxy's."""
-
-    def __post_init__(self) -> None:
-        """Refuses to be open to a network without a key, a blank one, and names that no request can ask for."""
-        if self.key is not None and not self.key.strip():
-            raise ConfigError("the API key is blank", hint="set NEXTWORD_API_KEY to a word, or unset it")
-        if self.key is not None and any(character < " " or character == "\x7f" for character in self.key.strip()):
-            raise ConfigError(
-                "the API key holds a control character, which no request can send",
-                hint="set NEXTWORD_API_KEY to a word, or unset it",
-            )
-        for name in self.hosts:
-            if not name or not set(name).isdisjoint("/:@ "):
-                raise ConfigError(
-                    f"{name!r} is no name of a host", hint="give the name alone, without https:// and port"
-                )
-        if self.host not in LOOPBACK and not self.key:
-            raise ConfigError(
-                f"others can reach {self.host}, so an API key is needed",
-                hint="set NEXTWORD_API_KEY, or leave out host=... to serve this machine only",
-            )
-
-    @property
-    def allowed_hosts(self) -> Sequence[str] | None:
-        """Names that requests may ask for; None is any: others, behind a key, know it by names that it does not."""
-        return (*LOOPBACK, *map(str.lower, self.hosts)) if self.host in LOOPBACK else None
+    Raises:
+        ConfigError: It is blank or holds a control character, or others can reach the host and there is none.
+    """
+    if key is not None and not key.strip():
+        raise ConfigError("the API key is blank", hint="set NEXTWORD_API_KEY to a word, or unset it")
+    if key is not None and any(character < " " or character == "\x7f" for character in key.strip()):
+        raise ConfigError(
+            "the API key holds a control character, which no request can send",
+            hint="set NEXTWORD_API_KEY to a word, or unset it",
+        )
+    if host not in LOOPBACK and key is None:
+        raise ConfigError(
+            f"others can reach {host}, so an API key is needed",
+            hint="set NEXTWORD_API_KEY, or leave out host=... to serve this machine only",
+        )
 
 
-def listen(address: Address) -> socket.socket:
-    """A socket bound to the address.
+def allowed_hosts(settings: ServerSettings) -> Sequence[str] | None:
+    """Names that requests may ask for; None is any: others, behind a key, know it by names that it does not."""
+    return (*LOOPBACK, *map(str.lower, settings.allow_host)) if settings.host in LOOPBACK else None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to an address.
 
     Raises:
         ConfigError: It is taken, or not of this machine.
     """
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sends small packets at once only on sockets whose protocol is given; else the first token waits 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((address.host, address.port))
+        listening.bind((host, port))
     except OSError as error:
         listening.close()
         raise ConfigError(
-            f"cannot listen on {address.host}:{address.port}: {error.strerror or error}",
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
             hint="choose another port; port=0 takes any that is free",
         ) from None
     listening.set_inheritable(True)

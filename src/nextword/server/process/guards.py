@@ -11,7 +11,6 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,13 +25,9 @@ OPEN_PATHS = {"/", "/health"}
 """Answered without a key, with the page's files: the page, which holds nothing secret, and what watchers ask."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a request may take."""
-
-    body_bytes: int = 16 * 1024 * 1024
-    body_seconds: float = 30.0
-    """From the first byte of the body to the last."""
+MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_BODY_SECONDS = 30.0
+"""From the first byte of the body to the last."""
 
 
 class Guards:
@@ -44,13 +39,10 @@ class Guards:
             rebinding) is refused. None allows any.
         origins: Pages that may ask from a browser (CORS); none by default.
         key: What `Authorization: Bearer` must hold; None asks for none.
-        limits: What a request may take.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, hosts: Sequence[str] | None, origins: Sequence[str], key: str | None, limits: Limits
-    ) -> None:
-        self._app, self._hosts, self._origins, self._key, self._limits = app, hosts, origins, key, limits
+    def __init__(self, app: ASGIApp, *, hosts: Sequence[str] | None, origins: Sequence[str], key: str | None) -> None:
+        self._app, self._hosts, self._origins, self._key = app, hosts, origins, key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, or lets the application answer."""
@@ -122,19 +114,17 @@ class Guards:
                 headers={"Accept-Encoding": "identity"},
             )
         length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > self._limits.body_bytes:
+        if length.isdecimal() and int(length) > MAX_BODY_BYTES:
             raise self._too_large()
 
     def _too_large(self) -> ApiError:
-        return ApiError(
-            f"the body is larger than {self._limits.body_bytes:,} bytes", status=413, code="request_too_large"
-        )
+        return ApiError(f"the body is larger than {MAX_BODY_BYTES:,} bytes", status=413, code="request_too_large")
 
     def _limited(self, receive: Receive) -> Receive:
         """Reads the body no further than it may go, nor for longer."""
         size = 0
         whole = False
-        end = asyncio.get_running_loop().time() + self._limits.body_seconds
+        end = asyncio.get_running_loop().time() + MAX_BODY_SECONDS
 
         async def bounded() -> Message:
             nonlocal size, whole
@@ -148,7 +138,7 @@ class Guards:
             if message["type"] == "http.request":
                 size += len(message.get("body", b""))
                 whole = not message.get("more_body", False)
-                if size > self._limits.body_bytes:
+                if size > MAX_BODY_BYTES:
                     raise self._too_large()
             return message
 

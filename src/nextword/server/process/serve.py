@@ -15,10 +15,10 @@ from starlette.types import Receive, Scope, Send
 
 from nextword.server.look.page import Page
 from nextword.server.models import Models
-from nextword.server.process.addresses import Address, listen, loopback_of, url_of
-from nextword.server.process.guards import Guards, Limits
+from nextword.server.process.addresses import allowed_hosts, check_key, listen, loopback_of, url_of
+from nextword.server.process.guards import Guards
 from nextword.server.process.http_protocol import HeaderTimeoutProtocol
-from nextword.server.settings import Settings
+from nextword.settings import ServerSettings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -48,9 +48,8 @@ class Server(uvicorn.Server):
 
 def serve(
     models: Models,
-    address: Address,
-    settings: Settings | None = None,
-    limits: Limits | None = None,
+    settings: ServerSettings,
+    key: str | None = None,
     ready: Callable[[str], None] = lambda _: None,
     describe_run: DescribeRun | None = None,
 ) -> None:
@@ -58,9 +57,8 @@ def serve(
 
     Args:
         models: What is served.
-        address: Where.
-        settings: How.
-        limits: What a request may take.
+        settings: Where and how.
+        key: What requests must send; None asks for none.
         ready: Is told the address once requests can come.
         describe_run: Tells of a training run, for the page.
 
@@ -68,7 +66,7 @@ def serve(
         ConfigError: The address is taken, or not of this machine.
     """
     try:
-        server = Serving(models, address, settings, limits, describe_run)
+        server = Serving(models, settings, key, describe_run)
         # uvicorn puts back what was here, and sends it again when it is done
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         server.run(ready)
@@ -79,7 +77,7 @@ def serve(
 class _Api:
     """The application behind the page, which is imported and made while the page's files are answered already."""
 
-    def __init__(self, models: Models, settings: Settings, describe_run: DescribeRun | None) -> None:
+    def __init__(self, models: Models, settings: ServerSettings, describe_run: DescribeRun | None) -> None:
         def make() -> FastAPI:
             from nextword.server.app import create_app  # noqa: PLC0415  FastAPI takes a quarter of a second
 
@@ -104,9 +102,8 @@ class Serving:
 
     Args:
         models: What is served.
-        address: Where.
-        settings: How.
-        limits: What a request may take.
+        settings: Where and how.
+        key: What requests must send; None asks for none.
         describe_run: Tells of a training run, for the page.
         listening: What `listen` gave for the address, if it was taken before.
 
@@ -117,22 +114,21 @@ class Serving:
     def __init__(
         self,
         models: Models,
-        address: Address,
-        settings: Settings | None = None,
-        limits: Limits | None = None,
+        settings: ServerSettings,
+        key: str | None = None,
         describe_run: DescribeRun | None = None,
         listening: socket.socket | None = None,
     ) -> None:
-        self._models, self._address, self._describe_run = models, address, describe_run
-        self._settings, self._limits = settings or Settings(), limits or Limits()
+        check_key(settings.host, key)
+        self._models, self._settings, self._key, self._describe_run = models, settings, key, describe_run
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
-        self._listening = listening or listen(address)
+        self._listening = listening or listen(settings.host, settings.port)
 
     @property
     def url(self) -> str:
         """Where it is reached."""
-        return url_of(loopback_of(self._address.host), self._listening.getsockname()[1])
+        return url_of(loopback_of(self._settings.host), self._listening.getsockname()[1])
 
     def run(self, ready: Callable[[str], None]) -> None:
         """Serves until it is told to end; in the main thread, by a signal.
@@ -140,17 +136,11 @@ class Serving:
         Args:
             ready: Is told the address once requests can come.
         """
-        address, drain, url = self._address, self._settings.drain_seconds, self.url
-        api = _Api(self._models, self._settings, self._describe_run)
+        settings, drain, url = self._settings, self._settings.drain_seconds, self.url
+        api = _Api(self._models, settings, self._describe_run)
         try:
             config = uvicorn.Config(
-                Guards(
-                    Page(api),
-                    hosts=address.allowed_hosts,
-                    origins=address.origins,
-                    key=address.key,
-                    limits=self._limits,
-                ),
+                Guards(Page(api), hosts=allowed_hosts(settings), origins=settings.allow_origin, key=self._key),
                 http=HeaderTimeoutProtocol,
                 log_config=None,
                 access_log=False,

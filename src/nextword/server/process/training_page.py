@@ -9,9 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from nextword.server.process.addresses import Address, listen
+from nextword.server.process.addresses import check_key, listen
 from nextword.server.process.serve import Serving
 from nextword.server.training_models import TrainingModels
+from nextword.settings import ServerSettings
 from nextword.training.events import Started
 from nextword.training.events.followed_run import FollowedRun
 
@@ -21,16 +22,21 @@ class TrainingPage:
 
     Args:
         out: Where the run writes its model.
-        address: Where the page is; it is taken at once, the page is there when `watch` is told of the beginning.
+        settings: Where the page is; the address is taken at once, the page is there when `watch` is told of the
+            beginning.
         notify: Is told where.
+        key: What requests must send; None asks for none.
 
     Raises:
         ConfigError: The address is taken.
     """
 
-    def __init__(self, out: Path, address: Address, notify: Callable[[str], None]) -> None:
-        self._out, self._address, self._notify = out, address, notify
-        self._listening = listen(address)
+    def __init__(
+        self, out: Path, settings: ServerSettings, notify: Callable[[str], None], key: str | None = None
+    ) -> None:
+        check_key(settings.host, key)
+        self._out, self._settings, self._notify, self._key = out, settings, notify, key
+        self._listening = listen(settings.host, settings.port)
         self._serving: Serving | None = None
 
     def __enter__(self) -> Self:
@@ -48,7 +54,7 @@ class TrainingPage:
         if self._serving is not None or not isinstance(event, Started):
             return
         run = FollowedRun(self._out)
-        self._serving = Serving(TrainingModels(run), self._address, describe_run=run.to_json, listening=self._listening)
+        self._serving = Serving(TrainingModels(run), self._settings, self._key, run.to_json, self._listening)
         self._serving.start()
         self._notify(f"the page shows how it learns: {self._serving.url}/")
 

@@ -15,15 +15,16 @@ from nextword.server.api.openai.schemas import ChatRequest, Conversation
 from nextword.server.api.openai.usage import usage_of
 from nextword.server.errors import ApiError, field_errors
 from nextword.server.jobs import Batch
+from nextword.server.model_settings import context_length
 from nextword.server.workers import CancelToken
 
 
 def conversation_ids(
-    conversation: Conversation, lm: LanguageModel, tools: list[dict[str, Any]] | None, context_length: int | None = None
+    conversation: Conversation, lm: LanguageModel, tools: list[dict[str, Any]] | None, max_length: int | None = None
 ) -> list[int]:
     """The tokens of a conversation as the model's template writes it, told of tools if it knows what they are.
 
-    What is more than `context_length` tokens is refused, and before it is encoded where it cannot be less.
+    What is more than `max_length` tokens is refused, and before it is encoded where it cannot be less.
 
     Raises:
         ApiError: The model has no template, the template refuses the conversation, it is too long, or
@@ -54,13 +55,13 @@ def conversation_ids(
     with field_errors("messages"):
         ids = template.encode(
             [message.to_template() for message in conversation.messages or ()],
-            context_length,
+            max_length,
             conversation.add_generation_prompt,
             conversation.continue_final_message,
             **variables,
         )
-        if context_length is not None:
-            cut_to_context(ids, context_length, "stop")
+        if max_length is not None:
+            cut_to_context(ids, max_length, "stop")
     return ids
 
 
@@ -78,7 +79,7 @@ class ChatCompletion:
         self._top = request.top_logprobs or 0
         self._count = request.n or 1
         batch.check(self._count, "n")
-        self._ids = conversation_ids(request, lm, request.offered_tools, batch.settings.context_of(lm.config))
+        self._ids = conversation_ids(request, lm, request.offered_tools, context_length(batch.settings, lm.config))
         limits = [limit for limit in (request.max_completion_tokens, request.max_tokens) if limit is not None]
         sampling = sampling_of(request, lm, batch.settings)
         for index in range(self._count):

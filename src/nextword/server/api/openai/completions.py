@@ -16,6 +16,7 @@ from nextword.server.api.openai.schemas import CompletionRequest
 from nextword.server.api.openai.usage import usage_of
 from nextword.server.errors import ApiError, field_errors
 from nextword.server.jobs import Batch
+from nextword.server.model_settings import context_length
 from nextword.server.workers import CancelToken
 from nextword.tokens import StreamDecoder
 
@@ -108,7 +109,7 @@ class Completion:
         """A prompt's text, tokens, and how many of those are not the text's own."""
         tokenizer = self._lm.tokenizer
         with field_errors("prompt"):
-            context = self._batch.settings.context_of(self._lm.config)
+            context = context_length(self._batch.settings, self._lm.config)
             if not isinstance(prompt, str):
                 cut_to_context(prompt, context, "stop")  # before it looks up every id of a million
             ids = encode_prompt(tokenizer, prompt, context, "stop")

@@ -16,6 +16,7 @@ from nextword.server.api.openai.completions import Completion
 from nextword.server.api.openai.schemas import ChatRequest, CompletionRequest
 from nextword.server.errors import DECLARED, ApiError
 from nextword.server.jobs import Batch, cancel_on_disconnect
+from nextword.server.model_settings import context_length
 from nextword.server.state import State
 
 
@@ -76,7 +77,7 @@ def _model_entry(state: State, name: str) -> dict[str, object]:
     except (ModelFileError, FileNotFoundError):  # damaged or gone since: it is told to whoever asks for the model
         return entry
     backend = {} if lm is None else {"backend": lm.backend.name}
-    entry["max_model_len"] = state.settings.context_of(config)
+    entry["max_model_len"] = context_length(state.settings, config)
     entry["meta"] = {"n_params": config.num_parameters, **backend}
     return entry
 

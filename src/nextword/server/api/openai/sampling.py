@@ -8,10 +8,11 @@ from nextword.generation.sampling import token_biases
 from nextword.language_model import LanguageModel
 from nextword.server.api.openai.schemas import GenerationRequest
 from nextword.server.errors import ApiError, from_user_error
-from nextword.server.settings import SAMPLED, Settings
+from nextword.server.model_settings import SAMPLING_FIELDS, sampling_fields
+from nextword.settings import ServerSettings
 
 
-def sampling_of(request: GenerationRequest, lm: LanguageModel, settings: Settings) -> Sampling:
+def sampling_of(request: GenerationRequest, lm: LanguageModel, settings: ServerSettings) -> Sampling:
     """How the next token is chosen: what the request leaves open is the server's setting, or else OpenAI's default.
 
     Raises:
@@ -21,12 +22,12 @@ def sampling_of(request: GenerationRequest, lm: LanguageModel, settings: Setting
         bias = token_biases(request.logit_bias or {}, lm.config.vocab_size)
     except NextwordError as error:
         raise ApiError(error.message, param="logit_bias") from None
-    asked = {name: value for name in SAMPLED if (value := getattr(request, name)) is not None}
-    given = settings.sampling_of(lm.recommended, asked)
-    if "top_p" in given:
-        given["top_p"] = max(given["top_p"], 1e-9)  # 0 is the most probable token alone, as OpenAI has it
+    requested = {name: value for name in SAMPLING_FIELDS if (value := getattr(request, name)) is not None}
+    fields = sampling_fields(settings, lm.recommended, requested)
+    if "top_p" in fields:
+        fields["top_p"] = max(fields["top_p"], 1e-9)  # 0 is the most probable token alone, as OpenAI has it
     try:
-        return Sampling(**given, logit_bias=bias)
+        return Sampling(**fields, logit_bias=bias)
     except NextwordError as error:
         raise from_user_error(error) from None
 

@@ -1,0 +1,47 @@
+"""What the server's settings come to for a model: who is heard first, and how much room is left."""
+
+from __future__ import annotations
+
+import pytest
+
+import nextword
+from nextword import GPTConfig
+from nextword.errors import ConfigError
+from nextword.server.model_settings import check_model, context_length, max_new_tokens, sampling_fields
+from nextword.settings import ServerSettings
+
+MAKERS = {"temperature": 0.6, "top_k": 20, "top_p": 0.9, "do_sample": True}
+CONFIG = GPTConfig.preset("tiny", 300, 128)
+
+
+def test_a_request_comes_before_the_server_and_the_server_before_the_makers() -> None:
+    plain, own = ServerSettings(temperature=0.5), ServerSettings(sampling="recommended", temperature=0.5)
+    assert sampling_fields(plain, MAKERS) == {"temperature": 0.5}  # nothing is applied that nobody asked for
+    assert sampling_fields(own, MAKERS) == {"temperature": 0.5, "top_k": 20, "top_p": 0.9}
+    requested = {"temperature": 0.0, "min_p": 0.1}
+    assert sampling_fields(own, MAKERS, requested) == {"temperature": 0.0, "top_k": 20, "top_p": 0.9, "min_p": 0.1}
+    for every in (0, -1):
+        assert sampling_fields(own, MAKERS, {"top_k": every}) == {"temperature": 0.5, "top_p": 0.9}
+
+
+def test_a_text_ends_where_the_context_does_and_the_last_token_is_not_read() -> None:
+    assert [context_length(ServerSettings(context=context), CONFIG) for context in (None, 32, 128, 500)] == [
+        128,
+        32,
+        128,
+        128,
+    ]
+    settings = ServerSettings(context=32)
+    assert [max_new_tokens(settings, CONFIG, read, None) for read in (1, 20, 32)] == [32, 13, 1]
+    assert [max_new_tokens(settings, CONFIG, 20, requested) for requested in (0, 5, 13, 14)] == [0, 5, 13, 13]
+
+
+def test_settings_that_a_model_cannot_be_served_with_are_refused() -> None:
+    lm = nextword.load()
+    check_model(ServerSettings(context=lm.config.context_length, sampling="recommended"), lm)
+    with pytest.raises(ConfigError, match=r"^context is 257, the model can look at 256 tokens"):
+        check_model(ServerSettings(context=257), lm)
+    lm.recommended = {"top_p": 2.0}
+    check_model(ServerSettings(), lm)
+    with pytest.raises(ConfigError, match=r"^top_p is 2\.0"):
+        check_model(ServerSettings(sampling="recommended"), lm)
