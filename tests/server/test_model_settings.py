@@ -7,7 +7,7 @@ import pytest
 import nextword
 from nextword import GPTConfig
 from nextword.errors import ConfigError
-from nextword.server.model_settings import check_model, context_length, max_new_tokens, sampling_fields
+from nextword.server.model_settings import check_model, context_length, new_token_limit, sampling_fields
 from nextword.settings import ServerSettings
 
 MAKERS = {"temperature": 0.6, "top_k": 20, "top_p": 0.9, "do_sample": True}
@@ -32,8 +32,8 @@ def test_a_text_ends_where_the_context_does_and_the_last_token_is_not_read() -> 
         128,
     ]
     settings = ServerSettings(context=32)
-    assert [max_new_tokens(settings, CONFIG, read, None) for read in (1, 20, 32)] == [32, 13, 1]
-    assert [max_new_tokens(settings, CONFIG, 20, requested) for requested in (0, 5, 13, 14)] == [0, 5, 13, 13]
+    assert [new_token_limit(settings, CONFIG, read, None) for read in (1, 20, 32)] == [32, 13, 1]
+    assert [new_token_limit(settings, CONFIG, 20, requested) for requested in (0, 5, 13, 14)] == [0, 5, 13, 13]
 
 
 def test_settings_that_a_model_cannot_be_served_with_are_refused() -> None:

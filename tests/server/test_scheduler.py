@@ -11,7 +11,8 @@ import pytest
 import nextword
 from nextword.generation import Memory, Sampling, TextStream
 from nextword.server.errors import ApiError
-from nextword.server.scheduler import Job, Piece, Scheduler
+from nextword.server.jobs import Job, Piece
+from nextword.server.scheduler import Scheduler
 
 PROMPTS = ["The children are", "목이 말라서", "To be, or not to"]
 

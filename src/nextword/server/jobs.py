@@ -1,97 +1,76 @@
-"""From a request to jobs, and from their pieces to one stream of events."""
+"""A text to be written, and what whoever asked for it is told."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, TypeVar
-
-from fastapi import Request
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 from nextword.generation import Memory, TextStream
+from nextword.generation.stream import FinishReason, TokenLogprob
 from nextword.language_model import LanguageModel
 from nextword.server.errors import ApiError
-from nextword.server.model_settings import max_new_tokens as new_tokens
-from nextword.server.scheduler import Job, Piece, Scheduler
-from nextword.settings import ServerSettings
-
-T = TypeVar("T")
 
 
-class Batch:
-    """Jobs of one request, and what comes of them.
+@dataclass(frozen=True)
+class Piece:
+    """What came of one or more tokens."""
 
-    Used as `async with`: whoever leaves it early, because the client is gone, gives up the jobs.
+    text: str
+    logprobs: tuple[TokenLogprob, ...]
+    finish: FinishReason | None
+    stream: TextStream
+
+    def and_then(self, later: Piece) -> Piece:
+        """Both in one."""
+        return Piece(self.text + later.text, self.logprobs + later.logprobs, later.finish, self.stream)
+
+
+@dataclass(eq=False)
+class Job:
+    """A text to be written.
+
+    Attributes:
+        start: Begins it, reading into a memory; raises NextwordError if the request is wrong.
+        ids: The prompt's tokens.
+        emit: Is told of every piece, the last of which has `finish`, or of what went wrong.
+        seconds: How long it may take, from `submit` on.
+        post: Runs a function in the thread where `emit` is to be called; by default at once, in the scheduler's.
     """
 
-    def __init__(self, scheduler: Scheduler, settings: ServerSettings) -> None:
-        self._scheduler, self.settings = scheduler, settings
-        self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[tuple[int, Piece | ApiError]] = asyncio.Queue()
-        self.jobs: list[Job] = []
-
-    def check(self, texts: int, param: str) -> None:
-        """Refuses more texts than may ever wait at once, before they are made.
-
-        Raises:
-            ApiError: They are more; it names the field that asks for them.
-        """
-        self._scheduler.check(texts, param)
-
-    def add(self, lm: LanguageModel, ids: list[int], max_new_tokens: int | None, **settings: Any) -> None:
-        """One more text of `max_new_tokens`, or as many as there is room for: the settings are TextStream's."""
-        index = len(self.jobs)
-        settings["max_new_tokens"] = new_tokens(self.settings, lm.config, len(ids), max_new_tokens)
-
-        def start(memory: Memory) -> TextStream:
-            return TextStream(lm.backend, lm.tokenizer, ids, overflow="stop", memory=memory, **settings)
-
-        def emit(event: Piece | ApiError) -> None:
-            self._events.put_nowait((index, event))
-
-        self.jobs.append(Job(lm, start, ids, emit, self.settings.request_seconds, self._loop.call_soon_threadsafe))
-
-    async def __aenter__(self) -> Batch:
-        self._scheduler.submit(self.jobs)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._scheduler.cancel(self.jobs)
-
-    async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
-        """Number of the text, and a piece of it, as they come.
-
-        Raises:
-            ApiError: One of the texts could not be written.
-        """
-        remaining = len(self.jobs)
-        while remaining:
-            merged: dict[int, Piece] = {}  # what has come meanwhile of one text goes out as one piece
-            events = [await self._events.get()]
-            while not self._events.empty():
-                events.append(self._events.get_nowait())
-            for index, event in events:
-                if isinstance(event, ApiError):
-                    raise event
-                merged[index] = merged[index].and_then(event) if index in merged else event
-            for index, piece in merged.items():
-                yield index, piece
-                remaining -= piece.finish is not None
+    lm: LanguageModel
+    start: Callable[[Memory], TextStream]
+    ids: list[int]
+    emit: Callable[[Piece | ApiError], None]
+    seconds: float
+    post: Callable[[Callable[[], None]], object] = lambda function: function()
+    cancelled: bool = False
+    submitted: float = 0.0
+    first_token_time: float | None = None
+    """When its first token came."""
+    reused: int = 0
+    """Tokens of the prompt that a slot had read before."""
+    logprobs_sent: int = 0
+    """Log-probabilities that were emitted."""
 
 
-async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What the work gives, unless the client goes first."""
-    task, disconnected = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({task, disconnected}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ApiError("the client is gone", status=499)
-        return task.result()
-    finally:
-        for future in (task, disconnected):
-            future.cancel()
+class EventQueue:
+    """What jobs are to be told, kept until all texts have their token: other threads wake up once a pass."""
+
+    def __init__(self) -> None:
+        self._events: list[tuple[Job, Piece | ApiError]] = []
+
+    def put(self, job: Job, event: Piece | ApiError) -> None:
+        """Keeps it."""
+        self._events.append((job, event))
+
+    def flush(self) -> None:
+        """Tells all."""
+        events, self._events = self._events, []
+        for post in {job.post for job, _ in events}:
+            post(partial(_emit, [(job, event) for job, event in events if job.post == post]))
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+def _emit(events: list[tuple[Job, Piece | ApiError]]) -> None:
+    for job, event in events:
+        job.emit(event)

@@ -68,7 +68,7 @@ def context_length(settings: ServerSettings, config: GPTConfig) -> int:
     return min(config.context_length, settings.context or config.context_length)
 
 
-def max_new_tokens(settings: ServerSettings, config: GPTConfig, read: int, requested: int | None) -> int:
+def new_token_limit(settings: ServerSettings, config: GPTConfig, read: int, requested: int | None) -> int:
     """Tokens that may be written behind so many; None: as many as there is room for.
 
     The last one is written and not read: behind a text that fills the context there is room for one.

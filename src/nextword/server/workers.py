@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from fastapi import Request
 
 from nextword.errors import NextwordError
-from nextword.server.errors import from_user_error, overloaded, stopped
+from nextword.server.errors import ApiError, from_user_error, overloaded, stopped
 
 T = TypeVar("T")
 
@@ -83,3 +85,21 @@ class Worker:
         with self._submitting:
             self._closing = True
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What the work gives, unless the client goes first."""
+    task, disconnected = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, disconnected}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ApiError("the client is gone", status=499)
+        return task.result()
+    finally:
+        for future in (task, disconnected):
+            future.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -13,11 +13,10 @@ from nextword.server.api.openai.chat import conversation_ids
 from nextword.server.api.openai.schemas import Conversation
 from nextword.server.api.openai.unsupported import UNSUPPORTED_IN_TOKENIZE, refuse_unsupported
 from nextword.server.errors import DECLARED, ApiError, field_errors
-from nextword.server.jobs import cancel_on_disconnect
 from nextword.server.model_settings import context_length
 from nextword.server.schemas import Body, ModelName, TokenIds
 from nextword.server.state import State
-from nextword.server.workers import CancelToken
+from nextword.server.workers import CancelToken, cancel_on_disconnect
 from nextword.settings import ServerSettings
 
 

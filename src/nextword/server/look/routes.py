@@ -15,12 +15,11 @@ from nextword.language_model import LanguageModel
 from nextword.machine.memory import process_bytes
 from nextword.measuring.verification_file import read_verification
 from nextword.server.errors import DECLARED, field_errors
-from nextword.server.jobs import cancel_on_disconnect
 from nextword.server.look.schemas import LookRequest, PredictRequest, SampleRequest
 from nextword.server.look.traces import TraceStore
 from nextword.server.models import Models
 from nextword.server.state import State
-from nextword.server.workers import CancelToken
+from nextword.server.workers import CancelToken, cancel_on_disconnect
 
 DescribeRun = Callable[[], dict[str, Any]]
 """Tells of a training run: where it stands, and what it has measured."""

@@ -13,8 +13,8 @@ from nextword.language_model import LanguageModel
 from nextword.server.api.openai.sampling import sampling_of, seed_of
 from nextword.server.api.openai.schemas import ChatRequest, Conversation
 from nextword.server.api.openai.usage import usage_of
+from nextword.server.batch import Batch
 from nextword.server.errors import ApiError, field_errors
-from nextword.server.jobs import Batch
 from nextword.server.model_settings import context_length
 from nextword.server.workers import CancelToken
 

@@ -14,10 +14,11 @@ from nextword.errors import ModelFileError
 from nextword.server.api.openai.chat import ChatCompletion
 from nextword.server.api.openai.completions import Completion
 from nextword.server.api.openai.schemas import ChatRequest, CompletionRequest
+from nextword.server.batch import Batch
 from nextword.server.errors import DECLARED, ApiError
-from nextword.server.jobs import Batch, cancel_on_disconnect
 from nextword.server.model_settings import context_length
 from nextword.server.state import State
+from nextword.server.workers import cancel_on_disconnect
 
 
 def openai_routes(state: State) -> APIRouter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nextword.server.jobs import Batch
+from nextword.server.batch import Batch
 
 
 def usage_of(batch: Batch, prompts: Sequence[Sequence[int]], written: int) -> dict[str, Any]:
