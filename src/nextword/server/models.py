@@ -34,7 +34,7 @@ class Models:
         self._loaded: dict[str, LanguageModel] = {}
         self._configs: dict[str, tuple[object, GPTConfig]] = {}
         self._locks = {name: threading.Lock() for name in paths}
-        self.since = int(time.time())
+        self.created = int(time.time())
 
     @property
     def names(self) -> list[str]:

@@ -23,8 +23,6 @@ log = logging.getLogger("nextword.server")
 
 OPEN_PATHS = {"/", "/health"}
 """Answered without a key, with the page's files: the page, which holds nothing secret, and what watchers ask."""
-
-
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_BODY_SECONDS = 30.0
 """From the first byte of the body to the last."""

@@ -71,7 +71,7 @@ def _both_paths(router: APIRouter) -> Callable[[str, str], Callable[[Any], Any]]
 def _model_entry(state: State, name: str) -> dict[str, object]:
     """A model as `/v1/models` lists it."""
     models = state.models
-    entry: dict[str, object] = {"id": name, "object": "model", "created": models.since, "owned_by": "nextword"}
+    entry: dict[str, object] = {"id": name, "object": "model", "created": models.created, "owned_by": "nextword"}
     lm = models.loaded(name)
     try:
         config = models.config(name) if lm is None else lm.config
