@@ -168,6 +168,11 @@ def test_a_class_below_another_modules_settings_reads_their_hints_where_they_sta
         ("allow_host", ("llm.example.org", ""), "'' is no name of a host"),
         ("allow_host", ("llm.example.org:80",), "'llm.example.org:80' is no name of a host"),
         ("sampling", "greedy", "sampling is 'greedy', it must be openai or recommended"),
+        ("temperature", -0.1, "temperature is -0.1, it must be 0 or more"),
+        ("top_k", -2, "top_k is -2, it must be at least 1"),
+        ("top_p", 2, "top_p is 2, it must be above 0 and at most 1"),
+        ("min_p", 1.5, "min_p is 1.5, it must be between 0 and 1"),
+        ("repetition_penalty", 0, "repetition_penalty is 0, it must be above 0"),
         ("context", 1, "context is 1, it must be 2 or more: a token to read and one to write"),
         ("slots", 0, "slots is 0, it must be at least 1"),
         ("queue", 0, "queue is 0, it must be at least 1"),
@@ -186,3 +191,14 @@ def test_the_bounds_of_a_server_are_settings_themselves() -> None:
     settings = ServerSettings(port=65535, allow_host=("llm.example.org",), context=2, slots=1, queue=1, drain_seconds=0)
     assert ServerSettings(**settings) == settings
     assert dict(ServerSettings(port=0)) == {**ServerSettings(), "port": 0}
+
+
+def test_a_request_comes_before_the_server_and_the_server_before_the_makers() -> None:
+    makers = {"temperature": 0.6, "top_k": 20, "top_p": 0.9, "do_sample": True}
+    plain, own = ServerSettings(temperature=0.5), ServerSettings(sampling="recommended", temperature=0.5)
+    assert plain.sampling_fields(makers, {}) == {"temperature": 0.5}  # nothing is applied that nobody asked for
+    assert own.sampling_fields(makers, {}) == {"temperature": 0.5, "top_k": 20, "top_p": 0.9}
+    requested = {"temperature": 0.0, "min_p": 0.1}
+    assert own.sampling_fields(makers, requested) == {"temperature": 0.0, "top_k": 20, "top_p": 0.9, "min_p": 0.1}
+    for every in (0, -1):
+        assert own.sampling_fields(makers, {"top_k": every}) == {"temperature": 0.5, "top_p": 0.9}

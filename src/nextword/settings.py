@@ -429,3 +429,17 @@ class ServerSettings(Settings):
         for name in ("request_seconds", "drain_seconds"):
             if not self[name] >= 0:
                 raise ConfigError(f"{name} is {self[name]}, it must be 0 or more")
+        SamplingSettings(**self.sampling_fields({}, {}))  # refuses what is out of range
+
+    def sampling_fields(self, recommended: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, Any]:
+        """Which of SamplingSettings hold: a request's own, then the server's, then what a model's makers recommend."""
+        makers = recommended if self.sampling == "recommended" else {}
+        own = {name: self[name] for name in SAMPLING_FIELDS if self[name] is not None}
+        found = {**{name: makers[name] for name in SAMPLING_FIELDS if name in makers}, **own, **requested}
+        if found.get("top_k") in (0, -1):  # many files' and clients' word for all
+            del found["top_k"]
+        return found
+
+
+SAMPLING_FIELDS = tuple(one.name for one in fields(SamplingSettings) if one.name != "logit_bias")
+"""What the server or a model's makers may say of sampling, besides a request."""

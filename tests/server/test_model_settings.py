@@ -1,4 +1,4 @@
-"""What the server's settings come to for a model: who is heard first, and how much room is left."""
+"""What the server's settings come to for a model: how much room is left, and what is refused."""
 
 from __future__ import annotations
 
@@ -7,21 +7,10 @@ import pytest
 import nextword
 from nextword import GPTConfig
 from nextword.errors import ConfigError
-from nextword.server.model_settings import check_model, context_length, new_token_limit, sampling_fields
+from nextword.server.model_settings import check_model, context_length, new_token_limit
 from nextword.settings import ServerSettings
 
-MAKERS = {"temperature": 0.6, "top_k": 20, "top_p": 0.9, "do_sample": True}
 CONFIG = GPTConfig.preset("tiny", 300, 128)
-
-
-def test_a_request_comes_before_the_server_and_the_server_before_the_makers() -> None:
-    plain, own = ServerSettings(temperature=0.5), ServerSettings(sampling="recommended", temperature=0.5)
-    assert sampling_fields(plain, MAKERS) == {"temperature": 0.5}  # nothing is applied that nobody asked for
-    assert sampling_fields(own, MAKERS) == {"temperature": 0.5, "top_k": 20, "top_p": 0.9}
-    requested = {"temperature": 0.0, "min_p": 0.1}
-    assert sampling_fields(own, MAKERS, requested) == {"temperature": 0.0, "top_k": 20, "top_p": 0.9, "min_p": 0.1}
-    for every in (0, -1):
-        assert sampling_fields(own, MAKERS, {"top_k": every}) == {"temperature": 0.5, "top_p": 0.9}
 
 
 def test_a_text_ends_where_the_context_does_and_the_last_token_is_not_read() -> None:

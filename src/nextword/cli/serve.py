@@ -58,7 +58,7 @@ def serve(
 
     from nextword.files import read_model
     from nextword.loading import load
-    from nextword.server.model_settings import check_model, check_sampling
+    from nextword.server.model_settings import check_model
     from nextword.server.models import Models
     from nextword.server.process.addresses import check_key, lan_urls
     from nextword.server.process.logs import log_to_stderr
@@ -66,7 +66,6 @@ def serve(
 
     key = os.environ.get("NEXTWORD_API_KEY") or None
     check_key(settings.host, key)
-    check_sampling(settings, {})
     asked = [named(model) for model in models or ([None] if of_run is None else [])]
     paths = {model.name: model.path for model in asked}
     if len(paths) < len(models):

@@ -8,8 +8,7 @@ from nextword.generation.sampling import token_biases
 from nextword.language_model import LanguageModel
 from nextword.server.api.openai.schemas import GenerationRequest
 from nextword.server.errors import ApiError, from_user_error
-from nextword.server.model_settings import SAMPLING_FIELDS, sampling_fields
-from nextword.settings import ServerSettings
+from nextword.settings import SAMPLING_FIELDS, ServerSettings
 
 
 def sampling_of(request: GenerationRequest, lm: LanguageModel, settings: ServerSettings) -> Sampling:
@@ -23,7 +22,7 @@ def sampling_of(request: GenerationRequest, lm: LanguageModel, settings: ServerS
     except NextwordError as error:
         raise ApiError(error.message, param="logit_bias") from None
     requested = {name: value for name in SAMPLING_FIELDS if (value := getattr(request, name)) is not None}
-    fields = sampling_fields(settings, lm.recommended, requested)
+    fields = settings.sampling_fields(lm.recommended, requested)
     if "top_p" in fields:
         fields["top_p"] = max(fields["top_p"], 1e-9)  # 0 is the most probable token alone, as OpenAI has it
     try:
