@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+from pathlib import Path
 
 import pytest
 
 import nextword
-from nextword import Tokenizer
+from nextword import ConfigError, Tokenizer
+from nextword.files import read_model
 from tests.conftest import Trained
 
 
@@ -54,6 +57,58 @@ def test_a_model_is_loaded_in_a_precision_of_the_old_words(old: str, new: str) -
     assert found.dtype == wanted.dtype
     rows = [lm.backend.forward([[5, 6, 7]], [lm.backend.new_cache(3)])[0] for lm in (found, wanted)]
     assert rows[0].tobytes() == rows[1].tobytes()
+
+
+WRITTEN = [
+    ("huggingface", "float32", "float32"),
+    ("huggingface", "f16", "float16"),
+    ("huggingface", "bf16", "bfloat16"),
+    ("gguf", "f32", "float32"),
+    ("gguf", "float16", "float16"),
+    ("gguf", "q8_0", "q8_0"),
+]
+
+
+def files_of(path: Path) -> dict[str, str]:
+    """The SHA-256 of each file that was written."""
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@pytest.mark.parametrize(("kind", "old", "new"), WRITTEN)
+def test_dtype_is_the_old_name_of_precision(trained: Trained, tmp_path: Path, kind: str, old: str, new: str) -> None:
+    lm, place = nextword.load(trained.path), "model.gguf" if kind == "gguf" else "model"
+    with pytest.warns(DeprecationWarning, match=f"^dtype='{old}' is precision='{new}' now$") as warned:
+        before = lm.export(tmp_path / "old" / place, kind, dtype=old)
+    assert [one.filename for one in warned] == [__file__]
+    written = files_of(before)
+    assert written == files_of(lm.export(tmp_path / "new" / place, kind, new))
+    if kind == "huggingface":
+        for model in (lm, trained.run.model):  # native, and as torch holds it
+            with pytest.warns(DeprecationWarning, match=f"^dtype='{old}' is precision='{new}' now$"):
+                model.save(tmp_path / "saved before", dtype=old)
+            assert files_of(tmp_path / "saved before") == files_of(model.save(tmp_path / "saved", new))
+
+
+def test_old_words_stand_where_they_stood(trained: Trained, tmp_path: Path) -> None:
+    lm = nextword.load(trained.path)
+    with pytest.warns(DeprecationWarning, match=r"^precision 'f16' is 'float16' now$"):
+        lm.save(tmp_path / "old", "f16", {"note.txt": b"a"})
+    assert files_of(tmp_path / "old") == files_of(lm.save(tmp_path / "new", "float16", {"note.txt": b"a"}))
+    assert files_of(lm.save(tmp_path / "none", None)) == files_of(
+        lm.save(tmp_path / "auto")
+    )  # as it was, without a word
+    with pytest.raises(ConfigError, match="precision and dtype are both given"):
+        lm.save(tmp_path / "both", "float16", dtype="float16")
+    with pytest.warns(DeprecationWarning, match="dtype='int3'"), pytest.raises(ConfigError, match="cannot hold 'int3'"):
+        lm.save(tmp_path / "both", dtype="int3")
+    assert not (tmp_path / "both").exists()
+
+
+def test_a_torch_model_is_still_saved_in_float64_under_the_old_name(trained: Trained, tmp_path: Path) -> None:
+    with pytest.warns(DeprecationWarning, match="dtype='float64'"):
+        trained.run.model.save(tmp_path / "double", dtype="float64")
+    assert {tensor.dtype for tensor in read_model(tmp_path / "double").tensors.values()} == {"F64"}
 
 
 def test_k_is_the_old_name_of_top(trained: Trained) -> None:

@@ -79,7 +79,7 @@ def test_the_lessons_model_round_trips_with_its_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_saving_in_a_dtype_rounds_as_torch_rounds(tmp_path: Path, dtype: str) -> None:
+def test_saving_in_a_precision_rounds_as_torch_rounds(tmp_path: Path, dtype: str) -> None:
     lm = language_model()
     lm.save(tmp_path / "saved", dtype)
     loaded = load(tmp_path / "saved")
@@ -112,8 +112,11 @@ def test_a_wrong_dtype_device_or_backend_is_a_config_error(tmp_path: Path) -> No
     assert "cpu" in caught.value.hint
     with pytest.raises(ConfigError, match="backend is 'abacus', it must be auto, native or torch"):
         load(path, backend="abacus")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="there is no dtype 'int8'"):
+    with pytest.raises(ConfigError, match="precision is 'int8', it must be auto, float32"):
         language_model().save(tmp_path / "other", "int8")
+    with pytest.raises(ConfigError, match="a model directory cannot hold 'q8_0'") as caught:
+        language_model().save(tmp_path / "other", "q8_0")
+    assert caught.value.hint == "precisions: float32, float16, bfloat16"
     assert not (tmp_path / "other").exists()
 
 

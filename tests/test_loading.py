@@ -85,7 +85,7 @@ def test_predicting_generating_and_scoring_never_import_torch(tmp_path: Path) ->
 def test_a_saved_model_keeps_the_element_type_of_its_file(tmp_path: Path) -> None:
     lm = nextword.load()
     lm.save(tmp_path / "same")
-    lm.save(tmp_path / "wider", dtype="float32")
+    lm.save(tmp_path / "wider", precision="float32")
     stored, again = read_model(DEFAULT_MODEL).tensors, read_model(tmp_path / "same").tensors
     assert {name: (t.dtype, bytes(t.data)) for name, t in again.items()} == {
         name: (t.dtype, bytes(t.data)) for name, t in stored.items()

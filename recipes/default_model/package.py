@@ -107,13 +107,13 @@ def package() -> None:
     """Stores the trained model in half precision; every figure is measured on weights as they are stored."""
     check_apart()
     settled, learned = load(SETTLED), load(LEARNED)
-    settled.save(MEASURED, dtype="float16")
+    settled.save(MEASURED, "float16")
     lm = load(MEASURED)
     figures = {name: measured(lm, files) for name, files in measured_parts().items()}
     about = {**settled.provenance, LEARNED.name: learned.provenance[LEARNED.name]}
     lm.provenance = {**about, "sources": sources_of(CORPUS), "measured": figures, "cloze": cloze(lm, done=True)}
     lm.card = card(lm)
-    lm.save(PACKAGE, dtype="float16")
+    lm.save(PACKAGE, "float16")
     Console().print(lm.card, markup=False)
 
 

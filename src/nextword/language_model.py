@@ -13,7 +13,7 @@ from nextword.arguments import Destination, argument, checked
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, require_packages
 from nextword.files import Bundle, RawTensor, write_bundle
-from nextword.files.export import Format, cast_tensors, export_model
+from nextword.files.export import Format, cast_tensors, check_directory_precision, export_model, merge_dtype
 from nextword.files.tensors import DequantizedTensors
 from nextword.generation import (
     Backend,
@@ -32,7 +32,7 @@ from nextword.generation.context import Prompt, fit_to_context, prompt_text
 from nextword.generation.other_names import writes
 from nextword.generation.sampling import token_biases
 from nextword.readable import pluralize
-from nextword.settings import GenerationKeywords, GenerationSettings, Overflow
+from nextword.settings import GenerationKeywords, GenerationSettings, Overflow, Precision
 from nextword.tokens import Tokenizer
 from nextword.tokens.chat import ChatTemplate
 
@@ -491,20 +491,28 @@ class LanguageModel:
     # -- on disk ---------------------------------------------------------------------------------------------------
 
     @checked
-    def save(self, path: Destination, dtype: str | None = None, files: Mapping[str, bytes] | None = None) -> Path:
+    def save(
+        self,
+        path: Destination,
+        precision: Precision | None = "auto",
+        files: Mapping[str, bytes] | None = None,
+        *,
+        dtype: str | None = None,
+    ) -> Path:
         """Writes the model as a bundle: a directory that other tools open too, where the architecture is standard.
 
         Args:
             path: The directory; a model that is there already is replaced.
-            dtype: Element type on disk (float32, float16, bfloat16); None keeps the model's.
+            precision: What weights are written as: float32, float16 or bfloat16; auto keeps the model's.
             files: What lies beside the model, names to contents: how its training went.
+            dtype: The old name of `precision`.
 
         Raises:
             ModelFileError: It cannot be written, or `path` holds something else.
-            ConfigError: There is no such dtype.
+            ConfigError: There is no such precision, or a directory cannot hold it.
         """
         path = Path(path)
-        write_bundle(path, self._bundle(dtype), files)
+        write_bundle(path, self._bundle(merge_dtype(precision, dtype)), files)
         return path
 
     @checked
@@ -512,6 +520,8 @@ class LanguageModel:
         self,
         path: Destination,
         format: Format = "huggingface",  # noqa: A002
+        precision: Precision | None = "auto",
+        *,
         dtype: str | None = None,
     ) -> Path:
         """Writes the model for other tools, tokenizer and chat template with it.
@@ -519,19 +529,20 @@ class LanguageModel:
         Args:
             path: A directory; for `gguf` also a file that ends in .gguf.
             format: `huggingface` (transformers, vLLM and others) or `gguf` (llama.cpp, Ollama and others).
-            dtype: float32, float16 or bfloat16 for huggingface, float32, float16 or q8_0 for gguf; None is the
+            precision: float32, float16 or bfloat16 for huggingface, float32, float16 or q8_0 for gguf; auto is the
                 model's own, and float32 for gguf.
+            dtype: The old name of `precision`.
 
         Returns:
             The directory or file that was written.
 
         Raises:
-            ConfigError: The format cannot express this architecture (names the field), tokenizer or dtype.
+            ConfigError: The format cannot express this architecture (names the field), tokenizer or precision.
             ModelFileError: It cannot be written.
         """
-        return export_model(self._bundle(), Path(path), format, dtype)
+        return export_model(self._bundle(), Path(path), format, merge_dtype(precision, dtype))
 
-    def _bundle(self, dtype: str | None = None) -> Bundle:
+    def _bundle(self, precision: str = "auto") -> Bundle:
         if self.edits:
             raise ConfigError(
                 "an edited model cannot be written: its changes are no weights", hint="save the model that was edited"
@@ -539,7 +550,7 @@ class LanguageModel:
         self._check_weights(thoroughly=True)
         return Bundle(
             self.config,
-            self._stored_tensors(dtype),
+            self._stored_tensors(precision),
             self.tokenizer,
             self.provenance,
             self.card,
@@ -547,15 +558,15 @@ class LanguageModel:
             generation=self.recommended,
         )
 
-    def _stored_tensors(self, dtype: str | None) -> dict[str, RawTensor]:
+    def _stored_tensors(self, precision: str) -> dict[str, RawTensor]:
         if self._tensors is not None and self.backend is not self._reference:
-            return dict(self._tensors if dtype is None else cast_tensors(self._tensors, dtype))
+            return cast_tensors(self._tensors, precision)
         from nextword.model.backend import stored_tensors
 
-        return {
-            name: RawTensor(name, kind, shape, memoryview(data))
-            for name, (kind, shape, data) in stored_tensors(self._torch().model, dtype).items()
-        }
+        if precision not in ("auto", "float64"):  # which dtype=, the old name, has
+            check_directory_precision(precision)
+        stored = stored_tensors(self._torch().model, None if precision == "auto" else precision)
+        return {name: RawTensor(name, kind, shape, memoryview(data)) for name, (kind, shape, data) in stored.items()}
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy, or another process, is given: not what can be made again."""

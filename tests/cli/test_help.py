@@ -35,8 +35,8 @@ OPTIONS = {
     "--drain-seconds --device --precision --threads --log --run --open",
     "tokenize": "--model --json",
     "pull": "--from --revision --remove --json",
-    "convert": "--dtype --json",
-    "export": "--out --format --dtype --json",
+    "convert": "--precision --json",
+    "export": "--out --format --precision --json",
     "figure": "--out --kind --model --layer --head --colour --target --top --temperature --top-k --top-p --min-p "
     "--device --precision",
     "doctor": "--speed --no-speed --json",

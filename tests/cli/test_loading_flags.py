@@ -71,7 +71,7 @@ def test_a_device_reaches_the_model(loaded: Any, request: pytest.FixtureRequest)
 @pytest.mark.parametrize(("old", "new"), [("f32", "float32"), ("bf16", "bfloat16"), ("q8", "q8_0"), ("Q4", "q4_1")])
 def test_an_old_word_is_answered_with_a_note_and_the_same_numbers(call: Call, old: str, new: str) -> None:
     found = call("predict", TEXT, "--json", "--precision", old)
-    assert (found.code, found.err) == (0, f"note: --precision {old} is {new} now\n")
+    assert (found.code, found.err) == (0, f"note: --precision {old} is --precision {new} now\n")
     assert found.out == call("predict", TEXT, "--json", "--precision", new).out
 
 

@@ -57,15 +57,15 @@ def test_a_directory_becomes_a_gguf_file(call: Call, trained: Trained, tmp_path:
     assert _logits(tmp_path / "out.gguf").tobytes() == _logits(Path(trained.path)).tobytes()
 
 
-@pytest.mark.parametrize(("dtype", "kind"), [("bfloat16", "BF16"), ("float16", "F16"), ("f32", "F32")])
-def test_the_element_type_can_be_chosen(call: Call, gguf: Path, tmp_path: Path, dtype: str, kind: str) -> None:
-    assert call("convert", gguf, tmp_path / "out", "--dtype", dtype).code == 0
+@pytest.mark.parametrize(("precision", "kind"), [("bfloat16", "BF16"), ("float16", "F16"), ("float32", "F32")])
+def test_the_element_type_can_be_chosen(call: Call, gguf: Path, tmp_path: Path, precision: str, kind: str) -> None:
+    assert call("convert", gguf, tmp_path / "out", "--precision", precision).code == 0
     assert {tensor.dtype for tensor in read_model(tmp_path / "out").tensors.values()} == {kind}
 
 
 def test_bfloat16_is_rounded_to_the_nearest(call: Call, gguf: Path, tmp_path: Path) -> None:
     call("convert", gguf, tmp_path / "exact")
-    call("convert", gguf, tmp_path / "half", "--dtype", "bfloat16")
+    call("convert", gguf, tmp_path / "half", "--precision", "bfloat16")
     exact, half = read_model(tmp_path / "exact").tensors, read_model(tmp_path / "half").tensors
     for name, tensor in exact.items():
         values, rounded = tensor.values().astype(np.float64), half[name].values().astype(np.float64)
@@ -106,12 +106,12 @@ def test_export_for_transformers_gives_the_same_logits(call: Call, trained: Trai
 
 
 @pytest.mark.parametrize(
-    ("dtype", "file"), [(None, "model-f32.gguf"), ("float16", "model-f16.gguf"), ("q8_0", "model-q8_0.gguf")]
+    ("precision", "file"), [(None, "model-f32.gguf"), ("float16", "model-f16.gguf"), ("q8_0", "model-q8_0.gguf")]
 )
 def test_export_to_gguf_names_the_file_after_its_type(
-    call: Call, trained: Trained, tmp_path: Path, dtype: str | None, file: str
+    call: Call, trained: Trained, tmp_path: Path, precision: str | None, file: str
 ) -> None:
-    flags = [] if dtype is None else ["--dtype", dtype]
+    flags = [] if precision is None else ["--precision", precision]
     values = call("export", trained.path, "-o", tmp_path, "--format", "gguf", *flags, "--json").json
     assert values == {"out": str(tmp_path / file), "format": "gguf"}
     assert read_model(tmp_path / file).config == trained.lm.config
@@ -120,7 +120,7 @@ def test_export_to_gguf_names_the_file_after_its_type(
 def test_the_library_exports_as_the_command_does(trained: Trained, tmp_path: Path) -> None:
     lm = trained.run.model
     assert lm.export(tmp_path / "hf") == tmp_path / "hf"
-    assert lm.export(tmp_path / "x.gguf", format="gguf", dtype="f16") == tmp_path / "x.gguf"
+    assert lm.export(tmp_path / "x.gguf", format="gguf", precision="float16") == tmp_path / "x.gguf"
     assert _logits(tmp_path / "hf").tobytes() == _logits(Path(trained.path)).tobytes()
 
 
@@ -128,9 +128,9 @@ def test_the_library_exports_as_the_command_does(trained: Trained, tmp_path: Pat
     ("flags", "reason"),
     [
         (["--format", "onnx"], "format is 'onnx', it must be huggingface or gguf"),
-        (["--dtype", "int3"], "a model directory cannot hold 'int3'"),
-        (["--dtype", "q8_0"], "a model directory cannot hold 'q8_0'"),
-        (["--format", "gguf", "--dtype", "bfloat16"], "a GGUF file cannot hold 'bfloat16'"),
+        (["--precision", "int3"], "--precision is 'int3', it must be auto, float32, float16, bfloat16, q8_0 or q4_1"),
+        (["--precision", "q8_0"], "a model directory cannot hold 'q8_0'"),
+        (["--format", "gguf", "--precision", "bfloat16"], "a GGUF file cannot hold 'bfloat16'"),
     ],
 )
 def test_what_cannot_be_exported_is_said(
@@ -140,6 +140,43 @@ def test_what_cannot_be_exported_is_said(
     assert (result.code, result.out) == (2, "")
     assert reason in result.errors[0]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "old", "new"),
+    [
+        (["export", "-o", "{out}"], ["--dtype", "float16"], "float16"),
+        (["export", "-o", "{out}"], ["--precision", "bf16"], "bfloat16"),
+        (["export", "-o", "{out}", "--format", "gguf"], ["--dtype", "q8_0"], "q8_0"),
+        (["convert", "{model}", "{out}"], ["--dtype", "f32"], "float32"),
+        (["convert", "{model}", "{out}.gguf"], ["--dtype", "F16"], "float16"),
+    ],
+)
+def test_dtype_is_the_old_name_of_precision_and_gets_a_note(
+    call: Call, trained: Trained, tmp_path: Path, words: list[str], old: list[str], new: str
+) -> None:
+    model = [] if words[0] == "convert" else [trained.path]
+    written = []
+    for flags in (old, ["--precision", new]):
+        out = tmp_path / str(len(written)) / "out"
+        result = call(*[word.format(out=out, model=trained.path) for word in words], *model, *flags)
+        note = f"note: {' '.join(flags)} is --precision {new} now\n" if flags == old else ""
+        assert (result.code, result.err) == (0, note)
+        written.append({file.name: file.read_bytes() for file in out.parent.rglob("*") if file.is_file()})
+    assert written[0] == written[1]
+    both = call(
+        *[word.format(out=tmp_path / "no", model=trained.path) for word in words],
+        *model,
+        "--dtype",
+        "float16",
+        "--precision",
+        "float32",
+    )
+    assert both.errors == [
+        "error: --precision and --dtype are both given: --dtype is its old name",
+        "hint: leave out --dtype",
+    ]
+    assert "--dtype" not in call(words[0], "--help").out
 
 
 @pytest.mark.parametrize("format", ["huggingface", "gguf"])

@@ -74,23 +74,23 @@ def test_random_weights_give_the_same_logits_and_greedy_tokens(tmp_path: Path, n
         )
 
 
-@pytest.mark.parametrize("dtype", ["f32", "f16", "q8_0"])
-def test_the_default_model_writes_the_same_text(tmp_path: Path, dtype: str) -> None:
-    """Its weights are stored in half precision, so f16 loses nothing; q8_0 does, and is held against its own file."""
+@pytest.mark.parametrize("precision", ["float32", "float16", "q8_0"])
+def test_the_default_model_writes_the_same_text(tmp_path: Path, precision: str) -> None:
+    """Its weights are stored in half precision: float16 loses nothing; q8_0 does, and is held against its own file."""
     lm = nextword.load()
-    file = lm.export(tmp_path / f"{dtype}.gguf", format="gguf", dtype=dtype)
+    file = lm.export(tmp_path / f"{precision}.gguf", format="gguf", precision=precision)
     reread, theirs = nextword.load(file), LlamaCppLogits(file, 256)
     for prompt in KNOWN:
         ids = lm.tokenizer.encode(prompt)
         assert theirs.encode(prompt, lm.tokenizer) == reread.tokenizer.encode_start(prompt) == ids
         written = reread.generate(prompt, 40, temperature=0.0)
-        if dtype != "q8_0":  # there, llama.cpp rounds the activations too
+        if precision != "q8_0":  # there, llama.cpp rounds the activations too
             assert list(written.token_ids) == _greedy(theirs, ids, len(written.token_ids), lm.tokenizer.end_ids), prompt
             assert written.text == lm.generate(prompt, 40, temperature=0.0).text
-            print(f"{dtype} {prompt!r} -> {written.text!r}")
+            print(f"{precision} {prompt!r} -> {written.text!r}")
         error = np.abs(_logits(reread, ids) - theirs.logits(ids)).max()
-        print(f"{dtype} {prompt!r}: logits differ by {error:.1e}")
-        assert error < {"f32": 1e-4, "f16": 0.05, "q8_0": 1.0}[dtype]
+        print(f"{precision} {prompt!r}: logits differ by {error:.1e}")
+        assert error < {"float32": 1e-4, "float16": 0.05, "q8_0": 1.0}[precision]
 
 
 def test_a_model_trained_here_writes_the_same_text(tmp_path: Path, trained: Trained) -> None:
@@ -134,7 +134,9 @@ def test_smollm2_unpacked_is_the_same_model_in_llama_cpp(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("model", ["default", "smollm2"])
 def test_random_texts_are_cut_into_the_same_tokens(tmp_path: Path, model: str) -> None:
-    file = smollm2_gguf() if model == "smollm2" else nextword.load().export(tmp_path, format="gguf", dtype="f16")
+    file = (
+        smollm2_gguf() if model == "smollm2" else nextword.load().export(tmp_path, format="gguf", precision="float16")
+    )
     tokenizer, theirs = read_tokenizer(file), LlamaCppLogits(file, 32)
     rng = random.Random(1)  # noqa: S311
     kinds = [(32, 126), (0xAC00, 0xD7A3), (0x20, 0x2FFF), (9, 13), (0x1F300, 0x1F9FF), (0x4E00, 0x9FFF)]

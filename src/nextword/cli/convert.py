@@ -9,14 +9,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from nextword.cli.options import Json, model_path, print_json
+from nextword.cli.options import Json, OldDtype, PrecisionFlag, model_path, print_json, written_precision
 
 
 def convert(
     source: Annotated[str, Parameter(help="The model to convert.")],
     out: Annotated[Path, Parameter(help="Where to write: a directory, or a file that ends in .gguf.")],
     *,
-    dtype: str | None = None,
+    precision: PrecisionFlag = "auto",
+    dtype: OldDtype = None,
     as_json: Json = False,
 ) -> None:
     """Turn a GGUF file or a hub model into a nextword model directory, or any model into a GGUF file.
@@ -24,20 +25,22 @@ def convert(
     Args:
         source: A model directory, a .gguf file, a pulled name or a hub id.
         out: A directory for nextword (and transformers, where the architecture is known there), or a .gguf file.
-        dtype: float32, float16, bfloat16; for a .gguf file float32, float16, q8_0. A directory keeps what the source
-            has, quantised blocks become float32; a .gguf file is float32 if nothing is said.
+        precision: float32, float16, bfloat16; for a .gguf file float32, float16, q8_0. If left out, a directory keeps
+            what the source has, quantised blocks become float32; a .gguf file is float32.
+        dtype: The old name of --precision.
         as_json: Print JSON.
     """
     from nextword.files import read_model, write_bundle
     from nextword.files.export import cast_tensors, export_model
     from nextword.terminal.console import make_console
 
+    kind = written_precision(precision, dtype)
     with make_console(stderr=True).status("writing"):
         bundle = read_model(model_path(source))
         if out.suffix == ".gguf":
-            export_model(bundle, out, "gguf", dtype)
+            export_model(bundle, out, "gguf", kind)
         else:
-            write_bundle(out, bundle if dtype is None else replace(bundle, tensors=cast_tensors(bundle.tensors, dtype)))
+            write_bundle(out, replace(bundle, tensors=cast_tensors(bundle.tensors, kind)))
     if as_json:
         print_json({"source": source, "out": str(out)})
     else:

@@ -8,7 +8,15 @@ from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from nextword.cli.options import Json, ModelArgument, model_path, print_json
+from nextword.cli.options import (
+    Json,
+    ModelArgument,
+    OldDtype,
+    PrecisionFlag,
+    model_path,
+    print_json,
+    written_precision,
+)
 
 
 def export(
@@ -16,7 +24,8 @@ def export(
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     format: str = "huggingface",  # noqa: A002
-    dtype: str | None = None,
+    precision: PrecisionFlag = "auto",
+    dtype: OldDtype = None,
     as_json: Json = False,
 ) -> None:
     """Write a model for other tools: a directory for transformers and vLLM, a GGUF file for llama.cpp and Ollama.
@@ -25,15 +34,18 @@ def export(
         model: The model.
         out: The directory, or for gguf also a file that ends in .gguf.
         format: huggingface or gguf.
-        dtype: float32, float16, bfloat16; for gguf float32, float16, q8_0.
+        precision: float32, float16, bfloat16; for gguf float32, float16, q8_0. If left out, a directory keeps what the
+            model has, quantised blocks become float32; a GGUF file is float32.
+        dtype: The old name of --precision.
         as_json: Print JSON.
     """
     from nextword.files import read_model
     from nextword.files.export import export_model
     from nextword.terminal.console import make_console
 
+    kind = written_precision(precision, dtype)
     with make_console(stderr=True).status("writing"):
-        written = export_model(read_model(model_path(model)), out, cast(Any, format), dtype)
+        written = export_model(read_model(model_path(model)), out, cast(Any, format), kind)
     if as_json:
         print_json({"out": str(written), "format": format})
     else:

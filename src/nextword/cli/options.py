@@ -42,18 +42,35 @@ _WRITING = GenerationSettings()
 
 
 def read_precision(kind: object, tokens: Sequence[Token]) -> str:
-    """A precision in any case; a word of before as it is called now, with a note.
+    """A precision in any case; what was called otherwise before gets a note.
 
     Raises:
         ValueError: There is no such precision.
     """
-    word = tokens[0].value.lower()
-    if word in OLD_PRECISIONS:
-        sys.stderr.write(f"note: {tokens[0].keyword} {tokens[0].value} is {OLD_PRECISIONS[word]} now\n")
-        word = OLD_PRECISIONS[word]
+    flag, given = tokens[0].keyword, tokens[0].value.lower()
+    word = OLD_PRECISIONS.get(given, given)
     if word not in get_args(kind):
         raise ValueError
+    if flag == "--dtype" or word != given:
+        sys.stderr.write(f"note: {flag} {tokens[0].value} is --precision {word} now\n")
     return word
+
+
+PrecisionFlag = Annotated[Precision, Parameter(converter=read_precision)]
+OldDtype = Annotated[Precision | None, Parameter(name="--dtype", converter=read_precision, show=False)]
+
+
+def written_precision(precision: Precision, dtype: Precision | None) -> Precision:
+    """What is written; `--dtype` is the old name of `--precision`.
+
+    Raises:
+        ConfigError: Both are given.
+    """
+    if dtype is None:
+        return precision
+    if precision != "auto":
+        raise ConfigError("--precision and --dtype are both given: --dtype is its old name", hint="leave out --dtype")
+    return dtype
 
 
 @Parameter(name="*")
@@ -61,7 +78,7 @@ def read_precision(kind: object, tokens: Sequence[Token]) -> str:
 class LoadingFlags(Placement):
     """Where to run, and what weights are rounded to."""
 
-    precision: Annotated[Precision, Parameter(converter=read_precision)] = "auto"
+    precision: PrecisionFlag = "auto"
 
 
 AS_IT_IS = LoadingFlags()

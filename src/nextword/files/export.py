@@ -7,30 +7,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from nextword.deprecated import warn_deprecated
 from nextword.errors import ConfigError
 from nextword.files.bundle import Bundle, write_bundle
 from nextword.files.huggingface.families import misfit
 from nextword.files.tensors import RawTensor
+from nextword.settings import OLD_PRECISIONS, Precision
 
 Format = Literal["huggingface", "gguf"]
 
-# Element types as torch and as llama.cpp spell them -> what each format's writer takes.
-_HUGGINGFACE = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "f32": "F32", "f16": "F16", "bf16": "BF16"}
-_GGUF = {"float32": "f32", "float16": "f16", "f32": "f32", "f16": "f16", "q8_0": "q8_0"}
+# Precisions -> what each format's writer takes.
+_HUGGINGFACE = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+_GGUF = {"auto": "f32", "float32": "f32", "float16": "f16", "q8_0": "q8_0"}
 
 
-def export_model(bundle: Bundle, path: Path, format: Format, dtype: str | None = None) -> Path:  # noqa: A002
+def export_model(bundle: Bundle, path: Path, format: Format, precision: str = "auto") -> Path:  # noqa: A002
     """Writes a model for other tools; the directory or file that was written.
 
     Args:
         bundle: The model.
-        path: A directory; for `gguf` also a file that ends in .gguf (in a directory it is called model-DTYPE.gguf).
+        path: A directory; for `gguf` also a file that ends in .gguf (in a directory it is called model-f32.gguf or the
+            like, as llama.cpp calls its element type).
         format: `huggingface` (transformers, vLLM and others) or `gguf` (llama.cpp, Ollama and others).
-        dtype: Element type of the matrices: float32, float16, bfloat16 for huggingface (None: as they are, blocks as
-            float32); float32, float16, q8_0 for gguf (None: float32).
+        precision: Of the matrices: float32, float16, bfloat16 for huggingface (auto: as they are, blocks as float32);
+            float32, float16, q8_0 for gguf (auto: float32).
 
     Raises:
-        ConfigError: The format cannot express the model (names the field) or the dtype.
+        ConfigError: The format cannot express the model (names the field) or the precision.
         ModelFileError: It cannot be written.
     """
     if format not in get_args(Format):
@@ -38,7 +41,7 @@ def export_model(bundle: Bundle, path: Path, format: Format, dtype: str | None =
     if format == "gguf":
         from nextword.files.gguf import write_gguf
 
-        kind = _choice(dtype or "float32", _GGUF, "a GGUF file")
+        kind = _element_type(precision, _GGUF, "a GGUF file")
         file = path if path.suffix == ".gguf" else path / f"model-{kind}.gguf"
         write_gguf(file, bundle, kind)
         return file
@@ -47,22 +50,48 @@ def export_model(bundle: Bundle, path: Path, format: Format, dtype: str | None =
             f"no architecture of transformers has GPTConfig.{field} = {getattr(bundle.config, field)!r}",
             hint="save it as it is: other programs cannot open it, nextword can",
         )
-    write_bundle(path, bundle if dtype is None else replace(bundle, tensors=cast_tensors(bundle.tensors, dtype)))
+    write_bundle(path, replace(bundle, tensors=cast_tensors(bundle.tensors, precision)))
     return path
 
 
-def cast_tensors(tensors: Mapping[str, RawTensor], dtype: str) -> dict[str, RawTensor]:
-    """Every weight in another element type.
+def cast_tensors(tensors: Mapping[str, RawTensor], precision: str) -> dict[str, RawTensor]:
+    """Every weight as a model directory can hold it; `auto` leaves all as they are.
 
     Raises:
-        ConfigError: There is no such dtype.
-        ModelFileError: A weight is too large for half precision.
+        ConfigError: A model directory cannot hold it.
+        ModelFileError: A weight is too large for float16.
     """
-    kind = _choice(dtype, _HUGGINGFACE, "a model directory")
-    return {name: tensor.astype(kind) for name, tensor in tensors.items()}
+    if precision == "auto":
+        return dict(tensors)
+    check_directory_precision(precision)
+    return {name: tensor.astype(_HUGGINGFACE[precision]) for name, tensor in tensors.items()}
 
 
-def _choice(dtype: str, kinds: dict[str, str], where: str) -> str:
-    if dtype not in kinds:
-        raise ConfigError(f"{where} cannot hold {dtype!r}", hint=f"dtypes: {', '.join(kinds)}")
-    return kinds[dtype]
+def check_directory_precision(precision: str) -> None:
+    """Refuses what a model directory cannot hold.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    _element_type(precision, _HUGGINGFACE, "a model directory")
+
+
+def merge_dtype(precision: Precision | None, dtype: str | None) -> str:
+    """The precision that is asked for; `dtype` is its old name, which also takes old words, and gets a warning.
+
+    Raises:
+        ConfigError: Both are given.
+    """
+    if dtype is None:
+        return "auto" if precision is None else precision
+    if precision not in (None, "auto"):
+        raise ConfigError("precision and dtype are both given: dtype is its old name", hint="leave out dtype=...")
+    word = OLD_PRECISIONS.get(dtype, dtype)
+    warn_deprecated(f"dtype={dtype!r}", f"precision={word!r}")
+    return word
+
+
+def _element_type(precision: str, kinds: Mapping[str, str], where: str) -> str:
+    if precision not in kinds:
+        raise ConfigError(f"{where} cannot hold {precision!r}", hint=f"precisions: {', '.join(kinds)}")
+    return kinds[precision]

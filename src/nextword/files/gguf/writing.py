@@ -19,7 +19,7 @@ from nextword.files.gguf.metadata import SAMPLING
 from nextword.files.gguf.rope import FACTORS, llama3_factors
 from nextword.files.gguf.vocabulary import tokenizer_metadata
 from nextword.files.quantization import BLOCKS, is_finite, quantize
-from nextword.files.tensors import check_tensors, count_bytes
+from nextword.files.tensors import ELEMENT_NAMES, check_tensors, count_bytes
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -152,7 +152,10 @@ def _stored(name: str, values: NDArray[np.float32], kind: str) -> NDArray[Any]:
         stored = values.astype(np.float16) if kind == "F16" else quantize(kind, values)
     fits = bool(np.isfinite(stored).all()) if kind == "F16" else is_finite(kind, values.shape, stored.data)
     if not fits:
-        raise ConfigError(f"tensor {name} holds values too large for {kind.lower()}", hint="write f32 instead")
+        raise ConfigError(
+            f"tensor {name} holds values too large for {ELEMENT_NAMES.get(kind, kind.lower())}",
+            hint='write precision="float32"',
+        )
     return stored
 
 
