@@ -15,7 +15,7 @@ from nextword import ConfigError, ContextOverflowError, LanguageModel, Sampling,
 from nextword.engine import is_built
 from nextword.errors import MissingPackageError
 from nextword.generation import Memory
-from nextword.inspection.names import NoSuchValueError
+from nextword.inspection.hook_names import NoSuchValueError
 from tests.inspection.models import language_model
 
 WAYS: dict[str, Callable[[Any], Any]] = {

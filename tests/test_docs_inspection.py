@@ -10,7 +10,7 @@ import pytest
 
 from nextword.cli import run
 from nextword.config import GPTConfig
-from nextword.inspection.names import hook_shapes
+from nextword.inspection.hook_names import hook_shapes
 
 PAGE = (Path(__file__).parent.parent / "docs" / "inspection.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^nextword .*$", PAGE, flags=re.MULTILINE)

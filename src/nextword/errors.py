@@ -27,7 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from nextword.readable import readable
+from nextword.formatting import escape_surrogates
 
 
 class NextwordError(Exception):
@@ -35,13 +35,13 @@ class NextwordError(Exception):
 
     Args:
         message: One line that says what is wrong, naming the file, field or word. Settings have Python's names in it
-            (`top_k is 0`), and in hints they are set (`restart=True`): the command line makes flags of them. `readable`
-            is applied to both.
+            (`top_k is 0`), and in hints they are set (`restart=True`): the command line makes flags of them. Both
+            go through `escape_surrogates`.
         hint: One line that says what to do next; empty when there is nothing to add. A traceback shows it as a note.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        self.message, self.hint = readable(message), readable(hint)
+        self.message, self.hint = escape_surrogates(message), escape_surrogates(hint)
         super().__init__(self.message)
         if hint:
             self.add_note(f"hint: {self.hint}")

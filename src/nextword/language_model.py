@@ -15,6 +15,7 @@ from nextword.errors import ConfigError, require_packages
 from nextword.files import Bundle, RawTensor, write_bundle
 from nextword.files.export import Format, cast_tensors, check_directory_precision, export_model, merge_dtype
 from nextword.files.tensors import DequantizedTensors
+from nextword.formatting import pluralize
 from nextword.generation import (
     Backend,
     Generation,
@@ -31,7 +32,6 @@ from nextword.generation import (
 from nextword.generation.context import Prompt, fit_to_context, prompt_text
 from nextword.generation.other_names import writes
 from nextword.generation.sampling import token_biases
-from nextword.readable import pluralize
 from nextword.settings import GenerationKeywords, GenerationSettings, Overflow, Precision
 from nextword.tokens import Tokenizer
 from nextword.tokens.chat import ChatTemplate
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from nextword.inspection.edits import Edit, Edits
     from nextword.inspection.gradient import Attribution
     from nextword.inspection.trace import Trace
-    from nextword.inspection.weight_marks import Mark
+    from nextword.inspection.weight_checksums import WeightChecksum
     from nextword.model import GPTModel, TorchBackend
 
 
@@ -104,7 +104,7 @@ class LanguageModel:
         self.edits: tuple[Edit, ...] = ()
         self._tensors = tensors  # of a backend that holds no GPTModel: what one is made of when it is needed
         self._reference: TorchBackend | None = None
-        self._marks: Mapping[str, Mark] = {}
+        self._checksums: Mapping[str, WeightChecksum] = {}
         self._template: ChatTemplate | None = None
         self._read: list[tuple[Backend, Memory]] = []
 
@@ -173,7 +173,7 @@ class LanguageModel:
         """
         if self._reference is None:
             require_packages(_INSPECTION_PURPOSE, "torch", "torch")
-            from nextword.inspection.weight_marks import checksum_weights
+            from nextword.inspection.weight_checksums import checksum_weights
             from nextword.model import TorchBackend
 
             if isinstance(self.backend, TorchBackend):
@@ -182,7 +182,7 @@ class LanguageModel:
                 raise ConfigError(f"the {self.backend.name} backend holds no GPTModel")
             else:
                 self._reference = TorchBackend.from_stored(self.config, DequantizedTensors(self._tensors), device="cpu")
-                self._marks = checksum_weights(self._reference.model, every=True)
+                self._checksums = checksum_weights(self._reference.model, every=True)
         return self._reference
 
     def _check_weights(self, thoroughly: bool = False) -> None:
@@ -191,11 +191,11 @@ class LanguageModel:
         Raises:
             ConfigError: The GPTModel's were changed, and a backend that has its own runs.
         """
-        if not self._marks or self._reference is None or self.backend is self._reference:
+        if not self._checksums or self._reference is None or self.backend is self._reference:
             return
-        from nextword.inspection.weight_marks import were_modified
+        from nextword.inspection.weight_checksums import were_modified
 
-        if were_modified(self._marks, self._reference.model, thoroughly):
+        if were_modified(self._checksums, self._reference.model, thoroughly):
             raise ConfigError(
                 f"the weights of lm.reference were changed, but the {self.backend.name} backend runs those of the file",
                 hint="lm.use_torch() lets the changed ones count",

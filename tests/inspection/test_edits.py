@@ -14,7 +14,7 @@ import nextword
 from nextword import ablate_head, ablate_layer, ablate_mlp, add, patch, scale, set_value, swap_embedding
 from nextword.errors import ConfigError
 from nextword.inspection.edits import Edit
-from nextword.inspection.names import hook_shapes
+from nextword.inspection.hook_names import hook_shapes
 from nextword.language_model import LanguageModel
 from tests.inspection.models import language_model, some_tokens
 from tests.oracle.cases import CASES, PRESETS

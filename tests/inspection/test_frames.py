@@ -24,7 +24,7 @@ from nextword.inspection.edits import (
 from nextword.inspection.frames import Facts, block_frame, edit_code, look_frame, shown_names, turns_frame
 from nextword.inspection.trace import Trace
 from nextword.language_model import LanguageModel
-from nextword.rotary import inverse_frequencies
+from nextword.rope import inverse_frequencies
 from tests.inspection.models import language_model, some_tokens
 from tests.oracle.cases import CASES
 from tests.oracle.numpy_gpt import Array

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from nextword.errors import ConfigError, TextError
 from nextword.inspection.edits import ablate_head
+from nextword.inspection.hook_names import hook_shapes
 from nextword.inspection.hooks import HookPoint, run_with_cache, run_with_hooks
-from nextword.inspection.names import hook_shapes
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
 from tests.oracle.cases import CASES, random_tokens, random_weights

@@ -14,7 +14,7 @@ from torch import Tensor
 import nextword
 from nextword import Trace
 from nextword.errors import ConfigError, ContextOverflowError, ModelFileError, TextError
-from nextword.inspection.names import full_name, hook_shapes, is_lazy, resolve, select
+from nextword.inspection.hook_names import full_name, hook_shapes, is_lazy, resolve, select
 from tests.inspection.models import language_model, some_tokens
 from tests.oracle.cases import CASES, PRESETS
 
@@ -138,7 +138,7 @@ def test_arrays_cannot_be_written_into() -> None:
         ("logits", "logits"),
     ],
 )
-def test_short_names_mean_what_they_mean_in_transformerlens(key: nextword.inspection.names.Key, name: str) -> None:
+def test_short_names_mean_what_they_mean_in_transformerlens(key: nextword.inspection.hook_names.Key, name: str) -> None:
     assert full_name(key) == name
 
 

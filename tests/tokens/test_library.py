@@ -20,7 +20,7 @@ import nextword
 from nextword import ContextOverflowError, ModelFileError, TextError, Tokenizer
 from nextword.cli import run
 from nextword.loading import DEFAULT_MODEL
-from nextword.panics import suppress_panic_output, translate_panics
+from nextword.tokenizers_errors import suppress_panic_output, translate_panics
 from nextword.tokens.byte_level import QWEN2_PATTERN, UNICODE_TO_BYTE
 from nextword.tokens.chat import ChatTemplate
 from tests.tokens.conftest import CORPUS, TEXTS

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nextword.inspection.hook_names import hook_shapes
 from nextword.inspection.hooks import run_with_cache
-from nextword.inspection.names import hook_shapes
 from nextword.model import GPTModel
 from tests.oracle.cases import CASES, random_tokens, random_weights
 from tests.oracle.compare import torch_model

@@ -15,7 +15,7 @@ import torch
 from safetensors.numpy import save_file
 
 from nextword import LanguageModel
-from nextword.inspection.names import hook_shapes
+from nextword.inspection.hook_names import hook_shapes
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer
 from tests.transformer_lens.cases import RECORDED, RECORDED_CASES, Values, case_of

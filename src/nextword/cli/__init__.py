@@ -62,7 +62,7 @@ def run(arguments: list[str]) -> int:
     """Runs one command; the exit code."""
     from nextword.cli.streams import make_streams_usable
     from nextword.errors import FailedElsewhereError, NextwordError
-    from nextword.panics import suppress_panic_output
+    from nextword.tokenizers_errors import suppress_panic_output
 
     make_streams_usable()
     debug, arguments = _without_debug(arguments)

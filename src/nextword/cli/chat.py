@@ -25,11 +25,11 @@ from nextword.cli.options import (
 )
 from nextword.errors import ConfigError, NextwordError, TextError
 from nextword.files.card import languages_of
+from nextword.formatting import pluralize
 from nextword.generation import Generation, Memory, TextStream
 from nextword.language_model import LanguageModel
 from nextword.loading import load
 from nextword.machine.signals import termination_signal
-from nextword.readable import pluralize
 
 _DEFAULTS = SamplingFlags()
 _WELCOME = """Ctrl-C stops an answer, Ctrl-D or /exit leaves.

@@ -12,11 +12,11 @@ from cyclopts import Parameter
 from nextword.cli.options import AS_IT_IS, LoadingFlags, Model, Text, read_text
 from nextword.errors import ConfigError, require_packages
 from nextword.figures.canvas import drawable_suffix
+from nextword.formatting import pluralize
 from nextword.generation import Sampling
 from nextword.generation.context import fit_to_context
 from nextword.language_model import LanguageModel
 from nextword.loading import load
-from nextword.readable import pluralize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,8 +21,8 @@ from nextword.cli.options import (
     typed_text,
 )
 from nextword.errors import ConfigError
+from nextword.formatting import pluralize
 from nextword.loading import load
-from nextword.readable import pluralize
 from nextword.tokens.visible import write_code_points
 
 _DEFAULTS = SamplingFlags()

@@ -17,9 +17,9 @@ from nextword.cli import STARTED
 from nextword.cli.options import Flag, Json, print_json
 from nextword.cli.serve import SERVING
 from nextword.errors import ConfigError, require_packages
+from nextword.formatting import escape_surrogates
 from nextword.machine.memory import address_limit
 from nextword.machine.signals import termination_signal
-from nextword.readable import readable
 from nextword.settings import ServerSettings, TrainingSettings
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _page(out: Path, port: int, console: Console) -> TrainingPage:
 def _tell(run: TrainingRun, console: Console, *, as_json: bool) -> None:
     """What came of the run."""
     if as_json:
-        print_json({"out": readable(run.out), **run.model.provenance})
+        print_json({"out": escape_surrogates(run.out), **run.model.provenance})
         return
     from nextword.terminal.console import styled
 
@@ -164,4 +164,6 @@ def _tell(run: TrainingRun, console: Console, *, as_json: bool) -> None:
             )
         )
     console.print(styled(f"[dim]state {run.state} after step {run.steps:,}[/dim]"))
-    sys.stdout.write(f'{readable(run.out)}\ntry: nextword "..." --model {shlex.quote(readable(run.out))}\n')
+    sys.stdout.write(
+        f'{escape_surrogates(run.out)}\ntry: nextword "..." --model {shlex.quote(escape_surrogates(run.out))}\n'
+    )

@@ -16,7 +16,7 @@ from nextword.engine.kernels import select_kernels
 from nextword.engine.weights import FLOAT_NAMES, DequantizableTensor, native_weights
 from nextword.errors import ConfigError
 from nextword.machine.processors import check_threads, default_threads
-from nextword.rotary import inverse_frequencies, rope_attention_factor
+from nextword.rope import inverse_frequencies, rope_attention_factor
 
 CacheFormat = Literal["f32", "f16", "int8"]
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from nextword.colours import DIVERGING
 from nextword.errors import ConfigError, missing_extra
 from nextword.figures.fonts import FontChoice, choose_fonts
-from nextword.readable import pluralize
+from nextword.formatting import pluralize
 from nextword.tokens import Piece
 from nextword.tokens.visible import part_note, visible, write_code_points
 

@@ -28,7 +28,7 @@ from nextword.figures.canvas import (
 )
 from nextword.inspection.capture import check_tokens
 from nextword.inspection.edits import Edit
-from nextword.inspection.readable import InspectableModel, unpack_model, with_edits
+from nextword.inspection.inspectable import InspectableModel, unpack_model, with_edits
 from nextword.model import GPTModel, eval_mode
 from nextword.tokens import Tokenizer
 

@@ -24,8 +24,8 @@ from nextword.files.huggingface.families import family_of
 from nextword.files.huggingface.tensors import tensors_to_family
 from nextword.files.safetensors import write_safetensors
 from nextword.files.tensors import ELEMENT_NAMES, DequantizedTensors, RawTensor, check_tensors
+from nextword.formatting import pluralize
 from nextword.json_file import json_text
-from nextword.readable import pluralize
 from nextword.tokens import Tokenizer
 
 FORMAT_VERSION = 1
@@ -88,8 +88,8 @@ def write_bundle(path: Path, bundle: Bundle, files: Mapping[str, bytes] | None =
         template = {"chat_template": bundle.chat_template} if bundle.chat_template else {}
         _write_json(fresh / "tokenizer_config.json", {**tokenizer.settings(), **template})
         if bundle.generation or len(tokenizer.end_ids) > 1:
-            marks = {"bos_token_id": tokenizer.bos_id, "eos_token_id": sorted(tokenizer.end_ids) or None}
-            _write_json(fresh / "generation_config.json", {**bundle.generation, **marks})
+            special_ids = {"bos_token_id": tokenizer.bos_id, "eos_token_id": sorted(tokenizer.end_ids) or None}
+            _write_json(fresh / "generation_config.json", {**bundle.generation, **special_ids})
         _write_json(
             fresh / "nextword.json",
             {

@@ -8,12 +8,12 @@ from functools import cached_property
 from typing import Any, overload
 
 from nextword.arguments import checked
+from nextword.formatting import pluralize
 from nextword.generation import html
 from nextword.generation.backend import Backend, Logits
 from nextword.generation.context import Prompt, cut_to_context, encode_prompt, prompt_text
 from nextword.generation.memory import Memory
 from nextword.generation.sampling import Probabilities, Sampling, Stages, softmax, topk_ids
-from nextword.readable import pluralize
 from nextword.settings import Overflow
 from nextword.tokens import Piece, Tokenizer
 from nextword.tokens.visible import part_note, shortened, visible

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from nextword.errors import ConfigError, TextError
+from nextword.formatting import pluralize
 from nextword.generation import html
 from nextword.generation.backend import Backend
 from nextword.generation.context import Prompt, prompt_text, token_ids_of
 from nextword.generation.sampling import log_softmax
-from nextword.readable import pluralize
 from nextword.tokens import Piece, Tokenizer
 from nextword.tokens.visible import visible
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 from nextword.errors import ConfigError, ContextOverflowError
+from nextword.formatting import pluralize
 from nextword.generation import html
 from nextword.generation.backend import Backend
 from nextword.generation.context import Prompt, fit_to_context, prompt_text, window_start
 from nextword.generation.prediction import text_table
 from nextword.generation.word_search import WordSearch
-from nextword.readable import pluralize
 from nextword.settings import Overflow
 from nextword.tokens import Tokenizer
 from nextword.tokens.visible import shortened, visible

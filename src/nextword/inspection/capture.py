@@ -12,9 +12,9 @@ from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ContextOverflowError, TextError
 from nextword.inspection.edit_tap import EditTap
 from nextword.inspection.edits import Edit
-from nextword.inspection.names import hook_shapes, is_lazy, is_pattern, select
+from nextword.inspection.hook_names import hook_shapes, is_lazy, is_pattern, select
 from nextword.inspection.trace import Trace
-from nextword.inspection.weight_marks import checksum_weights
+from nextword.inspection.weight_checksums import checksum_weights
 from nextword.model import GPTModel, eval_mode
 from nextword.tokens import Tokenizer
 
@@ -86,7 +86,7 @@ def capture(
     ids_1T = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device)
     with eval_mode(model), torch.inference_mode():
         model(ids_1T, tap=tap)
-    marks = checksum_weights(model)
+    checksums = checksum_weights(model)
     return Trace(
         text,
         token_ids,
@@ -95,7 +95,7 @@ def capture(
         edits=edits,
         model=model,
         tokenizer=tokenizer,
-        marks=marks,
+        checksums=checksums,
         dropped_tokens=dropped_tokens,
     )
 

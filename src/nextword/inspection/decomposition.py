@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextword.errors import ConfigError, NextwordError
-from nextword.inspection.weight_marks import linear_weight
+from nextword.inspection.weight_checksums import linear_weight
 from nextword.model import eval_mode
 
 if TYPE_CHECKING:

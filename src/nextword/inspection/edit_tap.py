@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nextword.inspection.edits import Edit
-from nextword.inspection.names import is_pattern
+from nextword.inspection.hook_names import is_pattern
 from nextword.model import GPTModel
 
 

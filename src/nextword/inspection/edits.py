@@ -19,8 +19,8 @@ from torch import Tensor
 from nextword.arguments import OWN_CHECK, argument, check_fields, checked
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
-from nextword.inspection.names import Key, full_name, hook_shapes, is_pattern, name_of_version_1, resolve
-from nextword.readable import pluralize
+from nextword.formatting import pluralize
+from nextword.inspection.hook_names import Key, full_name, hook_shapes, is_pattern, name_of_version_1, resolve
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
 from nextword.inspection.edits import Edit, ablate_head, ablate_layer, ablate_mlp
-from nextword.inspection.names import layer_of
+from nextword.inspection.hook_names import layer_of
 from nextword.inspection.trace import Trace
-from nextword.rotary import inverse_frequencies
+from nextword.rope import inverse_frequencies
 from nextword.tokens import Tokenizer
 from nextword.tokens.visible import text_of
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from nextword.errors import ConfigError
 from nextword.inspection.capture import capture, check_tokens
 from nextword.inspection.edit_tap import EditTap
-from nextword.inspection.readable import InspectableModel, unpack_model, with_edits
+from nextword.inspection.inspectable import InspectableModel, unpack_model, with_edits
 from nextword.model import GPTModel, eval_mode
 from nextword.model.tap import tap_point
 

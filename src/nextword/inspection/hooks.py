@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nextword.errors import ConfigError, TextError
-from nextword.inspection.names import Key, full_name, hook_shapes, layer_of, resolve
-from nextword.inspection.readable import InspectableModel, unpack_model, with_edits
-from nextword.inspection.weight_marks import linear_weight
+from nextword.inspection.hook_names import Key, full_name, hook_shapes, layer_of, resolve
+from nextword.inspection.inspectable import InspectableModel, unpack_model, with_edits
+from nextword.inspection.weight_checksums import linear_weight
 from nextword.model import GPTModel, eval_mode
 from nextword.tokens import Tokenizer
 

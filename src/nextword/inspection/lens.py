@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextword.errors import ConfigError, TextError
+from nextword.formatting import pluralize
 from nextword.generation import html
 from nextword.inspection.readout import Spread, check_final_logits, topk_ids, unembed, unembed_blocks
-from nextword.readable import pluralize
 from nextword.tokens import Tokenizer
 from nextword.tokens.visible import text_of, visible
 

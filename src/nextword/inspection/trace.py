@@ -14,14 +14,14 @@ from nextword.arguments import Destination, argument, checked
 from nextword.config import GPTConfig
 from nextword.deprecated import warn_deprecated
 from nextword.errors import ConfigError
+from nextword.formatting import pluralize
 from nextword.generation import html
 from nextword.generation.prediction import Candidate, topk_candidates
 from nextword.inspection.edits import Edit
-from nextword.inspection.names import Key, NoSuchValueError, full_name, hook_shapes, is_lazy, layer_of, resolve
-from nextword.inspection.weight_marks import Mark, check_weights, linear_weight
+from nextword.inspection.hook_names import Key, NoSuchValueError, full_name, hook_shapes, is_lazy, layer_of, resolve
+from nextword.inspection.weight_checksums import WeightChecksum, check_weights, linear_weight
 from nextword.model import GPTModel, eval_mode
 from nextword.model.attention import attention_bias, attention_pattern, attention_scores
-from nextword.readable import pluralize
 from nextword.tokens import Piece, Tokenizer
 from nextword.tokens.visible import shortened
 
@@ -62,7 +62,7 @@ class Trace(Mapping[Key, Array]):
         edits: Sequence[Edit] = (),
         model: GPTModel | None = None,
         tokenizer: Tokenizer | None = None,
-        marks: Mapping[str, Mark] | None = None,
+        checksums: Mapping[str, WeightChecksum] | None = None,
         dropped_tokens: int = 0,
     ) -> None:
         self.text = text
@@ -72,7 +72,7 @@ class Trace(Mapping[Key, Array]):
         self.edits = tuple(edits)
         self.tokenizer = tokenizer
         self._model = model
-        self._marks = dict(marks or {})
+        self._checksums = dict(checksums or {})
         self._values = dict(values)
         self._shapes = hook_shapes(config, len(self.token_ids))
 
@@ -171,7 +171,7 @@ class Trace(Mapping[Key, Array]):
             edits=self.edits,
             model=self._model,
             tokenizer=self.tokenizer,
-            marks=self._marks,
+            checksums=self._checksums,
         )
 
     # -- views -----------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ class Trace(Mapping[Key, Array]):
             NextwordError: The weights of one were changed after the trace was made.
         """
         for part in parts:
-            check_weights(self._marks, self.model, part)
+            check_weights(self._checksums, self.model, part)
         return self.model
 
     @property
@@ -275,7 +275,7 @@ class Trace(Mapping[Key, Array]):
         """
         from nextword.inspection.trace_files import write_trace
 
-        return write_trace(Path(path), self, self._values, self._marks)
+        return write_trace(Path(path), self, self._values, self._checksums)
 
     @classmethod
     @checked

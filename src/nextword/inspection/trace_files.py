@@ -16,9 +16,9 @@ from nextword.files.atomic import replace_directory
 from nextword.files.safetensors import read_safetensors, write_safetensors
 from nextword.files.tensors import RawTensor
 from nextword.inspection.edits import Edit
-from nextword.inspection.names import hook_shapes, name_of_version_1
+from nextword.inspection.hook_names import hook_shapes, name_of_version_1
 from nextword.inspection.trace import Trace
-from nextword.inspection.weight_marks import Mark, checksum_weights, modified_weights
+from nextword.inspection.weight_checksums import WeightChecksum, checksum_weights, modified_weights
 from nextword.json_file import read_json
 from nextword.model import GPTModel
 from nextword.model.backend import DTYPES
@@ -29,7 +29,9 @@ FORMAT_VERSION = 2
 VALUES, ABOUT = "values.safetensors", "trace.json"
 
 
-def write_trace(path: Path, trace: Trace, values: Mapping[str, Tensor], marks: Mapping[str, Mark]) -> Path:
+def write_trace(
+    path: Path, trace: Trace, values: Mapping[str, Tensor], checksums: Mapping[str, WeightChecksum]
+) -> Path:
     """Writes a trace beside `path` and puts it in place when it is whole.
 
     Raises:
@@ -43,7 +45,7 @@ def write_trace(path: Path, trace: Trace, values: Mapping[str, Tensor], marks: M
         "token_ids": list(trace.token_ids),
         "config": trace.config.to_dict(),
         "edits": [edit.to_json() for edit in trace.edits],
-        "weights": {name: [mark.dtype, mark.checksum] for name, mark in marks.items()},
+        "weights": {name: [one.dtype, one.crc32] for name, one in checksums.items()},
     }
     if trace.dropped_tokens:
         about["dropped_tokens"] = trace.dropped_tokens
@@ -71,7 +73,9 @@ def read_trace(path: Path, model: GPTModel | None, tokenizer: Tokenizer | None) 
         for edit in edits:
             edit.check(config)
         text, ids, dropped = about["text"], about["token_ids"], about.get("dropped_tokens", 0)
-        marks = {name: Mark(dtype, checksum, 0) for name, (dtype, checksum) in about.get("weights", {}).items()}
+        checksums = {
+            name: WeightChecksum(dtype, checksum, 0) for name, (dtype, checksum) in about.get("weights", {}).items()
+        }
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise ModelFileError(f"{path / ABOUT} is damaged: {error}") from None
     known = isinstance(ids, list) and all(type(token) is int and 0 <= token < config.vocab_size for token in ids)
@@ -81,13 +85,13 @@ def read_trace(path: Path, model: GPTModel | None, tokenizer: Tokenizer | None) 
     values = _read_values(path / VALUES, hook_shapes(config, len(ids)), name_of_version_1 if version == 1 else str)
     if model is not None:
         _check_model(path, model, config, ids, values, edits)
-        if changed := modified_weights(marks, model):
+        if changed := modified_weights(checksums, model):
             raise ModelFileError(
                 f"{path} was made with other weights than this model has: {changed[0]}", hint="trace the text again"
             )
-        marks = checksum_weights(model)
+        checksums = checksum_weights(model)
     about_run: dict[str, Any] = {"edits": edits, "model": model, "tokenizer": tokenizer, "dropped_tokens": dropped}
-    return Trace(text, ids, config, values, marks=marks, **about_run)
+    return Trace(text, ids, config, values, checksums=checksums, **about_run)
 
 
 def _read_values(path: Path, shapes: Mapping[str, tuple[int, ...]], name_of: Callable[[str], str]) -> dict[str, Tensor]:

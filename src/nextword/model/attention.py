@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nextword.config import GPTConfig
 from nextword.model.cache import KVCache
 from nextword.model.layers import Norm
-from nextword.model.positions import Rotation
+from nextword.model.rope import Rotation
 from nextword.model.tap import Tap, tap_point
 
 

@@ -16,7 +16,7 @@ from nextword.model.cache import KVCache
 from nextword.model.initialization import initialize
 from nextword.model.layers import FeedForward, Norm
 from nextword.model.lesson import config_of_lesson_weights, convert_lesson_weights
-from nextword.model.positions import Rotary, Rotation
+from nextword.model.rope import RotaryEmbedding, Rotation
 from nextword.model.tap import Tap, scope, tap_point
 
 
@@ -163,7 +163,7 @@ class GPTModel(nn.Module):
         self.position_encoding = (
             nn.Embedding(config.context_length, config.d_model) if config.position == "learned" else None
         )
-        self.rotary = Rotary(config) if config.position == "rotary" else None
+        self.rotary = RotaryEmbedding(config) if config.position == "rotary" else None
         self.blocks = nn.ModuleList([TransformerBlock.from_config(config, i) for i in range(config.num_layers)])
         self.ln_final = Norm(config)
         self.output_layer = nn.Linear(config.d_model, config.vocab_size, config.output_bias)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from nextword.readable import readable
+from nextword.formatting import escape_surrogates
 from nextword.server.validation import invalid_field
 
 ModelName = Annotated[str, Field(max_length=256)]
@@ -28,7 +28,7 @@ def _refuse_surrogates(value: Any) -> Any:
                 left += [*found, *found.values()]
             case list() as found:
                 left += found
-            case str() as found if readable(found) != found:
+            case str() as found if escape_surrogates(found) != found:
                 raise invalid_field("holds what is no valid Unicode text")
     return value
 

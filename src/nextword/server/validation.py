@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-from nextword.readable import readable
+from nextword.formatting import escape_surrogates
 from nextword.server.errors import ApiError
 
 _CUSTOM_ERROR = "nextword"
@@ -65,7 +65,7 @@ def _path(place: Sequence[str | int], body: Any) -> str:
         elif number == len(place) or not isinstance(value, dict) or (part in value and part != value.get("kind")):
             path += f".{part[:100]}" if path else part[:100]
             value = value.get(part) if isinstance(value, dict) else None
-    return readable(path) or "the body"  # a name may hold half a character
+    return escape_surrogates(path) or "the body"  # a name may hold half a character
 
 
 def _message(error: Mapping[str, Any]) -> str:
@@ -77,7 +77,7 @@ def _message(error: Mapping[str, Any]) -> str:
     if error["type"] == "int_type" and isinstance(shown, float):
         return f"{said}{' without a point or an exponent' if shown.is_integer() else ''}, found {shown!r}"
     if error["type"] == "literal_error" and isinstance(shown, str):
-        return f"{said}, found {readable(repr(shown[:100]))}"
+        return f"{said}, found {escape_surrogates(repr(shown[:100]))}"
     if error["type"] in _SHOWN and isinstance(shown, (int, float)) and not isinstance(shown, bool):
         return f"{said}, found {shown:.40g}" if isinstance(shown, float) else f"{said}, found {str(shown)[:40]}"
     return f"{said}, found {json_type_name(shown)}" if error["type"] in _FOUND else said

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nextword.formatting import pluralize
 from nextword.measuring.cloze import Cloze
-from nextword.readable import pluralize
 from nextword.terminal.console import bar, percent
 from nextword.tokens.visible import visible
 

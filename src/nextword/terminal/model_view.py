@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nextword.config import GPTConfig
-from nextword.readable import pluralize
+from nextword.formatting import pluralize
 from nextword.terminal.console import styled, token_label
 from nextword.tokens import Piece
 

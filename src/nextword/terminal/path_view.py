@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.config import GPTConfig
+from nextword.formatting import pluralize
 from nextword.inspection.compare import Change, Comparison
-from nextword.readable import pluralize
 from nextword.terminal.console import BAR_WIDTH, bar, heat, heat_legend, percent, shorten, size_text, token_label
 from nextword.terminal.layer_view import attended_text, show_grid, show_opened
 from nextword.terminal.path_values import LensToken, Path, TokenValues

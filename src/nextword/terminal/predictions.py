@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nextword.formatting import pluralize
 from nextword.generation import Prediction, Stages, WordPrediction
-from nextword.readable import pluralize
 from nextword.terminal.console import BAR_WIDTH, bar, percent, shorten, styled, token_line
 from nextword.tokens.visible import part_note, visible
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.status import Status
 from rich.text import Text
 
-from nextword.readable import pluralize, readable
+from nextword.formatting import escape_surrogates, pluralize
 from nextword.terminal.console import size, styled
 from nextword.terminal.sparkline import sparkline
 from nextword.tokens.byte_level import MAX_WORD_LENGTH
@@ -257,7 +257,7 @@ def _some(names: Sequence[str], count: int) -> str:
 
 def _name(name: str) -> str:
     """A name as it can be printed, with nothing in it that moves the cursor."""
-    return escape_invisible(readable(name))
+    return escape_invisible(escape_surrogates(name))
 
 
 def folded(text: str, console: Console) -> list[str]:

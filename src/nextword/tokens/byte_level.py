@@ -16,7 +16,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import TextError
-from nextword.panics import translate_panics
+from nextword.tokenizers_errors import translate_panics
 
 # How text is cut before pairs are merged: the published pattern of Qwen2, which llama.cpp knows as "qwen2".
 QWEN2_PATTERN = (

@@ -13,9 +13,9 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ModelFileError
-from nextword.panics import translate_panics
+from nextword.tokenizers_errors import translate_panics
 from nextword.tokens.byte_level import QWEN2_PATTERN
-from nextword.tokens.sentencepiece import BLANK
+from nextword.tokens.sentencepiece import SPACE_SYMBOL
 
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _LLAMA3_PATTERN = (
@@ -70,7 +70,7 @@ _NAMES: dict[str, PreTokenizer] = {
     "qwen35": PreTokenizer((_QWEN35_PATTERN,)),
 }
 PRE_TOKENIZERS: dict[str, PreTokenizer] = {
-    **{name: cutting for names, cutting in _NAMES.items() for name in names.split()},
+    **{name: pre_tokenizer for names, pre_tokenizer in _NAMES.items() for name in names.split()},
     "tekken": PreTokenizer((_TEKKEN_PATTERN,), ignores_merges=True, adds_bos=True),
     "deepseek-coder": PreTokenizer((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥ࠀ-一가-퟿]+", _DIGIT)),
     "default": PreTokenizer((r"[\p{P}\$\+<=>\^~\|]+", GPT2_PATTERN, r"\p{N}+", r"[0-9][0-9][0-9]")),
@@ -92,15 +92,15 @@ def pre_tokenizer_name(description: Mapping[str, Any]) -> str | None:
     """llama.cpp's name for the way a tokenizer.json cuts text, or None if it has none."""
     patterns = _patterns_of(description["pre_tokenizer"])
     ignores_merges = bool(description["model"].get("ignore_merges"))
-    for name, cutting in PRE_TOKENIZERS.items():
-        if patterns == cutting.patterns and ignores_merges == cutting.ignores_merges:
+    for name, pre_tokenizer in PRE_TOKENIZERS.items():
+        if patterns == pre_tokenizer.patterns and ignores_merges == pre_tokenizer.ignores_merges:
             return name
     return None
 
 
-def _patterns_of(cutter: Mapping[str, Any] | None) -> tuple[str, ...] | None:
+def _patterns_of(config: Mapping[str, Any] | None) -> tuple[str, ...] | None:
     """The patterns of a byte-level pre-tokeniser, or None if it does anything else."""
-    steps = [] if cutter is None else cutter["pretokenizers"] if cutter["type"] == "Sequence" else [cutter]
+    steps = [] if config is None else config["pretokenizers"] if config["type"] == "Sequence" else [config]
     patterns: list[str] = []
     for step in steps:
         match step:
@@ -116,11 +116,11 @@ def _patterns_of(cutter: Mapping[str, Any] | None) -> tuple[str, ...] | None:
 
 
 def byte_level_tokenizer(
-    vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], cutting: PreTokenizer
+    vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], pre_tokenizer: PreTokenizer
 ) -> RawTokenizer:
     """Byte-level BPE, as GPT-2 brought it up."""
-    raw = RawTokenizer(_bpe(vocabulary, merges, ignore_merges=cutting.ignores_merges))
-    splits = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in cutting.patterns]
+    raw = RawTokenizer(_bpe(vocabulary, merges, ignore_merges=pre_tokenizer.ignores_merges))
+    splits = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in pre_tokenizer.patterns]
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
@@ -140,10 +140,12 @@ def sentencepiece_tokenizer(
         add_space_prefix: Whether a blank is put before a text.
     """
     raw = RawTokenizer(_bpe(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True))
-    blanks = normalizers.Replace(" ", BLANK)
-    raw.normalizer = normalizers.Sequence([normalizers.Prepend(BLANK), blanks]) if add_space_prefix else blanks
+    blanks = normalizers.Replace(" ", SPACE_SYMBOL)
+    raw.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE_SYMBOL), blanks]) if add_space_prefix else blanks
     strip = [decoders.Strip(" ", 1, 0)] if add_space_prefix else []
-    raw.decoder = decoders.Sequence([decoders.Replace(BLANK, " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
+    raw.decoder = decoders.Sequence(
+        [decoders.Replace(SPACE_SYMBOL, " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
+    )
     return raw
 
 
@@ -154,8 +156,8 @@ def add_tokens(raw: RawTokenizer, tokens: Iterable[str], *, special: bool) -> No
 
 def add_bos(raw: RawTokenizer, bos: str) -> None:
     """Has every text begin with `bos`."""
-    mark = {"id": "bos", "ids": [raw.token_to_id(bos)], "tokens": [bos]}
-    raw.post_processor = processors.TemplateProcessing(single=["bos", "$A"], special_tokens=[mark])
+    special = {"id": "bos", "ids": [raw.token_to_id(bos)], "tokens": [bos]}
+    raw.post_processor = processors.TemplateProcessing(single=["bos", "$A"], special_tokens=[special])
 
 
 def merges_of(vocabulary: Mapping[str, int], scores: Mapping[str, float]) -> list[tuple[str, str]]:

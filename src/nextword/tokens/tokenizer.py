@@ -13,9 +13,9 @@ from tokenizers import Tokenizer as RawTokenizer
 from nextword.arguments import checked
 from nextword.deprecated import warn_deprecated
 from nextword.errors import ConfigError, ContextOverflowError, ModelFileError, TextError
-from nextword.panics import not_encodable, translate_panics
-from nextword.readable import pluralize
+from nextword.formatting import pluralize
 from nextword.text_file import read_text
+from nextword.tokenizers_errors import not_encodable, translate_panics
 from nextword.tokens import byte_level, sentencepiece, word_level
 from nextword.tokens.description import (
     Kind,
@@ -28,8 +28,8 @@ from nextword.tokens.description import (
     strips_leading_space,
     swallows,
 )
-from nextword.tokens.marks import SpecialTokens, read_special_tokens
 from nextword.tokens.pieces import Piece, group_pieces
+from nextword.tokens.special_tokens import SpecialTokens, read_special_tokens
 from nextword.tokens.surrogates import refuse_surrogates, without_surrogates
 from nextword.tokens.visible import text_of
 from nextword.tokens.vocabulary_files import read_vocabulary_files
@@ -139,8 +139,8 @@ class Tokenizer:
                 raise ConfigError(f"{token!r} cannot be a special token", hint="spell it like <|name|>")
         documents = without_surrogates([texts] if isinstance(texts, str) else texts)
         raw = byte_level.train(documents, vocab_size, list(special_tokens), show_progress=show_progress)
-        mark = END_OF_TEXT if END_OF_TEXT in special_tokens else None
-        return cls(raw, bos=mark, eos=mark)
+        document_end = END_OF_TEXT if END_OF_TEXT in special_tokens else None
+        return cls(raw, bos=document_end, eos=document_end)
 
     @classmethod
     @checked
@@ -153,15 +153,15 @@ class Tokenizer:
         place = Path(path)
         try:
             directory, file = (place, place / "tokenizer.json") if place.is_dir() else (place.parent, place)
-            marks = read_special_tokens(directory)
+            special = read_special_tokens(directory)
             if place.is_dir() and not file.exists() and (place / "vocab.json").exists():
-                return cls._checked(read_vocabulary_files(place, marks), str(place), marks)
+                return cls._checked(read_vocabulary_files(place, special), str(place), special)
             if not file.exists():
                 raise ModelFileError(f"{file} does not exist", hint="a model directory holds a tokenizer.json")
         except OSError as error:
             raise ModelFileError(f"{file} cannot be read: {error}") from None
         text = read_text(file)
-        return cls.from_str(text, source=str(file), **marks)
+        return cls.from_str(text, source=str(file), **special)
 
     @classmethod
     @checked
@@ -188,10 +188,10 @@ class Tokenizer:
         return cls._checked(raw, source, SpecialTokens(bos=bos, eos=eos, ends=tuple(ends)))
 
     @classmethod
-    def _checked(cls, raw: RawTokenizer, source: str, marks: SpecialTokens) -> Tokenizer:
+    def _checked(cls, raw: RawTokenizer, source: str, special: SpecialTokens) -> Tokenizer:
         try:
             with translate_panics(lambda said: ModelFileError(f"it is no valid tokenizer: {said}")):
-                return cls(raw, **marks)
+                return cls(raw, **special)
         except ModelFileError as error:
             raise ModelFileError(f"{source}: {error.message}", hint=error.hint) from None
 
@@ -200,10 +200,10 @@ class Tokenizer:
         return self._raw.to_str(pretty=True)
 
     @classmethod
-    def from_json(cls, text: str, **marks: Any) -> Tokenizer:
+    def from_json(cls, text: str, **special: Any) -> Tokenizer:
         """Deprecated: `from_str`, as the library tokenizers calls it."""
         warn_deprecated("Tokenizer.from_json", "Tokenizer.from_str")
-        return cls.from_str(text, **marks)
+        return cls.from_str(text, **special)
 
     def to_json(self) -> str:
         """Deprecated: `to_str`. Elsewhere `to_json` gives plain values."""
@@ -213,8 +213,8 @@ class Tokenizer:
     def settings(self) -> dict[str, Any]:
         """The content of a `tokenizer_config.json`."""
         names = {"bos_token": self.bos_id, "eos_token": self.eos_id}
-        marks = {key: self._raw.id_to_token(i) for key, i in names.items() if i is not None}
-        return {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **marks}
+        special = {key: self._raw.id_to_token(i) for key, i in names.items() if i is not None}
+        return {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **special}
 
     # -- using it --------------------------------------------------------------------------------------------------
 

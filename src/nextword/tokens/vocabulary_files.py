@@ -11,8 +11,8 @@ from tokenizers import Tokenizer as RawTokenizer
 from nextword.errors import ModelFileError
 from nextword.json_file import read_json, read_json_if_there
 from nextword.text_file import read_text
-from nextword.tokens.marks import SpecialTokens
 from nextword.tokens.published import byte_level_tokenizer, pre_tokenizer_named
+from nextword.tokens.special_tokens import SpecialTokens
 
 # The files do not say how text is cut before pairs are merged; the architecture does.
 _CUTTINGS = {"gpt2": "gpt-2", "qwen2": "qwen2", "qwen3": "qwen2"}
@@ -20,12 +20,12 @@ _COMPOSED = ("qwen2", "qwen3")
 """Architectures whose tokenizer composes characters (NFC) first."""
 
 
-def read_vocabulary_files(directory: Path, marks: SpecialTokens) -> RawTokenizer:
+def read_vocabulary_files(directory: Path, special_tokens: SpecialTokens) -> RawTokenizer:
     """The tokenizer that a directory's vocab.json and merges.txt describe, with the tokens that other files add.
 
     Args:
         directory: The model directory.
-        marks: Which tokens begin and end a text: only code inserts them.
+        special_tokens: Which tokens begin and end a text: only code inserts them.
 
     Raises:
         ModelFileError: A file is missing or damaged, or the architecture does not tell how text is cut.
@@ -47,8 +47,9 @@ def read_vocabulary_files(directory: Path, marks: SpecialTokens) -> RawTokenizer
             raise ModelFileError(
                 f"{directory}: the added token {token!r} has the id {wanted}, the next free is {found}"
             )
-    spelled = [mark for mark in (marks["bos"], marks["eos"]) if isinstance(mark, str) and mark in vocabulary]
-    raw.add_tokens([AddedToken(mark, special=True, normalized=False) for mark in spelled])
+    named = (special_tokens["bos"], special_tokens["eos"])
+    spelled = [token for token in named if isinstance(token, str) and token in vocabulary]
+    raw.add_tokens([AddedToken(token, special=True, normalized=False) for token in spelled])
     return raw
 
 

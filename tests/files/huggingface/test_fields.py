@@ -13,7 +13,7 @@ from nextword.files.huggingface.config import config_from_json
 from nextword.files.huggingface.families import FAMILIES
 from nextword.files.huggingface.fields import NEUTRAL, ignored_field_notes
 from nextword.files.huggingface.reference import TRANSFORMERS, WITHOUT_EFFECT
-from nextword.rotary import inverse_frequencies, rope_attention_factor
+from nextword.rope import inverse_frequencies, rope_attention_factor
 from tests.files.huggingface import reference
 from tests.files.huggingface.published import PUBLISHED, Published
 

@@ -16,7 +16,7 @@ from typing import Any
 from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ConfigError, ModelFileError
-from nextword.files.gguf.ends import MARKS, eog_tokens, is_eog_spelling
+from nextword.files.gguf.eog import EOG_KEYS, eog_tokens, is_eog_spelling
 from nextword.files.gguf.header import quoted
 from nextword.files.gguf.metadata import Metadata
 from nextword.tokens import Tokenizer
@@ -29,7 +29,7 @@ from nextword.tokens.published import (
     pre_tokenizer_named,
     sentencepiece_tokenizer,
 )
-from nextword.tokens.sentencepiece import BLANK
+from nextword.tokens.sentencepiece import SPACE_SYMBOL
 
 _LOG = logging.getLogger(__name__)
 _PREFIX = "tokenizer.ggml."
@@ -86,20 +86,20 @@ def _read_tokenizer(metadata: Metadata) -> Tokenizer:
         types = metadata.numbers(f"{_PREFIX}token_type", len(tokens)).tolist()
     sentencepiece = kind == "llama"
     defaults = {"bos": 1, "eos": 2, "unknown": 0} if sentencepiece else {}
-    marks = {name: _token_id(metadata, name, len(tokens), defaults) for name in ("bos", "unknown", *MARKS)}
-    vocabulary = _vocabulary_of(tokens, types, {i for i in marks.values() if i is not None})
-    named = {name: tokens[i] if i is not None and tokens[i] in vocabulary else None for name, i in marks.items()}
+    special_ids = {name: _token_id(metadata, name, len(tokens), defaults) for name in ("bos", "unknown", *EOG_KEYS)}
+    vocabulary = _vocabulary_of(tokens, types, {i for i in special_ids.values() if i is not None})
+    named = {name: tokens[i] if i is not None and tokens[i] in vocabulary else None for name, i in special_ids.items()}
     bos, eos, unknown = named["bos"], named["eos"], named["unknown"]
-    ends = eog_tokens(vocabulary, {name: named[name] for name in MARKS})
+    ends = eog_tokens(vocabulary, {name: named[name] for name in EOG_KEYS})
     special = [
         token for token, i in vocabulary.items() if types[i] in (TokenType.CONTROL, TokenType.UNKNOWN) or token in ends
     ]
     if sentencepiece:
         raw, adds_bos = _read_sentencepiece(metadata, vocabulary, types, unknown, ends), True
     else:
-        cutting = pre_tokenizer_named(_pre(metadata))
+        pre_tokenizer = pre_tokenizer_named(_pre(metadata))
         metadata.pass_over("llama.cpp puts no blank before a text of byte-level BPE", f"{_PREFIX}add_space_prefix")
-        raw, adds_bos = byte_level_tokenizer(vocabulary, _read_merges(metadata), cutting), cutting.adds_bos
+        raw, adds_bos = byte_level_tokenizer(vocabulary, _read_merges(metadata), pre_tokenizer), pre_tokenizer.adds_bos
     add_tokens(raw, special, special=True)
     user_defined = [token for token, i in vocabulary.items() if types[i] == TokenType.USER_DEFINED]
     add_tokens(raw, [token for token in user_defined if token not in ends], special=False)
@@ -130,11 +130,11 @@ def _pre(metadata: Metadata) -> str:
     return _DEFAULT_PRE
 
 
-def _vocabulary_of(tokens: Sequence[str], types: Sequence[int], marked: Collection[int]) -> dict[str, int]:
-    """Token -> id, without those that fill up the list; what is `marked`, or ends a text by its spelling, does not."""
+def _vocabulary_of(tokens: Sequence[str], types: Sequence[int], special: Collection[int]) -> dict[str, int]:
+    """Token -> id, without those that fill up the list; `special` ids, and spellings that end a text, never do."""
     vocabulary: dict[str, int] = {}
     for i, (token, kind) in enumerate(zip(tokens, types, strict=True)):
-        if not token or (kind == TokenType.UNUSED and i not in marked and not is_eog_spelling(token)):
+        if not token or (kind == TokenType.UNUSED and i not in special and not is_eog_spelling(token)):
             continue
         if token in vocabulary:
             raise ModelFileError(f"the token {quoted(token)} has the ids {vocabulary[token]} and {i}")
@@ -233,8 +233,8 @@ def tokenizer_metadata(tokenizer: Tokenizer, num_tokens: int) -> dict[str, Any]:
         raise _inexpressible(f"a tokenizer with {len(others) + 1} end tokens")
     unknown = model["vocab"].get(model["unk_token"])
     ends = dict(zip(("eot", "eom"), others, strict=False))
-    marks = {"bos": tokenizer.bos_id, "eos": tokenizer.eos_id, "unknown": unknown, **ends}
-    values |= {f"{name}_token_id": i for name, i in marks.items() if i is not None}
+    special_ids = {"bos": tokenizer.bos_id, "eos": tokenizer.eos_id, "unknown": unknown, **ends}
+    values |= {f"{name}_token_id": i for name, i in special_ids.items() if i is not None}
     return {_PREFIX + name: value for name, value in values.items()}
 
 
@@ -257,8 +257,8 @@ def _sentencepiece_values(
 ) -> dict[str, Any]:
     if description["pre_tokenizer"] is not None:
         raise _inexpressible(f"the pre_tokenizer {description['pre_tokenizer']['type']}")
-    replace = {"type": "Replace", "pattern": {"String": " "}, "content": BLANK}
-    prepend = {"type": "Prepend", "prepend": BLANK}
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL}
+    prepend = {"type": "Prepend", "prepend": SPACE_SYMBOL}
     normalizer = description["normalizer"]
     add_space_prefix = normalizer == {"type": "Sequence", "normalizers": [prepend, replace]}
     if not add_space_prefix and normalizer != replace:

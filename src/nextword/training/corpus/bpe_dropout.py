@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer as RawTokenizer
 from tokenizers.models import BPE
 
-from nextword.panics import not_encodable, translate_panics
+from nextword.tokenizers_errors import not_encodable, translate_panics
 from nextword.tokens import Tokenizer
 from nextword.training.corpus.dataset import EncodedText
 from nextword.training.corpus.tokenized_text import document_start

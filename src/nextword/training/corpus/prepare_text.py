@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nextword.files.atomic import replace_directory
-from nextword.readable import readable
+from nextword.formatting import escape_surrogates
 from nextword.tokens import Tokenizer
 from nextword.tokens.byte_level import character_merges, has_long_words
 from nextword.training.corpus.chunks import Chunk, chunks, encode_chunks
@@ -110,7 +110,7 @@ def prepare_text(
         report = TextReport(
             documents=len(text),
             **reading.to_report(),
-            names=tuple(readable(Path(name).name) for name in text.names),
+            names=tuple(escape_surrogates(Path(name).name) for name in text.names),
             characters=0,
             bytes=0,
             sha256="",

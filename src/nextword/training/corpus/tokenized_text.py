@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import ConfigError, TextError
-from nextword.readable import pluralize
+from nextword.formatting import pluralize
 from nextword.tokens import END_OF_TEXT, Tokenizer
 from nextword.training.corpus.text import Document
 

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from importlib import import_module
 from typing import Any, Self
 
+from nextword.formatting import pluralize
 from nextword.generation import html
-from nextword.readable import pluralize
 from nextword.tokens.visible import escape_invisible
 from nextword.training.events.event_types import Event, Preparing, Sampled, Started, Stepped, Validated, clock
 from nextword.training.planning.baselines import Baselines

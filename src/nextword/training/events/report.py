@@ -9,7 +9,7 @@ from textwrap import shorten
 from typing import Any
 
 from nextword.config import GPTConfig
-from nextword.readable import pluralize, readable
+from nextword.formatting import escape_surrogates, pluralize
 from nextword.training.events.journal import METRICS
 from nextword.training.events.recorded_runs import read_run
 from nextword.training.planning.verdict import yardsticks
@@ -35,7 +35,7 @@ def model_card(name: str, provenance: dict[str, Any], config: GPTConfig) -> str:
     what = (
         f"A {plan['preset']} GPT (Qwen3 architecture)"
         if plan["base"] is None
-        else f"{readable(plan['base'])}, trained further"
+        else f"{escape_surrogates(plan['base'])}, trained further"
     )
     documents = text["document_count"]
     trained = (
@@ -44,12 +44,12 @@ def model_card(name: str, provenance: dict[str, Any], config: GPTConfig) -> str:
         f"({pluralize(documents, 'documents')}), with {provenance['made_with']}."
     )
     return (
-        f"# {readable(name)}\n\n"
+        f"# {escape_surrogates(name)}\n\n"
         f"{what}: {pluralize(config.num_parameters, 'parameters')}, "
         f"{pluralize(config.num_layers, 'layers')} x {config.d_model}, context {config.context_length}, "
         f"{pluralize(config.vocab_size, 'tokens')}.\n\n"
         f"{trained}\n\n{judged}\n\n"
-        f'```python\nimport nextword\nlm = nextword.load("{readable(name)}")\nprint(lm.predict("..."))\n```\n'
+        f'```python\nimport nextword\nlm = nextword.load("{escape_surrogates(name)}")\nprint(lm.predict("..."))\n```\n'
     )
 
 
@@ -62,7 +62,9 @@ def journal_of(run: Path) -> dict[str, bytes]:
     try:
         return {METRICS: (run / METRICS).read_bytes()}
     except OSError as error:
-        _LOG.warning("the record of its losses is lost: %s: %s", readable(run / METRICS), error.strerror or error)
+        _LOG.warning(
+            "the record of its losses is lost: %s: %s", escape_surrogates(run / METRICS), error.strerror or error
+        )
         return {}
 
 

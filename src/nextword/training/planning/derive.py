@@ -7,8 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from nextword.errors import ConfigError
+from nextword.formatting import pluralize
 from nextword.language_model import LanguageModel
-from nextword.readable import pluralize
 from nextword.settings import TrainingSettings
 from nextword.training.corpus.dataset import Dataset
 from nextword.training.planning.plan import Plan, choose_preset, fine_tuning, recipe, tokens_in

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nextword.readable import pluralize
+from nextword.formatting import pluralize
 
 Kind = Literal[
     "unknown", "too few steps", "too early", "overfitting", "too little text", "worse than bigrams", "still improving",

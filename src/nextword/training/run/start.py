@@ -10,7 +10,7 @@ from pathlib import Path
 from nextword.errors import ConfigError, ModelFileError
 from nextword.files.atomic import sweep, write_errors
 from nextword.files.bundle import require_writable
-from nextword.readable import pluralize
+from nextword.formatting import pluralize
 from nextword.settings import TrainingSettings
 from nextword.training.checkpoints.checkpoint import Checkpoints
 from nextword.training.events.recorded_runs import read_run

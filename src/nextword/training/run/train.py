@@ -14,11 +14,11 @@ import torch
 
 from nextword.arguments import OWN_CHECK, checked
 from nextword.errors import ConfigError, NextwordError
+from nextword.formatting import escape_surrogates, pluralize
 from nextword.language_model import LanguageModel
 from nextword.loading import load
 from nextword.machine.signals import terminate_as_interrupt
 from nextword.model import GPTModel
-from nextword.readable import pluralize, readable
 from nextword.settings import TrainingKeywords, TrainingSettings, takes_settings
 from nextword.training.checkpoints.checkpoint import Checkpoints
 from nextword.training.checkpoints.snapshots import Snapshots, delete_later_steps
@@ -195,7 +195,7 @@ def train(
         with late.wait():
             logs.close()  # before the directory goes: Windows removes no open file
         if lm is not None and late:
-            _LOG.warning("the model is saved in %s; what went wrong then:", readable(out))
+            _LOG.warning("the model is saved in %s; what went wrong then:", escape_surrogates(out))
         if ranks.is_main and not trainer.stopped:
             checkpoints.remove()
         ranks.barrier()

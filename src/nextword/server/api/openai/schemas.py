@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 
-from nextword.readable import readable
+from nextword.formatting import escape_surrogates
 from nextword.server.api.openai.unsupported import (
     UNSUPPORTED,
     UNSUPPORTED_IN_CHATS,
@@ -39,7 +39,7 @@ def _stop(value: Any) -> Any:
         raise invalid_field(f"holds {len(stops)} texts, at most {MAX_STOPS} stops are possible")
     if "" in stops:
         raise invalid_field("holds an empty text")
-    if any(readable(stop) != stop for stop in stops):
+    if any(escape_surrogates(stop) != stop for stop in stops):
         raise invalid_field("holds what is no valid Unicode text")
     return stops
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nextword.errors import TextError
-from nextword.readable import readable
+from nextword.formatting import escape_surrogates
 from nextword.training.run_directory import STEPS_SUFFIX, SUFFIX
 
 _OUR_LOCK = re.compile(r"\..+\.lock")  # of a run, see lock.py: nobody wants to be told of it
@@ -102,7 +102,7 @@ def files_below(
         leave(Path(error.filename), error.strerror or "unreadable")
 
     def leave(path: Path, reason: str) -> None:
-        skipped.append((readable(path), reason))
+        skipped.append((escape_surrogates(path), reason))
 
     def why_not(path: Path) -> str:
         excluded = exclusion.covers(path, path.relative_to(root).as_posix())  # asked of all: a pattern may mean it

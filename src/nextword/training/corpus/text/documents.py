@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import Any
 
 from nextword.errors import TextError
-from nextword.readable import readable
+from nextword.formatting import escape_surrogates
 from nextword.training.corpus.text.blocks import read_blocks
 from nextword.training.corpus.text.directories import Reading
 from nextword.training.corpus.text.encodings import EncodingError, decode
@@ -113,7 +113,7 @@ def _of_one(error: EncodingError, source: Source) -> EncodingError:
     """The error for one file among others, which the encoding would be changed for too."""
     if not source.found or source.path is None:
         return error
-    name = glob.escape(readable(source.path.name))
+    name = glob.escape(escape_surrogates(source.path.name))
     return EncodingError(error.message, hint=f'{error.hint} (for all files); or leave this one out: exclude="{name}"')
 
 

@@ -53,7 +53,7 @@ class _View(io.RawIOBase):
         self._replay = replay
         self._place = 0
 
-    def readable(self) -> bool:
+    def escape_surrogates(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:

@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 from nextword.errors import TextError, missing_extra
-from nextword.readable import readable
+from nextword.formatting import escape_surrogates
 from nextword.training.corpus.text.directories import Exclusion, files_below, kind_of_directory
 from nextword.training.corpus.text.replay import Replay
 
@@ -104,11 +104,11 @@ def find_sources(
             yield from (source for source in _remote(text) if is_new(source.name, source.name))
         else:
             for file, found in _files(Path(place), exclusion, left):
-                if not is_new(readable(file), str(file.resolve())):
+                if not is_new(escape_surrogates(file), str(file.resolve())):
                     continue
                 # A pipe gives its bytes once.
                 opened = partial(_open, file) if file.is_file() else Replay(partial(_open, file)).open
-                yield Source(readable(file), *_format(file.name), opened, file, found)
+                yield Source(escape_surrogates(file), *_format(file.name), opened, file, found)
     if again:
         names = list(dict.fromkeys(again))
         more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
@@ -153,7 +153,7 @@ def _files(path: Path, exclusion: Exclusion, skipped: list[tuple[str, str]]) -> 
         yield from ((file, True) for file in files)
     elif exists:
         if exclusion.covers(path):
-            skipped.append((readable(path), "excluded"))
+            skipped.append((escape_surrogates(path), "excluded"))
         else:
             yield path, False
     elif glob.has_magic(str(path)) and not _is_prose(path):
@@ -183,11 +183,11 @@ def _fitting(pattern: Path, exclusion: Exclusion, skipped: list[tuple[str, str]]
         kinds = [kind for directory in above if (kind := kind_of(directory))]
         excluded = sum(exclusion.covers(one, within(one)) for one in (file, *above))  # all are asked: see `unused`
         if kinds:
-            skipped.append((readable(file), f"in {kinds[-1]}"))
+            skipped.append((escape_surrogates(file), f"in {kinds[-1]}"))
         elif not file.exists():
-            skipped.append((readable(file), "no file"))
+            skipped.append((escape_surrogates(file), "no file"))
         elif excluded:
-            skipped.append((readable(file), "excluded"))
+            skipped.append((escape_surrogates(file), "excluded"))
         else:
             files.append(file)
     if not files:

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from nextword.config import GPTConfig
-from nextword.rotary import inverse_frequencies, rope_attention_factor
+from nextword.rope import inverse_frequencies, rope_attention_factor
 
 
-class Rotary:
+class RotaryEmbedding:
     """Tables of cosines and sines, made once per precision and device for the positions that are reached."""
 
     def __init__(self, config: GPTConfig) -> None:

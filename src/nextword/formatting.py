@@ -7,7 +7,7 @@ import re
 _LONE = re.compile("[\ud800-\udfff]")  # how Python keeps the bytes of a file name that are not UTF-8
 
 
-def readable(text: object) -> str:
+def escape_surrogates(text: object) -> str:
     r"""A text or path in which the bytes that are not UTF-8 stand as `\xb0`; anything else is left as it is."""
     return _LONE.sub(_escaped, str(text))
 

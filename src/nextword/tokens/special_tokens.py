@@ -19,19 +19,19 @@ class SpecialTokens(TypedDict):
 
 
 def read_special_tokens(directory: Path) -> SpecialTokens:
-    """The marks of a model directory.
+    """The special tokens of a model directory.
 
     tokenizer_config.json decides, then special_tokens_map.json; what neither mentions is taken from config.json. All
     tokens that end a text are named by generation_config.json, or else by config.json.
 
     Raises:
-        ModelFileError: A file is damaged, or a mark is neither a token nor an id.
+        ModelFileError: A file is damaged, or what it names is neither a token nor an id.
     """
     config, config_file = _read(directory, "config.json")
     spelled: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         values, file = _read(directory, name)
-        spelled |= {mark: _spelling(values[mark], mark, file) for mark in ("bos_token", "eos_token") if mark in values}
+        spelled |= {key: _spelling(values[key], key, file) for key in ("bos_token", "eos_token") if key in values}
     generation, generation_file = _read(directory, "generation_config.json")
     from_generation = _ids(generation, "eos_token_id", generation_file)
     eos_ids = _ids(config, "eos_token_id", config_file)
@@ -47,10 +47,10 @@ def _read(directory: Path, name: str) -> tuple[dict[str, Any], Path]:
     return read_json_if_there(directory / name), directory / name
 
 
-def _spelling(token: object, mark: str, file: Path) -> str | None:
+def _spelling(token: object, key: str, file: Path) -> str | None:
     token = token.get("content", token) if isinstance(token, dict) else token
     if token is not None and not isinstance(token, str):
-        raise ModelFileError(f"{file}: {mark} should be a string, found {type(token).__name__}")
+        raise ModelFileError(f"{file}: {key} should be a string, found {type(token).__name__}")
     return token
 
 

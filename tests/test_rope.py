@@ -8,7 +8,7 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from nextword.config import GPTConfig
-from nextword.rotary import inverse_frequencies, rope_attention_factor
+from nextword.rope import inverse_frequencies, rope_attention_factor
 
 EDGES = {
     "between": (8.0, 1.0),

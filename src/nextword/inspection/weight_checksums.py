@@ -1,4 +1,4 @@
-"""Marks of weights: what is computed from a trace later must be computed with the weights that ran."""
+"""Checksums of weights: what is computed from a trace later must be computed with the weights that ran."""
 
 from __future__ import annotations
 
@@ -21,57 +21,57 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(frozen=True)
-class Mark:
+class WeightChecksum:
     """What tells whether a weight is as it was."""
 
     dtype: str
-    checksum: int
+    crc32: int
     """Of the numbers, in a large matrix of a sample of them."""
     version: int
     """How often PyTorch has seen it written into, in this process."""
 
 
-def checksum_weights(model: GPTModel, *, every: bool = False) -> dict[str, Mark]:
-    """The marks of every weight, or only of those that a trace is read with later, by their names."""
+def checksum_weights(model: GPTModel, *, every: bool = False) -> dict[str, WeightChecksum]:
+    """The checksums of every weight, or only of those that a trace is read with later, by their names."""
     named = model.named_parameters(remove_duplicate=False)
     return {name: _checksum(weight) for name, weight in named if every or _READ_LATER.match(name)}
 
 
-def were_modified(marks: Mapping[str, Mark], model: GPTModel, thoroughly: bool) -> bool:
-    """Whether weights of a model were changed since all of them were marked.
+def were_modified(checksums: Mapping[str, WeightChecksum], model: GPTModel, thoroughly: bool) -> bool:
+    """Whether weights of a model were changed since the checksums of all were taken.
 
     Args:
-        marks: What `checksum_weights` gave with `every`.
+        checksums: What `checksum_weights` gave with `every`.
         model: The model as it is now.
         thoroughly: Whether the numbers are looked at, too, which finds what went past PyTorch (`weight.data`).
     """
     weights = dict(model.named_parameters(remove_duplicate=False))
-    if weights.keys() != marks.keys():
+    if weights.keys() != checksums.keys():
         return True
     return any(
-        _version(weight) != marks[name].version or (thoroughly and _checksum(weight) != marks[name])
+        _version(weight) != checksums[name].version or (thoroughly and _checksum(weight) != checksums[name])
         for name, weight in weights.items()
     )
 
 
-def modified_weights(marks: Mapping[str, Mark], model: GPTModel) -> list[str]:
-    """The names of weights that are other numbers than those that were marked, in any process.
+def modified_weights(checksums: Mapping[str, WeightChecksum], model: GPTModel) -> list[str]:
+    """The names of weights that are other numbers than when the checksums were taken, in any process.
 
-    Weights that are held in another precision now are not told apart from those that were marked.
+    Weights that are held in another precision now are not told apart from the earlier ones.
     """
     now = checksum_weights(model)
     return [
         name
-        for name, mark in marks.items()
-        if name in now and now[name].dtype == mark.dtype and now[name].checksum != mark.checksum
+        for name, known in checksums.items()
+        if name in now and now[name].dtype == known.dtype and now[name].crc32 != known.crc32
     ]
 
 
-def check_weights(marks: Mapping[str, Mark], model: GPTModel, part: str) -> None:
-    """Whether the weights of a part of the model are those that were marked.
+def check_weights(checksums: Mapping[str, WeightChecksum], model: GPTModel, part: str) -> None:
+    """Whether the weights of a part of the model are those of the checksums.
 
     Args:
-        marks: Those of the model when it ran; weights without a mark are not looked at.
+        checksums: Those of the model when it ran; weights without a checksum are not looked at.
         model: The model as it is now.
         part: A module's name.
 
@@ -79,8 +79,8 @@ def check_weights(marks: Mapping[str, Mark], model: GPTModel, part: str) -> None
         NextwordError: They were written into, or replaced, since then.
     """
     weights = dict(model.named_parameters(remove_duplicate=False))
-    for name, mark in marks.items():
-        if name.startswith(f"{part}.") and (name not in weights or _checksum(weights[name]) != mark):
+    for name, known in checksums.items():
+        if name.startswith(f"{part}.") and (name not in weights or _checksum(weights[name]) != known):
             raise NextwordError(
                 f"the weights of {part} were changed after this trace was made",
                 hint="trace the text again: what a trace computes later takes the weights that ran",
@@ -97,12 +97,12 @@ def linear_weight(layer: nn.Module) -> Tensor:
     return (moved if layer.bias is None else moved - layer.bias).T
 
 
-def _checksum(weight: Tensor) -> Mark:
+def _checksum(weight: Tensor) -> WeightChecksum:
     bits = weight.detach().reshape(-1).view(_BITS[weight.element_size()])
     step = -(-len(bits) // _SAMPLE)
     sample = bits[:: step + (step > 1 and step % 2 == 0)]  # an odd step meets every column of a matrix
-    numbers = zlib.crc32(sample.cpu().contiguous().numpy().tobytes())
-    return Mark(str(weight.dtype).removeprefix("torch."), numbers, _version(weight))
+    crc32 = zlib.crc32(sample.cpu().contiguous().numpy().tobytes())
+    return WeightChecksum(str(weight.dtype).removeprefix("torch."), crc32, _version(weight))
 
 
 def _version(weight: Tensor) -> int:

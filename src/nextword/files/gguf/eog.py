@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-MARKS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
+EOG_KEYS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
 """The tokens with a key of their own that end a text; the last three begin another file of a code model."""
 
 _ENDS = frozenset(
@@ -58,16 +58,16 @@ def is_eog_spelling(token: str) -> bool:
     return token in _ENDS or any(token in spellings for spellings in _SPELLINGS.values())
 
 
-def eog_tokens(vocabulary: Collection[str], marked: Mapping[str, str | None]) -> set[str]:
+def eog_tokens(vocabulary: Collection[str], keyed: Mapping[str, str | None]) -> set[str]:
     """Every token that ends a text.
 
     Args:
         vocabulary: The tokens.
-        marked: For each of `MARKS` the token that its key names; None where there is no key.
+        keyed: For each of `EOG_KEYS` the token that its key names; None where there is no key.
     """
-    found = {token for token in marked.values() if token is not None}
+    found = {token for token in keyed.values() if token is not None}
     found |= _ENDS.intersection(vocabulary)
-    for mark, spellings in _SPELLINGS.items():
-        if marked.get(mark) is None:
+    for key, spellings in _SPELLINGS.items():
+        if keyed.get(key) is None:
             found.update([spelling for spelling in spellings if spelling in vocabulary][:1])
     return found - {part for others, part in _ONLY_PARTS if others <= found}
