@@ -266,8 +266,8 @@ def test_a_text_that_cannot_fit_is_refused_before_it_is_encoded(monkeypatch: pyt
             lambda text=text: lm.predict(text, overflow="stop"),
             lambda text=text: lm.predict(text, unit="word", overflow="stop"),
             lambda text=text: lm.generate(text, overflow="stop"),
-            lambda text=text: lm.trace(text),
-            lambda text=text: lm.attribute(text),
+            lambda text=text: lm.trace(text, overflow="stop"),
+            lambda text=text: lm.attribute(text, overflow="stop"),
             lambda text=text: lm.chat([{"role": "user", "content": text[:900_000]}], overflow="stop"),
         ]
         for use in uses:
