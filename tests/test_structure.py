@@ -143,3 +143,45 @@ def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
                 found[node.name] = node.bases[0].id
     family = {name: base for name, base in found.items() if name == "NextwordError" or base in drawn}
     assert drawn == family
+
+
+def walks() -> dict[str, list[tuple[int, bool, str]]]:
+    """The walks drawn in CONTRIBUTING: of each line its depth, whether it is handed in, and the file."""
+    section = CONTRIBUTING[CONTRIBUTING.index("## How data walks") :]
+    section = section[: section.index("\n## ", 1)]
+    found = {}
+    for title, block in re.findall(r"\*\*(.+?)\*\*.*?\n```text\n(.*?)```", section, flags=re.DOTALL):
+        lines = [re.fullmatch(r"( *)(⇢ )?(\S+)( {2,}.+)?", line) for line in block.splitlines()]
+        assert all(lines), block
+        found[title] = [(len(line[1]) // 2, bool(line[2]), line[3]) for line in lines if line]
+    return found
+
+
+def imported(importer: str, file: str) -> bool:
+    """Whether one file of the package names another: by an import, or through the doors on the way to it."""
+    path = PACKAGE / importer
+    if path.suffix == ".js":
+        return f'"nextword/{file.removeprefix("page/")}"' in path.read_text(encoding="utf-8")
+    name = ".".join(("nextword", *Path(file).with_suffix("").parts)).removesuffix(".__init__")
+    wanted, named = {name}, imports(path)
+    while "." in name:  # a package on the way hands on what lies in it
+        name = name.rpartition(".")[0]
+        if name != "nextword" and wanted & imports(MODULES[name]):
+            wanted.add(name)
+    return bool(wanted & named)
+
+
+def test_each_step_of_the_walks_is_an_import() -> None:
+    drawn = walks()
+    assert drawn.keys() == {"A prompt", "A run of training", "A request", "A look on the page"}
+    for title, lines in drawn.items():
+        above: list[str] = []
+        for depth, handed_in, file in lines:
+            assert (PACKAGE / file).is_file(), (title, file)
+            assert depth <= len(above), (title, file)
+            del above[depth:]
+            if above and not handed_in:
+                assert imported(above[-1], file), f"{title}: {above[-1]} does not import {file}"
+            if handed_in:  # by whoever made it: some file of the walk, or the door before it
+                assert any(imported(str(path.relative_to(PACKAGE)), file) for path in MODULES.values()), (title, file)
+            above.append(file)
