@@ -20,10 +20,11 @@ from nextword.config import TRAINING_PRESETS
 from nextword.language_model import LanguageModel
 from nextword.settings import TrainingSettings
 from nextword.training import Event, Stepped
-from nextword.training.planning.plan import recipe
+from nextword.training.planning.plan import Plan, recipe
 from tests.training.sample_text import TEXT, write_text
 
-PAGE = (Path(__file__).parent.parent / "docs" / "training.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "training.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^nextword .*$", PAGE, flags=re.MULTILINE)
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 CONVERSATIONS = re.findall(r"```json\n(.*?)```", PAGE, flags=re.DOTALL)
@@ -139,6 +140,19 @@ def test_the_table_has_every_setting() -> None:
     for name in inspect.signature(nextword.train).parameters:
         option = f"`--{name.replace('_', '-')}`"
         assert name == "paths" or option in table or f"`{name}`" in table, name
+
+
+@pytest.mark.parametrize("page", ["training.md", "training.ko.md"])
+def test_the_table_has_the_defaults_of_settings_and_plan(page: str) -> None:
+    flags = Typed.read(_app("train"), "train", ()).flags()
+    defaults = {field.name: field.default for kind in (TrainingSettings, Plan) for field in fields(kind)}
+    defaults["minutes"] = TrainingSettings().time_limit
+    rows = re.findall(r"^\| `(--[\w-]+)`.*?\| (.*) \|$", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE)
+    said = dict(rows)
+    for name in set(flags) & set(defaults):
+        if isinstance(defaults[name], int | float) and not isinstance(defaults[name], bool):
+            assert re.search(rf"(?<![\d.]){defaults[name]:g}(?![\d.]*\d)", said[flags[name]]), name
+    assert (said["--precision"], said["--strategy"]) == (f"`{Plan.precision}`", f"`{Plan.strategy}`")
 
 
 @pytest.mark.parametrize("name", TRAINING_PRESETS)
