@@ -29,7 +29,6 @@ Text = Annotated[str, Parameter(allow_leading_hyphen=True, help="The text to con
 _MODEL = "A model directory, a .gguf file, a pulled name or a hub id; `nextword`, which ships, if left out."
 Model = Annotated[str | None, Parameter(name=["--model", "-m"], help=_MODEL)]
 ModelArgument = Annotated[str | None, Parameter(name=["--model", "-m"], help=_MODEL)]
-Device = Annotated[str, Parameter(help="auto, cpu, cuda or mps.")]
 Flag = Annotated[bool, Parameter(negative="")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for scripts.")]
 Overflow = Annotated[

@@ -1,0 +1,44 @@
+"""The settings of nextword: their names, what they mean, their defaults and ranges, each said once.
+
+The docstring below a field is what the command line's help and the reference say of it, so it stands in words that both
+Python and the shell have. The hints are types, not texts (nowhere here `from __future__ import annotations`): classes
+of the command line inherit the fields, and Cyclopts reads a hint where the class stands.
+"""
+
+from nextword.settings.base import Settings, takes_settings
+from nextword.settings.generation import GenerationKeywords, GenerationSettings, SamplingKeywords, SamplingSettings
+from nextword.settings.loading import LoadingKeywords, LoadingSettings, Placement
+from nextword.settings.server import SAMPLING_FIELDS, ServerSettings
+from nextword.settings.training import TrainingKeywords, TrainingSettings
+from nextword.settings.words import (
+    OLD_PRECISIONS,
+    Backends,
+    OptimizerName,
+    Overflow,
+    Precision,
+    Strategy,
+    current_precision,
+)
+
+__all__ = [
+    "OLD_PRECISIONS",
+    "SAMPLING_FIELDS",
+    "Backends",
+    "GenerationKeywords",
+    "GenerationSettings",
+    "LoadingKeywords",
+    "LoadingSettings",
+    "OptimizerName",
+    "Overflow",
+    "Placement",
+    "Precision",
+    "SamplingKeywords",
+    "SamplingSettings",
+    "ServerSettings",
+    "Settings",
+    "Strategy",
+    "TrainingKeywords",
+    "TrainingSettings",
+    "current_precision",
+    "takes_settings",
+]

@@ -1,0 +1,49 @@
+"""How a model is loaded, and where it runs."""
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from nextword.arguments import Device
+from nextword.settings.base import Settings
+from nextword.settings.words import Backends, Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement(Settings):
+    """Where a model runs, and what its weights are held as."""
+
+    device: Device = "auto"
+    """auto, cpu, cuda or mps; the latter two with torch."""
+    precision: Precision = "auto"
+    """What weights are rounded to; auto leaves them as the file has them, but rounds to q8_0 what is not computed with
+    as it lies (the K-quants of GGUF files)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadingSettings(Placement):
+    """How a model is loaded.
+
+    Raises:
+        ConfigError: A setting is of another type, or there is no such precision.
+    """
+
+    backend: Backends = "auto"
+    """native (fast, on the CPU, without torch), torch, or auto: native where it was built and neither another device
+    nor a dtype is asked for."""
+    dtype: str | None = None
+    """What torch computes in: float32 if left out, float64, bfloat16 or float16."""
+    threads: int | None = None
+    """Of the native backend; one for each physical core, or NEXTWORD_THREADS, if left out."""
+    revision: str | None = None
+    """A branch, tag or commit of the hub."""
+
+
+class LoadingKeywords(TypedDict, total=False):
+    """`LoadingSettings` as `**settings`, for editors and type checkers."""
+
+    device: Device
+    precision: Precision
+    backend: Backends
+    dtype: str | None
+    threads: int | None
+    revision: str | None

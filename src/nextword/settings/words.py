@@ -1,0 +1,26 @@
+"""The words that settings are chosen from, and those that they had before."""
+
+from typing import Annotated, Literal
+
+from nextword.deprecated import warn_deprecated
+
+OLD_PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "q8": "q8_0", "q4": "q4_1"}
+"""Words of before, and those of now."""
+
+
+def current_precision(given: object) -> object:
+    """A precision as it is called now: in lower case, and in place of an old word, with a warning, the new one."""
+    if not isinstance(given, str):
+        return given
+    word = given.lower()
+    if word in OLD_PRECISIONS:
+        warn_deprecated(f"precision {given!r}", repr(OLD_PRECISIONS[word]))
+    return OLD_PRECISIONS.get(word, word)
+
+
+Precision = Annotated[Literal["auto", "float32", "float16", "bfloat16", "q8_0", "q4_1"], current_precision]
+"""What weights are held as: floats, as torch calls them, or ggml's blocks; auto leaves them as they are."""
+Backends = Literal["auto", "native", "torch"]
+Overflow = Literal["slide", "stop"]
+Strategy = Literal["ddp", "fsdp"]
+OptimizerName = Literal["adamw", "muon"]
