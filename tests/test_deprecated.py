@@ -43,6 +43,8 @@ def test_a_tokenizer_is_written_and_read_under_its_old_names_too() -> None:
     with pytest.warns(DeprecationWarning, match=r"^Tokenizer.from_json is Tokenizer.from_str now$"):
         again = Tokenizer.from_json(text, bos="a")
     assert (again.to_str(), again.bos_id) == (text, 0)
+    with pytest.warns(DeprecationWarning, match=r"^Tokenizer.most_bytes is Tokenizer.max_token_bytes now$"):
+        assert tokenizer.most_bytes == tokenizer.max_token_bytes
 
 
 @pytest.mark.parametrize(

@@ -308,6 +308,12 @@ class Tokenizer:
             return None
         return max(4, *map(len, self._bytes)) * max_bytes_per_byte(description, self.kind)
 
+    @property
+    def most_bytes(self) -> int | None:
+        """Deprecated: `max_token_bytes`."""
+        warn_deprecated("Tokenizer.most_bytes", "Tokenizer.max_token_bytes")
+        return self.max_token_bytes
+
     @checked
     def pieces(self, token_ids: Sequence[int]) -> list[Piece]:
         """The text of each token, grouped to whole graphemes, fragments marked."""
