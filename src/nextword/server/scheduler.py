@@ -254,7 +254,7 @@ class Scheduler:
         """Runs the model once over what all texts want next, and draws."""
         # Texts that want one token come first; what is left of the pass is for those that are still being read.
         room = MAX_STEP_TOKENS
-        wanted: dict[bool, list[tuple[TextStream, list[int]]]] = {False: [], True: []}
+        batches: dict[bool, list[tuple[TextStream, list[int]]]] = {False: [], True: []}
         for slot in sorted(active_slots, key=lambda slot: slot.stream.unread if slot.stream else 0):
             stream = slot.stream
             if stream is None or room <= 0:
@@ -262,15 +262,15 @@ class Scheduler:
             tokens = stream.wanted(room, guess=len(active_slots) == 1)
             room -= len(tokens)
             if tokens:
-                wanted[stream.needs_all_logits].append((stream, tokens))
+                batches[stream.needs_all_logits].append((stream, tokens))
         try:
-            for every, together in wanted.items():
-                if together:
-                    streams = [stream for stream, _ in together]
+            for all_logits, batch in batches.items():
+                if batch:
+                    streams = [stream for stream, _ in batch]
                     rows = streams[0].backend.forward(
-                        [tokens for _, tokens in together],
+                        [tokens for _, tokens in batch],
                         [stream.cache for stream in streams],
-                        "all" if every else "last",
+                        "all" if all_logits else "last",
                     )
                     for stream, logits in zip(streams, rows, strict=True):
                         stream.receive(logits)
@@ -282,9 +282,9 @@ class Scheduler:
                 self._release_slot(slot, failed())
             return
         for slot in active_slots:
-            self._draw(slot)
+            self._sample(slot)
 
-    def _draw(self, slot: Slot) -> None:
+    def _sample(self, slot: Slot) -> None:
         """Draws what can be drawn, and tells the job."""
         job, stream = slot.job, slot.stream
         if job is None or stream is None:
