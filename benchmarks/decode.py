@@ -23,7 +23,7 @@ from nextword.engine.limits import multiply_speed, read_speed
 from nextword.files import Bundle, RawTensor, read_model, resolve_model, write_bundle
 from nextword.files.gguf import write_gguf
 from nextword.loading import DEFAULT_MODEL
-from nextword.measuring.bench import bytes_per_token, flops_per_token, seconds, together
+from nextword.measuring.bench import batched_decode_speed, bytes_per_token, flops_per_token, seconds
 from nextword.measuring.peers import LlamaCpp, NativeEngine, Transformers
 from nextword.tokens import END_OF_TEXT
 from record import record
@@ -72,7 +72,7 @@ def measure(model: str, kind: str, scratch: Path, options: argparse.Namespace) -
         "read_speed": read_speed(options.threads, size),
         "multiply_speed": multiply_speed(options.threads),
         "operations": flops_per_token(bundle.config, long),
-        "streams": {n: together(ours, n, options.tokens) for n in (1, 4, 8)},
+        "streams": {n: batched_decode_speed(ours, n, options.tokens) for n in (1, 4, 8)},
     }
     if bundle.config.context_length >= 1024:
         result["token_seconds"] = {n: token_seconds(ours, n, options.rounds) for n in (10, 1000)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from everyday_text import words
 
 from nextword.measuring.cloze import Opening
-from nextword.measuring.cloze.openings import BEGINS, CONTINUES
+from nextword.measuring.cloze.openings import CONTINUES, STARTS
 
 LAST = 4
 """With so many last words of an opening, an accepted word after them gives the answer away."""
@@ -40,7 +40,7 @@ class Openings:
                 end, answer = said[-LAST:], tuple(words(accepted))
                 if accepted.startswith(CONTINUES):  # the opening's last word and the answer are one word
                     end, answer = end[:-1], (end[-1] + answer[0],)
-                answers.setdefault(end, []).append((answer, accepted.endswith(BEGINS), opening.text))
+                answers.setdefault(end, []).append((answer, accepted.endswith(STARTS), opening.text))
         return cls(whole, {end: tuple(entries) for end, entries in answers.items()})
 
     def within(self, text: str) -> str | None:

@@ -82,7 +82,7 @@ def begun(lm: LanguageModel, plain: list[str], part: int) -> Iterator[Sentence]:
         shown = "\n".join(rng.sample(longer, EXAMPLES)) + "\n"
         ids = lm.tokenizer.encode(shown)
         read = Memory()
-        lm.backend.forward([read.begin(lm.backend, ids, len(ids) + 3 * LONGEST)], [read.cache])
+        lm.backend.forward([read.reuse_prefix(lm.backend, ids, len(ids) + 3 * LONGEST)], [read.cache])
         read.ids = ids
         for opener in group:
             memory = Memory(list(ids), read.cache.fork(), read.capacity)
@@ -107,11 +107,11 @@ def write_part(lm: LanguageModel, plain: list[str], part: int) -> str:
     busy: list[Sentence] = []
     lines: list[str] = []
     while busy := [*busy, *itertools.islice(coming, TOGETHER - len(busy))]:
-        chunks = [sentence.stream.wanted() for sentence in busy]
+        chunks = [sentence.stream.next_batch() for sentence in busy]
         rows = lm.backend.forward(chunks, [sentence.stream.cache for sentence in busy])
         for sentence, row in zip(busy, rows, strict=True):
-            sentence.stream.receive(row)
-            sentence.text += sentence.stream.draw()
+            sentence.stream.feed_logits(row)
+            sentence.text += sentence.stream.sample_next()
         lines += [f"{s.logprob:.2f}\t{s.opener}{s.text}" for s in busy if s.ended]
         busy = [sentence for sentence in busy if not sentence.ended]
     return "\n".join(lines) + "\n"

@@ -31,7 +31,7 @@ from nextword.figures import (
     save_figure,
 )
 from nextword.figures.attention import WHOLE
-from nextword.figures.canvas import cut, ink, signed
+from nextword.figures.canvas import cut, signed, text_colour
 from nextword.generation import Sampling
 from nextword.inspection.attribution import logit_attribution
 from nextword.inspection.edits import ablate_head
@@ -186,8 +186,9 @@ def test_ink_stands_out_from_every_cell(llama, ids):
     shades = drawn.to_rgba(image(figure.axes[0]))
     for text in figure.axes[0].texts:
         column, row = map(int, text.get_position())
-        assert text.get_color() == ink(shades[row, column])
-    assert (ink((0.0, 0.13, 0.3)), ink((1.0, 0.9, 0.2)), ink((0.5, 0.5, 0.5))) == ("white", "black", "black")
+        assert text.get_color() == text_colour(shades[row, column])
+    shades = [(0.0, 0.13, 0.3), (1.0, 0.9, 0.2), (0.5, 0.5, 0.5)]
+    assert [text_colour(shade) for shade in shades] == ["white", "black", "black"]
 
 
 # -- norms -------------------------------------------------------------------------------------------------------------

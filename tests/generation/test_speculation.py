@@ -115,23 +115,23 @@ def test_what_was_read_ahead_in_vain_is_forgotten() -> None:
 
 def test_a_guess_is_what_stood_behind_the_same_three_tokens() -> None:
     lookup = PromptLookup([1, 2, 3, 4, 5, 6, 1, 2, 3])
-    assert lookup.guess(2) == [4, 5]
-    assert lookup.guess(9) == [4, 5, 6]
-    lookup.learn(3, 3)
-    assert lookup.guess(9) == [4, 5, 6, 1, 2, 3]
+    assert lookup.propose(2) == [4, 5]
+    assert lookup.propose(9) == [4, 5, 6]
+    lookup.update(3, 3)
+    assert lookup.propose(9) == [4, 5, 6, 1, 2, 3]
     lookup.add(9)
-    assert lookup.guess(9) == []
+    assert lookup.propose(9) == []
     circle = PromptLookup([7, 7, 7, 7])
-    assert circle.guess(3) == [7, 7, 7]
-    assert PromptLookup([1, 2]).guess(5) == []
+    assert circle.propose(3) == [7, 7, 7]
+    assert PromptLookup([1, 2]).propose(5) == []
 
 
 def test_misses_make_it_pause() -> None:
     lookup = PromptLookup([1, 2, 3, 4, 1, 2, 3])
-    lookup.learn(3, 0)
-    assert lookup.guess(3)
-    lookup.learn(3, 0)
-    pauses = [bool(lookup.guess(3)) for _ in range(6)]
+    lookup.update(3, 0)
+    assert lookup.propose(3)
+    lookup.update(3, 0)
+    pauses = [bool(lookup.propose(3)) for _ in range(6)]
     assert pauses == [False, False, False, False, True, True]
-    lookup.learn(3, 1)
-    assert lookup.guess(3)
+    lookup.update(3, 1)
+    assert lookup.propose(3)

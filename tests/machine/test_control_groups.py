@@ -12,7 +12,7 @@ import pytest
 from nextword.errors import ConfigError
 from nextword.machine import processors
 from nextword.machine.memory import MachineMemory, machine_memory
-from nextword.machine.processors import default_threads, processor_share
+from nextword.machine.processors import cpu_quota, default_threads
 
 NO_LIMIT_V1 = 9223372036854771712
 MiB = 1024**2
@@ -62,8 +62,8 @@ def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def threads(where: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    share = processor_share(where)
-    monkeypatch.setattr(processors, "processor_share", lambda: share)
+    share = cpu_quota(where)
+    monkeypatch.setattr(processors, "cpu_quota", lambda: share)
     return default_threads()
 
 
@@ -83,7 +83,7 @@ def test_a_share_of_the_processors_is_whole_threads_in_version_2(
 ) -> None:
     write(tmp_path / "cgroup", cpu__max=quota)
     where = version2(tmp_path)
-    assert processor_share(where) == share
+    assert cpu_quota(where) == share
     assert threads(where, monkeypatch) == count
 
 
@@ -95,7 +95,7 @@ def test_a_share_of_the_processors_is_whole_threads_in_version_1(
 ) -> None:
     write(tmp_path / "cpu,cpuacct", cpu__cfs_quota_us=quota, cpu__cfs_period_us=100_000)
     where = version1(tmp_path, "/docker/abc", "/docker/abc")
-    assert processor_share(where) == share
+    assert cpu_quota(where) == share
     assert threads(where, monkeypatch) == count
 
 
@@ -106,7 +106,7 @@ def test_the_narrowest_of_all_groups_around_counts(tmp_path: Path) -> None:
     write(tree / "user.slice/user-0.slice", cpu__max="150000 100000", memory__max=300 * MiB, memory__current=50 * MiB)
     write(tree / "user.slice", cpu__max="300000 100000", memory__max=900 * MiB, memory__current=890 * MiB)
     where = version2(tmp_path / "a tree", "/user.slice/user-0.slice/job")
-    assert processor_share(where) == 1.5
+    assert cpu_quota(where) == 1.5
     memory = machine_memory(where, meminfo(tmp_path, 2000 * MiB, 1500 * MiB))
     assert memory == MachineMemory(300 * MiB, 10 * MiB)  # the outer group's neighbours left no more
 
@@ -138,13 +138,13 @@ def test_memory_of_version_1_and_its_way_of_saying_no_limit(tmp_path: Path) -> N
 def test_inside_a_container_the_mounted_directory_is_the_own_group(own: str, shown_from: str, tmp_path: Path) -> None:
     write(tmp_path / "cgroup", cpu__max="50000 100000", memory__max=100 * MiB, memory__current=0)
     where = version2(tmp_path, own, shown_from)
-    assert processor_share(where) == 0.5
+    assert cpu_quota(where) == 0.5
     assert machine_memory(where, meminfo(tmp_path, 2000 * MiB, 1500 * MiB)).total == 100 * MiB
 
 
 def test_without_control_groups_the_machine_is_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     where = tmp_path / "nothing"
-    assert processor_share(where) is None
+    assert cpu_quota(where) is None
     assert machine_memory(where, meminfo(tmp_path, 2000 * MiB, 1500 * MiB)) == MachineMemory(2000 * MiB, 1500 * MiB)
     assert threads(where, monkeypatch) == 4
     monkeypatch.setenv("NEXTWORD_THREADS", "3")

@@ -125,9 +125,9 @@ def test_a_library_is_known_by_its_files_name(tmp_path: Path) -> None:
     )
     mapped = [f"{code}{path}\n" for path in (*paths, *paths)]
     maps.write_text("".join(["7ffc1000-7ffc2000 rw-p 00000000 00:00 0 \n", *mapped]), encoding="utf-8")
-    assert openmp._loaded("libgomp", maps) == ["/home/a b/torch.libs/libgomp-a34b3233.so.1"]
-    assert openmp._loaded("libomp", maps) == ["/home/\x85/libomp-140.so", "/usr/lib/libomp.so.5"]
-    assert openmp._loaded("libgomp", tmp_path / "none") == []
+    assert openmp._loaded_libraries("libgomp", maps) == ["/home/a b/torch.libs/libgomp-a34b3233.so.1"]
+    assert openmp._loaded_libraries("libomp", maps) == ["/home/\x85/libomp-140.so", "/usr/lib/libomp.so.5"]
+    assert openmp._loaded_libraries("libgomp", tmp_path / "none") == []
 
 
 def test_a_containers_share_bounds_torchs_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_a_containers_share_bounds_torchs_threads(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     threads = torch.get_num_threads()
     for share, wanted in ((0.5, 1), (1.5, 1), (2.5, 2), (3.9, 3), (4.0, 4), (None, 4)):
-        monkeypatch.setattr(openmp, "processor_share", lambda share=share: share)
+        monkeypatch.setattr(openmp, "cpu_quota", lambda share=share: share)
         torch.set_num_threads(4)
         limit_openmp_threads()
         assert torch.get_num_threads() == wanted
@@ -145,7 +145,7 @@ def test_a_containers_share_bounds_torchs_threads(monkeypatch: pytest.MonkeyPatc
         limit_openmp_threads()
         assert os.environ.pop("OMP_NUM_THREADS", None) == (None if wanted == 4 else str(wanted))
         monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setattr(openmp, "processor_share", lambda: 1.5)
+    monkeypatch.setattr(openmp, "cpu_quota", lambda: 1.5)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")  # who says a number means it
     torch.set_num_threads(3)
     limit_openmp_threads()

@@ -14,7 +14,7 @@ import signal, sys
 from nextword.machine.signals import terminate_as_interrupt, defer_interrupts
 {before}
 try:
-    with terminate_as_interrupt(again={again}):
+    with terminate_as_interrupt(reraise={reraise}):
         with defer_interrupts():
             signal.raise_signal(signal.{sent})
             print("saved", flush=True)
@@ -27,9 +27,13 @@ print("went on", flush=True)
 
 
 def run(
-    before: str = "", sent: str = "SIGTERM", after: str = "pass", caught: str = "KeyboardInterrupt", again: bool = False
+    before: str = "",
+    sent: str = "SIGTERM",
+    after: str = "pass",
+    caught: str = "KeyboardInterrupt",
+    reraise: bool = False,
 ) -> tuple[int, list[str]]:
-    program = PROGRAM.format(before=before, sent=sent, after=after, caught=caught, again=again)
+    program = PROGRAM.format(before=before, sent=sent, after=after, caught=caught, reraise=reraise)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     return done.returncode, done.stdout.splitlines()
 
@@ -46,5 +50,5 @@ def test_who_is_deaf_to_ctrl_c_hears_sigterm_all_the_same() -> None:
 
 def test_the_signal_is_sent_again_when_all_went_well_and_an_error_is_let_through() -> None:
     hears = "signal.signal(signal.SIGINT, lambda number, frame: None)"
-    assert run(hears, again=True) == (-15, ["saved"])
-    assert run(hears, again=True, after="raise OSError", caught="OSError") == (5, ["saved", "caught OSError"])
+    assert run(hears, reraise=True) == (-15, ["saved"])
+    assert run(hears, reraise=True, after="raise OSError", caught="OSError") == (5, ["saved", "caught OSError"])

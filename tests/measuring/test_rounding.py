@@ -43,7 +43,7 @@ def test_blocks_that_loading_rounds_are_verified_as_they_are_and_their_rounding_
     }
     blocks = replace(bundle, tensors=tensors)
     ids = list(range(40))
-    exact, reference = exact_backend(blocks), TorchBackend.from_stored(config, blocks.floats(), device="cpu")
+    exact, reference = exact_backend(blocks), TorchBackend.from_stored(config, blocks.dequantized(), device="cpu")
     (found,), (expected,) = (run.forward([ids], [run.new_cache(40)], "all") for run in (exact, reference))
     assert np.abs(found - expected).max() < 1e-4
     losses = {loss.precision: loss for loss in rounding_losses(blocks)}

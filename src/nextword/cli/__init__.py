@@ -41,11 +41,11 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 2 bad input, 130 stopped with Ctrl-C, 143 and 129 by another signal."""
-    from nextword.cli.streams import forget, terminals
+    from nextword.cli.streams import redirect_to_null, terminals
     from nextword.machine.signals import terminate_as_interrupt
 
     shown = terminals()
-    with terminate_as_interrupt(on_hangup=lambda: forget(shown)) as ending:
+    with terminate_as_interrupt(on_hangup=lambda: redirect_to_null(shown)) as ending:
         code = run(list(sys.argv[1:] if arguments is None else arguments))
     if ending.number is not None:
         code = 128 + ending.number  # as shells count
@@ -83,7 +83,7 @@ def run(arguments: list[str]) -> int:
     except MemoryError:
         if debug:
             raise
-        complain("there is not enough memory", "a smaller model, a shorter text or precision q8_0 takes less")
+        print_error("there is not enough memory", "a smaller model, a shorter text or precision q8_0 takes less")
         return 2
     except KeyboardInterrupt:
         if debug:
@@ -97,7 +97,7 @@ def run(arguments: list[str]) -> int:
         if debug:
             raise
         _discard_output()
-        complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", "")
+        print_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", "")
         return 2
 
 
@@ -167,9 +167,9 @@ def _dispatch(arguments: list[str]) -> int:
     except (CycloptsError, UsageError) as error:
         meant = [] if named else get_close_matches(arguments[0], COMMANDS, n=1)
         if meant and Typed.read(app, meant[0], arguments[1:]).fits():
-            complain(f"there is no command {arguments[0]}", f'did you mean "nextword {meant[0]}"?')
+            print_error(f"there is no command {arguments[0]}", f'did you mean "nextword {meant[0]}"?')
         else:
-            complain(*typed.explain(error))
+            print_error(*typed.explain(error))
         return 2
     return 0
 
@@ -219,23 +219,23 @@ def _notes() -> Iterator[None]:
 
 def _discard_output() -> None:
     """What is still to be written goes nowhere, or Python would try again, and fail again, at its end."""
-    from nextword.cli.streams import forget
+    from nextword.cli.streams import redirect_to_null
 
     with contextlib.suppress(OSError):
-        forget([sys.stdout.fileno()])
+        redirect_to_null([sys.stdout.fileno()])
 
 
 def print_exception(error: NextwordError, command: str) -> None:
     """An error of the rooms below, in the words of a command."""
     if not command:
-        complain(error.message, error.hint)
+        print_error(error.message, error.hint)
         return
     from nextword.cli.usage import format_error
 
-    complain(*format_error(error, _app(command), command))
+    print_error(*format_error(error, _app(command), command))
 
 
-def complain(message: str, hint: str) -> None:
+def print_error(message: str, hint: str) -> None:
     """Two plain lines on standard error, whatever the message holds."""
     sys.stderr.write(f"error: {' '.join(message.splitlines())}\n")
     if hint:

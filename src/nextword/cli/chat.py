@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from nextword.cli import complain
+from nextword.cli import print_error
 from nextword.cli.generate import shown
 from nextword.cli.options import (
     AS_IT_IS,
@@ -89,23 +89,23 @@ class _Conversation:
     lm: LanguageModel
     settings: dict[str, Any]
     system: str
-    said: list[dict[str, str]] = field(default_factory=list)
+    turns: list[dict[str, str]] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)
 
     @property
     def messages(self) -> list[dict[str, str]]:
-        return [*([{"role": "system", "content": self.system}] if self.system else []), *self.said]
+        return [*([{"role": "system", "content": self.system}] if self.system else []), *self.turns]
 
     def ask(self, question: str) -> TextStream:
         """The answer, still to be written; a question that is refused was not said."""
         asked = {"role": "user", "content": question}
         stream = self.lm.stream_chat([*self.messages, asked], memory=self.memory, **self.settings)
-        self.said.append(asked)
+        self.turns.append(asked)
         return stream
 
     def keep(self, stream: TextStream) -> Generation:
         """Adds what was answered, also if it was broken off."""
-        self.said.append({"role": "assistant", "content": stream.generation.text})
+        self.turns.append({"role": "assistant", "content": stream.generation.text})
         return stream.generation
 
 
@@ -149,7 +149,7 @@ def _chat_loop(talk: _Conversation) -> None:
                 raise
             sys.stdout.write("\n")
         except NextwordError as error:
-            complain(error.message, error.hint)
+            print_error(error.message, error.hint)
 
 
 def _lines() -> Iterator[str]:
@@ -165,7 +165,7 @@ def _lines() -> Iterator[str]:
             sys.stdout.write("\n")
             return
         except UnicodeDecodeError:
-            complain("the line is not UTF-8", "")
+            print_error("the line is not UTF-8", "")
 
 
 def _run_command(talk: _Conversation, command: str, argument: str) -> None:
@@ -176,7 +176,7 @@ def _run_command(talk: _Conversation, command: str, argument: str) -> None:
     """
     match command:
         case "clear":
-            talk.said.clear()
+            talk.turns.clear()
             sys.stdout.write("The conversation starts anew.\n\n")
         case "system":
             talk.system = argument

@@ -69,7 +69,7 @@ def look(
         raise ConfigError("--head shows a head of one layer", hint="add --layer")
     if (patch_from is None) != (patch_at is None) or (patch_positions is not None and patch_from is None):
         raise ConfigError("--patch-from takes the values of a text, --patch-at says where", hint="give both")
-    off = [_spelled(spelling) for spelling in ablate]
+    off = [_parse_ablation(spelling) for spelling in ablate]
     prompt = read_text(text)
     if open_page:
         if ablate or patch_from is not None or html is not None or as_json:
@@ -157,7 +157,7 @@ def _trace(lm: LanguageModel, text: str, overflow: str) -> Trace:
     return lm.trace(text, names=shown_names(lm.config), overflow=cast(Any, overflow))
 
 
-def _spelled(spelling: str) -> tuple[int, str | None]:
+def _parse_ablation(spelling: str) -> tuple[int, str | None]:
     """The layer of one `--ablate`, and the part of it: a head's number, `mlp`, or all."""
     match = re.fullmatch(r"(\d+)(?:\.(\d+|mlp))?", spelling)
     if match is None:

@@ -42,7 +42,7 @@ def terminals() -> list[int]:
     return [number for number in range(3) if _is_open(number) and os.isatty(number)]
 
 
-def forget(numbers: list[int]) -> None:
+def redirect_to_null(numbers: list[int]) -> None:
     """These streams read nothing from now on, and forget what they are told: their terminal is gone."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in numbers:

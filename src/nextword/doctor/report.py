@@ -17,10 +17,10 @@ from nextword.machine.disks import Disk, disk
 from nextword.machine.gpus import gpus
 from nextword.machine.memory import machine_memory
 from nextword.machine.processors import (
+    cpu_quota,
     default_threads,
     physical_cores,
     platform_name,
-    processor_share,
     usable_processors,
 )
 from nextword.measuring.machine_speed import MachineSpeed, machine_speed
@@ -102,7 +102,7 @@ def examine(*, speed: bool = True, watch: Callable[[str], None] = lambda _: None
         extras=extras,
         processors=len(usable_processors()),
         cores=physical_cores(),
-        processor_share=processor_share(),
+        processor_share=cpu_quota(),
         threads=threads,
         memory_total=memory.total,
         memory_free=memory.free,

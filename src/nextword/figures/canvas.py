@@ -168,7 +168,7 @@ def write_cells(axes: Axes, image: AxesImage, texts: Sequence[Sequence[str]], si
     for row, line in enumerate(texts):
         for column, text in enumerate(line):
             shade = colours[row, column]
-            colour = ink(shade) if shade[3] > 0 else "black"
+            colour = text_colour(shade) if shade[3] > 0 else "black"
             axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour, parse_math=False)
 
 
@@ -177,7 +177,7 @@ def signed(value: float) -> str:
     return f"{value:+.2f}" if abs(value) >= 0.005 else "0.00"
 
 
-def ink(colour: Sequence[float]) -> str:
+def text_colour(colour: Sequence[float]) -> str:
     """Black or white, whichever stands out more from a colour (contrast as in WCAG 2)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in map(float, colour[:3])]
     luminance = sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

@@ -169,7 +169,7 @@ def _cosines(model: GPTModel, count: int) -> NDArray[Any]:
     dtype = torch.promote_types(weight.dtype, torch.float32)
     unit_BTHC = torch.zeros(1, count, 1, config.head_dim, dtype=dtype, device=weight.device)
     unit_BTHC[..., first] = 1
-    turned_BTHC = model.rotary.at(0, count, unit_BTHC)(unit_BTHC)
+    turned_BTHC = model.rotary.rotation_at(0, count, unit_BTHC)(unit_BTHC)
     cosines: NDArray[Any] = turned_BTHC[0, :, 0, first].cpu().numpy()
     return cosines
 

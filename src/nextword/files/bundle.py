@@ -56,7 +56,7 @@ class Bundle:
     notes: Sequence[str] = ()
     """What was passed over or assumed when the files were read, a sentence each."""
 
-    def floats(self) -> Mapping[str, RawTensor]:
+    def dequantized(self) -> Mapping[str, RawTensor]:
         """Every weight in an element type that computes; blocks are unpacked to float32 whenever they are asked for."""
         return DequantizedTensors(self.tensors)
 
@@ -76,7 +76,7 @@ def write_bundle(path: Path, bundle: Bundle, files: Mapping[str, bytes] | None =
     """
     require_writable(path)
     check_tensors(str(path), bundle.tensors, bundle.config.parameter_shapes())
-    tensors = dict(bundle.floats())
+    tensors = dict(bundle.dequantized())
     dtype = _dtype_word({tensor.dtype for tensor in tensors.values()})
     tokenizer = bundle.tokenizer
     check_vocabulary(path, tokenizer, bundle.config)

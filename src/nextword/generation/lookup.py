@@ -30,7 +30,7 @@ class PromptLookup:
             self._ngram_positions[tuple(self._ids[-_NGRAM_SIZE:])] = len(self._ids)
         self._ids.append(token)
 
-    def guess(self, limit: int) -> list[int]:
+    def propose(self, limit: int) -> list[int]:
         """Up to `limit` tokens that stood behind the same three before; none where that has not helped lately."""
         place = self._ngram_positions.get(tuple(self._ids[-_NGRAM_SIZE:]))
         if place is None:
@@ -41,7 +41,7 @@ class PromptLookup:
         period = len(self._ids) - place  # a text that goes round in a circle goes on so
         return [self._ids[place + i % period] for i in range(min(limit, self._draft_length))]
 
-    def learn(self, proposed: int, accepted: int) -> None:
+    def update(self, proposed: int, accepted: int) -> None:
         """How many tokens of a guess were right: guesses become longer, or pause for longer and longer."""
         self._draft_length = (
             min(2 * self._draft_length, _MAX_DRAFT)

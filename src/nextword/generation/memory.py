@@ -29,7 +29,7 @@ class Memory:
         """A copy, or another process, begins with nothing: what was read belongs to this backend, and is read again."""
         return Memory, ()
 
-    def begin(self, backend: Backend, ids: Sequence[int], capacity: int, *, reset: bool = False) -> list[int]:
+    def reuse_prefix(self, backend: Backend, ids: Sequence[int], capacity: int, *, reset: bool = False) -> list[int]:
         """Keeps what `ids` share with what was read; those that are still to be read, at least the last one.
 
         With `reset` nothing is kept.
@@ -46,20 +46,20 @@ class Memory:
             self.restart(backend)
         elif self.origin:
             self.restart(backend)
-        shared = 0 if reset else self.shared(ids)
-        self.forget(shared)
+        shared = 0 if reset else self.common_prefix_length(ids)
+        self.truncate(shared)
         return list(ids[shared:])
 
     def restart(self, backend: Backend, origin: int = 0) -> None:
         """Forgets every token; the next one to be read is token `origin` of its text."""
         self.ids, self.cache, self.origin = [], backend.new_cache(self.capacity, origin), origin
 
-    def shared(self, ids: Sequence[int]) -> int:
+    def common_prefix_length(self, ids: Sequence[int]) -> int:
         """How many tokens a text has in common with what was read, from the start on, its last one aside."""
         pairs = zip(self.ids, ids[:-1], strict=False)
         return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
-    def forget(self, start: int) -> None:
+    def truncate(self, start: int) -> None:
         """Forgets every token from position `start` on."""
         del self.ids[start:]
         self.cache.truncate(start)

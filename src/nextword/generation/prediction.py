@@ -182,7 +182,7 @@ def predict_ids(
     """
     ids, dropped = cut_to_context(token_ids, backend.config.context_length, overflow)
     memory = Memory() if memory is None else memory
-    pending = memory.begin(backend, ids, len(ids))
+    pending = memory.reuse_prefix(backend, ids, len(ids))
     size = PART_TOKENS if between is not None and backend.bitwise_invariant else len(pending)
     for start in range(0, len(pending), size):
         if between is not None:

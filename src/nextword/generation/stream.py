@@ -167,7 +167,7 @@ class TextStream(Iterator[str]):
         self._ids: list[int] = []
         self._memory = Memory() if memory is None else memory
         capacity = min(context, len(self._prompt_ids) + max(0, max_new_tokens - 1))  # the last one is not read
-        self._pending = self._memory.begin(backend, self._prompt_ids, capacity, reset=score_prompt)
+        self._pending = self._memory.reuse_prefix(backend, self._prompt_ids, capacity, reset=score_prompt)
         self._batch: list[int] = []
         self._lookup = PromptLookup(self._prompt_ids) if speculative and backend.bitwise_invariant else None
         self._draft_length = 0
@@ -199,21 +199,21 @@ class TextStream(Iterator[str]):
 
     def _advance(self) -> str:
         """Writes one token; the text that became whole with it."""
-        while tokens := self.wanted():
+        while tokens := self.next_batch():
             logits: Literal["last", "all"] = "all" if self.needs_all_logits else "last"
-            self.receive(self._backend.forward([tokens], [self.cache], logits)[0])
-        return self.draw()
+            self.feed_logits(self._backend.forward([tokens], [self.cache], logits)[0])
+        return self.sample_next()
 
     # -- the loop in parts, for whoever runs several texts together --------------------------------------------------
 
     @property
     def backend(self) -> Backend:
-        """What the wanted tokens are read with."""
+        """What runs the batches."""
         return self._backend
 
     @property
     def cache(self) -> Any:
-        """What the wanted tokens are read into."""
+        """The KV cache that the batches go into."""
         return self._memory.cache
 
     @property
@@ -237,7 +237,7 @@ class TextStream(Iterator[str]):
         return self._logprobs or ()
 
     @property
-    def unread(self) -> int:
+    def num_pending(self) -> int:
         """Tokens that the model has to read before the next one can be drawn, guesses aside."""
         return len(self._pending)
 
@@ -249,7 +249,7 @@ class TextStream(Iterator[str]):
 
     @property
     def needs_all_logits(self) -> bool:
-        """Whether the logits behind all of the wanted tokens are needed, not only behind the last."""
+        """Whether the logits behind all tokens of the batch are needed, not only behind the last."""
         return bool(self._draft) or self._scoring
 
     @property
@@ -257,12 +257,12 @@ class TextStream(Iterator[str]):
         """Whether tokens of the prompt are still to be found more or less probable."""
         return self._prompt_logprobs is not None and len(self._prompt_logprobs) < len(self._prompt_ids)
 
-    def wanted(self, limit: int | None = None, *, guess: bool = True) -> list[int]:
+    def next_batch(self, limit: int | None = None, *, draft: bool = True) -> list[int]:
         """Tokens that the model has to read before the next one can be drawn.
 
         Args:
-            limit: How many at most; the rest is wanted afterwards.
-            guess: Whether a guess of what follows may be among them.
+            limit: How many at most; the rest comes in the next batches.
+            draft: Whether a guess of what follows may be among them.
 
         Returns:
             An empty list if the next token can be drawn, or the text has ended.
@@ -271,14 +271,14 @@ class TextStream(Iterator[str]):
             return []
         self._draft, self._draft_length = [], 0
         room = min(self._remaining, self._memory.capacity - len(self._memory.ids)) - 1
-        if guess and self._lookup is not None and len(self._pending) == 1 and room > 0:
-            self._draft = self._lookup.guess(room)
+        if draft and self._lookup is not None and len(self._pending) == 1 and room > 0:
+            self._draft = self._lookup.propose(room)
             self._draft_length = len(self._draft)
         self._batch = [*self._pending[:limit], *self._draft]
         return self._batch
 
-    def receive(self, logits: Logits) -> None:
-        """What the model said behind the wanted tokens: float32 logits, [V] of the last or [T, V] of all."""
+    def feed_logits(self, logits: Logits) -> None:
+        """What the model said behind the tokens of the batch: float32 logits, [V] of the last or [T, V] of all."""
         rows = np.atleast_2d(logits)
         if self._prompt_logprobs is not None and self._scoring:
             followers = self._prompt_ids[len(self._memory.ids) + 1 :]
@@ -288,7 +288,7 @@ class TextStream(Iterator[str]):
         if not self._pending:
             self._logits_queue.extend(rows[len(rows) - 1 - len(self._draft) :])
 
-    def draw(self) -> str:
+    def sample_next(self) -> str:
         """Draws one token, once `ready`; the text that became whole with it."""
         if self._remaining == 0 or not self._logits_queue:
             self._finish = "length"
@@ -322,10 +322,10 @@ class TextStream(Iterator[str]):
         if right:
             del self._draft[0]
         if self._draft_length and not (right and self._draft):  # all of the guess was right, or the rest of it is wrong
-            self._lookup.learn(self._draft_length, self._draft_length - len(self._draft))
+            self._lookup.update(self._draft_length, self._draft_length - len(self._draft))
             self._draft_length = 0
         if not right:
-            self._memory.forget(len(self._memory.ids) - len(self._draft))
+            self._memory.truncate(len(self._memory.ids) - len(self._draft))
             self._draft = []
             self._logits_queue.clear()
             self._pending = [token]

@@ -18,7 +18,7 @@ MAX_TAILS = 64
 """Beginnings of characters whose pieces are kept: some hundred kilobytes each."""
 
 
-class Kind:
+class CharKind:
     """The kinds of characters that a word is cut between.
 
     Plain numbers: NumPy loses a Ctrl-C that comes while it asks an enumeration's class whether a member is an array.
@@ -37,15 +37,15 @@ class Kind:
 
 
 @lru_cache(maxsize=1 << 16)
-def kind_of(character: str) -> int:
+def char_kind(character: str) -> int:
     """The kind of one character."""
     if character.isspace():
-        return Kind.SPACE
+        return CharKind.SPACE
     if "\udc80" <= character <= "\udcff":
-        return Kind.PART
+        return CharKind.PART
     if character in "'’" or unicodedata.category(character)[0] in "LNM":
-        return Kind.WORD
-    return Kind.MARK
+        return CharKind.WORD
+    return CharKind.MARK
 
 
 def split_word(text: str, ended: bool) -> tuple[str, bool]:
@@ -58,10 +58,10 @@ def split_word(text: str, ended: bool) -> tuple[str, bool]:
     stripped = text.lstrip()
     if not stripped:
         return "", ended
-    kind = kind_of(stripped[0])
-    if kind == Kind.PART:
+    kind = char_kind(stripped[0])
+    if kind == CharKind.PART:
         return stripped[0], True
-    run = "".join(itertools.takewhile(lambda character: kind_of(character) == kind, stripped))
+    run = "".join(itertools.takewhile(lambda character: char_kind(character) == kind, stripped))
     blank = " " if len(stripped) < len(text) else ""
     return blank + run, ended or len(run) < len(stripped)
 
@@ -92,15 +92,15 @@ class Pieces:
     inner_one_kind: Flags
     """Whether all its characters from there on are of that kind."""
 
-    def behind(self, kind: int) -> tuple[Kinds, Flags]:
+    def after(self, kind: int) -> tuple[Kinds, Flags]:
         """The kind of what each token adds behind a word of this kind, and whether the word may go on after the token.
 
         Args:
             kind: Of the word's last character; NONE where nothing but white space was there.
         """
-        if kind == Kind.NONE:
-            return self.inner, (self.inner == Kind.NONE) | (self.inner_one_kind & (self.inner < Kind.PART))
-        return self.first, (self.first == Kind.NONE) | (self.one_kind & (self.first == kind))
+        if kind == CharKind.NONE:
+            return self.inner, (self.inner == CharKind.NONE) | (self.inner_one_kind & (self.inner < CharKind.PART))
+        return self.first, (self.first == CharKind.NONE) | (self.one_kind & (self.first == kind))
 
 
 class Vocabulary:
@@ -124,22 +124,22 @@ class Vocabulary:
 
     def _read(self, tail: bytes) -> Pieces:
         size = len(self.token_bytes)
-        first, inner = np.full(size, Kind.PART, np.int8), np.full(size, Kind.PART, np.int8)
+        first, inner = np.full(size, CharKind.PART, np.int8), np.full(size, CharKind.PART, np.int8)
         one_kind, inner_one_kind = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
         for token in self._continuing if tail else range(size):
             text, _ = decode(tail + self.token_bytes[token])
             first[token], one_kind[token] = _kinds(text)
             inner[token], inner_one_kind[token] = _kinds(text.lstrip())
-        first[self._end_ids] = inner[self._end_ids] = Kind.END
+        first[self._end_ids] = inner[self._end_ids] = CharKind.END
         return Pieces(first, one_kind, inner, inner_one_kind)
 
 
 def _kinds(text: str) -> tuple[int, bool]:
     """The kind of the first character, and whether all are of it."""
     if not text:
-        return Kind.NONE, True
-    first = kind_of(text[0])
-    return first, text.isalpha() or set(map(kind_of, text)) == {first}
+        return CharKind.NONE, True
+    first = char_kind(text[0])
+    return first, text.isalpha() or set(map(char_kind, text)) == {first}
 
 
 _vocabularies: WeakKeyDictionary[Tokenizer, Vocabulary] = WeakKeyDictionary()

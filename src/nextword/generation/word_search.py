@@ -13,7 +13,7 @@ import numpy as np
 
 from nextword.generation.backend import Backend, Logits
 from nextword.generation.sampling import softmax
-from nextword.generation.word_pieces import Kind, decode, kind_of, split_word, vocabulary
+from nextword.generation.word_pieces import CharKind, char_kind, decode, split_word, vocabulary
 from nextword.tokens import Tokenizer
 
 MAX_PATH = 24  # tokens of one word; longer ones stay among the unexplored
@@ -94,11 +94,11 @@ class WordSearch:
         """
         text, tail = decode(data)
         word, _ = split_word(text, ended=False)
-        kind = kind_of(word[-1]) if word else Kind.NONE
-        kinds, goes_on = self._vocabulary.pieces(tail).behind(kind)
+        kind = char_kind(word[-1]) if word else CharKind.NONE
+        kinds, goes_on = self._vocabulary.pieces(tail).after(kind)
         possible = probabilities > 0
         if word and not tail:  # whatever starts with another kind of character closes the word: summed at once
-            others = (kinds != kind) & (kinds != Kind.NONE) & (kinds != Kind.PART)
+            others = (kinds != kind) & (kinds != CharKind.NONE) & (kinds != CharKind.PART)
             closing = np.array([probabilities[others].sum()])
             self._subtract_explored(closing)
             self._add(word, text, closing)
@@ -118,9 +118,9 @@ class WordSearch:
             self._add(word, text, probabilities[kinds != kind])
             longer_words = kinds == kind
         else:
-            self._add("", "", probabilities[kinds == Kind.END])
-            self.broken = _sequential_sum(self.broken, probabilities[kinds == Kind.PART])
-            longer_words = kinds < Kind.PART
+            self._add("", "", probabilities[kinds == CharKind.END])
+            self.broken = _sequential_sum(self.broken, probabilities[kinds == CharKind.PART])
+            longer_words = kinds < CharKind.PART
         for token, probability in zip(tokens[longer_words], probabilities[longer_words], strict=True):
             text, _ = decode(data + self._vocabulary.token_bytes[token])
             word, _ = split_word(text, ended=False)

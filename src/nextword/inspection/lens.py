@@ -19,7 +19,7 @@ from torch import Tensor
 from nextword.errors import ConfigError, TextError
 from nextword.formatting import pluralize
 from nextword.generation import html
-from nextword.inspection.readout import Spread, check_final_logits, topk_ids, unembed, unembed_blocks
+from nextword.inspection.readout import SoftmaxBuffer, check_final_logits, topk_ids, unembed, unembed_blocks
 from nextword.tokens import Tokenizer
 from nextword.tokens.visible import text_of, visible
 
@@ -195,7 +195,7 @@ def logit_lens(
     def read(here: slice, logits_RPV: Tensor) -> None:
         final_PV = logits_RPV[L]
         check_final_logits(trace, places[here], final_PV)
-        spread = Spread(*final_PV.shape)
+        spread = SoftmaxBuffer(*final_PV.shape)
         spread.read(final_PV)
         final_p_PV = spread.probabilities()
         final_P = spread.cross_entropy(final_p_PV)

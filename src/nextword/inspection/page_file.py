@@ -38,7 +38,7 @@ def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]
             yield prefix + item.name, item
 
 
-def fill(index: str, places: Mapping[str, str]) -> str:
+def substitute(index: str, places: Mapping[str, str]) -> str:
     """The page with other lines where its comments "replaced: ..." stand.
 
     Args:
@@ -84,7 +84,7 @@ def page_html(frames: Mapping[str, bytes], lang: str = "en") -> str:
         "import map": f'<script type="importmap">{imports}</script>',
         "script": f'{data}\n<script type="module">{start}</script>',
     }
-    return fill(index, places)
+    return substitute(index, places)
 
 
 def trace_html(trace: Trace, facts: Facts | None = None, plain: Trace | None = None) -> str:

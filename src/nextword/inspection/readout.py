@@ -95,7 +95,7 @@ def _unembed_rows(trace: Trace, rows: Sequence[int], positions: Sequence[int]) -
     return logits_RPV.to("cpu", torch.promote_types(logits_RPV.dtype, torch.float32))
 
 
-class Spread:
+class SoftmaxBuffer:
     """A softmax in float64, read again and again into the same room: new memory each time would take longer.
 
     Args:

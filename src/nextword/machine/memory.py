@@ -19,7 +19,7 @@ class MachineMemory:
     total: int | None
     free: int | None
 
-    def within(self, limit: int, left: int) -> MachineMemory:
+    def clamped_to(self, limit: int, left: int) -> MachineMemory:
         """The same under one more limit."""
         total = limit if self.total is None else min(self.total, limit)
         return MachineMemory(total, max(0, left if self.free is None else min(self.free, left)))
@@ -31,9 +31,9 @@ def machine_memory(process: Path = PROCESS, meminfo: Path = MEMINFO) -> MachineM
     for group in groups("memory", process):
         limit = group.memory()  # where there is none, version 1 writes a huge one
         if limit is not None and (whole.total is None or limit[0] < whole.total):
-            memory = memory.within(*limit)
+            memory = memory.clamped_to(*limit)
     if (addresses := address_limit()) is not None:
-        memory = memory.within(addresses, addresses - _address_bytes())
+        memory = memory.clamped_to(addresses, addresses - _address_bytes())
     return memory
 
 

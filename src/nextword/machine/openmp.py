@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nextword.machine.control_groups import PROCESS
-from nextword.machine.processors import busy_seconds, can_start_threads, processor_share, usable_processors
+from nextword.machine.processors import busy_seconds, can_start_threads, cpu_quota, usable_processors
 
 if TYPE_CHECKING:
     import ctypes
@@ -41,7 +41,7 @@ def limit_openmp_threads() -> None:
     Called before torch is imported it bounds them only; once it is imported the rest can be done. What OpenMP's
     variables say, such as OMP_WAIT_POLICY or OMP_NUM_THREADS, is left as it is.
     """
-    share = processor_share()
+    share = cpu_quota()
     count = max(1, int(share)) if share is not None and share < len(usable_processors()) else None
     if "OMP_NUM_THREADS" in os.environ:
         count = None
@@ -60,9 +60,9 @@ def limit_openmp_threads() -> None:
         return
     import ctypes  # noqa: PLC0415  not where torch never comes
 
-    for library in _loaded("libiomp5") + _loaded("libomp"):
+    for library in _loaded_libraries("libiomp5") + _loaded_libraries("libomp"):
         ctypes.CDLL(library).kmp_set_blocktime(0)  # LLVM's sleep at once
-    if gnu := [ctypes.CDLL(library) for library in _loaded("libgomp")]:
+    if gnu := [ctypes.CDLL(library) for library in _loaded_libraries("libgomp")]:
         threading.Thread(target=_watch, args=(gnu, threads), name="calm OpenMP", daemon=True).start()
 
 
@@ -112,7 +112,7 @@ def _oversubscribe(gnu: list[ctypes.CDLL], count: int) -> threading.Event:
     return end
 
 
-def _loaded(name: str, maps: Path = PROCESS / "maps") -> list[str]:
+def _loaded_libraries(name: str, maps: Path = PROCESS / "maps") -> list[str]:
     """The files of a library that this process has loaded; none where the system does not tell.
 
     Wheels bring theirs under names such as `libgomp-a34b3233.so.1`; `libompitrace.so` is none of `libomp`, and a file

@@ -33,7 +33,7 @@ def default_threads() -> int:
         if not override.isdecimal():
             raise ConfigError(f"NEXTWORD_THREADS is {override!r}, it must be a whole number of at least 1")
         return check_threads(int(override), "NEXTWORD_THREADS")
-    share = processor_share()
+    share = cpu_quota()
     cores = physical_cores()
     return cores if share is None else min(cores, max(1, int(share)))
 
@@ -64,7 +64,7 @@ def physical_cores(cpus: Path = CPUS) -> int:
     return len(cores)
 
 
-def processor_share(process: Path = PROCESS) -> float | None:
+def cpu_quota(process: Path = PROCESS) -> float | None:
     """Processors' worth of time that a container may take, such as 1.5; None where there is no limit."""
     return min((cpus for group in groups("cpu", process) if (cpus := group.cpus()) is not None), default=None)
 

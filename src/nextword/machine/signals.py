@@ -36,13 +36,13 @@ class TerminationHandler:
 
 @contextmanager
 def terminate_as_interrupt(
-    on_hangup: Callable[[], None] = lambda: None, *, again: bool = False
+    on_hangup: Callable[[], None] = lambda: None, *, reraise: bool = False
 ) -> Iterator[TerminationHandler]:
     """Inside, SIGTERM and SIGHUP act as SIGINT, where they would end the process: what others handle stays theirs.
 
     Args:
         on_hangup: Called when the terminal is gone.
-        again: Whether such a signal, when all went well, is sent again: it ends the process then, as whoever sent it
+        reraise: Whether such a signal, when all went well, is sent again: it ends the process then, as whoever sent it
             expects. An error that is on its way is let through instead.
     """
     ending = TerminationHandler(on_hangup)
@@ -56,7 +56,7 @@ def terminate_as_interrupt(
     finally:
         for number in replaced:
             signal.signal(number, signal.SIG_DFL)
-    if again and ending.number is not None:
+    if reraise and ending.number is not None:
         signal.raise_signal(ending.number)
 
 

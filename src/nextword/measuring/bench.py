@@ -143,11 +143,11 @@ def bench(
         engines, left_out = [ours], list[str]()
         for make in (Transformers, LlamaCpp) if peers else ():
             watch(make.label)
-            reason = f"has the file's weights, not those in {precision}" if rounded else make.obstacle(bundle)
+            reason = f"has the file's weights, not those in {precision}" if rounded else make.unavailable_reason(bundle)
             if reason:
                 left_out.append(f"{make.label}: {reason}")
             else:
-                engines.append(_load_timed(partial(stack.enter_context, make.started(path, bundle, backend.threads))))
+                engines.append(_load_timed(partial(stack.enter_context, make.start(path, bundle, backend.threads))))
         speeds = [Speed(timed.engine.name, timed.seconds) for timed in engines]
         rng = np.random.default_rng(0)
         for round_ in range(rounds + 1):
@@ -159,7 +159,7 @@ def bench(
                     for name, value in found.items():
                         getattr(speed, name).append(value)
     watch("several sequences at once")
-    streams = {n: together(backend, n, count) for n in (1, STREAMS)}
+    streams = {n: batched_decode_speed(backend, n, count) for n in (1, STREAMS)}
     watch("what the machine can do")
     weight_bytes = bytes_per_token(config, computable(tensors, FORMATS))
     operations = flops_per_token(config, prompt)
@@ -212,7 +212,7 @@ def _benchmark_round(engine: Engine, ids: list[int], prompt: int, count: int) ->
     return {"first_token": first, "prompt": prompt / reading, "writing": written / (time.perf_counter() - start)}
 
 
-def together(backend: Backend, streams: int, count: int) -> float:
+def batched_decode_speed(backend: Backend, streams: int, count: int) -> float:
     """Tokens a second of several sequences that are written side by side, the most probable token each."""
     caches = [backend.new_cache(SHORT_PROMPT + count) for _ in range(streams)]
     chunks = [[(7 * i + j) % backend.config.vocab_size for j in range(SHORT_PROMPT)] for i in range(streams)]

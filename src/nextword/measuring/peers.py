@@ -56,7 +56,7 @@ class Transformers:
     label = name = "transformers"
 
     @staticmethod
-    def obstacle(bundle: Bundle) -> str:
+    def unavailable_reason(bundle: Bundle) -> str:
         """Why it cannot run; empty if it can."""
         if find_spec("transformers") is None or find_spec("torch") is None:
             return "not installed"
@@ -65,7 +65,7 @@ class Transformers:
 
     @classmethod
     @contextmanager
-    def started(cls, path: Path, bundle: Bundle, threads: int) -> Iterator[Transformers]:
+    def start(cls, path: Path, bundle: Bundle, threads: int) -> Iterator[Transformers]:
         """With the model from a directory that it reads; torch's threads are afterwards as they were."""
         import torch
 
@@ -117,13 +117,13 @@ class LlamaCpp:
     label = name = "llama.cpp"
 
     @staticmethod
-    def obstacle(bundle: Bundle) -> str:  # noqa: ARG004
+    def unavailable_reason(bundle: Bundle) -> str:  # noqa: ARG004
         """Why it cannot run; empty if it can."""
         return "" if find_spec("llama_cpp") else "llama-cpp-python is not installed"
 
     @classmethod
     @contextmanager
-    def started(cls, path: Path, bundle: Bundle, threads: int) -> Iterator[LlamaCpp]:
+    def start(cls, path: Path, bundle: Bundle, threads: int) -> Iterator[LlamaCpp]:
         """With the model from a GGUF file."""
         from nextword.files.gguf import write_gguf
 

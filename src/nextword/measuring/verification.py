@@ -109,7 +109,7 @@ def _against_transformers(
     their_ids: Callable[[str], list[int]],
 ) -> Iterator[Comparison]:
     """In float32, then in float64 (where transformers still computes norms and rotations in float32)."""
-    ours = TorchBackend.from_stored(bundle.config, bundle.floats(), device="cpu").model
+    ours = TorchBackend.from_stored(bundle.config, bundle.dequantized(), device="cpu").model
     native: Any = None
     if is_built():
         from nextword.measuring.rounding import exact_backend
@@ -190,7 +190,7 @@ def _compare(
 
 def _against_llama_cpp(path: Path, bundle: Bundle, prompts: dict[str, tuple[str, list[int]]]) -> Iterator[Comparison]:
     """The model as a float32 file; quantised files also as they are, where llama.cpp rounds activations to 8 bits."""
-    ours = TorchBackend.from_stored(bundle.config, bundle.floats(), device="cpu")
+    ours = TorchBackend.from_stored(bundle.config, bundle.dequantized(), device="cpu")
     with tempfile.TemporaryDirectory() as scratch:
         unpacked = Path(scratch) / "model.gguf"
         write_gguf(unpacked, bundle, "f32")

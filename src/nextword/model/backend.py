@@ -80,7 +80,7 @@ class TorchBackend:
         """An empty cache for one sequence of up to `capacity` tokens, the first of them token `origin` of its text."""
         weight = self.model.token_embedding.weight
         cache = KVCache(self.config, capacity, dtype=weight.dtype, device=weight.device, origin=origin)
-        cache.claim(self.model)
+        cache.bind(self.model)
         cache.edits = self._tap
         return cache
 

@@ -52,7 +52,7 @@ class KVCache:
         """Whose keys and values it holds; None before any, and once that model is gone."""
         return None if self._model is None else self._model()
 
-    def claim(self, model: nn.Module) -> None:
+    def bind(self, model: nn.Module) -> None:
         """Says whose keys and values it holds from now on.
 
         Raises:

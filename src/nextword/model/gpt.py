@@ -204,14 +204,14 @@ class GPTModel(nn.Module):
         if start + T > self.config.context_length:
             raise ContextOverflowError(start + T, self.config.context_length)
         if cache is not None:
-            cache.claim(self)
+            cache.bind(self)
 
         x_BTD = tap_point(tap, "hook_embed", self.token_embedding(input_ids))
         if self.position_encoding is not None:
             positions_T = torch.arange(start, start + T, device=input_ids.device)
             pos_BTD = self.position_encoding(positions_T).expand_as(x_BTD)
             x_BTD = x_BTD + tap_point(tap, "hook_pos_embed", pos_BTD)
-        rotation = self.rotary.at(start, T, x_BTD) if self.rotary is not None else None
+        rotation = self.rotary.rotation_at(start, T, x_BTD) if self.rotary is not None else None
 
         for i, block in enumerate(self.blocks):
             rope = None if i in self.config.no_rope_layers else rotation

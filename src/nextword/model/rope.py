@@ -18,7 +18,7 @@ class RotaryEmbedding:
         self._attention_factor = rope_attention_factor(config)
         self._tables: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
-    def at(self, start: int, count: int, x: Tensor) -> Rotation:
+    def rotation_at(self, start: int, count: int, x: Tensor) -> Rotation:
         """The rotation of positions `start` to `start + count - 1`, for tensors of `x`'s precision and device."""
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         cos, sin = self._tables.get((dtype, x.device), (torch.empty(0), torch.empty(0)))

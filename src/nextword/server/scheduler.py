@@ -199,7 +199,7 @@ class Scheduler:
             if not free:
                 still_waiting.append(job)
                 continue
-            slot = max(free, key=lambda slot: (slot.memory.shared(job.ids), -len(slot.memory.ids)))
+            slot = max(free, key=lambda slot: (slot.memory.common_prefix_length(job.ids), -len(slot.memory.ids)))
             slot.job = job
             starting.append(slot)
         self._waiting = still_waiting
@@ -255,11 +255,11 @@ class Scheduler:
         # Texts that want one token come first; what is left of the pass is for those that are still being read.
         room = MAX_STEP_TOKENS
         batches: dict[bool, list[tuple[TextStream, list[int]]]] = {False: [], True: []}
-        for slot in sorted(active_slots, key=lambda slot: slot.stream.unread if slot.stream else 0):
+        for slot in sorted(active_slots, key=lambda slot: slot.stream.num_pending if slot.stream else 0):
             stream = slot.stream
             if stream is None or room <= 0:
                 continue
-            tokens = stream.wanted(room, guess=len(active_slots) == 1)
+            tokens = stream.next_batch(room, draft=len(active_slots) == 1)
             room -= len(tokens)
             if tokens:
                 batches[stream.needs_all_logits].append((stream, tokens))
@@ -273,7 +273,7 @@ class Scheduler:
                         "all" if all_logits else "last",
                     )
                     for stream, logits in zip(streams, rows, strict=True):
-                        stream.receive(logits)
+                        stream.feed_logits(logits)
             self.counts.passes += 1
         except (MemoryError, RuntimeError):  # what a backend raises where memory is short: the others go on
             log.exception("a pass of the model failed")
@@ -291,7 +291,7 @@ class Scheduler:
             return
         text, tokens = "", len(stream.token_ids)
         while stream.finish_reason is None and stream.ready:
-            text += stream.draw()
+            text += stream.sample_next()
         written = len(stream.token_ids) - tokens
         self.counts.written_tokens += written
         if written and job.first_token_time is None:

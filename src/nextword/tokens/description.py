@@ -83,7 +83,7 @@ def strips_leading_space(description: dict[str, Any]) -> bool:
     return any(step["type"] == "Strip" and step["start"] == 1 for step in _steps(description["decoder"], "decoders"))
 
 
-def swallows(description: dict[str, Any]) -> bool:
+def has_unbounded_tokens(description: dict[str, Any]) -> bool:
     """Whether a token may stand for any number of bytes: added ones may eat the blanks around them."""
     if any(token["lstrip"] or token["rstrip"] for token in description.get("added_tokens") or ()):
         return True
@@ -101,7 +101,7 @@ def max_bytes_per_byte(description: dict[str, Any], kind: Kind) -> int:
     return (4 if composed else 1) * (3 if kind == "sentencepiece" else 1)
 
 
-def beginning(description: dict[str, Any]) -> int | None:
+def bos_of_post_processor(description: dict[str, Any]) -> int | None:
     """The token that the file puts before every text, or None. What it puts behind a text is left out: it would end it.
 
     Raises:

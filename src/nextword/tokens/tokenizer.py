@@ -19,14 +19,14 @@ from nextword.tokenizers_errors import not_encodable, translate_panics
 from nextword.tokens import byte_level, sentencepiece, word_level
 from nextword.tokens.description import (
     Kind,
-    beginning,
+    bos_of_post_processor,
     check_added_tokens,
     check_changes,
     count_ids,
+    has_unbounded_tokens,
     kind_of,
     max_bytes_per_byte,
     strips_leading_space,
-    swallows,
 )
 from nextword.tokens.pieces import Piece, group_pieces
 from nextword.tokens.special_tokens import SpecialTokens, read_special_tokens
@@ -73,7 +73,7 @@ class Tokenizer:
         if self.kind == "bytes":
             raw.model.dropout = None  # a training device: it would make the ids of a text random
         self._vocab_size = count_ids(raw.get_vocab(with_added_tokens=True), self.kind)
-        first = beginning(description)
+        first = bos_of_post_processor(description)
         self.bos_id = self._id_of(bos if first is None else first)
         self.adds_bos = first is not None and self.bos_id is not None
         self.eos_id = self._id_of(eos)
@@ -304,7 +304,7 @@ class Tokenizer:
         A text of more bytes than so many times the context cannot fit into it.
         """
         description = json.loads(self._raw.to_str())
-        if self.kind == "words" or not self._spells_every_byte or swallows(description):
+        if self.kind == "words" or not self._spells_every_byte or has_unbounded_tokens(description):
             return None
         return max(4, *map(len, self._bytes)) * max_bytes_per_byte(description, self.kind)
 

@@ -26,7 +26,7 @@ SMALL = {"d_model": 32, "num_heads": 4, "num_layers": 2}
 NOPE = GPTConfig.llama(V, 64, **{**SMALL, "num_layers": 9}, num_kv_heads=2, d_ff=48, no_rope_layers=(3, 7))
 PUBLISHED_YARN = {**YARN, "beta_fast": 32.0, "beta_slow": 1.0, "original_max_position_embeddings": 32}
 EXPRESSIBLE = {
-    **{name: config for name, config in CONFIGS.items() if not ARCHITECTURES["llama"].misfits(config)},
+    **{name: config for name, config in CONFIGS.items() if not ARCHITECTURES["llama"].unsupported_fields(config)},
     "llama, linear": GPTConfig.llama(V, 64, **SMALL, rope_scaling={"rope_type": "linear", "factor": 2.5}),
     "llama, yarn": GPTConfig.llama(V, 64, **SMALL, head_dim=16, rope_scaling=PUBLISHED_YARN),
     "llama, eps and base": GPTConfig.llama(V, 64, **SMALL, norm_eps=3e-6, rope_theta=123456.0),

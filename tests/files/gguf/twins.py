@@ -19,7 +19,7 @@ from nextword.tokens import Tokenizer
 
 def logits_of(bundle: Bundle, ids: list[int], dtype: str | None = None) -> NDArray[np.float32]:
     """[T, V], from a model built of what the file holds."""
-    backend = TorchBackend.from_stored(bundle.config, bundle.floats(), device="cpu", dtype=dtype)
+    backend = TorchBackend.from_stored(bundle.config, bundle.dequantized(), device="cpu", dtype=dtype)
     [logits] = backend.forward([ids], [backend.new_cache(len(ids))], logits="all")
     return logits
 

@@ -27,20 +27,20 @@ class Architecture:
     """The fields of GPTConfig that it does not leave free."""
     interleaved: bool = False
     """Whether channels 2c and 2c + 1 rotate together: rows of queries and keys lie in another order than ours."""
-    unrotated_every: int = 0
+    no_rope_every: int = 0
     """Of so many layers each last one is without rotary positions; 0: none is."""
     takes_factors: bool = False
     """Whether llama3's scaling is known, as a tensor of factors."""
 
-    def unrotated(self, num_layers: int) -> tuple[int, ...]:
+    def no_rope_layers(self, num_layers: int) -> tuple[int, ...]:
         """The layers without rotary positions, of so many."""
-        every = self.unrotated_every
+        every = self.no_rope_every
         return tuple(range(every - 1, num_layers, every)) if every else ()
 
-    def misfits(self, config: GPTConfig) -> list[str]:
+    def unsupported_fields(self, config: GPTConfig) -> list[str]:
         """The fields of a config that it cannot express."""
         rules = {**self.fixed, "layer_windows": (None,) * len(config.layer_windows)}
-        rules["no_rope_layers"] = self.unrotated(config.num_layers)
+        rules["no_rope_layers"] = self.no_rope_layers(config.num_layers)
         if not is_expressible(config.rope_scaling, self.takes_factors):
             rules["rope_scaling"] = None
         if self.name == "gpt2":
@@ -68,7 +68,7 @@ ARCHITECTURES = {
             "smollm3",
             {**_MODERN, "qk_norm": False, "qkv_bias": False, **_NO_OTHER_BIAS},
             interleaved=True,
-            unrotated_every=4,
+            no_rope_every=4,
         ),
         Architecture(
             "gpt2",
@@ -94,9 +94,9 @@ def architecture_of(config: GPTConfig) -> Architecture:
     Raises:
         ConfigError: It is none of them; names the field that keeps it from the nearest one.
     """
-    nearest = min(ARCHITECTURES.values(), key=lambda architecture: len(architecture.misfits(config)))
-    if misfits := nearest.misfits(config):
-        field = misfits[0]
+    nearest = min(ARCHITECTURES.values(), key=lambda architecture: len(architecture.unsupported_fields(config)))
+    if unsupported := nearest.unsupported_fields(config):
+        field = unsupported[0]
         raise ConfigError(
             f"GPTConfig.{field} is {getattr(config, field)!r}, which llama.cpp's {nearest.name} cannot express, so the "
             "model cannot be written as GGUF",
@@ -179,7 +179,7 @@ def read_config(metadata: Metadata, architecture: Architecture, tensors: Mapping
         "d_ff": metadata.integer(keys["d_ff"]),
         "norm_eps": metadata.number(keys["norm_eps"]),
         "tie_embeddings": "output.weight" not in tensors,
-        "no_rope_layers": architecture.unrotated(layers),
+        "no_rope_layers": architecture.no_rope_layers(layers),
         # The architectures that leave biases free have them where the tensors are.
         "qkv_bias": "blk.0.attn_q.bias" in tensors or "blk.0.attn_qkv.bias" in tensors,
         "attention_output_bias": "blk.0.attn_output.bias" in tensors,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from nextword.errors import ConfigError, ModelFileError
 from nextword.files.parts import part_names
-from nextword.files.sources.pulled import Origin, Pulled, find_pulled, keep, pull_lock
+from nextword.files.sources.pulled import Origin, Pulled, find_pulled, install, pull_lock
 from nextword.json_file import read_json
 from nextword.machine.user import home_directory
 
@@ -132,7 +132,7 @@ def pull_from_hub(name: str, wanted: HubId) -> Pulled:
             for file in model.files:
                 _link_or_copy(file.resolve(), directory / file.name, share=file.name in model.sha256)
 
-        return keep(name, origin, fill, model.sha256)
+        return install(name, origin, fill, model.sha256)
 
 
 def _link_or_copy(file: Path, target: Path, *, share: bool) -> None:

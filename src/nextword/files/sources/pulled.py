@@ -160,7 +160,7 @@ def pull_lock(name: str) -> Iterator[None]:
         lock.release()
 
 
-def keep(name: str, origin: Origin, fill: Callable[[Path], None], expected: Mapping[str, str]) -> Pulled:
+def install(name: str, origin: Origin, fill: Callable[[Path], None], expected: Mapping[str, str]) -> Pulled:
     """Keeps a model under `name`; it is there when it is whole and checked, and before that nothing has changed.
 
     Args:

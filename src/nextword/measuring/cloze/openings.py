@@ -14,7 +14,7 @@ from nextword.text_file import read_text
 
 _EXAMPLE = "everyday<TAB>I drank a cup of<TAB>tea|coffee"
 FIELDS = ("kind", "opening", "accepted words")
-BEGINS = "~"
+STARTS = "~"
 CONTINUES = "+"
 _ONE_WORD = re.compile(r"\+?[\w'’]+~?|[^\w\s~]+")
 """A word as whole words are counted: letters, digits and apostrophes, or else punctuation."""
@@ -64,8 +64,8 @@ class Opening:
 
 def _whole_and_beginnings(words: Iterable[str]) -> tuple[frozenset[str], tuple[str, ...]]:
     accepted = list(words)
-    whole = frozenset(_plain(word) for word in accepted if not word.endswith(BEGINS))
-    return whole, tuple(_plain(word[:-1]) for word in accepted if word.endswith(BEGINS))
+    whole = frozenset(_plain(word) for word in accepted if not word.endswith(STARTS))
+    return whole, tuple(_plain(word[:-1]) for word in accepted if word.endswith(STARTS))
 
 
 def _plain(word: str) -> str:
@@ -106,7 +106,7 @@ def read_openings(path: Path) -> list[Opening]:
                 )
         kind, beginning, words = fields
         accepted = tuple(word.strip() for word in words.split("|"))
-        if any(not word.removesuffix(BEGINS).removeprefix(CONTINUES) for word in accepted):
+        if any(not word.removesuffix(STARTS).removeprefix(CONTINUES) for word in accepted):
             raise TextError(f"{place}: one of the accepted words is empty", hint="words stand between bars: tea|coffee")
         if odd := next((word for word in accepted if not _ONE_WORD.fullmatch(word)), None):
             raise TextError(

@@ -10,7 +10,7 @@ from functools import cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from nextword.inspection.page_file import INDEX, MODULES, fill, page_files, source_hash
+from nextword.inspection.page_file import INDEX, MODULES, page_files, source_hash, substitute
 from nextword.server.errors import ApiError
 
 PAGE_FOLDER = "/page/"
@@ -90,7 +90,7 @@ def _index(index: str, folder: str, names: list[str]) -> tuple[str, str]:
         "import map": "\n".join([f'<script type="importmap">{imports}</script>', *modules]),
         "script": f'<script type="module" src="{folder}main.js"></script>',
     }
-    return fill(index, places), imports
+    return substitute(index, places), imports
 
 
 def _answer(name: str, data: bytes, keep: str, script: str = "") -> _Answer:

@@ -50,7 +50,7 @@ class Budget:
         if time.thread_time() > self._end:
             raise _limit(f"takes more than {MAX_SECONDS:g} seconds")
 
-    def take(self, value: Any) -> Any:
+    def charge(self, value: Any) -> Any:
         """Measures what an operation has made, and hands it on; a generator is run, and stays readable once."""
         if type(value) in _HELPERS:
             self.step()
@@ -74,7 +74,7 @@ class Budget:
             kind = type(item)
             looked_at += 1
             total += 1 + (len(item) if kind in (str, list, tuple, dict) else 0)
-            self.allow(total)
+            self.check_size(total)
             if kind in (list, tuple):
                 waiting += item
             elif kind is dict:
@@ -87,7 +87,7 @@ class Budget:
         self.step(1 + looked_at // 8)  # to look at an element is that much cheaper than an operation
         return total
 
-    def allow(self, size: int) -> None:
+    def check_size(self, size: int) -> None:
         """Refuses a value of that size."""
         if size > MAX_VALUE_SIZE:
             raise _limit(f"makes a value of more than {MAX_VALUE_SIZE:,} characters and elements")
@@ -117,7 +117,7 @@ class Budget:
             case "*":
                 for many, count in ((value, others[0]), (others[0], value)):
                     if isinstance(many, (str, list, tuple)) and isinstance(count, int):
-                        self.allow((len(many) if isinstance(many, str) else self.measure(many)) * count)
+                        self.check_size((len(many) if isinstance(many, str) else self.measure(many)) * count)
             case "**":
                 if isinstance(value, int) and abs(value) > 1 and number > MAX_INT_BITS:
                     raise _limit(f"makes a number of more than {MAX_INT_BITS} bits")
@@ -126,17 +126,17 @@ class Budget:
             case "format":
                 self._foresee_format(value, others, _BRACES, "{}")
             case "center" | "ljust" | "rjust" | "zfill" | "batch" | "slice":
-                self.allow(self.measure(value) + number)
+                self.check_size(self.measure(value) + number)
             case "indent":
-                self.allow(self.measure(value) + max(4, number, text) * (value.count("\n") + 1))
+                self.check_size(self.measure(value) + max(4, number, text) * (value.count("\n") + 1))
             case "join":  # of the filter, the value is what is joined; of the method, the argument
                 items = others[0] if isinstance(value, str) and others else value
                 gap = value if items is not value else "," * text
-                self.allow(self.measure(items) + len(gap) * (len(items) if hasattr(items, "__len__") else 0))
+                self.check_size(self.measure(items) + len(gap) * (len(items) if hasattr(items, "__len__") else 0))
             case "replace":
                 old, new = [*args, *named.values()][:2] if len(others) >= 2 else ("", "")
                 if isinstance(old, str) and isinstance(new, str):
-                    self.allow(len(value) + value.count(old) * max(0, len(new) - len(old)))
+                    self.check_size(len(value) + value.count(old) * max(0, len(new) - len(old)))
             case "round" if number > MAX_DIGITS:
                 raise _limit(f"rounds to more than {MAX_DIGITS} digits")
             case "sum" if any(isinstance(other, (list, tuple)) for other in others):
@@ -150,7 +150,7 @@ class Budget:
         fields = len(allowed.findall(text))
         if any(mark in allowed.sub("", text) for mark in marks):
             raise SecurityError(f"the format {text[:80]!r} is not supported")
-        self.allow(len(text) + fields * (1000 + self.measure(values)))
+        self.check_size(len(text) + fields * (1000 + self.measure(values)))
 
     def _foresee_search(self, value: Any, length: int) -> None:
         """Each character of one text may be compared with each of the other."""

@@ -17,13 +17,13 @@ from jinja2.utils import Cycler, Joiner, Namespace
 
 from nextword.errors import ConfigError
 from nextword.tokens.chat.budget import MAX_DIGITS, Budget
-from nextword.tokens.chat.marking import MARK
+from nextword.tokens.chat.marking import ESCAPE_MARK
 from nextword.tokens.visible import write_code_points
 
 STEP, TAKE, CONCATENATE = "a step", "a value", "a text"
 """Names of guards; no template can write them behind a `|`."""
 
-_NO_ASCII = re.compile(f"[^\x00-\x7e{MARK}]+")  # a mark must stay what it is
+_NO_ASCII = re.compile(f"[^\x00-\x7e{ESCAPE_MARK}]+")  # a mark must stay what it is
 _MAX_DATE_FORMAT = 200  # characters of a date format
 _MAX_MESSAGE = 300  # characters of an error message
 _FILTERS = """abs batch capitalize center count d default dictsort first float format indent int items join last length
@@ -89,7 +89,7 @@ def _filter(name: str, library: Environment) -> Callable[..., Any]:
             args = tuple(budget.text(arg) if index < 2 else arg for index, arg in enumerate(args))
             named = {key: budget.text(arg) if key in ("old", "new") else arg for key, arg in named.items()}
         budget.check_before(seen_as, value, args, named)
-        return budget.take(library.call_filter(name, value, args, named, context=context))
+        return budget.charge(library.call_filter(name, value, args, named, context=context))
 
     return run
 
@@ -107,7 +107,7 @@ def _test(name: str, library: Environment) -> Callable[..., bool]:
 def write(context: Context, value: Any) -> str:
     """A value as text; everything that is written goes through here."""
     budget = budget_of(context)
-    return str(budget.take(budget.text(value)))
+    return str(budget.charge(budget.text(value)))
 
 
 @pass_context
@@ -118,15 +118,15 @@ def _step(context: Context, value: Any) -> Any:
 
 @pass_context
 def _take(context: Context, value: Any) -> Any:
-    return budget_of(context).take(value)
+    return budget_of(context).charge(value)
 
 
 @pass_context
 def _concatenate(context: Context, values: list[Any]) -> str:
     budget = budget_of(context)
     texts = [budget.text(value) for value in values]
-    budget.allow(sum(map(len, texts)))
-    return str(budget.take("".join(texts)))
+    budget.check_size(sum(map(len, texts)))
+    return str(budget.charge("".join(texts)))
 
 
 @pass_context
@@ -149,9 +149,9 @@ def _to_json(
         piece = _NO_ASCII.sub(_escaped, encoded) if ensure_ascii else encoded
         total += len(piece)
         budget.step()
-        budget.allow(total)
+        budget.check_size(total)
         pieces.append(piece)
-    return str(budget.take("".join(pieces)))
+    return str(budget.charge("".join(pieces)))
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
 """The sign that tells the spelling of a special token in a message from the token."""
 
-MARK = "\ufdd0"
+ESCAPE_MARK = "\ufdd0"
 """Stands behind each character of such a spelling: a Unicode noncharacter, reserved for use inside a program."""

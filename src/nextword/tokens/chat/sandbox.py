@@ -111,7 +111,7 @@ def _bounded(pieces: Iterator[str], budget: Budget) -> Iterator[str]:
     total = 0
     for piece in pieces:
         total += len(piece)
-        budget.allow(total)
+        budget.check_size(total)
         yield piece
 
 
@@ -176,12 +176,12 @@ class _Environment(_AttributeSandbox):
             args = tuple(list(arg) if isinstance(arg, Iterator) else arg for arg in args)
             given = {name: value for name, value in named.items() if name != "_loop_vars"}  # which Jinja adds
             budget.check_before(obj.__name__, obj.__self__, args, given)
-        return budget.take(super().call(context, obj, *args, **named))
+        return budget.charge(super().call(context, obj, *args, **named))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         budget = budget_of(context)
         budget.check_before(operator, left, (right,), {})
-        return budget.take(super().call_binop(context, operator, left, right))
+        return budget.charge(super().call_binop(context, operator, left, right))
 
 
 class _GenerationTag(Extension):

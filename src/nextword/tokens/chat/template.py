@@ -17,10 +17,10 @@ from functools import cached_property
 from typing import Any
 
 from nextword.errors import ConfigError, TextError
-from nextword.tokens.chat.marking import MARK
+from nextword.tokens.chat.marking import ESCAPE_MARK
 from nextword.tokens.tokenizer import Tokenizer
 
-# Unicode noncharacters, reserved for use inside a program, as MARK is.
+# Unicode noncharacters, reserved for use inside a program, as ESCAPE_MARK is.
 _ALIAS = "\ufdd1{}\ufdd2"  # the name of a special token by its id
 _END = "\ufdd1\ufdd2"  # the name of no token: behind a message that is to be continued
 _PRIVATE = re.compile("[\ufdd0-\ufdd2]")
@@ -73,7 +73,7 @@ class ChatTemplate:
             TextError: The messages are too long, or hold characters that are reserved.
             ModelFileError: The template fails or passes a limit.
         """
-        return self._render(messages, add_generation_prompt, variables, continue_final_message).replace(MARK, "")
+        return self._render(messages, add_generation_prompt, variables, continue_final_message).replace(ESCAPE_MARK, "")
 
     def encode(
         self,
@@ -101,7 +101,7 @@ class ChatTemplate:
         """
         text = self._render(messages, add_generation_prompt, variables, continue_final_message)
         if at_most is not None:
-            self._tokenizer.refuse_longer(text.replace(MARK, ""), at_most)
+            self._tokenizer.refuse_longer(text.replace(ESCAPE_MARK, ""), at_most)
         return self._special.encode(text)
 
     def _render(
@@ -213,7 +213,7 @@ class _SpecialTokens:
         if model.get("unk_token"):
             names["unk_token"] = model["unk_token"]
             model["unk_token"] = aliases.get(model["unk_token"], model["unk_token"])
-        spellings, written = _any_of(special), f"(?:{_any_of(added)})(?!{MARK})"
+        spellings, written = _any_of(special), f"(?:{_any_of(added)})(?!{ESCAPE_MARK})"
         for token in special:
             token["content"] = aliases[token["content"]]
         model["vocab"] = {aliases.get(token, token): i for token, i in model["vocab"].items()}
@@ -225,13 +225,13 @@ class _SpecialTokens:
         """Marks every spelling of a special token, but some."""
 
         def marked(found: re.Match[str]) -> str:
-            return found[0] if found[0] in but else "".join(character + MARK for character in found[0])
+            return found[0] if found[0] in but else "".join(character + ESCAPE_MARK for character in found[0])
 
         return self.spellings.sub(marked, text)
 
     def encode(self, text: str) -> list[int]:
         named = self.written.sub(lambda found: self.aliases.get(found[0], found[0]), text)
-        return self.renamed.encode(named.replace(MARK, ""), special=True)
+        return self.renamed.encode(named.replace(ESCAPE_MARK, ""), special=True)
 
 
 def _any_of(tokens: Sequence[Mapping[str, Any]]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from nextword.errors import ConfigError, ModelFileError, TextError
 from nextword.tokens.chat import ChatTemplate
-from nextword.tokens.chat.marking import MARK
+from nextword.tokens.chat.marking import ESCAPE_MARK
 
 _MESSAGES_HINT = 'a line is {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
 _SHAREGPT_ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
@@ -233,8 +233,8 @@ class TrainingTemplate(ChatTemplate):
         named, origins, done = "", list[int](), 0
         for match in [*self._special.written.finditer(text), None]:
             last = len(text) if match is None else match.start()
-            kept = [place for place in range(done, last) if text[place] != MARK]
-            named, origins = named + text[done:last].replace(MARK, ""), origins + kept
+            kept = [place for place in range(done, last) if text[place] != ESCAPE_MARK]
+            named, origins = named + text[done:last].replace(ESCAPE_MARK, ""), origins + kept
             if match is not None:
                 name = self._special.aliases.get(match[0], match[0])
                 named, origins, done = named + name, origins + [match.start()] * len(name), match.end()

@@ -137,7 +137,7 @@ def train(
     _check_arguments(out, requested, resume=resume, restart=restart)
     sources = _sources(paths)
     with (
-        terminate_as_interrupt(again=True),
+        terminate_as_interrupt(reraise=True),
         default_torch_state(),
         translate_oom(),
         init_process_group(requested.device) as ranks,
