@@ -96,7 +96,7 @@ def work(options: argparse.Namespace) -> None:
         for _ in range(options.steps + 2):
             began = time.perf_counter()
             nats = parallel.backward(ids[rows], None, tokens).item()
-            parallel.clip(1.0)
+            parallel.clip_grad_norm(1.0)
             optimizer.step()
             optimizer.zero_grad()
             loss = ranks.sum(nats) / tokens

@@ -97,13 +97,13 @@ def run(out: Path, model: GPTModel, tokenizer: Tokenizer, text: TokenizedText, p
             trainer.resume()
         trainer.run(keeps_last=lambda: True)
     if trainer.stopped:
-        trainer.late.release()  # such as a checkpoint for which there was no room
+        trainer.deferred.release()  # such as a checkpoint for which there was no room
         return False
     stage = {"plan": dataclasses.asdict(plan), "seed": seed, "seconds": round(trainer.state.seconds, 1)}
     stage |= {"tokens": len(text.tokens), "bytes": text.bytes, "characters": text.characters}
     about = {"made_with": f"nextword {__version__}, torch {torch.__version__}", out.name: stage}
     LanguageModel.from_model(model, tokenizer, provenance=about).save(out)
-    trainer.late.release()
+    trainer.deferred.release()
     return True
 
 

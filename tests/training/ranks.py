@@ -87,7 +87,7 @@ class Run:
             nats = 0.0
             for rows in self.rows:
                 nats += self.parallel.backward(ids[rows], weights[rows], total, last=rows == self.rows[-1]).item()
-            self.norms.append(self.parallel.clip(CLIP).item())
+            self.norms.append(self.parallel.clip_grad_norm(CLIP).item())
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.losses.append(self.ranks.sum(nats) / total)
@@ -96,13 +96,13 @@ class Run:
 
     def held_out_nats(self) -> float:
         nats = 0.0
-        for ids, counted in self.ranks.deal(held_out()):
+        for ids, counted in self.ranks.shard(held_out()):
             share = self.parallel.nats(ids).item()
             nats += share if counted else 0.0
         return self.ranks.sum(nats)
 
     def report(self) -> dict[str, Any]:
-        whole = self.parallel.whole(self.model.weights())
+        whole = self.parallel.full_tensors(self.model.weights())
         return {
             "losses": self.losses,
             "norms": self.norms,
@@ -135,8 +135,8 @@ def first(ranks: Ranks, directory: Path) -> dict[str, Any]:
     reports: dict[str, Any] = {
         "device": ranks.device,
         "any": [ranks.any(False), ranks.any(ranks.rank == 1)],
-        "agree": ranks.agree(10.5 + ranks.rank),
-        "sums": ranks.sums([1.0, float(ranks.rank)]),
+        "agree": ranks.broadcast(10.5 + ranks.rank),
+        "sums": ranks.all_reduce_sum([1.0, float(ranks.rank)]),
     }
     reports["ddp"] = Run(ranks).take(STEPS).report()
     reports["ddp, all means"] = Run(ranks, 2, checkpointing=True).take(STEPS).report()

@@ -12,7 +12,7 @@ from nextword.cli.options import Json, print_json
 from nextword.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nextword.training.events.recorded_runs import Run
+    from nextword.training.events.recorded_runs import RecordedRun
 
 
 def runs(
@@ -61,7 +61,7 @@ def runs(
         sys.stdout.write(f"{curve}\n")
 
 
-def _draw(listed: list[Run], path: Path) -> None:
+def _draw(listed: list[RecordedRun], path: Path) -> None:
     from nextword.figures.canvas import save_figure
     from nextword.figures.losses import Curve, training_figure
 

@@ -14,13 +14,13 @@ from rich.text import Text
 from nextword.terminal.console import shorten, shorten_path
 from nextword.terminal.sparkline import sparkline
 from nextword.tokens.visible import escape_invisible
-from nextword.training.events.recorded_runs import Run, differing_settings
+from nextword.training.events.recorded_runs import RecordedRun, differing_settings
 
 _CURVE, _GAP, _MIN_NAME_WIDTH = 10, 2, 12  # cells
 _UNDER_WAY_SECONDS = 120  # after so long a silence a run is not called under way any more
 
 
-def show_runs(console: Console, runs: Sequence[Run]) -> None:
+def show_runs(console: Console, runs: Sequence[RecordedRun]) -> None:
     """A few lines a run: figures and the curve of the held-out loss; below, its text and what to make of it."""
     columns = _columns(runs, console.width)
     room = console.width - sum(_width(name, cells) + _GAP for name, cells in columns.items())
@@ -43,13 +43,13 @@ def show_runs(console: Console, runs: Sequence[Run]) -> None:
         console.print(Padding(Text(_plain(run.verdict.words)), (0, 0, 0, 2), expand=False))
 
 
-def _label(run: Run, width: int) -> Text:
+def _label(run: RecordedRun, width: int) -> Text:
     """A run's name; of one that lies deeper, what it ends with is worth more than what it begins with."""
     name = _plain(run.name)
     return Text(shorten_path(name, width) if "/" in name else shorten(Text(name), width).plain, style="bold")
 
 
-def _columns(runs: Sequence[Run], width: int) -> dict[str, list[Text]]:
+def _columns(runs: Sequence[RecordedRun], width: int) -> dict[str, list[Text]]:
     """Heading -> a cell a run; on a narrow screen without those that one can do without."""
     columns = {
         "preset": [Text(_plain(run.preset) or "-") for run in runs],
@@ -58,7 +58,8 @@ def _columns(runs: Sequence[Run], width: int) -> dict[str, list[Text]]:
         "minutes": [Text(f"{run.seconds / 60:,.1f}") for run in runs],
         "bits/byte": [Text("-" if run.best is None else f"{run.best['bits_per_byte']:.3f}") for run in runs],
         "held out": [
-            Text(sparkline([look["nats_per_character"] for look in run.looks], _CURVE), style="cyan") for run in runs
+            Text(sparkline([look["nats_per_character"] for look in run.evaluations], _CURVE), style="cyan")
+            for run in runs
         ],
     }
     for name in ("preset", "parameters", "held out", "steps", "minutes"):
@@ -72,7 +73,7 @@ def _width(name: str, cells: Sequence[Text]) -> int:
     return max([len(name), *(cell.cell_len for cell in cells)])
 
 
-def show_differences(console: Console, runs: Sequence[Run]) -> None:
+def show_differences(console: Console, runs: Sequence[RecordedRun]) -> None:
     """A table of the settings that are not the same in all runs; one column a run."""
     differing = differing_settings(runs)
     if not differing:
@@ -87,10 +88,10 @@ def show_differences(console: Console, runs: Sequence[Run]) -> None:
     console.print(table)
 
 
-def _state(run: Run) -> str:
+def _state(run: RecordedRun) -> str:
     if run.finished:
         return ""
-    silent = time.time() - run.heard
+    silent = time.time() - run.last_written
     return "under way" if silent < _UNDER_WAY_SECONDS else "not finished (nextword train --resume goes on)"
 
 

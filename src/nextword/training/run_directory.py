@@ -91,9 +91,9 @@ def check_version(path: Path, document: Mapping[str, Any]) -> None:
     """
     version = document.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
-        raise newer(path, f"format version {version}")
+        raise newer_version_error(path, f"format version {version}")
 
 
-def newer(path: Path, what: str) -> ModelFileError:
+def newer_version_error(path: Path, what: str) -> ModelFileError:
     """The error that a file of a newer version is refused with."""
     return ModelFileError(f"{path} has {what}, which this version does not know", hint="update nextword")

@@ -27,7 +27,7 @@ from nextword.server.training_models import MAX_LOADED, TrainingModels
 from nextword.server.workers import CancelToken
 from nextword.settings import ServerSettings
 from nextword.training import Event, Stepped, TrainingRun
-from nextword.training.events.followed_run import MOST_POINTS, FollowedRun, Thinned
+from nextword.training.events.followed_run import MAX_POINTS, DownsampledRows, FollowedRun
 from nextword.training.events.journal import read_metrics
 from tests.inspection.test_frames import read
 from tests.server.api.test_requests import refusal
@@ -262,7 +262,7 @@ def test_before_its_first_model_there_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, 9, 10, 11, 40, 12_345])
 def test_of_many_points_every_nth_is_told_and_the_last(count: int) -> None:
-    points = Thinned(10)
+    points = DownsampledRows(10)
     for step in range(count):
         points.add({"step": step})
     steps = [row["step"] for row in points.rows]
@@ -294,7 +294,7 @@ def test_a_long_journal_is_read_in_parts_and_told_in_bounds(tmp_path: Path) -> N
                 "seconds": start + 499.0,
             }
     told = run.to_json()["events"]
-    assert MOST_POINTS / 4 < len(told) <= MOST_POINTS + 3
+    assert MAX_POINTS / 4 < len(told) <= MAX_POINTS + 3
     by_step = {row["step"]: row["loss"] for row in rows}
     assert all(event["loss"] == by_step[event["step"]] for event in told)
     (kept / "metrics.jsonl").write_text(lines[3], encoding="utf-8")  # the run went on from an earlier step

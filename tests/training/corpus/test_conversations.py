@@ -124,7 +124,7 @@ def test_a_template_without_a_token_that_ends_an_answer_is_refused() -> None:
 
 
 def test_answers_of_weight_0_are_read_only_and_an_answer_to_nothing_is_too() -> None:
-    assert learned(CHATML, TALK, unlearned=frozenset({1})) == ["fine, fine<|im_end|>"]
+    assert learned(CHATML, TALK, masked=frozenset({1})) == ["fine, fine<|im_end|>"]
     assert learned(CHATML, [assistant("hello"), *TALK[:2]]) == ["네 🙂👨‍👩‍👧<|im_end|>"]
     blocks = GENERATION["in a line"]
     assert learned(blocks, TALK) == ["네 🙂👨‍👩‍👧<|im_end|>", "fine, fine<|im_end|>"]
@@ -302,7 +302,7 @@ def test_conversations_of_both_layouts_are_read() -> None:
     found = list(read_conversations((f"c.jsonl:{i}", row) for i, row in enumerate(rows, 1)))
     assert [conversation.name for conversation in found] == [f"c.jsonl:{i}" for i in range(1, 5)]
     assert list(found[0].messages) == TALK[:2]
-    assert found[1].unlearned == {1}
+    assert found[1].masked == {1}
     assert found[1].messages[1] == assistant("b")
     assert list(found[2].messages) == [{"role": "system", "content": "s"}, user("q"), assistant("a")]
     assert found[3].variables == {"tools": tools}

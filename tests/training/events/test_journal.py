@@ -11,7 +11,7 @@ import pytest
 from nextword.config import GPTConfig
 from nextword.errors import ModelFileError
 from nextword.training.events import Sampled, Started, Stepped, Validated, fan_out
-from nextword.training.events.journal import MetricsLog, Tail, read_metrics
+from nextword.training.events.journal import MetricsLog, MetricsTail, read_metrics
 from nextword.training.events.tensorboard import TensorBoard
 from nextword.training.planning.plan import Plan
 
@@ -61,23 +61,23 @@ def test_a_line_separator_in_a_text_ends_no_line(tmp_path: Path) -> None:
         for step, text in enumerate(("a\u2028b", "c\x85d", "e")):
             journal(Sampled(step, text))
     assert [row["text"] for row in read_metrics(path)] == ["a\u2028b", "c\x85d", "e"]
-    assert Tail().more(path) == (True, read_metrics(path))
+    assert MetricsTail().read_new(path) == (True, read_metrics(path))
 
 
 def test_a_tail_tells_what_is_new_and_when_it_is_another_journal(tmp_path: Path) -> None:
-    path, tail = tmp_path / "metrics.jsonl", Tail()
-    assert tail.more(path) == (False, [])
+    path, tail = tmp_path / "metrics.jsonl", MetricsTail()
+    assert tail.read_new(path) == (False, [])
     with MetricsLog(path) as journal:
         journal(validated(1))
-        assert [row["step"] for row in tail.more(path)[1]] == [1]
+        assert [row["step"] for row in tail.read_new(path)[1]] == [1]
         journal(validated(2))
         journal(validated(3))
-        assert [row["step"] for row in tail.more(path)[1]] == [2, 3]
-        assert tail.more(path) == (False, [])
+        assert [row["step"] for row in tail.read_new(path)[1]] == [2, 3]
+        assert tail.read_new(path) == (False, [])
     with MetricsLog(path, after=2) as journal:  # the run goes on from step 2
         for step in (3, 4, 5):
             journal(validated(step))
-        anew, rows = tail.more(path)
+        anew, rows = tail.read_new(path)
     assert (anew, [row["step"] for row in rows]) == (True, [1, 2, 3, 4, 5])
 
 

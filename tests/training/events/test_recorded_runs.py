@@ -82,7 +82,7 @@ def test_a_real_bundle_is_a_run_and_its_weights_are_counted(trained: Trained) ->
     assert run is not None
     assert run.parameters == trained.run.model.config.num_parameters
     assert run.steps == trained.run.steps
-    assert len(run.looks) == len(trained.run.validations)
+    assert len(run.evaluations) == len(trained.run.validations)
 
 
 def test_runs_are_found_below_a_directory_by_name(tmp_path: Path) -> None:

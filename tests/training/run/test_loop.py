@@ -467,7 +467,7 @@ def test_a_held_out_loss_that_is_no_number_is_never_the_best() -> None:
     trainer = make_trainer(watch=poison)
     trainer.run()
     with pytest.raises(NextwordError, match=r"^the held-out loss became nan at step 12(?m:$)"):
-        trainer.late.release()
+        trainer.deferred.release()
     assert 0 < trainer.state.best_step < 12
     assert trainer.stopped
     assert all(weight.isfinite().all() for weight in trainer.model.weights().values())  # the best ones

@@ -209,7 +209,7 @@ def test_rows_that_cannot_be_shared_out_are_refused() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 7])
 def test_dealing_counts_each_item_once_and_gives_all_equally_many(count: int) -> None:
-    hands = [list(Ranks("cpu", rank, 4).deal(range(count))) for rank in range(4)]
+    hands = [list(Ranks("cpu", rank, 4).shard(range(count))) for rank in range(4)]
     assert {len(hand) for hand in hands} == {math.ceil(count / 4)}
     assert sorted(item for hand in hands for item, counted in hand if counted) == list(range(count))
 

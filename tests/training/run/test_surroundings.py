@@ -80,7 +80,7 @@ def test_what_is_left_of_another_run_in_the_environment_is_told(variables: dict[
     assert "torchrun" in caught.value.hint
     # Kubernetes sets MASTER_PORT for a service called master, other launchers LOCAL_RANK: one process asks for neither.
     with init_process_group("cpu", {"RANK": "0", "LOCAL_RANK": "-1", "MASTER_PORT": "tcp://10.0.0.1:443"}) as ranks:
-        assert (ranks.rank, ranks.world) == (0, 1)
+        assert (ranks.rank, ranks.world_size) == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ _READ |= {"target_modules", "exclude_modules", "bias", "init_lora_weights"}
 # What says nothing about the numbers: names, versions, how the base keeps its weights, defaults of switches elsewhere.
 _IGNORED = {"base_model_name_or_path", "revision", "auto_mapping", "peft_version", "inference_mode", "fan_in_fan_out"}
 _IGNORED |= {"megatron_core", "qalora_group_size"}
-_LEAVE_THE_BASE = (True, False, None, "gaussian", "orthogonal")  # the other initialisations change the base's weights
-_LONGEST_PATTERN = 1000
+_BASE_UNCHANGED = (True, False, None, "gaussian", "orthogonal")  # the other initialisations change the base's weights
+_MAX_PATTERN_LENGTH = 1000
 _PATTERN_SECONDS = 1.0
 
 
@@ -244,7 +244,7 @@ def _check_fields(values: Mapping[str, Any]) -> None:
         "task_type": ("CAUSAL_LM", None),
         "bias": ("none", None),
         "use_rslora": (True, False, None),
-        "init_lora_weights": _LEAVE_THE_BASE,
+        "init_lora_weights": _BASE_UNCHANGED,
     }
     for name, allowed in expected.items():
         value = values.get(name)
@@ -289,7 +289,7 @@ def _matches(name: str, pattern: str, place: str) -> bool:
 
     try:
         # Matching has a time limit, compiling has none: nested counts take it any time, nested brackets the stack.
-        if len(pattern) > _LONGEST_PATTERN or "{" in pattern:
+        if len(pattern) > _MAX_PATTERN_LENGTH or "{" in pattern:
             raise ConfigError(f"{name} is too long or counts with braces, which is not supported: {_shown(pattern)}")
         return regex.fullmatch(pattern, place, timeout=_PATTERN_SECONDS) is not None
     except TimeoutError:

@@ -20,7 +20,14 @@ from safetensors.torch import load, save_file
 from nextword.errors import ModelFileError
 from nextword.files.atomic import discard, replace_directory, sweep
 from nextword.machine.signals import defer_interrupts
-from nextword.training.run_directory import FORMAT_VERSION, START_ANEW, check_version, newer, step_path, steps_in
+from nextword.training.run_directory import (
+    FORMAT_VERSION,
+    START_ANEW,
+    check_version,
+    newer_version_error,
+    step_path,
+    steps_in,
+)
 
 SHAPES = "shards.json"
 """A step that holds this file was written as shards, by several processes (sharded.py)."""
@@ -172,7 +179,7 @@ def _read_step(path: Path, step: int) -> tuple[RunState, dict[str, dict[str, tor
         raise ValueError("state.json is not what was written")
     unknown = sorted(content["state"].keys() - {entry.name for entry in fields(RunState)})
     if unknown:
-        raise newer(path / "state.json", f"the field {unknown[0]}")
+        raise newer_version_error(path / "state.json", f"the field {unknown[0]}")
     if content["state"]["step"] != step:
         raise ValueError(f"it holds step {content['state']['step']}")
     tensors = {}

@@ -44,7 +44,7 @@ class Processes(Protocol):
         ...
 
     @property
-    def world(self) -> int:
+    def world_size(self) -> int:
         """How many there are."""
         ...
 
@@ -69,7 +69,7 @@ def write_shards(directory: Path, kinds: Kinds, ranks: Processes) -> Path:
             place.mkdir(parents=True)
         ranks.barrier()
         writer = HuggingFaceStorageWriter(str(place), save_distributed=True)
-        save(tensors, storage_writer=writer, no_dist=ranks.world == 1)
+        save(tensors, storage_writer=writer, no_dist=ranks.world_size == 1)
         if ranks.is_main:
             shapes = {key: list(tensor.shape) for key, tensor in tensors.items()}
             (place / SHAPES).write_text(json.dumps(shapes), encoding="utf-8")

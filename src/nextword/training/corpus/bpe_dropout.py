@@ -25,7 +25,7 @@ from nextword.training.corpus.tokenized_text import document_start
 
 TABLES = 16
 _TOKENS_AT_ONCE = 1 << 14
-_MOST_WORDS = 1 << 18
+_MAX_WORDS = 1 << 18
 """Words whose ways are remembered; beyond that they are found anew."""
 
 
@@ -60,7 +60,7 @@ class _Words:
         for number in range(TABLES):
             kept = np.random.default_rng((*seed, number)).random(len(merges)) >= dropout
             self._tables.append(BPE(vocabulary, [pair for pair, stays in zip(merges, kept, strict=True) if stays]))
-        self._ways: dict[str, list[list[int]]] = {}
+        self._segmentations: dict[str, list[list[int]]] = {}
 
     def cut(self, text: str, rng: np.random.Generator) -> list[int]:
         with translate_panics(not_encodable):
@@ -68,15 +68,15 @@ class _Words:
                 text = self._raw.normalizer.normalize_str(text)
             words = [word for word, _ in self._raw.pre_tokenizer.pre_tokenize_str(text)]
         chosen = rng.integers(TABLES, size=len(words)).tolist()
-        return [i for word, way in zip(words, chosen, strict=True) for i in self._ways_of(word)[way]]
+        return [i for word, way in zip(words, chosen, strict=True) for i in self._segment(word)[way]]
 
-    def _ways_of(self, word: str) -> list[list[int]]:
-        ways = self._ways.get(word)
+    def _segment(self, word: str) -> list[list[int]]:
+        ways = self._segmentations.get(word)
         if ways is None:
-            if len(self._ways) >= _MOST_WORDS:
-                self._ways.clear()
+            if len(self._segmentations) >= _MAX_WORDS:
+                self._segmentations.clear()
             ways = [[token.id for token in table.tokenize(word)] for table in self._tables]
-            self._ways[word] = ways
+            self._segmentations[word] = ways
         return ways
 
 

@@ -11,7 +11,7 @@ from nextword.tokens import Tokenizer
 from nextword.training.corpus.tokenized_text import document_start
 
 CHUNK_CHARACTERS = 1 << 16
-_LONGEST = 1 << 20  # characters without a place to cut: a text without spaces and signs
+_MAX_UNCUT_LENGTH = 1 << 20  # characters without a place to cut: a text without spaces and signs
 _CONTEXT = 48  # characters on both sides of a cut that show whether it changes tokens
 _TRIES = 20
 _BATCH_CHARACTERS = 1 << 20
@@ -50,7 +50,7 @@ def chunks(pieces: Iterable[str], tokenizer: Tokenizer | None = None, size: int 
         while len(text) - start >= size + _CONTEXT:
             cut = _find_cut(text, start + size, tokenizer)
             if cut is None:
-                if len(text) - start < _LONGEST or (tokenizer is not None and tokenizer.kind == "words"):
+                if len(text) - start < _MAX_UNCUT_LENGTH or (tokenizer is not None and tokenizer.kind == "words"):
                     break  # wait for more
                 cut = len(text)
             yield Chunk(text[start:cut], begins, before)
@@ -90,12 +90,12 @@ def _find_cut(text: str, first: int, tokenizer: Tokenizer | None) -> int | None:
         for tried, found in enumerate(pattern.finditer(text, first, len(text) - _CONTEXT + 1)):
             if tried == _TRIES:
                 break
-            if _changes_nothing(text, found.start(), tokenizer):
+            if _is_safe_cut(text, found.start(), tokenizer):
                 return int(found.start())
     return None
 
 
-def _changes_nothing(text: str, cut: int, tokenizer: Tokenizer | None) -> bool:
+def _is_safe_cut(text: str, cut: int, tokenizer: Tokenizer | None) -> bool:
     if tokenizer is None or tokenizer.kind in ("words", "characters"):
         return True
     left, right, before = text[max(0, cut - _CONTEXT) : cut], text[cut : cut + _CONTEXT], _before(text, cut, tokenizer)

@@ -40,7 +40,7 @@ class Conversation:
     name: str
     messages: tuple[Mapping[str, Any], ...]
     """Each with a `role` and a `content`, as chat templates take them."""
-    unlearned: frozenset[int] = frozenset()
+    masked: frozenset[int] = frozenset()
     """Places of answers that are only read: those with `"weight": 0`."""
     variables: Mapping[str, Any] = field(default_factory=dict)
     """What the template is given besides: `tools`, if the line has them."""
@@ -72,7 +72,7 @@ def _conversation(name: str, record: Mapping[str, Any]) -> Conversation:
     listed, tools = record[key], record.get("tools")
     if not isinstance(listed, list) or not listed:
         raise ConfigError(f"{key} should be a list with at least one message")
-    messages, unlearned = [], set()
+    messages, masked = [], set()
     for place, message in enumerate(listed):
         if not isinstance(message, dict):
             raise ConfigError(f"{key}[{place}] should be an object, found {type(message).__name__}")
@@ -81,13 +81,13 @@ def _conversation(name: str, record: Mapping[str, Any]) -> Conversation:
         if weight not in (None, 0, 1):
             raise ConfigError(f"{key}[{place}].weight is {weight!r}, it must be 0 or 1")
         if weight == 0:
-            unlearned.add(place)
+            masked.add(place)
         messages.append(taken)
     answers = {place for place, message in enumerate(messages) if message.get("role") == "assistant"}
-    if not answers - unlearned:
+    if not answers - masked:
         raise ConfigError("there is no answer to learn from", hint='answers have the role "assistant"')
     variables = {} if tools is None else {"tools": tools}
-    return Conversation(name, tuple(messages), frozenset(unlearned), variables)
+    return Conversation(name, tuple(messages), frozenset(masked), variables)
 
 
 def _from_sharegpt(message: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -126,16 +126,18 @@ class TrainingTemplate(ChatTemplate):
             ModelFileError: The template is faulty.
         """
         try:
-            text = self._written(conversation)
-            if self._marked is not None and not conversation.unlearned:
-                spans = _marked_spans(self._marked._render(conversation.messages, False, conversation.variables), text)
+            text = self._render_calls(conversation)
+            if self._with_generation_marks is not None and not conversation.masked:
+                spans = _marked_spans(
+                    self._with_generation_marks._render(conversation.messages, False, conversation.variables), text
+                )
             else:
                 spans = self._answer_spans(conversation, text)
-            return self._weighed(text, spans)
+            return self._loss_weights(text, spans)
         except (ConfigError, TextError) as error:
             raise TextError(f"{conversation.name}: {error.message}", hint=error.hint) from None
 
-    def _written(self, conversation: Conversation) -> str:
+    def _render_calls(self, conversation: Conversation) -> str:
         """The conversation as text, with every call of a tool in it."""
         calls = _calls(conversation.messages)
         try:
@@ -156,7 +158,7 @@ class TrainingTemplate(ChatTemplate):
     # -- where the answers are: characters of the rendered text, in which special spellings of users are still marked --
 
     @cached_property
-    def _marked(self) -> TrainingTemplate | None:
+    def _with_generation_marks(self) -> TrainingTemplate | None:
         """This template with marks around what its generation blocks write; None without blocks."""
         source, count = _GENERATION.subn(_mark_before, self.source)
         if not count:
@@ -169,7 +171,7 @@ class TrainingTemplate(ChatTemplate):
         """What follows the prompt for each answer, to the token that ends it."""
         spans = []
         for place, message in enumerate(conversation.messages):
-            if message.get("role") == "assistant" and place not in conversation.unlearned:
+            if message.get("role") == "assistant" and place not in conversation.masked:
                 span = self._answer_span(conversation, place, text)
                 spans += [] if span is None else [span]
         if not spans:
@@ -213,12 +215,12 @@ class TrainingTemplate(ChatTemplate):
 
     # -- from characters to tokens -------------------------------------------------------------------------------------
 
-    def _weighed(self, text: str, spans: list[Span]) -> tuple[list[int], list[int]]:
+    def _loss_weights(self, text: str, spans: list[Span]) -> tuple[list[int], list[int]]:
         """Every token of the text; 1 for those that hold a character of a span."""
         learned = bytearray(len(text) + 1)
         for start, end in spans:
             learned[start:end] = b"\1" * (end - start)
-        named, origins = self._named(text)
+        named, origins = self._with_private_names(text)
         ids = self._special.renamed.encode(named, special=True)  # with the errors that say what is not known
         offsets = self._special.renamed._raw_special.encode(named, add_special_tokens=False).offsets
         flags = bytes(learned[origin] for origin in [*origins, len(text)])
@@ -228,7 +230,7 @@ class TrainingTemplate(ChatTemplate):
             weights.append(int(flags[name] if name >= 0 else any(flags[first : max(last, first + 1)])))
         return ids, weights
 
-    def _named(self, text: str) -> tuple[str, list[int]]:
+    def _with_private_names(self, text: str) -> tuple[str, list[int]]:
         """The text as it is encoded, with private names of special tokens; for each character its place in `text`."""
         named, origins, done = "", list[int](), 0
         for match in [*self._special.written.finditer(text), None]:

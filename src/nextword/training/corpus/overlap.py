@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 MINIMUM_CHARACTERS = 40
 """Shorter lines are the same by chance: headings, greetings."""
-_LONGEST_LINE = 1 << 16
+_MAX_LINE_LENGTH = 1 << 16
 _EXAMINED = 1 << 23
 
 
@@ -43,7 +43,7 @@ def _lines(documents: Iterable[Iterable[str]]) -> Iterator[list[str]]:
         for piece in pieces:
             *complete, begun = (begun + piece).split("\n")
             yield complete
-            if len(begun) > _LONGEST_LINE:
+            if len(begun) > _MAX_LINE_LENGTH:
                 yield [begun]
                 begun = ""
         yield [begun]

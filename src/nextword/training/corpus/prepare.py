@@ -11,7 +11,7 @@ from nextword.settings import TrainingSettings
 from nextword.training.corpus.dataset import Dataset
 from nextword.training.corpus.prepare_conversations import holds_conversations, prepare_conversations
 from nextword.training.corpus.prepare_text import Progress, prepare_text
-from nextword.training.corpus.text import Place, Reading, find_sources
+from nextword.training.corpus.text import Place, SourceReport, find_sources
 
 
 def prepare_dataset(
@@ -23,7 +23,7 @@ def prepare_dataset(
     limit: int | None,
     validation_limit: int,
     progress: Progress,
-    reading: Reading,
+    reading: SourceReport,
 ) -> Dataset:
     """Text or conversations -> tokens in `directory`.
 

@@ -11,8 +11,8 @@ from nextword.language_model import LanguageModel
 from nextword.tokens import Tokenizer
 from nextword.training.corpus.conversations import Conversation, TrainingTemplate, read_conversations
 from nextword.training.corpus.dataset import Dataset, EncodedText, TextReport, write_dataset
-from nextword.training.corpus.text import Place, Reading, find_sources, read_records
-from nextword.training.corpus.text.kinds import settled
+from nextword.training.corpus.text import Place, SourceReport, find_sources, read_records
+from nextword.training.corpus.text.kinds import detect_format
 from nextword.training.corpus.text.no_text import NoTextError
 from nextword.training.corpus.tokenized_text import require_share
 
@@ -23,7 +23,7 @@ def holds_conversations(sources: Sequence[Place], encoding: str | None) -> bool:
     """Whether the first source that holds anything is a table whose first row is a conversation."""
     for source in find_sources(sources):
         try:
-            if settled(source, encoding).format in ("text", "notebook"):
+            if detect_format(source, encoding).format in ("text", "notebook"):
                 return False
             row = next(read_records([source], encoding), None)
         except NoTextError:
@@ -42,7 +42,7 @@ def prepare_conversations(
     *,
     validation: float | str | Path | None,
     encoding: str | None,
-    reading: Reading | None = None,
+    reading: SourceReport | None = None,
 ) -> Dataset:
     """Writes the tokens of conversations and which of them are answers; only those are learned and judged.
 
@@ -59,7 +59,7 @@ def prepare_conversations(
         ConfigError: The share is out of range.
         ModelFileError: The template is faulty, or the directory cannot be written.
     """
-    reading = Reading() if reading is None else reading
+    reading = SourceReport() if reading is None else reading
     template = TrainingTemplate(base.chat_template, base.tokenizer)
     every = None
     if isinstance(validation, int | float):
@@ -67,7 +67,7 @@ def prepare_conversations(
         every = max(2, round(1 / validation))
 
     def conversations(
-        places: Sequence[Place], held_out: bool | None = None, told: Reading | None = None
+        places: Sequence[Place], held_out: bool | None = None, told: SourceReport | None = None
     ) -> Iterator[Conversation]:
         for number, conversation in enumerate(read_conversations(read_records(places, encoding, reading=told))):
             if held_out is None or every is None or (number % every == every - 1) is held_out:

@@ -23,7 +23,7 @@ from nextword.training.corpus.dataset import (
 )
 from nextword.training.corpus.overlap import repeated_share
 from nextword.training.corpus.spool import Part, Spool, split, whole
-from nextword.training.corpus.text import Piece, Place, Reading, UpTo, read_pieces
+from nextword.training.corpus.text import ByteLimit, Piece, Place, SourceReport, read_pieces
 from nextword.training.corpus.tokenized_text import require_characters, require_share
 
 TOKENIZER_BYTES = 32 << 20
@@ -42,7 +42,7 @@ def prepare_text(
     validation: float | str | Path | None,
     validation_limit: int | None = None,
     limit: int | None = None,
-    reading: Reading | None = None,
+    reading: SourceReport | None = None,
     encoding: str | None = None,
     text_field: str | None = None,
     compose: bool = False,
@@ -76,25 +76,25 @@ def prepare_text(
     if isinstance(validation, int | float):
         require_share(validation)
     with replace_directory(directory) as fresh:
-        beginning: UpTo | None = None
+        beginning: ByteLimit | None = None
 
-        def spooled(name: str, places: Place | Sequence[Place], reading: Reading) -> Spool:
+        def spooled(name: str, places: Place | Sequence[Place], reading: SourceReport) -> Spool:
             nonlocal beginning
             pieces: Iterable[Piece] = read_pieces(
                 [places] if isinstance(places, Place) else places, encoding, text_field, reading=reading
             )
             if limit is not None and name == _TEXT:
-                pieces = beginning = UpTo(pieces, limit)
+                pieces = beginning = ByteLimit(pieces, limit)
             told = None if progress is None else lambda done: progress("read", done, 0)
             return Spool(fresh / name, pieces, compose=compose, progress=told)
 
-        reading = Reading() if reading is None else reading
+        reading = SourceReport() if reading is None else reading
         text = spooled(_TEXT, sources, reading)
         require_characters(text.characters, reading.read)
         train, held_out = whole(text), None
         decomposed = text.decomposed
         if isinstance(validation, str | Path):
-            other = spooled("validation.utf8", validation, Reading([], reading.skipped))
+            other = spooled("validation.utf8", validation, SourceReport([], reading.skipped))
             held_out = whole(other)
             decomposed += other.decomposed
         elif validation is not None:

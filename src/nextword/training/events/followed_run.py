@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any
 
 from nextword.errors import ModelFileError
-from nextword.training.events.journal import METRICS, Tail
+from nextword.training.events.journal import METRICS, MetricsTail
 from nextword.training.events.recorded_runs import read_run
 from nextword.training.run_directory import (
     RECORD,
@@ -21,9 +21,9 @@ from nextword.training.run_directory import (
     steps_path,
 )
 
-MOST_POINTS = 2000
+MAX_POINTS = 2000
 """Of a curve; of more, every nth is kept, and the last."""
-_MOST_SAMPLES = 20
+_MAX_SAMPLES = 20
 _SILENCE = 300.0
 """Seconds without a word after which a run counts as broken off; a long run speaks more seldom, see `Journal`."""
 _MODEL_RECORD = "nextword.json"
@@ -49,7 +49,7 @@ class FollowedRun:
                 f"there is no run of training at {path}", hint="nextword runs lists what was trained in a directory"
             )
         self._lock = Lock()
-        self._tail = Tail()
+        self._tail = MetricsTail()
         self._begin()
 
     @property
@@ -60,15 +60,15 @@ class FollowedRun:
     @property
     def finished(self) -> bool:
         """Whether the model is there that this run came to; one that it will replace does not count."""
-        return 0 < _written(self.out / _MODEL_RECORD) >= self._heard
+        return 0 < _written(self.out / _MODEL_RECORD) >= self._last_written
 
     @property
     def running(self) -> bool:
         """Whether a process seems to be at it."""
-        return not self.finished and time.time() - self._heard < _SILENCE + self._seconds / 500
+        return not self.finished and time.time() - self._last_written < _SILENCE + self._seconds / 500
 
     @property
-    def _heard(self) -> float:
+    def _last_written(self) -> float:
         return max(_written(self._kept / METRICS), _written(self._kept / RECORD))
 
     def steps(self) -> list[int]:
@@ -85,7 +85,7 @@ class FollowedRun:
             # First: what is read next is at least as new.
             running, model, steps = self.running, self.name if self.finished else None, self.steps()
             kept = self._kept / METRICS
-            anew, rows = self._tail.more(kept if kept.exists() else self.out / METRICS)
+            anew, rows = self._tail.read_new(kept if kept.exists() else self.out / METRICS)
             if anew:
                 self._begin()
             for row in rows:
@@ -104,8 +104,8 @@ class FollowedRun:
         }
 
     def _begin(self) -> None:
-        self._losses, self._looks = Thinned(MOST_POINTS // 2), Thinned(MOST_POINTS // 2)
-        self._samples = Thinned(_MOST_SAMPLES)
+        self._losses, self._looks = DownsampledRows(MAX_POINTS // 2), DownsampledRows(MAX_POINTS // 2)
+        self._samples = DownsampledRows(_MAX_SAMPLES)
         self._seconds = 0.0
 
     def _take(self, row: dict[str, Any]) -> None:
@@ -126,7 +126,7 @@ class FollowedRun:
         return {"seconds": seconds}
 
 
-class Thinned:
+class DownsampledRows:
     """Rows, of which every nth is kept when they become too many, and the last.
 
     Args:

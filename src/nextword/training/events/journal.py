@@ -112,13 +112,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-class Tail:
+class MetricsTail:
     """Reads a journal while it is written: each time only what is new."""
 
     def __init__(self) -> None:
         self._file, self._read, self._head = 0, 0, b""
 
-    def more(self, path: Path) -> tuple[bool, list[dict[str, Any]]]:
+    def read_new(self, path: Path) -> tuple[bool, list[dict[str, Any]]]:
         """The whole lines that have come since, and whether they are those of another journal, from its beginning.
 
         A file that cannot be read has none: it may be there the next time. Nor are damaged lines told.

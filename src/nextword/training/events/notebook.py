@@ -18,7 +18,7 @@ from nextword.training.planning.forecast import Forecast
 from nextword.training.planning.verdict import Verdict, yardsticks
 
 _SECONDS_BETWEEN_DRAWINGS = 0.5
-_LOOKS_SHOWN = 12
+_MAX_ROWS = 12
 _BAR = 320  # pixels
 
 
@@ -123,7 +123,7 @@ def looks_html(looks: Sequence[dict[str, Any]]) -> html.Markup:
             html.bar(look["bits_per_byte"] / top),
             "best" if look["best"] else "",
         ]
-        for look in looks[-_LOOKS_SHOWN:]
+        for look in looks[-_MAX_ROWS:]
     ]
     shown = html.table(["step", "time", "held-out bits/byte", "", ""], rows)
     hidden = len(looks) - len(rows)

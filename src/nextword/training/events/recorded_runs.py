@@ -23,18 +23,18 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Run:
+class RecordedRun:
     """One run: what was set, and what came of it so far."""
 
     path: Path
     finished: bool
     record: Mapping[str, Any]
     """Provenance of the model, or run.json: `plan`, `seed`, `text`, `parameters`, `baselines`, ..."""
-    looks: tuple[Row, ...]
-    """Every look at the held-out text."""
+    evaluations: tuple[Row, ...]
+    """Every evaluation on the held-out text."""
     metrics: tuple[Row, ...]
     """The journal; empty where it was not kept."""
-    heard: float
+    last_written: float
     """When the run last wrote something, seconds since 1970."""
     searched: Path | None = None
     """The directory in which it was found."""
@@ -81,7 +81,7 @@ class Run:
     @property
     def best(self) -> Row | None:
         """The best look at the held-out text."""
-        return min(self.looks, key=lambda look: look["nats_per_character"], default=None)
+        return min(self.evaluations, key=lambda look: look["nats_per_character"], default=None)
 
     @property
     def bytes_per_character(self) -> float | None:
@@ -112,7 +112,7 @@ class Run:
             return Verdict(kind, said["words"])
         held_out = self.record.get("validation_characters")
         return verdict(
-            self.looks,
+            self.evaluations,
             parameters=self.parameters or 0,
             text_bytes=int(_largest([self._part("text").get("bytes")])),
             held_out_characters=held_out if isinstance(held_out, int) else None,
@@ -124,7 +124,7 @@ class Run:
         """Step, seconds (NaN if unknown) and nats per character of the journal's `stepped` or `validated` lines."""
         rows: Sequence[Row] = [row for row in self.metrics if row.get("event") == kind]
         if kind == "validated" and not rows:
-            rows = self.looks
+            rows = self.evaluations
         found = []
         for row in rows:
             step, seconds, loss = (_number(row.get(name)) for name in ("step", "seconds", "nats_per_character"))
@@ -158,19 +158,19 @@ class Run:
             "best": None if best is None else dict(best),
             "baselines": self._part("baselines") or None,
             "verdict": {"kind": self.verdict.kind, "words": self.verdict.words},
-            "heard": self.heard,
+            "heard": self.last_written,
         }
 
     @property
     def _rows(self) -> Sequence[Row]:
-        return self.metrics or self.looks
+        return self.metrics or self.evaluations
 
     def _part(self, name: str) -> Mapping[str, Any]:
         value = self.record.get(name)
         return value if isinstance(value, dict) else {}
 
 
-def find_runs(directory: Path) -> list[Run]:
+def find_runs(directory: Path) -> list[RecordedRun]:
     """The runs in a directory and below it, by name; directories whose names begin with a dot are not searched.
 
     Raises:
@@ -193,7 +193,7 @@ def _places(directory: Path) -> Iterator[Path]:
             yield path
 
 
-def read_run(path: Path) -> Run | None:
+def read_run(path: Path) -> RecordedRun | None:
     """The run in a directory, or None if there is none: a model that was not trained here, or a damaged record."""
     try:
         if (path / run_record.RECORD).is_file():
@@ -207,15 +207,17 @@ def read_run(path: Path) -> Run | None:
                 record = {**record, "parameters": _count_parameters(path / "config.json")}
         metrics = tuple(read_metrics(path / METRICS))
         files = [path / name for name in (run_record.RECORD, _MODEL_RECORD, METRICS)]
-        heard = max(file.stat().st_mtime for file in files if file.exists())
+        last_written = max(file.stat().st_mtime for file in files if file.exists())
     except (ModelFileError, OSError):
         return None
     kept = record.get("validations")
-    looks = [row for row in metrics if row.get("event") == "validated"] or (kept if isinstance(kept, list) else [])
-    return Run(path, finished, record, tuple(filter(_is_look, looks)), metrics, heard)
+    evaluations = [row for row in metrics if row.get("event") == "validated"] or (
+        kept if isinstance(kept, list) else []
+    )
+    return RecordedRun(path, finished, record, tuple(filter(_is_evaluation, evaluations)), metrics, last_written)
 
 
-def _is_look(row: Any) -> bool:
+def _is_evaluation(row: Any) -> bool:
     return isinstance(row, dict) and all(
         math.isfinite(_number(row.get(name))) for name in ("step", "nats_per_character", "bits_per_byte")
     )
@@ -240,7 +242,7 @@ def _count_parameters(config: Path) -> int | None:
         return None
 
 
-def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
+def differing_settings(runs: Sequence[RecordedRun]) -> dict[str, list[Any]]:
     """Settings that are not the same in all runs: name -> one value a run, None where it is not recorded."""
     settings = [run.settings() for run in runs]
     names = dict.fromkeys(name for each in settings for name in each)

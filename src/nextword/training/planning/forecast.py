@@ -28,7 +28,7 @@ _BY_TOKENS_READ, _BY_PARAMETERS, _BY_TEXT = -0.508, 0.137, 0.176
 # What has been measured: tokens read, parameters, tokens of training text, passes.
 _MEASURED = ((3e4, 1.6e6), (9e5, 5.3e6), (1.2e4, 5e5), (0.0, 8.0))
 _WORST_MARGIN = 0.4
-_FARTHEST = 10.0
+_MAX_EXTRAPOLATION = 10.0
 """Times by which a text may be shorter than those of the fit: nothing is foretold from less."""
 
 
@@ -91,7 +91,7 @@ def forecast(
     tokens = taken * tokens_per_step
     epochs = tokens / train_tokens
     length = Forecast(tokens_per_second, tokens / tokens_per_second, taken, tokens, epochs)
-    if bigram is None or train_tokens * _FARTHEST < _MEASURED[2][0]:
+    if bigram is None or train_tokens * _MAX_EXTRAPOLATION < _MEASURED[2][0]:
         return length
     # The best weights are kept, so more passes than were seen to help do no harm.
     useful = min(tokens, _MEASURED[3][1] * train_tokens)

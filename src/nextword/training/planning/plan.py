@@ -11,7 +11,7 @@ from typing import Any
 from nextword.config import TRAINING_PRESETS, GPTConfig
 from nextword.errors import ModelFileError
 from nextword.settings import OptimizerName, Strategy
-from nextword.training.run_directory import START_ANEW, newer
+from nextword.training.run_directory import START_ANEW, newer_version_error
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Plan:
         """
         names = {field.name for field in fields(cls)}
         if unknown := sorted(set(record) - names):
-            raise newer(path, f"the setting {unknown[0]}")
+            raise newer_version_error(path, f"the setting {unknown[0]}")
         try:
             return cls(**record)
         except TypeError as error:

@@ -13,13 +13,13 @@ Kind = Literal[
     "as expected", "better than expected", "worse than expected", "levelled off",
 ]  # fmt: skip
 
-WORSE = 0.005
+OVERFIT_RISE = 0.005
 """Share by which the held-out loss must be above its best before that is called overfitting, not wavering."""
 IMPROVING = 0.01
 """Share of the loss that the last fifth must bring to be called improvement."""
-FEWEST_CHARACTERS = 1000
+MIN_CHARACTERS = 1000
 """Held-out characters below which their loss is chance: a hundred words."""
-FEWEST_STEPS = 20
+MIN_STEPS = 20
 """Steps of a whole run below which no more is said than that they are few."""
 BITS_OF_A_BYTE = 8.0
 """Bits per byte that knowing nothing costs: what needs more is nothing to beat, but a text too short to be counted."""
@@ -73,20 +73,20 @@ def verdict(
     """
     if not looks:
         return Verdict("unknown", "No text was held out: nothing tells how well it does on other text.")
-    if held_out_characters is not None and held_out_characters < FEWEST_CHARACTERS:
+    if held_out_characters is not None and held_out_characters < MIN_CHARACTERS:
         return Verdict(
             "unknown",
             f"Only {held_out_characters:,} characters were held out: too few to judge by. More text helps, or another "
             "text to be judged by.",
         )
     last = looks[-1]
-    if finished and last["step"] < FEWEST_STEPS:
+    if finished and last["step"] < MIN_STEPS:
         ran = pluralize(last["step"], "steps")
         return Verdict("too few steps", f"Only {ran} ran: too few to learn from. Give it more minutes.")
     best = min(looks, key=lambda look: look["bits_per_byte"])
     reached = best["bits_per_byte"]
     rise = last["bits_per_byte"] - reached
-    if rise > WORSE * reached:
+    if rise > OVERFIT_RISE * reached:
         return _overfitting(best, last, rise, parameters, text_bytes)
     beaten = bigram is None or reached < bigram
     gain = _gain_of_the_last_fifth(looks)
@@ -99,7 +99,7 @@ def verdict(
         return Verdict(
             "worse than bigrams", f"{worse}, and it hardly improves: try another learning rate or more text."
         )
-    advice = _what_helps(best)
+    advice = _advice(best)
     if not finished:
         expected = None
     if expected is not None and not expected[0] <= reached <= expected[1]:
@@ -156,7 +156,7 @@ def _gain_of_the_last_fifth(looks: Sequence[Mapping[str, Any]]) -> float | None:
     return points[before] + share * (points[after] - points[before]) - points[steps[-1]]
 
 
-def _what_helps(look: Mapping[str, Any]) -> str:
+def _advice(look: Mapping[str, Any]) -> str:
     """More minutes while the training text is as hard as the held-out one, else more text."""
     train = look.get("train_bits_per_byte")
     if train is not None and look["bits_per_byte"] > (1 + _GAP) * train:

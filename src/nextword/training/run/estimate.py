@@ -9,7 +9,7 @@ from nextword.model import GPTModel
 from nextword.training.events import Started, Watcher
 from nextword.training.planning.baselines import Baselines, measure_baselines
 from nextword.training.planning.forecast import Forecast, forecast
-from nextword.training.planning.verdict import FEWEST_CHARACTERS, yardsticks
+from nextword.training.planning.verdict import MIN_CHARACTERS, yardsticks
 from nextword.training.run.loop import Trainer
 from nextword.training.run.record import StartedRun
 
@@ -32,7 +32,7 @@ def estimate(trainer: Trainer, run: StartedRun, began: float, emit: Watcher, sav
     minutes = run.record.minutes
     if minutes is not None and not run.is_resumed:
         left = minutes * 60 - (time.monotonic() - began) - _reserved_seconds(trainer.model, saves)
-        trainer.set_seconds(ranks.agree(max(1.0, left)))
+        trainer.set_seconds(ranks.broadcast(max(1.0, left)))
     plan, report = trainer.plan, dataset.report
     expected = forecast(
         parameters=trainer.model.config.num_parameters,
@@ -56,7 +56,7 @@ def estimate(trainer: Trainer, run: StartedRun, began: float, emit: Watcher, sav
             decomposed=0 if report.composed else report.decomposed,
             long_words=report.long_words,
             only_beginning=report.only_beginning,
-            processes=ranks.world,
+            processes=ranks.world_size,
             files=report.files,
             file_count=report.file_count,
             skipped=report.skipped,
@@ -72,7 +72,7 @@ def estimate(trainer: Trainer, run: StartedRun, began: float, emit: Watcher, sav
 def _has_forecast(run: StartedRun) -> bool:
     """Whether it is known how well such a run goes: from no model, and judged by enough text."""
     held_out = run.dataset.validation
-    return run.base is None and held_out is not None and held_out.characters >= FEWEST_CHARACTERS
+    return run.base is None and held_out is not None and held_out.characters >= MIN_CHARACTERS
 
 
 def bigrams(baselines: Baselines | None) -> float | None:

@@ -75,7 +75,7 @@ def evaluate(model: GPTModel, text: TokenizedText, window: int | None = None, pa
         tokens = int(text.weights[1:].sum(dtype=np.int64))
         all_weights = evaluation_weights(text.weights, window, at_once)
     batches = zip(evaluation_windows(text.tokens, window, at_once), all_weights, strict=False)
-    for (ids, weights), counts in run.ranks.deal(batches):
+    for (ids, weights), counts in run.ranks.shard(batches):
         place = run.ranks.device
         counted = None if weights is None else torch.from_numpy(weights).to(place)
         share = run.nats(torch.from_numpy(ids).to(place), counted).item()
@@ -116,7 +116,7 @@ class HeldOut:
         """Scores the text; the seconds are counted in the state."""
         began = time.monotonic()
         loss = evaluate(self._parallel.model, self._text, plan.context_length, self._parallel)
-        self.seconds = self._parallel.ranks.agree(time.monotonic() - began)
+        self.seconds = self._parallel.ranks.broadcast(time.monotonic() - began)
         state.looking += self.seconds
         return loss
 

@@ -30,7 +30,7 @@ def finish(
     """Writes the trained model, and adapters beside it where only these were learned. Errors of these wait."""
     plan, base = trainer.plan, run.base
     if plan.lora_rank is not None:
-        with trainer.late.wait():
+        with trainer.deferred.wait():
             save_adapter(model, out.with_name(f"{out.name}.adapter"), str(plan.base))
         merge_lora(model)
     provenance = _provenance(trainer, run, estimates, judgement)

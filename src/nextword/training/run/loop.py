@@ -21,8 +21,8 @@ from nextword.training.corpus.tokenized_text import TokenizedText
 from nextword.training.events import Interrupted, Resumed, Stepped, Watcher
 from nextword.training.planning.plan import Plan
 from nextword.training.run.batches import Batches
+from nextword.training.run.deferred_errors import DeferredErrors
 from nextword.training.run.evaluate import EVALUATION_EVERY, HeldOut
-from nextword.training.run.late_errors import LateErrors
 from nextword.training.run.optimizer import make_optimizers
 from nextword.training.run.parallel import Parallel
 from nextword.training.run.prefetch import Prefetcher
@@ -74,7 +74,7 @@ class Trainer:
         """Whether Ctrl-C ended the run."""
         self.hash = ""
         """Of weights, optimizers and step, when the run ended."""
-        self.late = LateErrors()
+        self.deferred = DeferredErrors()
         """What went wrong after the last step: to be raised when the model is saved."""
         texts = {"text": train, "held-out text": validation}
         hashes = {name: hashlib.sha256(text.tokens.data).hexdigest() for name, text in texts.items() if text}
@@ -146,10 +146,10 @@ class Trainer:
             self._parallel.backward(rows, None, 1.0).item()
             for optimizer in self._optimizers:
                 optimizer.zero_grad(set_to_none=True)
-            return self.ranks.agree(time.perf_counter() - began)
+            return self.ranks.broadcast(time.perf_counter() - began)
 
         share = ids_BT[self._rows[0]]
-        tokens = self._batches.window * self.ranks.world
+        tokens = self._batches.window * self.ranks.world_size
         with torch.compiler.set_stance("force_eager"):  # for a single row nothing is compiled
             one = seconds(share[:1])
             if one * len(share) > _SLOW_STEP:
@@ -168,14 +168,14 @@ class Trainer:
                 can be ended another time. After Ctrl-C that is done in any case.
 
         Raises:
-            NextwordError: The loss is not finite any more, and no weights were good before; else `late` keeps it.
+            NextwordError: The loss is not finite any more, and no weights were good before; else `deferred` keeps it.
         """
         try:
             self._training_loop(keeps_last)
         except NotFiniteError as error:
             if not self._beats_uniform():
                 raise
-            self.late.add(error)
+            self.deferred.add(error)
             self.stopped = True
             self.hash = self.state_hash()
         self._train_state.set_weights(self._train_state.best)
@@ -190,15 +190,15 @@ class Trainer:
                 self._evaluate(0.0)  # what the model knows already; if nothing is better, it stays
             if not self.state.step:
                 self._save_snapshot()
-            progress = self.ranks.agree(self._progress())
+            progress = self.ranks.broadcast(self._progress())
             while (progress < 1 or self.state.step == 0) and not self.stopped:  # one step at least
-                self._step(progress, *batches.take())
+                self._step(progress, *batches.next())
                 now = max(time.monotonic(), began + 1e-3)  # a coarse clock may not have moved yet
                 self.state.step += 1
                 self.state.seconds = earlier + now - began
                 # One meeting: rank 0's clock counts, and a request to stop that reached any process stops all.
                 main = self.ranks.is_main
-                progress, save, stop = self.ranks.sums(
+                progress, save, stop = self.ranks.all_reduce_sum(
                     [
                         self._progress() if main else 0.0,
                         float(main and now - last_save >= self._checkpoint_seconds),
@@ -219,11 +219,11 @@ class Trainer:
                     self._train_state.save()
                     last_save = time.monotonic()
                 self.state.seconds = earlier + time.monotonic() - began
-            self._watch, self._sample = self.late.wait()(self._watch), self.late.wait()(self._sample)
+            self._watch, self._sample = self.deferred.wait()(self._watch), self.deferred.wait()(self._sample)
             if (self.ranks.any(keeps_last()) or self.stopped) and self.state.step > first_step:
-                with self.late.wait():
+                with self.deferred.wait():
                     self._train_state.save()  # before the last evaluation: an undisturbed run has none here
-            with self.late.wait():
+            with self.deferred.wait():
                 self._save_snapshot()
             self.hash = self.state_hash()
             if self.stopped:
@@ -269,7 +269,7 @@ class Trainer:
         if not math.isfinite(value):
             raise self._not_finite("loss", value)
         if self.plan.clip:
-            self._parallel.clip(self.plan.clip)
+            self._parallel.clip_grad_norm(self.plan.clip)
         for optimizer in self._optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

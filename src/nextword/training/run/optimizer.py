@@ -27,22 +27,22 @@ def make_optimizers(model: GPTModel, plan: Plan) -> list[torch.optim.Optimizer]:
     if model.position_encoding is not None:
         embeddings.add(id(model.position_encoding.weight))
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    inner = (
+    muon_matrices = (
         [w for w in model.blocks.parameters() if w.requires_grad and w.dim() == 2] if plan.optimizer == "muon" else []
     )
-    taken = {id(weight) for weight in inner}
-    decayed = [w for w in weights if w.dim() >= 2 and id(w) not in embeddings | taken]
-    kept = [w for w in weights if w.dim() < 2 or id(w) in embeddings]
-    groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    muon_ids = {id(weight) for weight in muon_matrices}
+    decay = [w for w in weights if w.dim() >= 2 and id(w) not in embeddings | muon_ids]
+    no_decay = [w for w in weights if w.dim() < 2 or id(w) in embeddings]
+    groups = [{"params": decay, "weight_decay": plan.weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     optimizers: list[torch.optim.Optimizer] = []
     if groups:
         optimizers.append(torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.95), fused=True))
-    if not inner:
+    if not muon_matrices:
         return optimizers
     if not hasattr(torch.optim, "Muon"):
         raise ConfigError(f"PyTorch {torch.__version__} has no Muon", hint="2.9 and later have")
     muon = torch.optim.Muon(
-        inner, lr=plan.learning_rate, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
+        muon_matrices, lr=plan.learning_rate, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
     )
     return [*optimizers, muon]

@@ -96,17 +96,17 @@ class Parallel:
             raise ConfigError(f"strategy is {strategy!r}, it must be ddp or fsdp")
         self.model = model
         self.ranks = ranks
-        self.sharded = strategy == "fsdp" and ranks.world > 1
+        self.sharded = strategy == "fsdp" and ranks.world_size > 1
         if checkpointing:
             for block in model.blocks:
                 block.__class__ = CheckpointedBlock  # keeps every name; a copy of the model stays a copy
         self._alone: nn.Module = LossModel(model, precision, compiled=compiled)
-        self._together: nn.Module = self._alone
+        self._wrapped: nn.Module = self._alone
         if self.sharded:
             _shard(self._alone, model, ranks, precision)
-        elif ranks.world > 1:
+        elif ranks.world_size > 1:
             # Not gradient_as_bucket_view: gradients must stay where an optimizer may have laid them out.
-            self._together = DistributedDataParallel(self._alone)
+            self._wrapped = DistributedDataParallel(self._alone)
 
     def backward(self, ids: Tensor, weights: Tensor | None, total: float, *, last: bool = True) -> Tensor:
         """Adds a micro-batch to the gradients, and gives its summed loss in nats, [].
@@ -120,10 +120,10 @@ class Parallel:
             total: Tokens that count in the whole step's batch: all processes, all micro-batches.
             last: Whether it is this process's last micro-batch of the step.
         """
-        with self._averaging(last):
-            nats: Tensor = self._together(ids, weights)
+        with self._no_sync(last):
+            nats: Tensor = self._wrapped(ids, weights)
             # Both strategies give the mean over processes, so that a sum has to be multiplied by their number.
-            (nats * (self.ranks.world / total)).backward()  # type: ignore[no-untyped-call]
+            (nats * (self.ranks.world_size / total)).backward()  # type: ignore[no-untyped-call]
         return nats.detach()
 
     @torch.no_grad()
@@ -133,16 +133,16 @@ class Parallel:
         self._reshard()
         return nats
 
-    def clip(self, max_norm: float) -> Tensor:
+    def clip_grad_norm(self, max_norm: float) -> Tensor:
         """Shortens the gradient to `max_norm`, and gives the length it had, []."""
-        return _full(torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm))
+        return _full_tensor(torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm))
 
-    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def full_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Whole tensors from shards, in rank 0's ordinary memory; the other processes take part and get nothing."""
         self._reshard()
         gathered = {}
         for name in sorted(tensors):  # what was read from a file comes in another order on every process
-            full = _full(tensors[name])
+            full = _full_tensor(tensors[name])
             if self.ranks.is_main:
                 gathered[name] = full.cpu() if self.sharded else full
         return gathered
@@ -151,9 +151,9 @@ class Parallel:
         """Ends `backward`; to be called before the processes part."""
         # DDP's reducer must not be the last to hold their connections: it would wait, with Python's lock held, for a
         # thread that may need the lock to let go of the last tensor it sent.
-        if isinstance(self._together, DistributedDataParallel):
-            del self._together.logger, self._together.reducer
-        self._together = self._alone
+        if isinstance(self._wrapped, DistributedDataParallel):
+            del self._wrapped.logger, self._wrapped.reducer
+        self._wrapped = self._alone
 
     def _reshard(self) -> None:
         """Weights that a forward pass has gathered, and no backward pass has let go of, become shards again."""
@@ -161,16 +161,16 @@ class Parallel:
             cast(Any, self._alone).reshard()
 
     @contextmanager
-    def _averaging(self, last: bool) -> Iterator[None]:
+    def _no_sync(self, last: bool) -> Iterator[None]:
         """DDP talks in the last micro-batch only; FSDP in each, so that no process ever holds all gradients."""
-        if last or not isinstance(self._together, DistributedDataParallel):
+        if last or not isinstance(self._wrapped, DistributedDataParallel):
             yield
         else:
-            with self._together.no_sync():
+            with self._wrapped.no_sync():
                 yield
 
 
-def _full(tensor: Tensor) -> Tensor:
+def _full_tensor(tensor: Tensor) -> Tensor:
     """The whole of a DTensor; others are whole."""
     # Not isinstance: a single process would import DTensor, half a second and 40 MB, for nothing.
     full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
@@ -190,7 +190,7 @@ def _shard(loss_model: nn.Module, model: GPTModel, ranks: Ranks, precision: str)
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    mesh = init_device_mesh(torch.device(ranks.device).type, (ranks.world,))
+    mesh = init_device_mesh(torch.device(ranks.device).type, (ranks.world_size,))
     half = precision == "bfloat16"
     policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if half else MixedPrecisionPolicy()
     for block in model.blocks:

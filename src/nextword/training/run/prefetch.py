@@ -36,7 +36,7 @@ class Prefetcher:
     ) -> None:
         self._pool.shutdown()
 
-    def take(self) -> Batch:
+    def next(self) -> Batch:
         """The next step's token ids, [B, T + 1], and how much each counts, [B, T + 1], or None: all count."""
         batch = self._next.result()
         self._step += 1

@@ -18,7 +18,7 @@ from torch.distributed.rendezvous import rendezvous
 from nextword.errors import ConfigError, FailedElsewhereError
 from nextword.model.backend import choose_device
 
-_PATIENCE = datetime.timedelta(hours=6)
+_TIMEOUT = datetime.timedelta(hours=6)
 """The others wait while rank 0 prepares the text. A process that died is no reason to wait: torchrun ends them all."""
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -38,7 +38,7 @@ class Ranks:
     """Where this process computes: `cpu`, `cuda:1`, ..."""
     rank: int = 0
     """This process's number, from 0."""
-    world: int = 1
+    world_size: int = 1
     """How many processes there are."""
     restarted: bool = False
     """Whether torchrun has started the processes anew because one of them died (`--max-restarts`)."""
@@ -48,9 +48,9 @@ class Ranks:
         """Whether this is rank 0, which prints and writes files."""
         return self.rank == 0
 
-    def sums(self, values: Sequence[float]) -> list[float]:
+    def all_reduce_sum(self, values: Sequence[float]) -> list[float]:
         """The sums of each value over all processes, in float64 and the same to the last bit everywhere."""
-        if self.world == 1:
+        if self.world_size == 1:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(total)  # in the processes' own memory (gloo), so that no GPU has to finish first
@@ -58,13 +58,13 @@ class Ranks:
 
     def sum(self, value: float) -> float:
         """The sum of a value over all processes."""
-        return self.sums([value])[0]
+        return self.all_reduce_sum([value])[0]
 
     def any(self, flag: bool) -> bool:
         """Whether any process says yes: a request to stop that reached one is then seen by all at once."""
         return self.sum(float(flag)) > 0
 
-    def agree(self, value: float) -> float:
+    def broadcast(self, value: float) -> float:
         """Rank 0's value, for all: no two clocks show the same."""
         return self.sum(value if self.is_main else 0.0)
 
@@ -80,17 +80,18 @@ class Ranks:
         Raises:
             ConfigError: The rows cannot be shared out equally.
         """
-        parts = self.world * accumulation
+        parts = self.world_size * accumulation
         if batch_size % parts:
             raise ConfigError(
-                f"batch_size is {batch_size}, not divisible by {self.world} processes x {accumulation} micro-batches",
+                f"batch_size is {batch_size}, "
+                f"not divisible by {self.world_size} processes x {accumulation} micro-batches",
                 hint=f"for example {parts * max(1, round(batch_size / parts))}",
             )
         size = batch_size // parts
         first = self.rank * accumulation
         return [slice(part * size, (part + 1) * size) for part in range(first, first + accumulation)]
 
-    def deal(self, items: Iterable[Item]) -> Iterator[tuple[Item, bool]]:
+    def shard(self, items: Iterable[Item]) -> Iterator[tuple[Item, bool]]:
         """Deals items out in turn, to every process equally many: those left over come with False, not to be counted.
 
         Equally many, because each pass through a sharded model is a meeting of all processes.
@@ -98,7 +99,7 @@ class Ranks:
         hand: list[Item] = []
         for item in items:
             hand.append(item)
-            if len(hand) == self.world:
+            if len(hand) == self.world_size:
                 yield hand[self.rank], True
                 hand.clear()
         if hand:
@@ -150,14 +151,14 @@ def init_process_group(device: str = "auto", environment: Mapping[str, str] = os
     backend = "gloo" if place == "cpu" else "cpu:gloo,cuda:nccl"
     restarts = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
-        store, _, _ = next(rendezvous("env://", rank, world, timeout=_PATIENCE))
+        store, _, _ = next(rendezvous("env://", rank, world, timeout=_TIMEOUT))
         if environment.get("LOCAL_WORLD_SIZE") == str(world):
             # torchrun keeps one store through all restarts, where the dead processes' addresses still stand. With
             # several machines, each of which counts its own restarts, docs/scaling.md has it make a new store.
             store = PrefixStore(restarts, store)
         # And one process may join several times: every one of its runs has keys of its own.
         store = PrefixStore(str(store.add(f"joined/{rank}", 1)), store)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"rank {rank} cannot join the {world} processes: {reason}") from None

@@ -26,7 +26,7 @@ from nextword.training.corpus.bpe_dropout import bpe_dropout_copies
 from nextword.training.corpus.dataset import write_dataset
 from nextword.training.corpus.fingerprint import fingerprint
 from nextword.training.corpus.prepare import prepare_dataset
-from nextword.training.corpus.text import Reading, find_sources
+from nextword.training.corpus.text import SourceReport, find_sources
 from nextword.training.events import Preparing, Watcher, clock, fan_out
 from nextword.training.events.journal import METRICS, MetricsLog
 from nextword.training.events.notebook import NotebookView, in_notebook, run_html
@@ -172,7 +172,7 @@ def train(
             checkpoints=checkpoints,
             checkpoint_seconds=requested.checkpoint_seconds,
             watch=emit_all,
-            sample=sampler(model, run.dataset, emit_all) if watch is not None and ranks.world == 1 else None,
+            sample=sampler(model, run.dataset, emit_all) if watch is not None and ranks.world_size == 1 else None,
             snapshots=Snapshots(steps_path(out), run.dataset.tokenizer, run.base) if requested.snapshots else None,
         )
         stack.callback(trainer.close)
@@ -183,23 +183,23 @@ def train(
         if trainer.state.step == 0:
             raise NextwordError("stopped before the first step: there is nothing to save")
 
-        lm, late, trained = None, trainer.late, trainer.whole_model()
+        lm, deferred, trained = None, trainer.deferred, trainer.whole_model()
         if trained is not None:  # rank 0 has it
             judgement = _judge(trained, trainer, run, estimates)
-            with late.wait():
+            with deferred.wait():
                 log(judgement)
             lm = finish(out, trained, trainer, run, estimates, judgement)
             draw_curve(out)
-            with late.wait():
+            with deferred.wait():
                 emit(judgement)
-        with late.wait():
+        with deferred.wait():
             logs.close()  # before the directory goes: Windows removes no open file
-        if lm is not None and late:
+        if lm is not None and deferred:
             _LOG.warning("the model is saved in %s; what went wrong then:", escape_surrogates(out))
         if ranks.is_main and not trainer.stopped:
             checkpoints.remove()
         ranks.barrier()
-        late.release()
+        deferred.release()
         state = trainer.state
         return TrainingRun(
             lm or load(out, device=ranks.device),
@@ -249,7 +249,7 @@ def prepare_run(
 ) -> LanguageModel | None:
     """Prepares the text, derives the plan, and writes both into the run directory; the model to start from, if any."""
     base = None if settings.from_model is None else load(settings.from_model, backend="torch", device=device)
-    flops, reading = measure_flops(), Reading()
+    flops, reading = measure_flops(), SourceReport()
     limit, validation_limit = max_read_bytes(settings), max_held_out_bytes(settings, base, flops)
     found = list(find_sources(sources, settings.exclude, reading.skipped))
     if not found:

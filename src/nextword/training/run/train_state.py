@@ -62,7 +62,7 @@ class TrainState:
         model, ranks = self._parallel.model, self._parallel.ranks
         if not self._parallel.sharded:
             return model if ranks.is_main else None
-        weights = self._parallel.whole({**model.weights(), **self.trainable_parameters()})
+        weights = self._parallel.full_tensors({**model.weights(), **self.trainable_parameters()})
         if not ranks.is_main:
             return None
         whole = GPTModel.from_config(model.config, initialized=False)
@@ -72,8 +72,8 @@ class TrainState:
 
     def hash(self) -> str:
         """One hash of all that decides how the run goes on; equal for equal runs, resumed or not, on the CPU."""
-        model = self._parallel.whole(self.trainable_parameters())
-        return state_hash(self.run_state.step, model, self._parallel.whole(optimizer_tensors(self._optimizers)))
+        model = self._parallel.full_tensors(self.trainable_parameters())
+        return state_hash(self.run_state.step, model, self._parallel.full_tensors(optimizer_tensors(self._optimizers)))
 
     def save(self) -> None:
         """Writes a checkpoint, if the run keeps any.

@@ -11,7 +11,7 @@ import pytest
 
 from nextword.errors import TextError
 from nextword.training import Event, Started, train
-from nextword.training.corpus.text import Piece, Reading, UpTo, read_documents, read_pieces
+from nextword.training.corpus.text import ByteLimit, Piece, SourceReport, read_documents, read_pieces
 from tests.training.sample_text import FEW_STEPS, TEXT, write_text
 
 NOT_UTF_8 = os.fsdecode("글".encode("cp949"))
@@ -19,7 +19,7 @@ NOT_UTF_8 = os.fsdecode("글".encode("cp949"))
 
 def read(*places: str | Path, exclude: tuple[str, ...] = ()) -> tuple[list[str], dict[str, str]]:
     """The names of what is read, and of what is not, with the reasons."""
-    reading = Reading()
+    reading = SourceReport()
     for _ in read_pieces(places, exclude=exclude, reading=reading):
         pass
     return reading.read, dict(reading.skipped)
@@ -78,8 +78,8 @@ def test_what_was_read_is_told_where_only_the_beginning_is_read(tmp_path: Path) 
     (tmp_path / "a.txt").write_text("글이다. Some words.\n" * 60_000, encoding="utf-8")
     fill(tmp_path, "b.txt", "empty.txt")
     (tmp_path / "empty.txt").write_bytes(b"")
-    reading = Reading()
-    pieces = UpTo(read_pieces([tmp_path], reading=reading), 1000)
+    reading = SourceReport()
+    pieces = ByteLimit(read_pieces([tmp_path], reading=reading), 1000)
     assert len(list(pieces)) == 1
     assert pieces.cut
     assert reading.read == [f"{tmp_path}/a.txt"]

@@ -19,8 +19,8 @@ Cells = Iterator[tuple[int, list[str]]]
 _MARKS = (",", ";", "\t", "|")
 _SAMPLE_LINES, _SAMPLE_CHARACTERS = 200, 1 << 20
 _CELL_CHARACTERS = 2**31 - 1
-_LONGEST_CELL_LINES = 1000  # of a cell of a .tsv file that is written over several lines
-_MAX_NAME_LENGTH, _MOST_WORDS = 60, 8
+_MAX_CELL_LINES = 1000  # of a cell of a .tsv file that is written over several lines
+_MAX_NAME_LENGTH, _MAX_NAME_WORDS = 60, 8
 _NUMBER = re.compile(r"[-+]?[.,:/ -]*\d[\d.,:/ -]*%?")  # one way to fit: a long one is told at once
 _SENTENCE_END = re.compile(r"[.!\u3002\uff01\u2026]$")
 _EXCEL_MARK = re.compile(r"sep=(.)\s*")
@@ -95,7 +95,7 @@ def _named(cells: Cells, name: str, wanted: str | None, sample: Sequence[Sequenc
     if not has_names:
         names = [str(number) for number in range(1, len(names) + 1)]
         cells = chain([first], cells)
-    names = _apart(names, name)
+    names = _unique_names(names, name)
     for number, row in cells:
         if len(row) > len(names):
             more = "the first line names" if has_names else "the first line has"
@@ -103,7 +103,7 @@ def _named(cells: Cells, name: str, wanted: str | None, sample: Sequence[Sequenc
         yield number, dict(zip(names, [*row, *[None] * (len(names) - len(row))], strict=True))
 
 
-def _apart(names: Sequence[str], name: str) -> list[str]:
+def _unique_names(names: Sequence[str], name: str) -> list[str]:
     """The names of columns, each its own: of those that are called alike, later ones get a number."""
     apart = dict[str, None]()
     for column in names:
@@ -130,7 +130,7 @@ def _are_names(first: Sequence[str], others: Sequence[Sequence[str]], wanted: st
 
 
 def _is_name(cell: str) -> bool:
-    short = len(cell) <= _MAX_NAME_LENGTH and len(cell.split()) <= _MOST_WORDS and "\n" not in cell
+    short = len(cell) <= _MAX_NAME_LENGTH and len(cell.split()) <= _MAX_NAME_WORDS and "\n" not in cell
     return short and not is_number(cell) and not _SENTENCE_END.search(cell)
 
 
@@ -172,7 +172,7 @@ def _over_lines(
 ) -> tuple[list[str] | None, int]:
     """The cells of a row that goes on in later lines, and in how many; None where rows of their own follow."""
     text = line
-    for used in range(_LONGEST_CELL_LINES):
+    for used in range(_MAX_CELL_LINES):
         if used == len(ahead):
             following = next(lines, None)
             if following is None:

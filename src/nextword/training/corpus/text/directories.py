@@ -27,7 +27,7 @@ _NOT_PEOPLES = {
 
 
 @dataclass
-class Reading:
+class SourceReport:
     """What came of the sources of a text."""
 
     read: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Exclusion:
     def __post_init__(self) -> None:
         self.unused = set(self.patterns)
 
-    def covers(self, path: Path, within: str = "") -> bool:
+    def matches(self, path: Path, within: str = "") -> bool:
         """Whether a pattern means this path, by its name, as it was given, or as it lies `within` a directory."""
         names = {path.name, path.as_posix(), within or path.name}
         meant = {
@@ -105,7 +105,7 @@ def files_below(
         skipped.append((escape_surrogates(path), reason))
 
     def why_not(path: Path) -> str:
-        excluded = exclusion.covers(path, path.relative_to(root).as_posix())  # asked of all: a pattern may mean it
+        excluded = exclusion.matches(path, path.relative_to(root).as_posix())  # asked of all: a pattern may mean it
         return "hidden" if path.name.startswith(".") else "excluded" if excluded else ""
 
     for place, below, names in os.walk(root, onerror=unreadable):

@@ -12,10 +12,10 @@ from typing import Any
 from nextword.errors import TextError
 from nextword.formatting import escape_surrogates
 from nextword.training.corpus.text.blocks import read_blocks
-from nextword.training.corpus.text.directories import Reading
+from nextword.training.corpus.text.directories import SourceReport
 from nextword.training.corpus.text.encodings import EncodingError, decode
 from nextword.training.corpus.text.json_rows import notebook_text
-from nextword.training.corpus.text.kinds import settled
+from nextword.training.corpus.text.kinds import detect_format
 from nextword.training.corpus.text.no_text import NoTextError
 from nextword.training.corpus.text.rows import Rows, read_rows, text_field
 from nextword.training.corpus.text.sources import Place, Source, find_sources
@@ -66,7 +66,7 @@ def read_pieces(
     field: str | None = None,
     *,
     exclude: Sequence[str] = (),
-    reading: Reading | None = None,
+    reading: SourceReport | None = None,
 ) -> Iterator[Piece]:
     r"""The text of files and other sources, never more than a piece of it at a time.
 
@@ -87,11 +87,11 @@ def read_pieces(
         TextError: A source does not exist, holds no text, is damaged, or is not in this encoding.
         ConfigError: There is no such encoding, or an optional package is missing.
     """
-    reading = Reading() if reading is None else reading
+    reading = SourceReport() if reading is None else reading
     for source in find_sources(sources, exclude, reading.skipped):
         begun = nul = False
         try:
-            for piece in _unless_blank(_pieces(settled(source, encoding), encoding, field), source.name):
+            for piece in _unless_blank(_pieces(detect_format(source, encoding), encoding, field), source.name):
                 if not begun:  # now: nobody may ask for the last piece
                     reading.read.append(source.name)
                 begun = True
@@ -137,7 +137,7 @@ def _pieces(source: Source, encoding: str | None, field: str | None) -> Iterator
     return _texts(source, encoding, field)
 
 
-class UpTo:
+class ByteLimit:
     """Pieces until they make up `limit` bytes, the last one whole.
 
     Attributes:
@@ -163,7 +163,7 @@ def read_records(
     encoding: str | None = None,
     *,
     exclude: Sequence[str] = (),
-    reading: Reading | None = None,
+    reading: SourceReport | None = None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of .json, .jsonl, .csv, .tsv and .parquet files and of data sets, each with its name, `file.jsonl:12`.
 
@@ -171,10 +171,10 @@ def read_records(
         TextError: As `read_pieces`, or a source is plain text.
         ConfigError: As `read_pieces`.
     """
-    reading = Reading() if reading is None else reading
+    reading = SourceReport() if reading is None else reading
     for source in find_sources(sources, exclude, reading.skipped):
         try:
-            known = settled(source, encoding)
+            known = detect_format(source, encoding)
             if known.format in ("text", "notebook"):
                 raise NoTextError(source.name, "has no records", hint=f"{_TABLES} files have")
             rows = _unless_settings(read_rows(known, encoding), known, None)

@@ -69,10 +69,10 @@ _ZIP = b"PK\x03\x04"
 _HEAD_BYTES = 1 << 20
 _STRING = r'"(?:[^"\\\x00-\x1f]|\\.)*+"'
 _TWO_STRINGS = re.compile(rf"\[\s*{_STRING}\s*,\s*{_STRING}\s*[,\]]")
-_LONGEST_ESCAPE = len(r"\u0000") + 1  # of JSON: the error of one that is cut stands at its start
+_MAX_ESCAPE_LENGTH = len(r"\u0000") + 1  # of JSON: the error of one that is cut stands at its start
 
 
-def settled(source: Source, encoding: str | None) -> Source:
+def detect_format(source: Source, encoding: str | None) -> Source:
     """The source, its format decided by its content: what was taken for text may be rows of JSON, or a notebook.
 
     Raises:
@@ -180,7 +180,7 @@ def _is_cut(text: str) -> bool:
     try:
         json.JSONDecoder().raw_decode(text)
     except json.JSONDecodeError as error:
-        return error.msg.startswith("Unterminated string") or len(text) - error.pos < _LONGEST_ESCAPE
+        return error.msg.startswith("Unterminated string") or len(text) - error.pos < _MAX_ESCAPE_LENGTH
     except (ValueError, RecursionError):
         return False
     return False

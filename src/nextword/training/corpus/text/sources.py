@@ -37,8 +37,8 @@ DATASET = "hf:"
 _LOG = logging.getLogger(__name__)
 _URL = re.compile(r"[A-Za-z][\w+.:-]*://")
 _INSTALL = re.compile(r"[Ii]nstall ['\"`]?([\w.-]+)")
-_LONGEST_NAME = 80  # that is told
-_LONGEST_PART, _LONGEST_PATH = 255, 4096  # of a name on disk, and of the way to it
+_MAX_SHOWN_NAME = 80  # that is told
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4096  # of a name on disk, and of the way to it
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,12 @@ def _files(path: Path, exclusion: Exclusion, skipped: list[tuple[str, str]]) -> 
             raise TextError(f"{path} holds no text files", hint=f"files ending in {known}")
         yield from ((file, True) for file in files)
     elif exists:
-        if exclusion.covers(path):
+        if exclusion.matches(path):
             skipped.append((escape_surrogates(path), "excluded"))
         else:
             yield path, False
     elif glob.has_magic(str(path)) and not _is_prose(path):
-        yield from ((file, True) for file in _fitting(path, exclusion, skipped))
+        yield from ((file, True) for file in _glob(path, exclusion, skipped))
     else:
         raise _prose(path) if _is_prose(path) else TextError(f"{path} does not exist")
 
@@ -166,7 +166,7 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _fitting(pattern: Path, exclusion: Exclusion, skipped: list[tuple[str, str]]) -> list[Path]:
+def _glob(pattern: Path, exclusion: Exclusion, skipped: list[tuple[str, str]]) -> list[Path]:
     """The files that a pattern means; of what lies in directories that hold no text, none."""
     kind_of = lru_cache(kind_of_directory)
     fixed = 0  # parts of the pattern that are no pattern: whoever names a model's directory means it
@@ -181,7 +181,7 @@ def _fitting(pattern: Path, exclusion: Exclusion, skipped: list[tuple[str, str]]
     for file in (one for one in found if not one.is_dir()):
         above = list(file.parents)[: max(0, len(file.parts) - 1 - fixed)]
         kinds = [kind for directory in above if (kind := kind_of(directory))]
-        excluded = sum(exclusion.covers(one, within(one)) for one in (file, *above))  # all are asked: see `unused`
+        excluded = sum(exclusion.matches(one, within(one)) for one in (file, *above))  # all are asked: see `unused`
         if kinds:
             skipped.append((escape_surrogates(file), f"in {kinds[-1]}"))
         elif not file.exists():
@@ -197,12 +197,12 @@ def _fitting(pattern: Path, exclusion: Exclusion, skipped: list[tuple[str, str]]
 
 def _is_prose(path: Path) -> bool:
     """Whether somebody gave a text where the name of one is expected."""
-    long = any(len(part.encode(errors="surrogatepass")) > _LONGEST_PART for part in path.parts)
-    return long or len(str(path)) > _LONGEST_PATH or "\n" in str(path) or "\0" in str(path)
+    long = any(len(part.encode(errors="surrogatepass")) > _MAX_NAME_BYTES for part in path.parts)
+    return long or len(str(path)) > _MAX_PATH_BYTES or "\n" in str(path) or "\0" in str(path)
 
 
 def _prose(path: Path) -> TextError:
-    begin = " ".join(str(path)[:_LONGEST_NAME].split())
+    begin = " ".join(str(path)[:_MAX_SHOWN_NAME].split())
     return TextError(
         f"a text was given where the name of a file is expected: {begin!r}...", hint="write it to a file, and name that"
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class LateErrors:
+class DeferredErrors:
     """Errors that wait until the model is on disk."""
 
     def __init__(self) -> None:
