@@ -14,16 +14,8 @@ from typing import Any
 
 import pytest
 
-from nextword.errors import ModelFileError
-from nextword.settings import TrainingSettings
 from nextword.training import Event, Started, TrainingRun, train
-from nextword.training.corpus.fingerprint import fingerprint
-from nextword.training.corpus.prepare_text import prepare_text
 from nextword.training.planning import derive
-from nextword.training.planning.derive import derive_plan
-from nextword.training.planning.plan import BATCHES, CONTEXTS, LEARNING_RATES
-from nextword.training.run.record import check_resume_settings, read_run_record
-from nextword.training.run.train import prepare_run
 from tests.training.sample_text import FEW_STEPS, SENTENCES, TEXT, write_text
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -124,35 +116,3 @@ def test_rows_and_compressed_files_are_trained_on(
         cut = int(0.9 * len(whole))
         line = whole.index("\n", cut - 1) + 1
         assert about["text"]["characters"] == line < cut + 70
-
-
-def test_the_record_of_a_run_is_what_was_asked_and_derived(tmp_path: Path) -> None:
-    settings = TrainingSettings(minutes=3.0, learning_rate=0.25, seed=7, validation=0.2)
-    text = write_text(tmp_path)
-    prepare_run(tmp_path / "run", [text], settings, "cpu", lambda _: None)
-    record = read_run_record(tmp_path / "run")
-    assert (record.seed, record.minutes, record.vocab_size) == (7, 3.0, None)
-    data = text.read_bytes()
-    assert record.text_files == hashlib.sha256(b"%d\n" % len(data) + data).hexdigest() == fingerprint([text])
-    assert (record.plan.learning_rate, record.plan.preset, record.plan.seconds) == (0.25, "tiny", None)
-    assert record.plan.batch_size == BATCHES["tiny"]
-    check_resume_settings(TrainingSettings(learning_rate=0.25), [text], record)
-    (tmp_path / "run" / "run.json").write_text('{"format_version": 1, "settings": {"plan": {}}}', encoding="utf-8")
-    with pytest.raises(ModelFileError, match=r"run\.json is damaged: ") as caught:
-        read_run_record(tmp_path / "run")
-    assert caught.value.hint == "begin anew with restart=True"
-
-
-def test_what_can_only_be_read_once_has_no_fingerprint(tmp_path: Path) -> None:
-    assert fingerprint(["-"]) is None
-    assert fingerprint([write_text(tmp_path), "-"]) is None
-
-
-def test_the_preset_goes_by_text_time_and_speed_unless_it_is_given(tmp_path: Path) -> None:
-    prepared = prepare_text(tmp_path / "data", write_text(tmp_path, TEXT * 110), validation=None, vocab_size=300)
-    assert prepared.report.bytes == 110 * 9180
-    presets = [derive_plan(TrainingSettings(minutes=minutes), prepared, None, FLOPS).preset for minutes in (1, 120)]
-    assert presets == ["tiny", "small"]
-    plan = derive_plan(TrainingSettings(minutes=1, preset="medium", batch_size=3), prepared, None, FLOPS)
-    assert (plan.preset, plan.batch_size) == ("medium", 3)
-    assert (plan.learning_rate, plan.context_length) == (LEARNING_RATES["medium"], CONTEXTS["medium"])

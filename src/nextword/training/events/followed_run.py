@@ -91,7 +91,7 @@ class FollowedRun:
             for row in rows:
                 self._take(row)
             events: dict[int, dict[str, Any]] = {}
-            for points in (self._losses, self._looks, self._samples):
+            for points in (self._losses, self._evaluations, self._samples):
                 for row in points.rows:
                     events.setdefault(row["step"], {}).update(row)
         return {
@@ -104,7 +104,7 @@ class FollowedRun:
         }
 
     def _begin(self) -> None:
-        self._losses, self._looks = DownsampledRows(MAX_POINTS // 2), DownsampledRows(MAX_POINTS // 2)
+        self._losses, self._evaluations = DownsampledRows(MAX_POINTS // 2), DownsampledRows(MAX_POINTS // 2)
         self._samples = DownsampledRows(_MAX_SAMPLES)
         self._seconds = 0.0
 
@@ -114,7 +114,7 @@ class FollowedRun:
             case {"event": "stepped", "step": step, "loss": float(loss)}:
                 self._losses.add({"step": step, "loss": loss, **self._clock(row)})
             case {"event": "validated", "step": step, "nats_per_token": float(loss)}:
-                self._looks.add({"step": step, "validation": loss, **self._clock(row)})
+                self._evaluations.add({"step": step, "validation": loss, **self._clock(row)})
             case {"event": "sampled", "step": step, "text": str(text)}:
                 self._samples.add({"step": step, "sample": text})
 

@@ -43,7 +43,7 @@ class NotebookView:
         self._about = self._expected = self._to_beat = self._sample = self._words = ""
         self._doing = "reading text"
         self._step: Stepped | None = None
-        self._looks: list[Validated] = []
+        self._evaluations: list[Validated] = []
 
     def __enter__(self) -> Self:
         self._draw()
@@ -74,7 +74,7 @@ class NotebookView:
             case Stepped():
                 self._step = event
             case Validated():
-                self._looks.append(event)
+                self._evaluations.append(event)
             case Sampled():
                 self._sample = event.text
             case Verdict():
@@ -93,8 +93,8 @@ class NotebookView:
         parts = [html.note(self._about), html.element("div", [html.bar(done, _BAR), f" {self._state()}"])]
         if self._doing == "learning" and step is None:
             parts.append(html.note(self._expected))
-        if self._looks:
-            parts.append(looks_html([asdict(look) for look in self._looks]))
+        if self._evaluations:
+            parts.append(evaluations_html([asdict(row) for row in self._evaluations]))
         if self._to_beat:
             parts.append(html.note(f"to beat, in bits/byte: {self._to_beat}"))
         if self._sample:
@@ -111,22 +111,22 @@ class NotebookView:
         return f"{facts}, {clock(step.seconds_left)} left"
 
 
-def looks_html(looks: Sequence[dict[str, Any]]) -> html.Markup:
-    """The looks at the held-out text: their curve, and the last of them with bars."""
-    losses = [look["bits_per_byte"] for look in looks]
+def evaluations_html(evaluations: Sequence[dict[str, Any]]) -> html.Markup:
+    """The evaluations on the held-out text: their curve, and the last of them with bars."""
+    losses = [row["bits_per_byte"] for row in evaluations]
     top = max(losses) or 1.0
     rows = [
         [
-            f"{look['step']:,}",
-            clock(look["seconds"]),
-            f"{look['bits_per_byte']:.4f}",
-            html.bar(look["bits_per_byte"] / top),
-            "best" if look["best"] else "",
+            f"{row['step']:,}",
+            clock(row["seconds"]),
+            f"{row['bits_per_byte']:.4f}",
+            html.bar(row["bits_per_byte"] / top),
+            "best" if row["best"] else "",
         ]
-        for look in looks[-_MAX_ROWS:]
+        for row in evaluations[-_MAX_ROWS:]
     ]
     shown = html.table(["step", "time", "held-out bits/byte", "", ""], rows)
-    hidden = len(looks) - len(rows)
+    hidden = len(evaluations) - len(rows)
     return html.box([html.curve(losses), shown, html.note(f"{hidden:,} earlier ones are not shown" if hidden else "")])
 
 
@@ -135,12 +135,12 @@ def run_html(facts: str, validations: Sequence[dict[str, Any]], provenance: Mapp
 
     Args:
         facts: Of the run, in a line.
-        validations: Its looks at the held-out text.
+        validations: Its evaluations on the held-out text.
         provenance: Of the model that it left.
     """
     parts = [html.element("div", facts)]
     if validations:
-        parts.append(looks_html(validations))
+        parts.append(evaluations_html(validations))
     said = provenance.get("verdict")
     if isinstance(said, dict):
         parts.append(html.element("b", escape_invisible(str(said.get("words", "")))))

@@ -81,7 +81,7 @@ class RecordedRun:
     @property
     def best(self) -> Row | None:
         """The best look at the held-out text."""
-        return min(self.evaluations, key=lambda look: look["nats_per_character"], default=None)
+        return min(self.evaluations, key=lambda row: row["nats_per_character"], default=None)
 
     @property
     def bytes_per_character(self) -> float | None:

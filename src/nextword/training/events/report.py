@@ -20,13 +20,13 @@ _LOG = logging.getLogger(__name__)
 def model_card(name: str, provenance: dict[str, Any], config: GPTConfig) -> str:
     """What the model is and what it was measured to do, as Markdown."""
     text, plan, baselines = provenance["text"], provenance["plan"], provenance["baselines"]
-    looks = [look for look in provenance["validations"] if look["best"]]
+    evaluations = [row for row in provenance["validations"] if row["best"]]
     judged = "No text was held out: nothing tells how well it does on other text."
-    if looks:
+    if evaluations:
         judged = (
             f"On {provenance['validation_characters']:,} held-out characters: "
-            f"{looks[-1]['nats_per_character']:.4f} nats per character, "
-            f"{looks[-1]['bits_per_byte']:.4f} bits per byte (step {provenance['best_step']:,})."
+            f"{evaluations[-1]['nats_per_character']:.4f} nats per character, "
+            f"{evaluations[-1]['bits_per_byte']:.4f} bits per byte (step {provenance['best_step']:,})."
         )
         if beaten := yardsticks(baselines or {}):
             reached = ", ".join(f"{name} {score:.4f}" for name, score in beaten.items())

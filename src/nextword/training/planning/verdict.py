@@ -50,7 +50,7 @@ def yardsticks(scores: Mapping[str, Any]) -> dict[str, float]:
 
 
 def verdict(
-    looks: Sequence[Mapping[str, Any]],
+    evaluations: Sequence[Mapping[str, Any]],
     *,
     parameters: int,
     text_bytes: int,
@@ -59,11 +59,11 @@ def verdict(
     expected: tuple[float, float] | None = None,
     finished: bool = True,
 ) -> Verdict:
-    """What the looks at the held-out text say; every loss in bits per byte.
+    """What the evaluations on the held-out text say; every loss in bits per byte.
 
     Args:
-        looks: In the order of their steps: `step`, `bits_per_byte`, and the training text's `train_bits_per_byte` where
-            it is known.
+        evaluations: In the order of their steps: `step`, `bits_per_byte`, and the training text's
+            `train_bits_per_byte` where it is known.
         parameters: Of the model.
         text_bytes: Of the training text.
         held_out_characters: Of the held-out text; None is not known.
@@ -71,7 +71,7 @@ def verdict(
         expected: Lowest and highest bits per byte that the forecast gave for the end of the run.
         finished: Whether the run is over; before its end nothing is held against the forecast.
     """
-    if not looks:
+    if not evaluations:
         return Verdict("unknown", "No text was held out: nothing tells how well it does on other text.")
     if held_out_characters is not None and held_out_characters < MIN_CHARACTERS:
         return Verdict(
@@ -79,17 +79,17 @@ def verdict(
             f"Only {held_out_characters:,} characters were held out: too few to judge by. More text helps, or another "
             "text to be judged by.",
         )
-    last = looks[-1]
+    last = evaluations[-1]
     if finished and last["step"] < MIN_STEPS:
         ran = pluralize(last["step"], "steps")
         return Verdict("too few steps", f"Only {ran} ran: too few to learn from. Give it more minutes.")
-    best = min(looks, key=lambda look: look["bits_per_byte"])
+    best = min(evaluations, key=lambda row: row["bits_per_byte"])
     reached = best["bits_per_byte"]
     rise = last["bits_per_byte"] - reached
     if rise > OVERFIT_RISE * reached:
         return _overfitting(best, last, rise, parameters, text_bytes)
     beaten = bigram is None or reached < bigram
-    gain = _gain_of_the_last_fifth(looks)
+    gain = _gain_of_the_last_fifth(evaluations)
     if gain is None and beaten and not finished:
         return Verdict("too early", "Too early to say.")
     if not beaten:
@@ -138,12 +138,12 @@ def _overfitting(
     return Verdict("overfitting", f"Overfitting: {since}. More text or dropout helps; more minutes do not.")
 
 
-def _gain_of_the_last_fifth(looks: Sequence[Mapping[str, Any]]) -> float | None:
-    """Bits per byte won in the last fifth of the steps, or None if there are looks at fewer than two points.
+def _gain_of_the_last_fifth(evaluations: Sequence[Mapping[str, Any]]) -> float | None:
+    """Bits per byte won in the last fifth of the steps, or None if there are evaluations at fewer than two points.
 
-    The loss where the fifth begins is read off the straight line between the two looks around it.
+    The loss where the fifth begins is read off the straight line between the two evaluations around it.
     """
-    points = {int(look["step"]): float(look["bits_per_byte"]) for look in looks}
+    points = {int(row["step"]): float(row["bits_per_byte"]) for row in evaluations}
     steps = sorted(points)
     if len(steps) < 2:
         return None
@@ -156,9 +156,9 @@ def _gain_of_the_last_fifth(looks: Sequence[Mapping[str, Any]]) -> float | None:
     return points[before] + share * (points[after] - points[before]) - points[steps[-1]]
 
 
-def _advice(look: Mapping[str, Any]) -> str:
+def _advice(row: Mapping[str, Any]) -> str:
     """More minutes while the training text is as hard as the held-out one, else more text."""
-    train = look.get("train_bits_per_byte")
-    if train is not None and look["bits_per_byte"] > (1 + _GAP) * train:
+    train = row.get("train_bits_per_byte")
+    if train is not None and row["bits_per_byte"] > (1 + _GAP) * train:
         return f"the training text is at {train:.2f} bits/byte already: more text will help more than more minutes"
     return "more minutes will help"

@@ -80,7 +80,7 @@ class TrainingRun:
 
     def facts(self) -> str:
         """Where the model is and how good it became, in a line."""
-        best = min((look["bits_per_byte"] for look in self.validations), default=None)
+        best = min((row["bits_per_byte"] for row in self.validations), default=None)
         held_out = "" if best is None else f", held-out {best:.3f} bits/byte"
         steps = pluralize(self.steps, "steps")
         return f"{self.out}: {steps} in {clock(self.seconds)}{held_out}{', stopped' * self.stopped}"
