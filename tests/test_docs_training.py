@@ -20,7 +20,8 @@ from nextword.config import TRAINING_PRESETS
 from nextword.language_model import LanguageModel
 from nextword.settings import TrainingSettings
 from nextword.training import Event, Stepped
-from nextword.training.planning.plan import Plan, recipe
+from nextword.training.planning.plan import Plan
+from nextword.training.planning.presets import recipe
 from tests.training.sample_text import TEXT, write_text
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -9,7 +9,7 @@ import pytest
 from nextword.settings import TrainingSettings
 from nextword.training.corpus.prepare_text import prepare_text
 from nextword.training.planning.derive import derive_plan, dropout_copies, max_held_out_bytes, max_read_bytes
-from nextword.training.planning.plan import BATCHES, CONTEXTS, LEARNING_RATES
+from nextword.training.planning.presets import BATCHES, CONTEXTS, LEARNING_RATES
 from tests.training.sample_text import TEXT, write_text
 
 FLOPS = 7e10

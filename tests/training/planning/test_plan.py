@@ -14,12 +14,12 @@ import pytest
 from nextword.config import TRAINING_PRESETS, GPTConfig
 from nextword.errors import ConfigError, ModelFileError
 from nextword.training.corpus.prepare_text import choose_vocab_size
-from nextword.training.planning.plan import (
+from nextword.training.planning.plan import Plan
+from nextword.training.planning.presets import (
     BATCHES,
     CONTEXTS,
     LEARNING_RATES,
     REGULARISATION,
-    Plan,
     choose_preset,
     fine_tuning,
     recipe,

@@ -16,7 +16,7 @@ from nextword.training.adapters import load_adapter
 from nextword.training.adapters.lora import lora_layers
 from nextword.training.corpus.text import Document
 from nextword.training.corpus.tokenized_text import TokenizedText
-from nextword.training.planning.plan import LEARNING_RATES, fine_tuning
+from nextword.training.planning.presets import LEARNING_RATES, fine_tuning
 from nextword.training.run.evaluate import evaluate
 from tests.conftest import Trained
 from tests.training.sample_text import write_text

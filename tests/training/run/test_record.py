@@ -10,7 +10,7 @@ import pytest
 from nextword.errors import ModelFileError
 from nextword.settings import TrainingSettings
 from nextword.training.corpus.fingerprint import fingerprint
-from nextword.training.planning.plan import BATCHES
+from nextword.training.planning.presets import BATCHES
 from nextword.training.run.record import check_resume_settings, read_run_record
 from nextword.training.run.train import prepare_run
 from tests.training.sample_text import write_text

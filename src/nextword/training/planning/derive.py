@@ -11,7 +11,8 @@ from nextword.formatting import pluralize
 from nextword.language_model import LanguageModel
 from nextword.settings import TrainingSettings
 from nextword.training.corpus.dataset import Dataset
-from nextword.training.planning.plan import Plan, choose_preset, fine_tuning, recipe, tokens_in
+from nextword.training.planning.plan import Plan
+from nextword.training.planning.presets import choose_preset, fine_tuning, recipe, tokens_in
 
 MAX_HELD_OUT_BYTES = 500_000
 """Of a longer text no more than this is held out, so that an evaluation takes seconds, not minutes."""
