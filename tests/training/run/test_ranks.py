@@ -184,7 +184,7 @@ def test_a_killed_process_is_started_again_and_the_run_goes_on(plain: dict[str, 
 
 def test_one_process_needs_no_torchrun(plain: dict[str, Any]) -> None:
     with init_process_group("cpu", {}) as ranks:
-        assert ranks == Ranks("cpu", rank=0, world=1, restarted=False)
+        assert ranks == Ranks("cpu", rank=0, world_size=1, restarted=False)
         assert not torch.distributed.is_initialized()
         assert_same(Run(ranks, 4, strategy="fsdp", checkpointing=True).take(STEPS).report(), plain)
 
