@@ -53,7 +53,7 @@ class _View(io.RawIOBase):
         self._replay = replay
         self._place = 0
 
-    def escape_surrogates(self) -> bool:
+    def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
