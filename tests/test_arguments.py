@@ -17,7 +17,7 @@ import torch
 
 import nextword
 from nextword import ConfigError, GPTConfig, LanguageModel, NextwordError, Sampling, Tokenizer, TransformerBlock
-from nextword.generation.other_names import ELSEWHERE
+from nextword.generation.other_names import OTHER_NAMES
 from nextword.settings import GenerationSettings
 from tests.inspection.models import language_model
 
@@ -354,7 +354,7 @@ def test_names_that_other_libraries_have_are_answered_with_those_of_this_one(
 
 
 def test_what_other_libraries_call_otherwise_is_no_setting_here() -> None:
-    assert not set(ELSEWHERE) & {*DEFAULTS, "text", "messages", "max_new_tokens", "variables"}
+    assert not set(OTHER_NAMES) & {*DEFAULTS, "text", "messages", "max_new_tokens", "variables"}
 
 
 def test_a_missing_argument_is_pythons_own_error() -> None:

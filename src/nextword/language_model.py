@@ -30,7 +30,7 @@ from nextword.generation import (
     score_tokens,
 )
 from nextword.generation.context import Prompt, fit_to_context, prompt_text
-from nextword.generation.other_names import writes
+from nextword.generation.other_names import takes_generation_settings
 from nextword.generation.sampling import token_biases
 from nextword.settings import GenerationKeywords, GenerationSettings, Overflow, Precision
 from nextword.tokens import Tokenizer
@@ -234,7 +234,7 @@ class LanguageModel:
         with self._prefix_cache() as memory:
             return predict_token(self.backend, self.tokenizer, text, top, overflow, memory)
 
-    @writes
+    @takes_generation_settings
     def stream(
         self,
         text: Prompt,
@@ -262,7 +262,7 @@ class LanguageModel:
             **{name: value for name, value in dict(chosen).items() if name not in sampling},
         )
 
-    @writes
+    @takes_generation_settings
     def generate(
         self,
         text: Prompt,
@@ -330,7 +330,7 @@ class LanguageModel:
             self._template = ChatTemplate(self.chat_template, self.tokenizer)
         return self._template
 
-    @writes
+    @takes_generation_settings
     def stream_chat(
         self,
         messages: Sequence[Mapping[str, Any]],
@@ -346,7 +346,7 @@ class LanguageModel:
         ids = self.template.encode(messages, room, **(variables or {}))
         return self.stream(ids, max_new_tokens, memory=memory, **dict(chosen))
 
-    @writes
+    @takes_generation_settings
     def chat(
         self,
         messages: Sequence[Mapping[str, Any]],

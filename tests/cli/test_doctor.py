@@ -193,7 +193,7 @@ def test_a_gpu_is_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_little_room_and_a_wrong_setting_are_gaps(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "LITTLE", 10**18)
+    monkeypatch.setattr(report, "LOW_SPACE_BYTES", 10**18)
     monkeypatch.setenv("NEXTWORD_THREADS", "many")
     result = call("doctor", "--no-speed")
     assert result.code == 2

@@ -25,7 +25,7 @@ from nextword.machine.processors import (
 )
 from nextword.measuring.machine_speed import MachineSpeed, machine_speed
 
-LITTLE = 1_000_000_000
+LOW_SPACE_BYTES = 1_000_000_000
 """Bytes of memory or disk below which there is a gap."""
 
 
@@ -158,10 +158,10 @@ def _gaps_of_parts(report: Report) -> list[Gap]:
         for extra in report.extras
         if extra.purpose and not extra.complete
     ]
-    if report.memory_free is not None and report.memory_free < LITTLE:
+    if report.memory_free is not None and report.memory_free < LOW_SPACE_BYTES:
         gaps.append(Gap("little memory is free", "close other programs; models that do not fit become slow"))
     for place in report.disks:
-        if place.free < LITTLE:
+        if place.free < LOW_SPACE_BYTES:
             todo = (
                 "set NEXTWORD_CACHE to another disk"
                 if place.purpose == "pulled models"

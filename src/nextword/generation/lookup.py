@@ -2,7 +2,7 @@
 
 Source: Saxena 2023, "Prompt Lookup Decoding"; checking several tokens at once: Leviathan et al. 2023, "Fast Inference
 from Transformers via Speculative Decoding". Here each place's token is drawn as ever, from the model's own logits: a
-guess that is wrong costs time and changes nothing.
+draft that is wrong costs time and changes nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _NGRAM_SIZE = 3  # tokens that must have occurred before in a row
-_MIN_DRAFT, _MAX_DRAFT = 3, 12  # of a guess; so few more tokens hardly make a pass longer
+_MIN_DRAFT, _MAX_DRAFT = 3, 12  # of a draft; so few more tokens hardly make a pass longer
 
 
 class PromptLookup:
-    """Guesses the next tokens of a text that grows."""
+    """Proposes the next tokens of a text that grows."""
 
     def __init__(self, token_ids: Iterable[int]) -> None:
         self._ids: list[int] = []
@@ -42,7 +42,7 @@ class PromptLookup:
         return [self._ids[place + i % period] for i in range(min(limit, self._draft_length))]
 
     def update(self, proposed: int, accepted: int) -> None:
-        """How many tokens of a guess were right: guesses become longer, or pause for longer and longer."""
+        """How many tokens of a draft were accepted: drafts become longer, or pause for longer and longer."""
         self._draft_length = (
             min(2 * self._draft_length, _MAX_DRAFT)
             if accepted == proposed

@@ -16,7 +16,7 @@ _REPETITION = "repetition_penalty makes tokens less probable that are already in
 _STOPS = "stop takes strings that end the text; the model's own end tokens always end it"
 _ONE_TEXT = "each call writes one text; call once for each, with another seed"
 _ALTERNATIVES = "logprobs=5 records five alternatives for each token"
-ELSEWHERE = {
+OTHER_NAMES = {
     **dict.fromkeys(("max_tokens", "max_completion_tokens", "n_predict", "num_predict", "n_tokens"), _LENGTH),
     **dict.fromkeys(("max_length", "max_len"), f"{_LENGTH}, the prompt's not counted"),
     **dict.fromkeys(("min_length", "min_new_tokens", "min_tokens"), "there is no least length here"),
@@ -54,6 +54,6 @@ ELSEWHERE = {
 }
 
 
-def writes(method: Method) -> Method:
+def takes_generation_settings(method: Method) -> Method:
     """A method that takes `**settings` of `GenerationSettings`: spelled out in its signature, and checked by name."""
-    return checked(takes_settings(GenerationSettings)(method), ELSEWHERE)
+    return checked(takes_settings(GenerationSettings)(method), OTHER_NAMES)

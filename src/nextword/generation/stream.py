@@ -238,7 +238,7 @@ class TextStream(Iterator[str]):
 
     @property
     def num_pending(self) -> int:
-        """Tokens that the model has to read before the next one can be drawn, guesses aside."""
+        """Tokens that the model has to read before the next one can be drawn, those of a draft aside."""
         return len(self._pending)
 
     @property
@@ -262,7 +262,7 @@ class TextStream(Iterator[str]):
 
         Args:
             limit: How many at most; the rest comes in the next batches.
-            draft: Whether a guess of what follows may be among them.
+            draft: Whether proposed tokens may follow them, to be checked in the same pass.
 
         Returns:
             An empty list if the next token can be drawn, or the text has ended.
@@ -313,7 +313,7 @@ class TextStream(Iterator[str]):
         return piece
 
     def _accept(self, token: int) -> None:
-        """Goes on behind a token that was drawn: it was read already where it was guessed."""
+        """Goes on behind a token that was drawn: it was read already where it had been proposed."""
         if self._lookup is None:
             self._pending = [token]
             return
@@ -321,7 +321,7 @@ class TextStream(Iterator[str]):
         right = bool(self._draft) and self._draft[0] == token
         if right:
             del self._draft[0]
-        if self._draft_length and not (right and self._draft):  # all of the guess was right, or the rest of it is wrong
+        if self._draft_length and not (right and self._draft):  # all of the draft was right, or the rest of it is wrong
             self._lookup.update(self._draft_length, self._draft_length - len(self._draft))
             self._draft_length = 0
         if not right:

@@ -25,7 +25,7 @@ class NoSuchValueError(ConfigError, KeyError):
     __str__ = Exception.__str__
 
 
-_ROOMS = {
+_SUBMODULES = {
     "attn": ("q", "k", "v", "rot_q", "rot_k", "attn_scores", "pattern", "z", "result"),
     "mlp": ("pre", "pre_linear", "post"),
     "ln1": ("scale", "normalized", "out"),
@@ -120,13 +120,13 @@ def full_name(key: Key) -> str:
         return f"hook_{key}" if key in ("embed", "pos_embed") else key
     kind, *rest = key or ("",)
     layer = next((part for part in rest if isinstance(part, int)), None)
-    rooms = [part for part in rest if isinstance(part, str)]
+    submodules = [part for part in rest if isinstance(part, str)]
     if layer is None:  # ("scale",), ("embed",), ("normalized", "ln_final")
-        return f"ln_final.hook_{kind}" if kind in _ROOMS["ln1"] else full_name(str(kind))
+        return f"ln_final.hook_{kind}" if kind in _SUBMODULES["ln1"] else full_name(str(kind))
     name = _ALIASES.get(str(kind), str(kind))
-    fitting = [room for room, names in _ROOMS.items() if name in names and rooms in ([], [room])]
-    room = next(iter(fitting or rooms), None)
-    return f"blocks.{layer}.{room}.hook_{name}" if room else f"blocks.{layer}.hook_{name}"
+    fitting = [part for part, names in _SUBMODULES.items() if name in names and submodules in ([], [part])]
+    submodule = next(iter(fitting or submodules), None)
+    return f"blocks.{layer}.{submodule}.hook_{name}" if submodule else f"blocks.{layer}.hook_{name}"
 
 
 def select(config: GPTConfig, names: Iterable[str] | str | None, layers: Sequence[int] | int | None) -> tuple[str, ...]:

@@ -195,23 +195,23 @@ def logit_lens(
     def read(here: slice, logits_RPV: Tensor) -> None:
         final_PV = logits_RPV[L]
         check_final_logits(trace, places[here], final_PV)
-        spread = SoftmaxBuffer(*final_PV.shape)
-        spread.read(final_PV)
-        final_p_PV = spread.probabilities()
-        final_P = spread.cross_entropy(final_p_PV)
+        softmax = SoftmaxBuffer(*final_PV.shape)
+        softmax.read(final_PV)
+        final_p_PV = softmax.probabilities()
+        final_P = softmax.cross_entropy(final_p_PV)
         target_ids[here] = final_PV.argmax(-1).numpy() if given is None else given[here]
         target_P1 = torch.from_numpy(target_ids[here])[:, None]
         for row, logits_PV in enumerate(logits_RPV):
-            spread.read(logits_PV)
+            softmax.read(logits_PV)
             best_Pk = topk_ids(logits_PV, k)
             token_ids[row, here] = best_Pk.numpy()
-            probabilities[row, here] = spread.probabilities_of(best_Pk).numpy()
-            entropy[row, here] = spread.entropy().numpy()
-            lacking_P = spread.cross_entropy(final_p_PV) - final_P
+            probabilities[row, here] = softmax.probabilities_of(best_Pk).numpy()
+            entropy[row, here] = softmax.entropy().numpy()
+            lacking_P = softmax.cross_entropy(final_p_PV) - final_P
             kl[row, here] = lacking_P.clamp(min=0.0).numpy()  # rounding may leave -1e-17
             of_rows = zip(logits_PV.numpy(), target_ids[here], strict=True)
             target_rank[row, here] = [1 + np.count_nonzero(row_V > row_V[target]) for row_V, target in of_rows]
-            target_probability[row, here] = spread.probabilities_of(target_P1)[:, 0].numpy()
+            target_probability[row, here] = softmax.probabilities_of(target_P1)[:, 0].numpy()
 
     unembed_blocks(trace, places, read)
     arrays = (token_ids, probabilities, entropy, kl, target_ids, target_rank, target_probability)

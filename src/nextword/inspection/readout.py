@@ -96,7 +96,7 @@ def _unembed_rows(trace: Trace, rows: Sequence[int], positions: Sequence[int]) -
 
 
 class SoftmaxBuffer:
-    """A softmax in float64, read again and again into the same room: new memory each time would take longer.
+    """A softmax in float64, computed again and again in the same memory: a new one each time would take longer.
 
     Args:
         positions: How many rows there is room for, P.
@@ -108,7 +108,7 @@ class SoftmaxBuffer:
         self._exp_PV = torch.empty_like(self._shifted_PV)
 
     def read(self, logits_PV: Tensor) -> None:
-        """The next ones."""
+        """Takes the next rows of logits in."""
         self._shifted_PV.copy_(logits_PV)
         self._shifted_PV -= self._shifted_PV.amax(-1, keepdim=True)
         self._shifted_PV.clamp_(min=-1e300)  # what has no probability at all: 0 times it is 0

@@ -41,8 +41,8 @@ def limit_openmp_threads() -> None:
     Called before torch is imported it bounds them only; once it is imported the rest can be done. What OpenMP's
     variables say, such as OMP_WAIT_POLICY or OMP_NUM_THREADS, is left as it is.
     """
-    share = cpu_quota()
-    count = max(1, int(share)) if share is not None and share < len(usable_processors()) else None
+    quota = cpu_quota()
+    count = max(1, int(quota)) if quota is not None and quota < len(usable_processors()) else None
     if "OMP_NUM_THREADS" in os.environ:
         count = None
     torch = sys.modules.get("torch")

@@ -33,9 +33,9 @@ def default_threads() -> int:
         if not override.isdecimal():
             raise ConfigError(f"NEXTWORD_THREADS is {override!r}, it must be a whole number of at least 1")
         return check_threads(int(override), "NEXTWORD_THREADS")
-    share = cpu_quota()
+    quota = cpu_quota()
     cores = physical_cores()
-    return cores if share is None else min(cores, max(1, int(share)))
+    return cores if quota is None else min(cores, max(1, int(quota)))
 
 
 def check_threads(count: int, name: str = "threads") -> int:

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ModelFileError
 
-Kind = Literal["words", "characters", "bytes", "sentencepiece"]
+TokenizerKind = Literal["words", "characters", "bytes", "sentencepiece"]
 
 # How SentencePiece's treatment of blanks is described.
 _PREPEND_BLANK = {"type": "Prepend", "prepend": "‚ñÅ"}
@@ -24,28 +24,28 @@ _REPLACE_BLANKS = {"type": "Replace", "pattern": {"String": " "}, "content": "‚ñ
 _MAX_IDS = 1 << 24
 
 
-def kind_of(description: dict[str, Any]) -> Kind:
+def tokenizer_kind(description: dict[str, Any]) -> TokenizerKind:
     """Words, characters, bytes or sentencepiece, read from the tokenizer's own description.
 
     Raises:
         ModelFileError: It is of another kind.
     """
-    model, cutter = description["model"]["type"], description["pre_tokenizer"] or {"type": None}
-    if model == "BPE" and "ByteLevel" in (cutter["type"], (description["decoder"] or {}).get("type")):
+    model, pre_tokenizer = description["model"]["type"], description["pre_tokenizer"] or {"type": None}
+    if model == "BPE" and "ByteLevel" in (pre_tokenizer["type"], (description["decoder"] or {}).get("type")):
         return "bytes"
     if model == "BPE" and description["model"].get("byte_fallback"):
         return "sentencepiece"
-    if model == "WordLevel" and cutter["type"] == "WhitespaceSplit":
+    if model == "WordLevel" and pre_tokenizer["type"] == "WhitespaceSplit":
         return "words"
-    if model == "WordLevel" and cutter["type"] == "Split":
+    if model == "WordLevel" and pre_tokenizer["type"] == "Split":
         return "characters"
     raise ModelFileError(
-        f"a {model} tokenizer with the pre-tokeniser {cutter['type']} is not supported",
+        f"a {model} tokenizer with the pre-tokeniser {pre_tokenizer['type']} is not supported",
         hint="supported: byte-level BPE, SentencePiece's BPE, words cut at white space, characters",
     )
 
 
-def check_changes(description: dict[str, Any], kind: Kind) -> None:
+def check_changes(description: dict[str, Any], kind: TokenizerKind) -> None:
     """Refuses what would add to a text or take from it; the library even panics in some of it.
 
     Raises:
@@ -59,8 +59,8 @@ def check_changes(description: dict[str, Any], kind: Kind) -> None:
         if _drops_text(step):
             raise ModelFileError(f"a tokenizer whose pre-tokeniser {step['type']} leaves out text is not supported")
     for name in ("continuing_subword_prefix", "end_of_word_suffix"):
-        if mark := description["model"].get(name):
-            raise ModelFileError(f"a tokenizer with the {name} {mark!r} is not supported")
+        if affix := description["model"].get(name):
+            raise ModelFileError(f"a tokenizer with the {name} {affix!r} is not supported")
 
 
 def _drops_text(step: Mapping[str, Any]) -> bool:
@@ -93,7 +93,7 @@ def has_unbounded_tokens(description: dict[str, Any]) -> bool:
     )
 
 
-def max_bytes_per_byte(description: dict[str, Any], kind: Kind) -> int:
+def max_bytes_per_byte(description: dict[str, Any], kind: TokenizerKind) -> int:
     """How many bytes of a text may be one byte of what the tokens are made of."""
     normalised = _steps(description["normalizer"], "normalizers")
     composed = any(step["type"] in ("NFC", "NFKC", "NFD", "NFKD", "Lowercase") for step in normalised)
@@ -111,10 +111,10 @@ def bos_of_post_processor(description: dict[str, Any]) -> int | None:
     for step in _steps(description.get("post_processor"), "processors"):
         if step["type"] == "TemplateProcessing":
             before = itertools.takewhile(lambda part: "SpecialToken" in part, step["single"])
-            marks = [part["SpecialToken"]["id"] for part in before]
-            if absent := [mark for mark in marks if mark not in step["special_tokens"]]:
+            special = [part["SpecialToken"]["id"] for part in before]
+            if absent := [token for token in special if token not in step["special_tokens"]]:
                 raise ModelFileError(f"the post-processor puts {absent[0]!r} before a text, but gives no id for it")
-            ids += [i for mark in marks for i in step["special_tokens"][mark]["ids"]]
+            ids += [i for token in special for i in step["special_tokens"][token]["ids"]]
         elif step["type"] != "ByteLevel":  # which only moves offsets
             raise ModelFileError(f"a tokenizer with the post-processor {step['type']} is not supported")
     if len(ids) > 1:
@@ -143,7 +143,7 @@ def check_added_tokens(raw: RawTokenizer, description: dict[str, Any]) -> None:
             )
 
 
-def count_ids(vocabulary: Mapping[str, int], kind: Kind) -> int:
+def count_ids(vocabulary: Mapping[str, int], kind: TokenizerKind) -> int:
     """One more than the highest id.
 
     Raises:

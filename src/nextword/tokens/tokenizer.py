@@ -18,15 +18,15 @@ from nextword.text_file import read_text
 from nextword.tokenizers_errors import not_encodable, translate_panics
 from nextword.tokens import byte_level, sentencepiece, word_level
 from nextword.tokens.description import (
-    Kind,
+    TokenizerKind,
     bos_of_post_processor,
     check_added_tokens,
     check_changes,
     count_ids,
     has_unbounded_tokens,
-    kind_of,
     max_bytes_per_byte,
     strips_leading_space,
+    tokenizer_kind,
 )
 from nextword.tokens.pieces import Piece, group_pieces
 from nextword.tokens.special_tokens import SpecialTokens, read_special_tokens
@@ -67,7 +67,7 @@ class Tokenizer:
         raw.no_truncation()  # a file may ask to cut or fill up every text: here nothing is dropped or added
         raw.no_padding()
         description = json.loads(raw.to_str())
-        self.kind: Kind = kind_of(description)
+        self.kind: TokenizerKind = tokenizer_kind(description)
         check_changes(description, self.kind)
         self._drops_first_blank = self.kind == "sentencepiece" and strips_leading_space(description)
         if self.kind == "bytes":

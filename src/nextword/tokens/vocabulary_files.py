@@ -15,7 +15,7 @@ from nextword.tokens.published import byte_level_tokenizer, pre_tokenizer_named
 from nextword.tokens.special_tokens import SpecialTokens
 
 # The files do not say how text is cut before pairs are merged; the architecture does.
-_CUTTINGS = {"gpt2": "gpt-2", "qwen2": "qwen2", "qwen3": "qwen2"}
+_PRE_TOKENIZERS = {"gpt2": "gpt-2", "qwen2": "qwen2", "qwen3": "qwen2"}
 _COMPOSED = ("qwen2", "qwen3")
 """Architectures whose tokenizer composes characters (NFC) first."""
 
@@ -31,14 +31,14 @@ def read_vocabulary_files(directory: Path, special_tokens: SpecialTokens) -> Raw
         ModelFileError: A file is missing or damaged, or the architecture does not tell how text is cut.
     """
     family = read_json_if_there(directory / "config.json").get("model_type")
-    if family not in _CUTTINGS:
+    if family not in _PRE_TOKENIZERS:
         raise ModelFileError(
             f"{directory} has no tokenizer.json, and vocab.json alone does not say how a {family!r} model cuts text",
             hint="AutoTokenizer.from_pretrained(directory).save_pretrained(directory) in transformers writes one",
         )
     vocabulary = _vocabulary(directory / "vocab.json")
     merges = _merges(directory / "merges.txt", vocabulary)
-    raw = byte_level_tokenizer(vocabulary, merges, pre_tokenizer_named(_CUTTINGS[family]))
+    raw = byte_level_tokenizer(vocabulary, merges, pre_tokenizer_named(_PRE_TOKENIZERS[family]))
     if family in _COMPOSED:
         raw.normalizer = normalizers.NFC()
     for token, wanted, special in _added(directory):

@@ -126,7 +126,7 @@ def read_architecture(metadata: Metadata) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def their_keys(architecture: Architecture) -> dict[str, str]:
+def gguf_keys(architecture: Architecture) -> dict[str, str]:
     """Fields of GPTConfig -> the keys of a file that hold them."""
     epsilon = "layer_norm_epsilon" if architecture.fixed["norm"] == "layernorm" else "layer_norm_rms_epsilon"
     keys = {
@@ -152,7 +152,7 @@ def read_config(metadata: Metadata, architecture: Architecture, tensors: Mapping
         ModelFileError: A key is missing, wrong, or could change the numbers and is not understood.
     """
     arch = architecture.name
-    keys = their_keys(architecture)
+    keys = gguf_keys(architecture)
     layers = metadata.layers = metadata.integer(keys["num_layers"])
     if layers > len(tensors):  # before anything is made per layer
         raise ModelFileError(f"{metadata.source}: {keys['num_layers']} is {layers}, there are {len(tensors)} tensors")
@@ -205,7 +205,7 @@ def config_metadata(config: GPTConfig) -> dict[str, Any]:
     fields = ["vocab_size", "context_length", "d_model", "num_layers", "d_ff", "num_heads", "norm_eps"]
     if config.position == "rotary":
         fields += ["num_kv_heads", "head_dim", "rope_theta"]
-    keys = their_keys(architecture)
+    keys = gguf_keys(architecture)
     values = {keys[field]: getattr(config, field) for field in fields}
     values |= {keys[field]: float(getattr(config, field)) for field in ("norm_eps", "rope_theta") if field in fields}
     if config.position == "rotary":

@@ -13,7 +13,7 @@ from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
 from nextword.files.bundle import Bundle, check_vocabulary
 from nextword.files.field_names import rename_fields
-from nextword.files.gguf.architecture import Architecture, name_pairs, read_architecture, read_config, their_keys
+from nextword.files.gguf.architecture import Architecture, gguf_keys, name_pairs, read_architecture, read_config
 from nextword.files.gguf.header import quoted, read_header
 from nextword.files.gguf.metadata import SAMPLING, Metadata
 from nextword.files.gguf.neutral import check_rest
@@ -140,7 +140,7 @@ def _read_config(file: _File, architecture: Architecture) -> GPTConfig:
     try:
         return config.replace(rope_scaling=scaling)
     except ConfigError as error:
-        message = rename_fields(error.message, their_keys(architecture))
+        message = rename_fields(error.message, gguf_keys(architecture))
         raise ModelFileError(f"{source}: {message}") from None
 
 
