@@ -91,7 +91,6 @@ def figure(
         from nextword.figures import save_figure
 
         lm = load(model, **loading)
-        dropped = fit_to_context(lm.tokenizer, prompt, lm.config.context_length, "slide")[1]
         status.update("drawing")
         if kind == "next":
             from nextword.figures import next_token_figure
@@ -105,7 +104,7 @@ def figure(
         else:
             drawn = _draw(lm, prompt, kind, colour or "probability", target, status.update)
         save_figure(drawn, out)
-    if dropped:
+    if dropped := fit_to_context(lm.tokenizer, prompt, lm.config.context_length, "slide")[1]:
         sys.stderr.write(f"note: the model does not see the oldest {pluralize(dropped, 'tokens')}\n")
     sys.stdout.write(f"{out}\n")
 
