@@ -21,7 +21,7 @@ def verify(
     The same weights run in both, on English, Korean, code and emoji, in float32 and float64. The table is kept beside
     the model, where `nextword info` shows it. The command fails if tokens differ, or logits by more than rounding.
 
-    It runs on the CPU, and takes no --precision: what each one that makes the model smaller costs is measured and shown.
+    It runs on the CPU, and takes no --precision: what each one that saves memory costs is measured and shown.
 
     Args:
         model: The model.
