@@ -262,7 +262,7 @@ def test_an_answer_that_is_broken_off_was_said(lm: LanguageModel) -> None:
     talk = _Conversation(lm, {"max_new_tokens": 50, "seed": 1}, "")
     stream = talk.ask("나는")
     pieces = next(stream) + next(stream)
-    talk.keep(stream)
+    talk.add_answer(stream)
     assert talk.messages == said("나는", pieces)
     stream = talk.ask("그리고?")
     assert stream.generation.prompt == lm.template.render(said("나는", pieces, "그리고?"))

@@ -63,23 +63,23 @@ def chat(
     if as_json and terminal:
         raise ConfigError("--json needs a message", hint="give it with --message, or on standard input")
     lm = load(model, **loading)
-    talk = _Conversation(
+    conversation = _Conversation(
         lm, {**sampling.settings(), "max_new_tokens": max_new_tokens, "seed": seed}, typed_text(system)
     )
     if terminal:
-        _chat_loop(talk)
+        _chat_loop(conversation)
         return
     question = read_text("-") if message is None else typed_text(message)
     if not question.strip():
         raise TextError("the message is empty", hint='nextword chat --message "..."; a terminal asks for it')
     if as_json:
-        stream = talk.ask(question)
+        stream = conversation.ask(question)
         for _ in stream:
             pass
-        generation = talk.keep(stream)
-        print_json({"messages": talk.messages, **generation.to_json()})
+        generation = conversation.add_answer(stream)
+        print_json({"messages": conversation.messages, **generation.to_json()})
         return
-    _answer(talk, question)
+    _answer(conversation, question)
 
 
 @dataclass
@@ -103,15 +103,15 @@ class _Conversation:
         self.turns.append(asked)
         return stream
 
-    def keep(self, stream: TextStream) -> Generation:
+    def add_answer(self, stream: TextStream) -> Generation:
         """Adds what was answered, also if it was broken off."""
         self.turns.append({"role": "assistant", "content": stream.generation.text})
         return stream.generation
 
 
-def _answer(talk: _Conversation, question: str) -> None:
+def _answer(conversation: _Conversation, question: str) -> None:
     """Writes an answer as it is made; Ctrl-C ends it and is passed on."""
-    stream = talk.ask(question)
+    stream = conversation.ask(question)
     if dropped := stream.generation.dropped_tokens:
         sys.stderr.write(
             f"note: the model does not see the oldest {pluralize(dropped, 'tokens')} of the conversation\n"
@@ -122,27 +122,27 @@ def _answer(talk: _Conversation, question: str) -> None:
             sys.stdout.write(shown(piece, terminal))
             sys.stdout.flush()
     finally:
-        talk.keep(stream)
+        conversation.add_answer(stream)
         sys.stdout.write("\n")
 
 
-def _chat_loop(talk: _Conversation) -> None:
+def _chat_loop(conversation: _Conversation) -> None:
     """Answers one line after another, until the input ends."""
     with suppress(ImportError):  # line editing, where the system has it
         import readline  # noqa: F401
-    talk.lm.template  # noqa: B018  a model without one is refused before anything is typed
-    languages = languages_of(talk.lm.card, talk.lm.provenance)
+    conversation.lm.template  # noqa: B018  a model without one is refused before anything is typed
+    languages = languages_of(conversation.lm.card, conversation.lm.provenance)
     known = f"It was made for {' and '.join(languages)}; in other languages it makes things up.\n"
-    sys.stdout.write(f"{talk.lm!r}\n{known if languages else ''}{_WELCOME}\n\n")
+    sys.stdout.write(f"{conversation.lm!r}\n{known if languages else ''}{_WELCOME}\n\n")
     for line in _lines():
         command = re.fullmatch(r"/(\w+)(?:\s+(.*))?", line)
         try:
             if command and command[1] == "exit":
                 return
             if command:
-                _run_command(talk, command[1], command[2] or "")
+                _run_command(conversation, command[1], command[2] or "")
             elif line:
-                _answer(talk, line)
+                _answer(conversation, line)
                 sys.stdout.write("\n")
         except KeyboardInterrupt:
             if termination_signal() is not None:
@@ -168,7 +168,7 @@ def _lines() -> Iterator[str]:
             print_error("the line is not UTF-8", "")
 
 
-def _run_command(talk: _Conversation, command: str, argument: str) -> None:
+def _run_command(conversation: _Conversation, command: str, argument: str) -> None:
     """Runs a command, and says what it did.
 
     Raises:
@@ -176,10 +176,10 @@ def _run_command(talk: _Conversation, command: str, argument: str) -> None:
     """
     match command:
         case "clear":
-            talk.turns.clear()
+            conversation.turns.clear()
             sys.stdout.write("The conversation starts anew.\n\n")
         case "system":
-            talk.system = argument
+            conversation.system = argument
             handled = (
                 f"The model is told: {shown(argument, terminal=True)}" if argument else "The model is told nothing."
             )

@@ -76,7 +76,7 @@ class Typed:
         """
         behind = list(self.words).index("--") + 1 if "--" in self.words else len(self.words)
         plain = [
-            self.words[place] for place in self._positional_words() if _OPTION.fullmatch(self.words[place]) is None
+            self.words[place] for place in self._positional_indices() if _OPTION.fullmatch(self.words[place]) is None
         ]
         return plain + list(self.words[behind:])
 
@@ -86,23 +86,23 @@ class Typed:
         Raises:
             UsageError: As `arguments`.
         """
-        flags = {place for place in self._positional_words() if self.words[place] == flag}
+        flags = {place for place in self._positional_indices() if self.words[place] == flag}
         return [word for place, word in enumerate(self.words) if place not in flags]
 
-    def _positional_words(self) -> list[int]:
+    def _positional_indices(self) -> list[int]:
         """Where the words up to `--` stand that are no option's value."""
-        heads: list[int] = []
+        indices: list[int] = []
         places = iter(range(len(self.words)))
         for place in places:
             word = self.words[place]
             if word == "--":
                 break
-            heads.append(place)
+            indices.append(place)
             if _OPTION.fullmatch(word) is None:
                 continue
             if (argument := self._option(word)) is not None and self._takes_next(argument, word, place):
                 next(places, None)
-        return heads
+        return indices
 
     def fits(self) -> bool:
         """Whether every option is one of the command's."""
@@ -148,7 +148,7 @@ class Typed:
     def _reads_text(self) -> bool:
         return any(argument.field_info.name == "text" for argument in self.takes)
 
-    def _places(self) -> list[str]:
+    def _positional_names(self) -> list[str]:
         """What stands behind the command without a flag, as the help calls it."""
         return [argument.name.lstrip("-").upper() for argument in self.takes if argument.index is not None]
 
@@ -178,7 +178,7 @@ class Typed:
         return f"{self.line} --help" if self.named else f"nextword {self.command} --help"
 
     def _too_many(self) -> tuple[str, str]:
-        found, places = self.arguments(), self._places()
+        found, places = self.arguments(), self._positional_names()
         flags = [name for argument in self.takes if argument.index is not None for name in argument.names]
         if given := [word for word in self.words if word.partition("=")[0] in flags]:
             return f"{given[0]} was given, and {quoted(found[-1])} too", self._help

@@ -7,14 +7,14 @@ from rich.table import Table
 from rich.text import Text
 
 from nextword.terminal.console import size_text, token_label
-from nextword.terminal.path_values import Attended, Grid, OpenedLayer, Path, shown_positions
+from nextword.terminal.path_values import Attended, Grid, OpenedLayer, PredictionPath, shown_positions
 from nextword.terminal.predictions import word_text
 
 _DOTS = ((0.5, "●"), (0.2, "○"), (0.05, "∘"), (0.0, "·"))
 _STYLES = {"●": "bold cyan", "○": "cyan", "∘": "", "·": "dim"}
 
 
-def show_opened(console: Console, path: Path, opened: OpenedLayer) -> None:
+def show_opened(console: Console, path: PredictionPath, opened: OpenedLayer) -> None:
     """One block: each head's targets, the size of what it adds, and its direct part of the best token's logit."""
     target = word_text(opened.target.text)
     console.print(Text(f"layer {opened.layer}, head by head", style="dim"))
@@ -37,7 +37,7 @@ def show_opened(console: Console, path: Path, opened: OpenedLayer) -> None:
         console.print(note)
 
 
-def show_grid(console: Console, path: Path, grid: Grid) -> None:
+def show_grid(console: Console, path: PredictionPath, grid: Grid) -> None:
     """One head's attention, row by row, as dots sized by weight."""
     console.print(Text(f"layer {grid.layer}, head {grid.head}: each row's token looks at the columns'", style="dim"))
     room = (console.width - 36) // 2 if console.width >= 60 else (console.width - 18) // 2
@@ -69,7 +69,7 @@ def show_grid(console: Console, path: Path, grid: Grid) -> None:
         console.print(Text(note, style="yellow"))
 
 
-def attended_text(path: Path, attended: Attended, width: int) -> Text:
+def attended_text(path: PredictionPath, attended: Attended, width: int) -> Text:
     """A token that is looked at: with its place if it is in the text twice, its weight, and the head that does."""
     text = Text()
     if attended.head is not None:

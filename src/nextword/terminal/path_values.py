@@ -114,7 +114,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Path:
+class PredictionPath:
     """The way from the tokens to the next word."""
 
     text: str
@@ -151,7 +151,7 @@ def read_path(
     head: int | None = None,
     cells: int = 16,
     rows: int = GRID_LIMIT,
-) -> Path:
+) -> PredictionPath:
     """Everything that is shown of one run.
 
     Args:
@@ -173,7 +173,7 @@ def read_path(
     lens = trace.lens(top=min(3, config.vocab_size), positions=[place])
     names = trace.tokenizer.vocabulary if trace.tokenizer is not None else []
 
-    def said(row: int) -> list[LensToken]:
+    def lens_tokens(row: int) -> list[LensToken]:
         ids, shares = lens.token_ids[row, 0].tolist(), lens.probabilities[row, 0].tolist()
         texts = [names[token] if token < len(names) else "" for token in ids]
         return [LensToken(*fields) for fields in zip(ids, texts, shares, strict=True)]
@@ -191,7 +191,7 @@ def read_path(
                 _norm(trace["attn_out", number][place]),
                 _norm(trace["mlp_out", number][place]),
                 _norm(trace["resid_post", number][place]),
-                said(number + 1),
+                lens_tokens(number + 1),
                 int(lens.target_rank[number + 1, 0]),
             )
         )
@@ -202,7 +202,9 @@ def read_path(
         grid = _grid(trace, layer, _index("head", head, config.num_heads), shown)
     tokens = [_token(trace, pieces, number, cells) for number in shown]
     rank = int(lens.target_rank[0, 0])
-    return Path(trace.text, config, place, pieces, tokens, said(0), rank, layers, candidates, opened, grid)
+    return PredictionPath(
+        trace.text, config, place, pieces, tokens, lens_tokens(0), rank, layers, candidates, opened, grid
+    )
 
 
 def comparison(before: Trace, after: Trace, position: int, top: int) -> Comparison:

@@ -14,7 +14,7 @@ from nextword.formatting import pluralize
 from nextword.inspection.compare import Change, Comparison
 from nextword.terminal.console import BAR_WIDTH, bar, heat, heat_legend, percent, shorten, size_text, token_label
 from nextword.terminal.layer_view import attended_text, show_grid, show_opened
-from nextword.terminal.path_values import LensToken, Path, TokenValues
+from nextword.terminal.path_values import LensToken, PredictionPath, TokenValues
 from nextword.terminal.predictions import show_part_note, word_text
 from nextword.tokens.visible import escape_invisible
 
@@ -24,7 +24,7 @@ _SAME = "bold green"
 
 
 def show_path(
-    console: Console, path: Path, *, dropped: int = 0, edits: Sequence[str] = (), candidates: bool = True
+    console: Console, path: PredictionPath, *, dropped: int = 0, edits: Sequence[str] = (), candidates: bool = True
 ) -> None:
     """The whole path; `candidates` False leaves the bars at the end to the caller."""
     config, count = path.config, len(path.pieces)
@@ -73,7 +73,7 @@ def strip_cells(width: int, config: GPTConfig) -> int:
 # -- tokens ----------------------------------------------------------------------------------------------------------
 
 
-def _show_tokens(console: Console, path: Path) -> None:
+def _show_tokens(console: Console, path: PredictionPath) -> None:
     learned = path.config.position == "learned"
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("at", justify="right", style="dim", no_wrap=True)
@@ -117,7 +117,7 @@ def _share(width: int, cells: int) -> str:
 # -- layers ----------------------------------------------------------------------------------------------------------
 
 
-def _show_layers(console: Console, path: Path) -> None:
+def _show_layers(console: Console, path: PredictionPath) -> None:
     here = token_label(path.pieces[path.position], 20)
     console.print(Text("layer by layer, at ", style="dim").append_text(here).append(f" ({path.position})", style="dim"))
     width = console.width
@@ -171,7 +171,7 @@ def _lens(best: LensToken, final: int) -> tuple[Text, str]:
 # -- the end ---------------------------------------------------------------------------------------------------------
 
 
-def _show_candidates(console: Console, path: Path) -> None:
+def _show_candidates(console: Console, path: PredictionPath) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", justify="right", style="dim")
     table.add_column("next token", no_wrap=True)
