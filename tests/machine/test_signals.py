@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
 import pytest
+
+from nextword.machine.signals import call_on_first_interrupt
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends processes without signals")
 
@@ -52,3 +55,15 @@ def test_the_signal_is_sent_again_when_all_went_well_and_an_error_is_let_through
     hears = "signal.signal(signal.SIGINT, lambda number, frame: None)"
     assert run(hears, reraise=True) == (-15, ["saved"])
     assert run(hears, reraise=True, after="raise OSError", caught="OSError") == (5, ["saved", "caught OSError"])
+
+
+def test_the_first_ctrl_c_calls_and_the_second_is_an_ordinary_one() -> None:
+    before, calls = signal.getsignal(signal.SIGINT), list[int]()
+    with call_on_first_interrupt(lambda: calls.append(1)):
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert calls == [1]
+    with call_on_first_interrupt(lambda: None):
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
