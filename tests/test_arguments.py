@@ -94,11 +94,11 @@ def calls(tmp_path: Path) -> Iterator[tuple[str, Callable[..., Any], dict[str, A
     yield "trace", lm.trace, {"text": text, "names": "embed", "layers": 0, "max_bytes": 10**6, "overflow": "slide"}
     yield "edit", _edited(lm), {"edits": edit}
     yield "attribute", lm.attribute, {"text": text, "target": 1, "overflow": "slide"}
-    yield "save", lm.save, {"path": tmp_path / "saved", "precision": "auto", "files": {}, "dtype": None}
+    yield "save", lm.save, {"path": tmp_path / "saved", "precision": "auto", "files": {}}
     yield (
         "export",
         lm.export,
-        {"path": tmp_path / "exported", "format": "huggingface", "precision": "auto", "dtype": None},
+        {"path": tmp_path / "exported", "format": "huggingface", "precision": "auto"},
     )
     yield (
         "load",
