@@ -152,7 +152,7 @@ def _coerce(value: Any, hint: Any) -> Any:
     """A value of the type that a hint says, NumPy's as Python's.
 
     Raises:
-        _OtherTypeError: It is of another type.
+        _WrongTypeError: It is of another type.
     """
     if hint in _READERS:
         return _READERS[hint](value)

@@ -42,7 +42,7 @@ def check_threads(count: int, name: str = "threads") -> int:
     """The count itself.
 
     Raises:
-        ConfigError: It is not from 1 to MOST_THREADS.
+        ConfigError: It is not from 1 to MAX_THREADS.
     """
     if not 1 <= count <= MAX_THREADS:
         raise ConfigError(f"{name} is {count}, it must be from 1 to {MAX_THREADS}")

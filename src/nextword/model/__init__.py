@@ -1,6 +1,6 @@
 """Token ids -> logits: the reference forward pass, in PyTorch, readable in one sitting.
 
-Read in this order: `gpt.py` (the model and its block), `attention.py`, `layers.py`, `positions.py`; beside the path
+Read in this order: `gpt.py` (the model and its block), `attention.py`, `layers.py`, `rope.py`; beside the path
 stand `cache.py`, `tap.py`, `evaluation.py`, `initialization.py`, `lesson.py` (weights from the lesson's classes) and
 `backend.py`.
 

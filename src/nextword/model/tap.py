@@ -1,6 +1,6 @@
 """The tap: how a forward pass can be looked into and changed.
 
-At each named point the code says `x = touch(tap, "hook_resid_mid", x)`. A tap that stores captures the value; a tap
+At each named point the code says `x = tap_point(tap, "hook_resid_mid", x)`. A tap that stores captures the value; a tap
 that returns another tensor edits it. The names are TransformerLens's.
 """
 

@@ -25,7 +25,7 @@ MAX_POINTS = 2000
 """Of a curve; of more, every nth is kept, and the last."""
 _MAX_SAMPLES = 20
 _SILENCE = 300.0
-"""Seconds without a word after which a run counts as broken off; a long run speaks more seldom, see `Journal`."""
+"""Seconds without a word after which a run counts as broken off; a long run speaks more seldom, see `MetricsLog`."""
 _MODEL_RECORD = "nextword.json"
 
 
