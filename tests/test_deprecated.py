@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import nextword
-from nextword import ConfigError, Tokenizer
+from nextword import ConfigError, Tokenizer, model
 from nextword.files import read_model
 from tests.conftest import Trained
 
@@ -111,6 +111,13 @@ def test_a_torch_model_is_still_saved_in_float64_under_the_old_name(trained: Tra
     with pytest.warns(DeprecationWarning, match="dtype='float64'"):
         trained.run.model.save(tmp_path / "double", dtype="float64")
     assert {tensor.dtype for tensor in read_model(tmp_path / "double").tensors.values()} == {"F64"}
+
+
+def test_eval_mode_has_an_old_name() -> None:
+    with pytest.warns(DeprecationWarning, match=r"^nextword.model.evaluating is nextword.model.eval_mode now$"):
+        assert model.evaluating is model.eval_mode
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        _ = model.nothing_like_it
 
 
 def test_k_is_the_old_name_of_top(trained: Trained) -> None:

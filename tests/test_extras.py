@@ -207,7 +207,7 @@ def test_the_command_to_type_is_pip_where_pip_is_this_pythons(tmp_path: Path, mo
     monkeypatch.setenv("PATH", str(scripts))
     monkeypatch.chdir(tmp_path)
     assert install_command("x") == "'내 환경/bin/python' -m pip install x"
-    (scripts / "pip").tap_point(mode=0o755)
+    (scripts / "pip").touch(mode=0o755)
     assert install_command("x") == "pip install x"
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.chdir(scripts)

@@ -233,7 +233,7 @@ def test_with_a_home_it_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 @pytest.fixture(params=["a file", "nowhere"])
 def no_place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A home in which nothing can be written, root's rights or not: a file, or what lies below one."""
-    (tmp_path / "file").tap_point()
+    (tmp_path / "file").touch()
     home = tmp_path / "file" if request.param == "a file" else tmp_path / "file/home"
     for name in ("NEXTWORD_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -261,7 +261,7 @@ def test_completions_go_where_home_says_and_nowhere_else(
     assert not (tmp_path / "new").exists()
     monkeypatch.delenv("HOME")
     assert call("--install-completion", "fish").errors[0].endswith("HOME is not set")
-    (tmp_path / ".local").tap_point()
+    (tmp_path / ".local").touch()
     monkeypatch.setenv("HOME", str(tmp_path))
     assert call("--install-completion", "bash").errors[0].startswith("error: cannot install completions: ")
 
@@ -308,7 +308,7 @@ def test_a_misspelled_model_is_answered_with_the_nearest(
     call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, typed: str, meant: str
 ) -> None:
     (tmp_path / "나의-모델").mkdir()
-    (tmp_path / "나의-모델/config.json").tap_point()
+    (tmp_path / "나의-모델/config.json").touch()
     (tmp_path / "나의-모댐").mkdir()  # no model, though nearer
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NEXTWORD_CACHE", str(tmp_path))

@@ -19,7 +19,7 @@ from nextword.generation.lookup import PromptLookup
 from nextword.generation.memory import Memory
 from nextword.generation.sampling import Sampling, log_softmax, topk_ids
 from nextword.generation.stopping import StopStrings
-from nextword.settings import Overflow
+from nextword.settings import GenerationSettings, Overflow
 from nextword.tokens import StreamDecoder, Tokenizer
 from nextword.tokens.visible import shortened, visible
 
@@ -151,6 +151,7 @@ class TextStream(Iterator[str]):
     ) -> None:
         if max_new_tokens < 0:
             raise ConfigError(f"max_new_tokens is {max_new_tokens}, it must be 0 or more")
+        GenerationSettings(seed=seed, logprobs=logprobs)  # refuses what is out of range
         self._backend, self._tokenizer = backend, tokenizer
         context = backend.config.context_length
         self._prompt_ids, self._dropped = fit_to_context(tokenizer, prompt, context, overflow)

@@ -11,6 +11,9 @@ Names of tensors carry their shape as a suffix:
     S  key position (cached tokens and new ones)         L  layers
 """
 
+from typing import Any
+
+from nextword.deprecated import warn_deprecated
 from nextword.machine.openmp import limit_openmp_threads
 from nextword.model.attention import Attention
 from nextword.model.backend import TorchBackend
@@ -22,3 +25,10 @@ from nextword.model.tap import Tap
 __all__ = ["Attention", "GPTModel", "KVCache", "Tap", "TorchBackend", "TransformerBlock", "eval_mode"]
 
 limit_openmp_threads()  # torch is imported by now
+
+
+def __getattr__(name: str) -> Any:
+    if name == "evaluating":
+        warn_deprecated("nextword.model.evaluating", "nextword.model.eval_mode")
+        return eval_mode
+    raise AttributeError(f"module 'nextword.model' has no attribute {name!r}")

@@ -244,4 +244,4 @@ def test_published_configs_open_and_the_note_names_what_was_passed_over(found: P
     left_out = {
         name for name, value in found.fields.items() if value is None and name in FAMILIES[found.family].defaults
     }
-    assert {name for name in found.fields if f" {name} " in notes} == set(found.ignored_field_notes) | left_out
+    assert {name for name in found.fields if f" {name} " in notes} == set(found.passed_over) | left_out
