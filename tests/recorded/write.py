@@ -1,7 +1,8 @@
 """Writes what lies in `files/`, as nextword at commit 44ee801 wrote it. Run there: python -m tests.recorded.write
 
 It shows how the files came about. Later code has to read them as they are: written anew with it, they would hold
-nothing against what was. What it imports of `measuring` lay in `nextword.files` and `nextword.inspection` then.
+nothing against what was. What it imports of `measuring` lay in `nextword.files` and `nextword.inspection` then, and
+`Tokenizer.to_str` was called `to_json`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from nextword.training.run.batches import evaluation_windows
 from nextword.training.run.parallel import Parallel
 from nextword.training.run.ranks import Ranks, init_process_group
 
-# A width of 30 and 301 tokens: neither can be shard_like into four equal shards.
+# A width of 30 and 301 tokens: neither can be cut into four equal shards.
 CONFIG = GPTConfig(
     vocab_size=301,
     d_model=30,

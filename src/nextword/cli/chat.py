@@ -180,9 +180,9 @@ def _run_command(conversation: _Conversation, command: str, argument: str) -> No
             sys.stdout.write("The conversation starts anew.\n\n")
         case "system":
             conversation.system = argument
-            handled = (
+            message = (
                 f"The model is told: {shown(argument, terminal=True)}" if argument else "The model is told nothing."
             )
-            sys.stdout.write(f"{handled}\n\n")
+            sys.stdout.write(f"{message}\n\n")
         case _:
             raise ConfigError(f"there is no command /{command}", hint="/exit, /clear, /system TEXT")

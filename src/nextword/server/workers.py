@@ -24,7 +24,7 @@ class ClientDisconnectedError(Exception):
 
 
 class CancelToken:
-    """Whoever waits for what a thread does."""
+    """Tells the work in a thread that nobody waits for it any more."""
 
     def __init__(self) -> None:
         self.cancelled = False

@@ -18,11 +18,11 @@ class SamplingSettings(Settings):
     """
 
     temperature: float = 1.0
-    """Below 1 sharpens, above 1 flattens; 0 always takes the most probable token."""
+    """Divides the logits: below 1 sharpens, above 1 flattens; 0 always takes the most probable token."""
     top_k: int | None = None
     """Only the k most probable tokens."""
     top_p: float = 1.0
-    """Only the most probable tokens that together reach this probability."""
+    """Only the most probable tokens, after top-k, that together reach this probability."""
     min_p: float = 0.0
     """Only tokens at least this share as probable as the best one."""
     repetition_penalty: float = 1.0
@@ -57,9 +57,9 @@ class GenerationSettings(SamplingSettings):
     """
 
     temperature: float = 0.8
-    """Below 1 sharpens, above 1 flattens; 0 always takes the most probable token."""
+    """Divides the logits: below 1 sharpens, above 1 flattens; 0 always takes the most probable token."""
     top_p: float = 0.95
-    """Only the most probable tokens that together reach this probability."""
+    """Only the most probable tokens, after top-k, that together reach this probability."""
     seed: int | None = None
     """The same seed writes the same text; different every time if left out."""
     stop: str | Sequence[str] = ()

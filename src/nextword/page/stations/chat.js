@@ -176,8 +176,8 @@ class Conversation {
     const {model, sampling} = this._store.get();
     const {temperature, top_k, top_p, min_p, seed} = sampling;
     const maxTokens = Math.max(1, Math.round(this._maxTokens.valueAsNumber) || MAX_TOKENS);
-    const unlimited = {model, stream: true, max_tokens: maxTokens, temperature, top_p, min_p, seed};
-    const settings = top_k === null ? unlimited : {...unlimited, top_k};
+    const withoutTopK = {model, stream: true, max_tokens: maxTokens, temperature, top_p, min_p, seed};
+    const settings = top_k === null ? withoutTopK : {...withoutTopK, top_k};
     return this._chats ? {...settings, messages: this._messages.slice(0, -1)} : {...settings, prompt};
   }
 

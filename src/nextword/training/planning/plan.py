@@ -29,6 +29,7 @@ class Plan:
     learning_rate: float
     dropout: float = 0.0
     bpe_dropout: float = 0.0
+    """Others are left out for each few thousand characters of each pass."""
     optimizer: OptimizerName = "adamw"
     """`muon` steps the blocks' matrices along the orthogonalised gradient, and AdamW all the rest."""
     weight_decay: float = 0.1

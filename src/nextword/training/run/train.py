@@ -247,7 +247,23 @@ def _sources(paths: object) -> list[str | Path]:
 def prepare_run(
     run: Path, sources: Sequence[str | Path], settings: TrainingSettings, device: str, emit: Watcher
 ) -> LanguageModel | None:
-    """Prepares the text, derives the plan, and writes both into the run directory; the model to start from, if any."""
+    """Prepares the text, derives the plan, and writes both into the run directory: the run can start, or go on.
+
+    Args:
+        run: The directory of the run's checkpoints.
+        sources: What is read.
+        settings: What the run is to be.
+        device: Where the model to start from is loaded.
+        emit: Is told how far the text is prepared.
+
+    Returns:
+        The model to start from, if any.
+
+    Raises:
+        TextError: Text is missing, empty, too short, damaged or wrongly encoded.
+        ConfigError: A setting is out of range.
+        ModelFileError: The model to start from cannot be read, or the directory cannot be written.
+    """
     base = None if settings.from_model is None else load(settings.from_model, backend="torch", device=device)
     flops, reading = measure_flops(), SourceReport()
     limit, validation_limit = max_read_bytes(settings), max_held_out_bytes(settings, base, flops)

@@ -14,7 +14,7 @@ from nextword.errors import TextError
 from nextword.formatting import escape_surrogates
 from nextword.training.run_directory import STEPS_SUFFIX, SUFFIX
 
-_OUR_LOCK = re.compile(r"\..+\.lock")  # of a run, see lock.py: nobody wants to be told of it
+_OUR_LOCK = re.compile(r"\..+\.lock")  # of a run, see training/run/lock.py: nobody wants to be told of it
 _MODEL_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".index.json")
 _NOT_PEOPLES = {
     "__MACOSX": "made by macOS",
