@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nextword.server.api.openai.schemas import ChatRequest, CompletionRequest
-from nextword.server.api.openai.unsupported import UNSUPPORTED_IN_TOKENIZE, UnsupportedField
+from nextword.server.api.unsupported import UNSUPPORTED_IN_TOKENIZE, UnsupportedField
 from tests.server.api.test_requests import CHAT, COMPLETIONS, USER, answer_of, refusal
 from tests.server.conftest import Served
 

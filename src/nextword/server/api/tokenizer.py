@@ -9,9 +9,8 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import Field, model_validator
 
 from nextword.language_model import LanguageModel
-from nextword.server.api.openai.chat import conversation_ids
-from nextword.server.api.openai.schemas import Conversation
-from nextword.server.api.openai.unsupported import UNSUPPORTED_IN_TOKENIZE, refuse_unsupported
+from nextword.server.api.conversations import Conversation, conversation_ids
+from nextword.server.api.unsupported import UNSUPPORTED_IN_TOKENIZE, refuse_unsupported
 from nextword.server.errors import DECLARED, ApiError, field_errors
 from nextword.server.model_settings import context_length
 from nextword.server.schemas import Body, ModelName, TokenIds

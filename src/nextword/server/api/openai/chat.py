@@ -7,62 +7,15 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
-from nextword.generation.context import cut_to_context
 from nextword.generation.stream import TokenLogprob
 from nextword.language_model import LanguageModel
+from nextword.server.api.conversations import conversation_ids
 from nextword.server.api.openai.sampling import sampling_of, seed_of
-from nextword.server.api.openai.schemas import ChatRequest, Conversation
+from nextword.server.api.openai.schemas import ChatRequest
 from nextword.server.api.openai.usage import usage_of
 from nextword.server.batch import Batch
-from nextword.server.errors import ApiError, field_errors
 from nextword.server.model_settings import context_length
 from nextword.server.workers import CancelToken
-
-
-def conversation_ids(
-    conversation: Conversation, lm: LanguageModel, tools: list[dict[str, Any]] | None, max_length: int | None = None
-) -> list[int]:
-    """The tokens of a conversation as the model's template writes it, told of tools if it knows what they are.
-
-    What is more than `max_length` tokens is refused, and before it is encoded where it cannot be less.
-
-    Raises:
-        ApiError: The model has no template, the template refuses the conversation, it is too long, or
-            `reasoning_effort` means nothing to this model.
-        ModelFileError: The template is not valid.
-    """
-    if not lm.chat_template:
-        raise ApiError(
-            "the model has no chat template: it was not trained on conversations",
-            param="messages",
-            hint="POST /v1/completions goes on from a prompt",
-        )
-    template, variables = lm.template, dict(conversation.chat_template_kwargs or {})
-    if tools and "tools" in template.variables:
-        variables["tools"] = tools
-    effort = conversation.reasoning_effort
-    if effort is not None:
-        if "reasoning_effort" in template.variables:
-            variables.setdefault("reasoning_effort", effort)
-        elif "enable_thinking" in template.variables:
-            variables.setdefault("enable_thinking", effort != "none")
-        elif effort != "none":
-            raise ApiError(
-                f"reasoning_effort {effort[:40]!r} is not supported: this model does not think before it answers",
-                param="reasoning_effort",
-                code="unsupported_parameter",
-            )
-    with field_errors("messages"):
-        ids = template.encode(
-            [message.to_template() for message in conversation.messages or ()],
-            max_length,
-            conversation.add_generation_prompt,
-            conversation.continue_final_message,
-            **variables,
-        )
-        if max_length is not None:
-            cut_to_context(ids, max_length, "stop")
-    return ids
 
 
 class ChatCompletion:

@@ -6,12 +6,13 @@ nobody knows are ignored. What is wrong is said in words of our own (`validation
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from nextword.formatting import escape_surrogates
-from nextword.server.api.openai.unsupported import (
+from nextword.server.api.conversations import Conversation, Message
+from nextword.server.api.unsupported import (
     UNSUPPORTED,
     UNSUPPORTED_IN_CHATS,
     UNSUPPORTED_IN_COMPLETIONS,
@@ -75,34 +76,6 @@ def _token_ids(ids: list[int], where: str) -> None:
     if min(ids) < 0 or max(ids) >= 2**31:
         found = next(token for token in ids if not 0 <= token < 2**31)
         raise invalid_field(f"{where}holds {found}, which is no token id".strip())
-
-
-def _content(value: Any) -> Any:
-    if value is None or isinstance(value, str):
-        return value
-    if not isinstance(value, list):
-        raise invalid_field(f"must be a text or a list of parts, found {json_type_name(value)}")
-    if not value:
-        raise invalid_field("must be a text or a list of parts, found an empty one")
-    for index, part in enumerate(value):
-        kind = part.get("type") if isinstance(part, dict) else None
-        if isinstance(kind, str) and kind in _UNSUPPORTED_PARTS:
-            raise invalid_field(f"[{index}]: {_UNSUPPORTED_PARTS[kind]} are not supported, the model reads text only")
-        if kind != "text" or not isinstance(part.get("text"), str):
-            raise invalid_field(f'[{index}] must be {{"type": "text", "text": "..."}}')
-    return value
-
-
-_UNSUPPORTED_PARTS = {
-    "image_url": "pictures",
-    "image": "pictures",
-    "input_image": "pictures",
-    "input_audio": "sounds",
-    "audio_url": "sounds",
-    "video_url": "films",
-    "file": "files",
-    "input_file": "files",
-}
 
 
 def _none_if_unlimited(value: Any) -> Any:
@@ -174,75 +147,6 @@ class CompletionRequest(GenerationRequest):
             raise ApiError("best_of other than n is not supported", param="best_of", hint="ask for n texts and choose")
         if self.suffix:
             raise ApiError("suffix is not supported", param="suffix", hint="the model only goes on behind a text")
-        return self
-
-
-class TextPart(Body):
-    """A part of a message."""
-
-    type: Literal["text"]
-    text: str
-
-
-class Message(Body):
-    """A message of a conversation."""
-
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    """OpenAI's."""
-    content: Annotated[str | list[TextPart] | None, BeforeValidator(_content)] = None
-    name: str | None = None
-    reasoning_content: str | None = None
-
-    def to_template(self) -> dict[str, Any]:
-        """As chat templates read it."""
-        parts = self.content
-        text = parts if isinstance(parts, str) else "".join(part.text for part in parts or ())
-        role = "system" if self.role == "developer" else self.role
-        return {"role": role, "content": text, "name": self.name, "reasoning_content": self.reasoning_content}
-
-
-_RESERVED = ("messages", "tools", "add_generation_prompt", "continue_final_message")
-"""What a conversation has itself, and is no variable of its template."""
-
-
-class Conversation(Body):
-    """Messages, and how the model's template writes them."""
-
-    messages: Annotated[list[Message], Field(min_length=1, max_length=4096)] | None = None
-    tools: list[TemplateObject] | None = None
-    add_generation_prompt: bool | None = None
-    continue_final_message: bool | None = None
-    """None: where the last message is the assistant's."""
-    chat_template_kwargs: TemplateObject | None = None
-    reasoning_effort: Annotated[str, Field(max_length=64)] | None = None
-
-    @model_validator(mode="after")
-    def _conversation(self) -> Self:
-        if not set(_RESERVED).isdisjoint(self.chat_template_kwargs or ()):
-            raise ApiError(
-                f"chat_template_kwargs cannot replace what the request has itself: {', '.join(_RESERVED)}",
-                param="chat_template_kwargs",
-            )
-        messages = self.messages or []
-        for index, message in enumerate(messages):
-            extra = message.model_extra or {}
-            if extra.get("tool_calls") or extra.get("function_call") or message.role in {"tool", "function"}:
-                raise ApiError(f"messages[{index}]: tool calls are not supported", param="messages")
-            if message.content is None:
-                given = "content" in message.model_fields_set
-                said = "must be a text or a list of parts, found null" if given else "is missing"
-                raise ApiError(f"messages[{index}].content {said}", param="messages")
-        if self.continue_final_message and (not messages or messages[-1].role != "assistant"):
-            raise ApiError(
-                "continue_final_message needs a last message of the assistant", param="continue_final_message"
-            )
-        if self.continue_final_message and self.add_generation_prompt:
-            raise ApiError(
-                "continue_final_message and add_generation_prompt exclude each other",
-                param="continue_final_message",
-            )
         return self
 
 
