@@ -225,6 +225,13 @@ def test_every_public_call_is_walked(tmp_path: Path) -> None:
     }
 
 
+def test_no_signature_shows_an_address(tmp_path: Path) -> None:
+    """As help() prints it: no `<function f at 0x7f...>`, which tells nothing and is another one each time."""
+    signatures = {called: str(inspect.signature(call)) for called, call, _ in calls(tmp_path)}
+    assert "current_precision]" in str(inspect.signature(nextword.load))
+    assert {called: text for called, text in signatures.items() if " at 0x" in text} == {}
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -37,6 +37,16 @@ _TYPE_NAMES = {str: "a text", int: "a whole number", float: "a finite number", b
 _PLURAL_TYPE_NAMES = {str: "texts", int: "whole numbers", float: "finite numbers"}
 
 
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """What reads other spellings of a type, and old names: it stands beside the type in `Annotated`."""
+
+    read: Callable[[object], object]
+
+    def __repr__(self) -> str:
+        return self.read.__name__  # a function's own holds an address, and help() shows it
+
+
 class _WrongTypeError(Exception):
     """A value is not of the type that a hint says."""
 
@@ -159,8 +169,8 @@ def _coerce(value: Any, hint: Any) -> Any:
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any or hint is object or isinstance(hint, TypeVar) or (origin is Annotated and OWN_CHECK in inner):
         return value
-    if origin is Annotated and inspect.isfunction(inner[1]):  # what reads other spellings, and old names
-        return _coerce(inner[1](value), inner[0])
+    if origin is Annotated and isinstance(inner[1], Reader):
+        return _coerce(inner[1].read(value), inner[0])
     if hint == Device:
         return _coerce(
             str(value) if f"{type(value).__module__}.{type(value).__name__}" == "torch.device" else value, str

@@ -17,7 +17,6 @@ from nextword.settings.words import (
     Overflow,
     Precision,
     Strategy,
-    current_precision,
 )
 
 __all__ = [
@@ -39,6 +38,5 @@ __all__ = [
     "Strategy",
     "TrainingKeywords",
     "TrainingSettings",
-    "current_precision",
     "takes_settings",
 ]

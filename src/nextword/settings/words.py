@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from nextword.arguments import Reader
 from nextword.deprecated import warn_deprecated
 
 OLD_PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "q8": "q8_0", "q4": "q4_1"}
@@ -18,7 +19,7 @@ def current_precision(given: object) -> object:
     return OLD_PRECISIONS.get(word, word)
 
 
-Precision = Annotated[Literal["auto", "float32", "float16", "bfloat16", "q8_0", "q4_1"], current_precision]
+Precision = Annotated[Literal["auto", "float32", "float16", "bfloat16", "q8_0", "q4_1"], Reader(current_precision)]
 """What weights are held as: floats, as torch calls them, or ggml's blocks; auto leaves them as they are."""
 Backends = Literal["auto", "native", "torch"]
 Overflow = Literal["slide", "stop"]
