@@ -13,7 +13,7 @@ from nextword.arguments import Destination, argument, checked
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, require_packages
 from nextword.files import Bundle, RawTensor, write_bundle
-from nextword.files.export import Format, cast_tensors, check_directory_precision, export_model, merge_dtype
+from nextword.files.export import Format, cast_tensors, check_directory_precision, export_model, merge_deprecated_dtype
 from nextword.files.tensors import DequantizedTensors
 from nextword.formatting import pluralize
 from nextword.generation import (
@@ -512,7 +512,7 @@ class LanguageModel:
             ConfigError: There is no such precision, or a directory cannot hold it.
         """
         path = Path(path)
-        write_bundle(path, self._bundle(merge_dtype(precision, dtype)), files)
+        write_bundle(path, self._bundle(merge_deprecated_dtype(precision, dtype)), files)
         return path
 
     @checked
@@ -540,7 +540,7 @@ class LanguageModel:
             ConfigError: The format cannot express this architecture (names the field), tokenizer or precision.
             ModelFileError: It cannot be written.
         """
-        return export_model(self._bundle(), Path(path), format, merge_dtype(precision, dtype))
+        return export_model(self._bundle(), Path(path), format, merge_deprecated_dtype(precision, dtype))
 
     def _bundle(self, precision: str = "auto") -> Bundle:
         if self.edits:

@@ -19,13 +19,13 @@ from nextword.cli.options import (
     LoadingFlags,
     ModelArgument,
     SamplingFlags,
+    note_dropped_tokens,
     print_json,
     read_text,
     typed_text,
 )
 from nextword.errors import ConfigError, NextwordError, TextError
 from nextword.files.card import languages_of
-from nextword.formatting import pluralize
 from nextword.generation import Generation, Memory, TextStream
 from nextword.language_model import LanguageModel
 from nextword.loading import load
@@ -112,10 +112,7 @@ class _Conversation:
 def _answer(conversation: _Conversation, question: str) -> None:
     """Writes an answer as it is made; Ctrl-C ends it and is passed on."""
     stream = conversation.ask(question)
-    if dropped := stream.generation.dropped_tokens:
-        sys.stderr.write(
-            f"note: the model does not see the oldest {pluralize(dropped, 'tokens')} of the conversation\n"
-        )
+    note_dropped_tokens(stream.generation.dropped_tokens, " of the conversation")
     terminal = sys.stdout.isatty()
     try:
         for piece in stream:

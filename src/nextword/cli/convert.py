@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from nextword.cli.options import Json, OldDtype, PrecisionFlag, model_path, print_json, written_precision
+from nextword.cli.options import Json, OldDtype, PrecisionFlag, model_path, print_json
 
 
 def convert(
@@ -31,10 +31,10 @@ def convert(
         as_json: Print JSON.
     """
     from nextword.files import read_model, write_bundle
-    from nextword.files.export import cast_tensors, export_model
+    from nextword.files.export import cast_tensors, export_model, merge_dtype
     from nextword.terminal.console import make_console
 
-    kind = written_precision(precision, dtype)
+    kind = merge_dtype(precision, dtype, before="--")
     with make_console(stderr=True).status("writing"):
         bundle = read_model(model_path(source))
         if out.suffix == ".gguf":

@@ -8,15 +8,7 @@ from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from nextword.cli.options import (
-    Json,
-    ModelArgument,
-    OldDtype,
-    PrecisionFlag,
-    model_path,
-    print_json,
-    written_precision,
-)
+from nextword.cli.options import Json, ModelArgument, OldDtype, PrecisionFlag, model_path, print_json
 
 
 def export(
@@ -40,10 +32,10 @@ def export(
         as_json: Print JSON.
     """
     from nextword.files import read_model
-    from nextword.files.export import export_model
+    from nextword.files.export import export_model, merge_dtype
     from nextword.terminal.console import make_console
 
-    kind = written_precision(precision, dtype)
+    kind = merge_dtype(precision, dtype, before="--")
     with make_console(stderr=True).status("writing"):
         written = export_model(read_model(model_path(model)), out, cast(Any, format), kind)
     if as_json:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from nextword.cli.options import AS_IT_IS, LoadingFlags, Model, Text, read_text
+from nextword.cli.options import AS_IT_IS, LoadingFlags, Model, Text, note_dropped_tokens, read_text
 from nextword.errors import ConfigError, require_packages
 from nextword.figures.canvas import drawable_suffix
-from nextword.formatting import pluralize
 from nextword.generation import Sampling
 from nextword.generation.context import fit_to_context
 from nextword.language_model import LanguageModel
@@ -104,8 +103,7 @@ def figure(
         else:
             drawn = _draw(lm, prompt, kind, colour or "probability", target, status.update)
         save_figure(drawn, out)
-    if dropped := fit_to_context(lm.tokenizer, prompt, lm.config.context_length, "slide")[1]:
-        sys.stderr.write(f"note: the model does not see the oldest {pluralize(dropped, 'tokens')}\n")
+    note_dropped_tokens(fit_to_context(lm.tokenizer, prompt, lm.config.context_length, "slide")[1])
     sys.stdout.write(f"{out}\n")
 
 

@@ -16,12 +16,12 @@ from nextword.cli.options import (
     Overflow,
     SamplingFlags,
     Text,
+    note_dropped_tokens,
     print_json,
     read_text,
     typed_text,
 )
 from nextword.errors import ConfigError
-from nextword.formatting import pluralize
 from nextword.loading import load
 from nextword.tokens.visible import write_code_points
 
@@ -72,10 +72,7 @@ def generate(
             pass
         print_json(stream.generation.to_json())
         return
-    if stream.generation.dropped_tokens:
-        sys.stderr.write(
-            f"note: the model does not see the oldest {pluralize(stream.generation.dropped_tokens, 'tokens')}\n"
-        )
+    note_dropped_tokens(stream.generation.dropped_tokens)
     terminal = sys.stdout.isatty()
     sys.stdout.write(shown(prompt, terminal))
     try:

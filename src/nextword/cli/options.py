@@ -15,6 +15,7 @@ from cyclopts import Parameter, Token
 
 from nextword.cli.streams import writes_any_character
 from nextword.errors import ConfigError, TextError
+from nextword.formatting import pluralize
 from nextword.json_file import json_text
 from nextword.settings import (
     OLD_PRECISIONS,
@@ -57,19 +58,6 @@ def read_precision(kind: object, tokens: Sequence[Token]) -> str:
 
 PrecisionFlag = Annotated[Precision, Parameter(converter=read_precision)]
 OldDtype = Annotated[Precision | None, Parameter(name="--dtype", converter=read_precision, show=False)]
-
-
-def written_precision(precision: Precision, dtype: Precision | None) -> Precision:
-    """What is written; `--dtype` is the old name of `--precision`.
-
-    Raises:
-        ConfigError: Both are given.
-    """
-    if dtype is None:
-        return precision
-    if precision != "auto":
-        raise ConfigError("--precision and --dtype are both given: --dtype is its old name", hint="leave out --dtype")
-    return dtype
 
 
 @Parameter(name="*")
@@ -148,6 +136,17 @@ def typed_text(text: str) -> str:
         return os.fsencode(text).decode("utf-8")
     except UnicodeError:  # neither: whoever encodes it says so
         return text
+
+
+def note_dropped_tokens(count: int, of: str = "") -> None:
+    """Says that the context is shorter than the text, where it is.
+
+    Args:
+        count: The tokens that the model does not see.
+        of: Whose they are.
+    """
+    if count:
+        sys.stderr.write(f"note: the model does not see the oldest {pluralize(count, 'tokens')}{of}\n")
 
 
 def print_json(values: Any) -> None:

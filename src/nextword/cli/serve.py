@@ -65,7 +65,7 @@ def serve(
     from nextword.server.process.serve import serve as run
 
     key = os.environ.get("NEXTWORD_API_KEY") or None
-    check_key(settings.host, key)
+    check_key(settings.host, key)  # `Serving` asks too, but by then the models are read
     asked = [named(model) for model in models or ([None] if of_run is None else [])]
     paths = {model.name: model.path for model in asked}
     if len(paths) < len(models):

@@ -76,8 +76,13 @@ def check_directory_precision(precision: str) -> None:
     _element_type(precision, _HUGGINGFACE, "a model directory")
 
 
-def merge_dtype(precision: Precision | None, dtype: str | None) -> str:
-    """The precision that is asked for; `dtype` is its old name, which also takes old words, and gets a warning.
+def merge_dtype(precision: Precision | None, dtype: str | None, before: str = "") -> str:
+    """The precision that is asked for; `dtype` is its old name.
+
+    Args:
+        precision: As it is called now.
+        dtype: By the old name.
+        before: What stands before the two names where they were given.
 
     Raises:
         ConfigError: Both are given.
@@ -85,8 +90,23 @@ def merge_dtype(precision: Precision | None, dtype: str | None) -> str:
     if dtype is None:
         return "auto" if precision is None else precision
     if precision not in (None, "auto"):
-        raise ConfigError("precision and dtype are both given: dtype is its old name", hint="leave out dtype=...")
-    word = OLD_PRECISIONS.get(dtype, dtype)
+        raise ConfigError(
+            f"{before}precision and {before}dtype are both given: {before}dtype is its old name",
+            hint="leave out dtype=...",
+        )
+    return dtype
+
+
+def merge_deprecated_dtype(precision: Precision | None, dtype: str | None) -> str:
+    """As `merge_dtype`; `dtype` gets a warning, and its old words are taken.
+
+    Raises:
+        ConfigError: Both are given.
+    """
+    given = merge_dtype(precision, dtype)
+    if dtype is None:
+        return given
+    word = OLD_PRECISIONS.get(given, given)
     warn_deprecated(f"dtype={dtype!r}", f"precision={word!r}")
     return word
 

@@ -4,12 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, get_args
 
 from nextword.arguments import Device
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
 from nextword.settings.base import Settings
+from nextword.settings.words import Strategy
 
 _MAX = {"vocab_size": 1 << 20, "batch_size": 1 << 20, "accumulation": 1 << 20, "lora_rank": 1 << 16}
 """Far beyond what is of use: one digit too many is told at once, and not by the machine that runs out of memory."""
@@ -111,8 +112,8 @@ class TrainingSettings(Settings):
                 raise ConfigError(f"{name} is {self[name]}, it must be at least 0 and below 1")
         if self.precision not in (None, "float32", "bfloat16"):
             raise ConfigError(f"precision is {self.precision!r}, it must be float32 or bfloat16")
-        if self.strategy not in (None, "ddp", "fsdp"):
-            raise ConfigError(f"strategy is {self.strategy!r}, it must be ddp or fsdp")
+        if self.strategy not in (None, *get_args(Strategy)):
+            raise ConfigError(f"strategy is {self.strategy!r}, it must be {' or '.join(get_args(Strategy))}")
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed is {self.seed}, it must be 0 or more and below 2**63")
         if self.preset is not None:

@@ -34,7 +34,7 @@ class TrainingPage:
     def __init__(
         self, out: Path, settings: ServerSettings, notify: Callable[[str], None], key: str | None = None
     ) -> None:
-        check_key(settings.host, key)
+        check_key(settings.host, key)  # `Serving` asks too, but by then the run has begun
         self._out, self._settings, self._notify, self._key = out, settings, notify, key
         self._listening = listen(settings.host, settings.port)
         self._serving: Serving | None = None

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -92,8 +92,8 @@ class Parallel:
     ) -> None:
         if compiled:
             _require_compiler(strategy, ranks)
-        if strategy not in ("ddp", "fsdp"):
-            raise ConfigError(f"strategy is {strategy!r}, it must be ddp or fsdp")
+        if strategy not in get_args(Strategy):
+            raise ConfigError(f"strategy is {strategy!r}, it must be {' or '.join(get_args(Strategy))}")
         self.model = model
         self.ranks = ranks
         self.sharded = strategy == "fsdp" and ranks.world_size > 1
