@@ -160,7 +160,7 @@ def test_the_first_hour_leads_to_what_is_there() -> None:
     for name, file in {
         "Activation = Literal[": "src/nextword/config.py",
         "class FeedForward(": "src/nextword/model/layers.py",
-        "def bend(": "tests/oracle/numpy_gpt.py",
+        "def activation_and_slope(": "tests/oracle/numpy_gpt.py",
         "enum class Activation": "native/src/kernels.h",
         "case Activation::": "native/src/kernels.cpp",
         "Activation::GELU": "native/src/module.cpp",

@@ -15,9 +15,9 @@ import nextword
 from nextword.arguments import checked
 from nextword.errors import ConfigError
 from nextword.settings import (
+    BaseLoadingSettings,
     LoadingKeywords,
     LoadingSettings,
-    Placement,
     ServerSettings,
     Settings,
     TrainingKeywords,
@@ -80,11 +80,11 @@ def test_whoever_asks_for_a_signature_sees_every_setting_with_its_type_and_defau
 
 
 Device = int
-"""Another one than that of `Placement`."""
+"""Another one than that of `BaseLoadingSettings`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Below(Placement):
+class Below(BaseLoadingSettings):
     """Settings below those of another module."""
 
     lid: str = "off"
@@ -142,7 +142,7 @@ def test_load_shows_every_setting_to_people_and_type_checkers() -> None:
 def test_settings_of_loading_are_read_handed_on_and_refused() -> None:
     settings = LoadingSettings(precision="Q4_1", threads=1)
     assert (settings.precision, settings.backend, settings.device) == ("q4_1", "auto", "auto")
-    assert nextword.load(**settings).dtype == nextword.load(**Placement(precision="q4_1")).dtype == "Q4_1"
+    assert nextword.load(**settings).dtype == nextword.load(**BaseLoadingSettings(precision="q4_1")).dtype == "Q4_1"
     with pytest.raises(
         ConfigError, match=r"^precision is 'q5', it must be auto, float32, float16, bfloat16, q8_0 or q4_1$"
     ):

@@ -43,17 +43,17 @@ def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) 
             is too large for float16.
         ConfigError: The backend, device, dtype or precision is not available.
     """
-    asked = LoadingSettings(**settings)
-    choice = choose_backend(asked.backend, asked.device, asked.dtype)
-    path = resolve_model(DEFAULT_MODEL if source is None else source, revision=asked.revision)
+    requested = LoadingSettings(**settings)
+    choice = choose_backend(requested.backend, requested.device, requested.dtype)
+    path = resolve_model(DEFAULT_MODEL if source is None else source, revision=requested.revision)
     bundle = read_model(path)
-    tensors = cast_matrices(bundle.tensors, asked.precision)
+    tensors = cast_matrices(bundle.tensors, requested.precision)
     run: Backend
     if choice.name == "native":
         from nextword.engine.backend import NativeBackend
 
         run = NativeBackend(
-            bundle.config, computable(tensors, FORMATS), choice.with_weights(tensors).reason, threads=asked.threads
+            bundle.config, computable(tensors, FORMATS), choice.with_weights(tensors).reason, threads=requested.threads
         )
     else:
         require_packages("running a model without the native backend", "torch", "torch")
@@ -62,8 +62,8 @@ def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) 
         run = TorchBackend.from_stored(
             bundle.config,
             DequantizedTensors(tensors),
-            device=asked.device,
-            dtype=asked.dtype,
+            device=requested.device,
+            dtype=requested.dtype,
             reason=choice.with_weights(tensors).reason,
         )
     return LanguageModel(

@@ -16,7 +16,7 @@ from nextword.inspection import readout
 from nextword.inspection.capture import capture
 from nextword.inspection.edits import add, scale
 from nextword.inspection.lens import Lens, logit_lens, token_label
-from nextword.inspection.readout import topk_ids
+from nextword.inspection.readout import rowwise_topk_ids
 from nextword.inspection.trace import Trace
 from nextword.tokens import Tokenizer
 from tests.oracle.cases import CASES, PRESETS, random_tokens, random_weights
@@ -127,10 +127,10 @@ def test_edits_of_the_stream_show_from_there_on_and_those_of_norm_and_logits_in_
 
 def test_equal_logits_are_ordered_by_id_and_share_a_rank() -> None:
     logits = torch.tensor([[1.0, 3.0, 3.0, 2.0, 3.0, 2.0], [0.0] * 6, [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]])
-    assert topk_ids(logits, 2).tolist() == [[1, 2], [0, 1], [0, 1]]
-    assert topk_ids(logits, 4).tolist() == [[1, 2, 4, 3], [0, 1, 2, 3], [0, 1, 2, 3]]
+    assert rowwise_topk_ids(logits, 2).tolist() == [[1, 2], [0, 1], [0, 1]]
+    assert rowwise_topk_ids(logits, 4).tolist() == [[1, 2, 4, 3], [0, 1, 2, 3], [0, 1, 2, 3]]
     many = torch.randint(0, 7, (50, 400)).float()
-    assert topk_ids(many, 9).tolist() == np.argsort(-many.numpy(), axis=-1, kind="stable")[:, :9].tolist()
+    assert rowwise_topk_ids(many, 9).tolist() == np.argsort(-many.numpy(), axis=-1, kind="stable")[:, :9].tolist()
 
     trace = traced("gpt2")
     with torch.no_grad():

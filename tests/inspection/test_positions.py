@@ -25,7 +25,7 @@ CASE = "gpt2"
 def logits(ids: Sequence[int], begin: int, end: int) -> Array:
     """[T, V] of the window from `begin` to `end`; tokens keep the edits that their places in the text have."""
 
-    def touch(name: str, value: Array) -> Array:
+    def tap(name: str, value: Array) -> Array:
         if name != NAME:
             return value
         value = value.copy()
@@ -33,7 +33,7 @@ def logits(ids: Sequence[int], begin: int, end: int) -> Array:
         return value
 
     window = np.array([ids[begin:end]])
-    return NumpyGPT(CASES[CASE], random_weights(CASES[CASE]), touch).logits(window)[0]
+    return NumpyGPT(CASES[CASE], random_weights(CASES[CASE]), tap).logits(window)[0]
 
 
 @pytest.mark.parametrize("stride", [None, 4, 11])

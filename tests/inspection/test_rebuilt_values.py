@@ -83,12 +83,12 @@ def oracle(case: str, ids: Sequence[int], edit: Edit) -> dict[str, Array]:
     """Every value of the edited pass, each head's result too, without the batch axis."""
     config, seen = CASES[case], {}
 
-    def touch(name: str, value: Array) -> Array:
+    def tap(name: str, value: Array) -> Array:
         seen[name] = in_numpy(edit, value) if name == edit.name else value
         return seen[name]
 
     weights = random_weights(config)
-    NumpyGPT(config, weights, touch).logits(np.array([list(ids)]))
+    NumpyGPT(config, weights, tap).logits(np.array([list(ids)]))
     for layer in range(config.num_layers):
         w_DHC = weights[f"blocks.{layer}.attn.out_proj.weight"].reshape(config.d_model, config.num_heads, -1)
         seen[f"blocks.{layer}.attn.hook_result"] = np.einsum(

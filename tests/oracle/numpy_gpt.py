@@ -32,7 +32,7 @@ from nextword.config import GPTConfig
 Array = NDArray[np.float64]
 Ids = NDArray[np.int64]
 Back = Callable[[Array], Array]
-Touch = Callable[[str, Array], Array]
+Tap = Callable[[str, Array], Array]
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,15 @@ class NumpyGPT:
     Args:
         config: Dropout is ignored.
         weights: Named and shaped as `config.parameter_shapes()`.
-        touch: Gets every named value of the forward pass and gives back what the pass goes on with. The backward pass
+        tap: Gets every named value of the forward pass and gives back what the pass goes on with. The backward pass
             takes it for the identity, so change values only where just the logits are wanted.
     """
 
-    def __init__(self, config: GPTConfig, weights: Mapping[str, Array], touch: Touch | None = None) -> None:
+    def __init__(self, config: GPTConfig, weights: Mapping[str, Array], tap: Tap | None = None) -> None:
         self.config = config
         self.weights = {name: np.asarray(weight, dtype=np.float64) for name, weight in weights.items()}
         self.gradients = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
-        self.touch = touch or (lambda name, value: value)
+        self.tap = tap or (lambda name, value: value)
 
     # -- the whole model -----------------------------------------------------------------------------------------------
 
@@ -91,16 +91,16 @@ class NumpyGPT:
                 dx_BTD = block_back(dx_BTD)
             embed_back(dx_BTD)
 
-        return self.touch("logits", logits_BTV), back
+        return self.tap("logits", logits_BTV), back
 
     def _embed(self, ids_BT: Ids) -> tuple[Array, Callable[[Array], None]]:
         """A token's row of the embedding, plus its position's row where positions are learned."""
         T = ids_BT.shape[1]
-        x_BTD = self.touch("hook_embed", self.weights["token_embedding.weight"][ids_BT])
+        x_BTD = self.tap("hook_embed", self.weights["token_embedding.weight"][ids_BT])
         learned = self.config.position == "learned"
         if learned:
             rows_TD = self.weights["position_encoding.weight"][:T]
-            x_BTD = x_BTD + self.touch("hook_pos_embed", np.broadcast_to(rows_TD, x_BTD.shape))
+            x_BTD = x_BTD + self.tap("hook_pos_embed", np.broadcast_to(rows_TD, x_BTD.shape))
 
         def back(dx_BTD: Array) -> None:
             np.add.at(self.gradients["token_embedding.weight"], ids_BT, dx_BTD)  # a token may occur more than once
@@ -117,16 +117,16 @@ class NumpyGPT:
     def _block(self, i: int, x_BTD: Array, mask_TS: Array | None) -> tuple[Array, Back]:
         """x + attention(norm(x)), then x + feed_forward(norm(x)); the lesson adds to norm(x) instead of x."""
         p = f"blocks.{i}."
-        pre_BTD = self.touch(p + "hook_resid_pre", x_BTD)
+        pre_BTD = self.tap(p + "hook_resid_pre", x_BTD)
         h1_BTD, ln1_back = self._norm(p + "ln1", pre_BTD, p + "ln1.")
         attn_BTD, attn_back = self._attention(i, h1_BTD, mask_TS)
         to_normalized = self.config.residual == "normalized"
         carried_BTD = h1_BTD if to_normalized else pre_BTD
-        mid_BTD = self.touch(p + "hook_resid_mid", carried_BTD + self.touch(p + "hook_attn_out", attn_BTD))
+        mid_BTD = self.tap(p + "hook_resid_mid", carried_BTD + self.tap(p + "hook_attn_out", attn_BTD))
         h2_BTD, ln2_back = self._norm(p + "ln2", mid_BTD, p + "ln2.")
         mlp_BTD, mlp_back = self._feed_forward(i, h2_BTD)
         carried_BTD = h2_BTD if to_normalized else mid_BTD
-        post_BTD = self.touch(p + "hook_resid_post", carried_BTD + self.touch(p + "hook_mlp_out", mlp_BTD))
+        post_BTD = self.tap(p + "hook_resid_post", carried_BTD + self.tap(p + "hook_mlp_out", mlp_BTD))
 
         def back(dpost_BTD: Array) -> Array:
             if to_normalized:
@@ -141,16 +141,16 @@ class NumpyGPT:
 
     def _attention(self, i: int, x_BTD: Array, mask_TS: Array | None) -> tuple[Array, Back]:
         """softmax(q k^T / sqrt(C) + mask) v, head by head, then the output projection."""
-        p, config, touch = f"blocks.{i}.attn.", self.config, self.touch
+        p, config, tap = f"blocks.{i}.attn.", self.config, self.tap
         B, T, _ = x_BTD.shape
         H, K, C = config.num_heads, config.num_kv_heads, config.head_dim
 
         q_BTX, q_back = self._linear(p + "q_proj", x_BTD)
         k_BTX, k_back = self._linear(p + "k_proj", x_BTD)
         v_BTX, v_back = self._linear(p + "v_proj", x_BTD)
-        q_BTHC = touch(p + "hook_q", q_BTX.reshape(B, T, H, C))
-        k_BTKC = touch(p + "hook_k", k_BTX.reshape(B, T, K, C))
-        v_BTKC = touch(p + "hook_v", v_BTX.reshape(B, T, K, C))
+        q_BTHC = tap(p + "hook_q", q_BTX.reshape(B, T, H, C))
+        k_BTKC = tap(p + "hook_k", k_BTX.reshape(B, T, K, C))
+        v_BTKC = tap(p + "hook_v", v_BTX.reshape(B, T, K, C))
 
         q_norm_back: Back = _identity
         k_norm_back: Back = _identity
@@ -162,18 +162,18 @@ class NumpyGPT:
         if config.position == "rotary" and i not in config.no_rope_layers:
             q_BTHC, q_turn_back = rotate(config, q_BTHC)
             k_BTKC, k_turn_back = rotate(config, k_BTKC)
-        q_BTHC = touch(p + "hook_rot_q", q_BTHC)
-        k_BTKC = touch(p + "hook_rot_k", k_BTKC)
+        q_BTHC = tap(p + "hook_rot_q", q_BTHC)
+        k_BTKC = tap(p + "hook_rot_k", k_BTKC)
 
         # Query head h reads key head h // G: the heads of one group lie side by side.
         q_BTKGC = q_BTHC.reshape(B, T, K, H // K, C)
         scores_BKGTS = np.einsum("btkgc,bskc->bkgts", q_BTKGC, k_BTKC) / math.sqrt(C)
         scores_BKGTS = scores_BKGTS + (causal_mask(T) if mask_TS is None else mask_TS) + window_mask(T, self._window(i))
-        scores_BHTS = touch(p + "hook_attn_scores", scores_BKGTS.reshape(B, H, T, T))
-        pattern_BHTS = touch(p + "hook_pattern", softmax(scores_BHTS))
+        scores_BHTS = tap(p + "hook_attn_scores", scores_BKGTS.reshape(B, H, T, T))
+        pattern_BHTS = tap(p + "hook_pattern", softmax(scores_BHTS))
         pattern_BKGTS = pattern_BHTS.reshape(B, K, H // K, T, T)
         z_BTKGC = np.einsum("bkgts,bskc->btkgc", pattern_BKGTS, v_BTKC)
-        z_BTHC = touch(p + "hook_z", z_BTKGC.reshape(B, T, H, C))
+        z_BTHC = tap(p + "hook_z", z_BTKGC.reshape(B, T, H, C))
         out_BTD, out_back = self._linear(p + "out_proj", z_BTHC.reshape(B, T, H * C))
 
         def back(dout_BTD: Array) -> Array:
@@ -201,18 +201,18 @@ class NumpyGPT:
         p, hook = f"blocks.{i}.ffn.", f"blocks.{i}.mlp."
         gated = self.config.activation == "swiglu"
         pre_BTF, pre_back = self._linear(p + ("gate" if gated else "up"), x_BTD)
-        bent_BTF, slope_BTF = bend(self.config.activation, self.touch(hook + "hook_pre", pre_BTF))
+        activated_BTF, slope_BTF = activation_and_slope(self.config.activation, self.tap(hook + "hook_pre", pre_BTF))
         if not gated:
-            out_BTD, down_back = self._linear(p + "down", self.touch(hook + "hook_post", bent_BTF))
+            out_BTD, down_back = self._linear(p + "down", self.tap(hook + "hook_post", activated_BTF))
             return out_BTD, lambda dout_BTD: pre_back(down_back(dout_BTD) * slope_BTF)
 
         up_BTF, up_back = self._linear(p + "up", x_BTD)
-        up_BTF = self.touch(hook + "hook_pre_linear", up_BTF)
-        out_BTD, down_back = self._linear(p + "down", self.touch(hook + "hook_post", bent_BTF * up_BTF))
+        up_BTF = self.tap(hook + "hook_pre_linear", up_BTF)
+        out_BTD, down_back = self._linear(p + "down", self.tap(hook + "hook_post", activated_BTF * up_BTF))
 
         def back(dout_BTD: Array) -> Array:
             dpost_BTF = down_back(dout_BTD)
-            return pre_back(dpost_BTF * up_BTF * slope_BTF) + up_back(dpost_BTF * bent_BTF)
+            return pre_back(dpost_BTF * up_BTF * slope_BTF) + up_back(dpost_BTF * activated_BTF)
 
         return out_BTD, back
 
@@ -244,9 +244,9 @@ class NumpyGPT:
         w, b = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
         centred = x - x.mean(axis=-1, keepdims=True)
         scale = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + self.config.norm_eps)
-        scale = self.touch(hook + "hook_scale", scale)
-        unit = self.touch(hook + "hook_normalized", centred / scale)
-        y = self.touch(hook + "hook_out", unit * w + b)
+        scale = self.tap(hook + "hook_scale", scale)
+        unit = self.tap(hook + "hook_normalized", centred / scale)
+        y = self.tap(hook + "hook_out", unit * w + b)
 
         def back(dy: Array) -> Array:
             self.gradients[f"{name}.weight"] += (dy * unit).reshape(-1, w.size).sum(axis=0)
@@ -264,13 +264,13 @@ class NumpyGPT:
         w = self.weights[f"{name}.weight"]
         scale = np.sqrt((x**2).mean(axis=-1, keepdims=True) + self.config.norm_eps)
         if hook is not None:
-            scale = self.touch(hook + "hook_scale", scale)
+            scale = self.tap(hook + "hook_scale", scale)
         unit = x / scale
         if hook is not None:
-            unit = self.touch(hook + "hook_normalized", unit)
+            unit = self.tap(hook + "hook_normalized", unit)
         y = unit * w
         if hook is not None:
-            y = self.touch(hook + "hook_out", y)
+            y = self.tap(hook + "hook_out", y)
 
         def back(dy: Array) -> Array:
             self.gradients[f"{name}.weight"] += (dy * unit).reshape(-1, w.size).sum(axis=0)
@@ -364,7 +364,7 @@ def rotary_frequencies(config: GPTConfig) -> Array:
     return np.array(scaled)
 
 
-def bend(activation: str, x: Array) -> tuple[Array, Array]:
+def activation_and_slope(activation: str, x: Array) -> tuple[Array, Array]:
     """The non-linearity f(x) and its slope f'(x); for `swiglu` the SiLU of its gate."""
     if activation == "gelu":  # x times the normal distribution's share below x
         share = 0.5 * (1 + _erf(x / math.sqrt(2)))

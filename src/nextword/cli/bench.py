@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from nextword.cli.options import AS_IT_IS, Json, LoadingFlags, ModelArgument, print_json
+from nextword.cli.options import DEFAULT_LOADING, Json, LoadingFlags, ModelArgument, print_json
 
 
 def bench(
@@ -15,7 +15,7 @@ def bench(
     rounds: int = 5,
     max_new_tokens: Annotated[int, Parameter(name=["--max-new-tokens", "-n"])] = 64,
     prompt: int = 512,
-    loading: LoadingFlags = AS_IT_IS,
+    loading: LoadingFlags = DEFAULT_LOADING,
     threads: int | None = None,
     peers: Annotated[bool, Parameter(negative="--no-peers")] = True,
     as_json: Json = False,

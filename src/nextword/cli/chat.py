@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from nextword.cli import print_error
 from nextword.cli.generate import shown
 from nextword.cli.options import (
-    AS_IT_IS,
+    DEFAULT_LOADING,
     Json,
     LoadingFlags,
     ModelArgument,
@@ -44,7 +44,7 @@ def chat(
     max_new_tokens: Annotated[int, Parameter(name=["--max-new-tokens", "-n"])] = 512,
     sampling: SamplingFlags = _DEFAULTS,
     seed: int | None = None,
-    loading: LoadingFlags = AS_IT_IS,
+    loading: LoadingFlags = DEFAULT_LOADING,
     as_json: Json = False,
 ) -> None:
     """Talk with a model; with --message, or with a message on standard input, get one answer.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nextword.cli.options import AS_IT_IS, Flag, Json, LoadingFlags, ModelArgument, print_json
+from nextword.cli.options import DEFAULT_LOADING, Flag, Json, LoadingFlags, ModelArgument, print_json
 
 
 def cloze(
@@ -12,7 +12,7 @@ def cloze(
     file: Path | None = None,
     *,
     misses: Flag = False,
-    loading: LoadingFlags = AS_IT_IS,
+    loading: LoadingFlags = DEFAULT_LOADING,
     as_json: Json = False,
 ) -> None:
     """Ask a model for the next word of ordinary sentences, English and Korean, and count how often it is right.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from nextword.cli.options import AS_IT_IS, LoadingFlags, Model, Text, note_dropped_tokens, read_text
+from nextword.cli.options import DEFAULT_LOADING, LoadingFlags, Model, Text, note_dropped_tokens, read_text
 from nextword.errors import ConfigError, require_packages
 from nextword.figures.canvas import drawable_suffix
 from nextword.generation import Sampling
@@ -38,7 +38,7 @@ def figure(
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
-    loading: LoadingFlags = AS_IT_IS,
+    loading: LoadingFlags = DEFAULT_LOADING,
 ) -> None:
     """Draw a text on its way through the model.
 

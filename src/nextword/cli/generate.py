@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 from cyclopts import Parameter
 
 from nextword.cli.options import (
-    AS_IT_IS,
+    DEFAULT_LOADING,
     Json,
     LoadingFlags,
     Model,
@@ -38,7 +38,7 @@ def generate(
     stop: Annotated[tuple[str, ...], Parameter(negative="", show_default=False, allow_leading_hyphen=True)] = (),
     logprobs: int = 0,
     overflow: Overflow = "slide",
-    loading: LoadingFlags = AS_IT_IS,
+    loading: LoadingFlags = DEFAULT_LOADING,
     as_json: Json = False,
 ) -> None:
     """Write on from a text, token by token, as it is made.

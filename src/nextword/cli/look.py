@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from nextword.cli.options import AS_IT_IS, Json, LoadingFlags, Model, Overflow, Text, print_json, read_text
+from nextword.cli.options import DEFAULT_LOADING, Json, LoadingFlags, Model, Overflow, Text, print_json, read_text
 from nextword.cli.serve import SERVING, named, show_page
 from nextword.errors import ConfigError, TextError, require_packages
 from nextword.language_model import LanguageModel
@@ -41,7 +41,7 @@ def look(
     html: Path | None = None,
     open_page: Annotated[bool, Parameter(name="--open", negative="")] = False,
     overflow: Overflow = "slide",
-    loading: LoadingFlags = AS_IT_IS,
+    loading: LoadingFlags = DEFAULT_LOADING,
     as_json: Json = False,
 ) -> None:
     """Show the whole path from the tokens of a text to the next word, and what a change to it does.

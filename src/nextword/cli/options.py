@@ -19,8 +19,8 @@ from nextword.formatting import pluralize
 from nextword.json_file import json_text
 from nextword.settings import (
     OLD_PRECISIONS,
+    BaseLoadingSettings,
     GenerationSettings,
-    Placement,
     Precision,
     SamplingKeywords,
     SamplingSettings,
@@ -62,13 +62,13 @@ OldDtype = Annotated[Precision | None, Parameter(name="--dtype", converter=read_
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class LoadingFlags(Placement):
+class LoadingFlags(BaseLoadingSettings):
     """Where to run, and what weights are rounded to."""
 
     precision: PrecisionFlag = "auto"
 
 
-AS_IT_IS = LoadingFlags()
+DEFAULT_LOADING = LoadingFlags()
 """A model as its file has it, where it runs best."""
 
 

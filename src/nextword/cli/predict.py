@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from nextword.cli.options import AS_IT_IS, Json, LoadingFlags, Model, Overflow, Text, print_json, read_text
+from nextword.cli.options import DEFAULT_LOADING, Json, LoadingFlags, Model, Overflow, Text, print_json, read_text
 from nextword.errors import ConfigError
 from nextword.generation import Prediction, Sampling, WordPrediction, predict_ids
 from nextword.language_model import LanguageModel
@@ -27,7 +27,7 @@ def predict(
     top_p: float | None = None,
     min_p: float | None = None,
     overflow: Overflow = "slide",
-    loading: LoadingFlags = AS_IT_IS,
+    loading: LoadingFlags = DEFAULT_LOADING,
     as_json: Json = False,
 ) -> None:
     """Show the most probable next tokens or words of a text, with probability bars.

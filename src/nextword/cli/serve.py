@@ -9,7 +9,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from cyclopts import Parameter
 
-from nextword.cli.options import AS_IT_IS, LoadingFlags, model_path
+from nextword.cli.options import DEFAULT_LOADING, LoadingFlags, model_path
 from nextword.errors import ConfigError, require_packages
 from nextword.files.sources.resolving import SHIPPED, SHIPPED_MODEL
 from nextword.settings import ServerSettings
@@ -32,7 +32,7 @@ def serve(
         ),
     ],
     settings: Annotated[ServerSettings, Parameter(name="*", negative="", show_default=_shown)] = _DEFAULTS,
-    loading: LoadingFlags = AS_IT_IS,
+    loading: LoadingFlags = DEFAULT_LOADING,
     threads: int | None = None,
     log: Literal["lines", "json"] | None = None,
     of_run: Annotated[Path | None, Parameter(name="--run")] = None,
@@ -66,11 +66,11 @@ def serve(
 
     key = os.environ.get("NEXTWORD_API_KEY") or None
     check_key(settings.host, key)  # `Serving` asks too, but by then the models are read
-    asked = [named(model) for model in models or ([None] if of_run is None else [])]
-    paths = {model.name: model.path for model in asked}
+    requested = [named(model) for model in models or ([None] if of_run is None else [])]
+    paths = {model.name: model.path for model in requested}
     if len(paths) < len(models):
         raise ConfigError("two models have the same name", hint="name one of them: NAME=MODEL")
-    open_model, sources = partial(load, threads=threads, **loading), {model.name: model.source for model in asked}
+    open_model, sources = partial(load, threads=threads, **loading), {model.name: model.source for model in requested}
     served, progress = Models(paths, open_model, sources), None
     if of_run is not None:
         from nextword.server.training_models import TrainingModels

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nextword.server.process.training_page import TrainingPage
     from nextword.training import TrainingRun
 
-_LEAST_ADDRESSES = 750_000_000
+_MIN_ADDRESS_SPACE = 750_000_000
 """Bytes: torch alone takes 600 million, most of them for its code."""
 
 
@@ -74,7 +74,7 @@ _DEFAULTS = TrainingFlags()
 def train(
     *paths: Annotated[str, Parameter(allow_leading_hyphen=True)],
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
-    asked: TrainingFlags = _DEFAULTS,
+    requested: TrainingFlags = _DEFAULTS,
     resume: Flag = False,
     restart: Flag = False,
     serve: Flag = False,
@@ -90,7 +90,7 @@ def train(
             .csv, .tsv, .parquet, .ipynb, each also .gz, .zst, .bz2 or .xz. Rows with messages are conversations, of
             which the answers are learned.
         out: The directory to write the model to.
-        asked: What the run is to be.
+        requested: What the run is to be.
         resume: Go on from the last checkpoint of an earlier run with the same --out.
         restart: Throw an unfinished run's checkpoints away and begin anew.
         serve: Show the run in the browser while it goes on, and afterwards until Ctrl-C; implies --snapshots.
@@ -106,9 +106,9 @@ def train(
     else:
         require_packages("training", "train", "torch")
     limit = address_limit()
-    if limit is not None and limit < _LEAST_ADDRESSES:  # torch ends a process that has too few, without a word
+    if limit is not None and limit < _MIN_ADDRESS_SPACE:  # torch ends a process that has too few, without a word
         raise ConfigError(
-            f"this process may take {limit / 1e6:,.0f} MB of addresses, training needs {_LEAST_ADDRESSES / 1e6:,.0f}",
+            f"this process may take {limit / 1e6:,.0f} MB of addresses, training needs {_MIN_ADDRESS_SPACE / 1e6:,.0f}",
             hint="ulimit -v unlimited",
         )
     speaks = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one
@@ -127,7 +127,7 @@ def train(
                 restart=restart,
                 watch=[view.watch] if page is None else [view.watch, page.watch],
                 started=STARTED,
-                **asked.settings(snapshots=serve),
+                **requested.settings(snapshots=serve),
             )
         if speaks:
             _tell(run, console, as_json=as_json)

@@ -97,10 +97,10 @@ def _unique(requirements: Iterator[Requirement]) -> list[Requirement]:
 def origin() -> str:
     """What pip installs nextword from: the folder of its source, if that is where it came from, or its name."""
     try:
-        told = metadata.distribution("nextword").read_text("direct_url.json")
+        direct_url = metadata.distribution("nextword").read_text("direct_url.json")
     except metadata.PackageNotFoundError:
-        told = None
-    came_from = json.loads(told or "{}")
+        direct_url = None
+    came_from = json.loads(direct_url or "{}")
     address = urlsplit(came_from.get("url", ""))
     if address.scheme != "file":
         return "nextword"

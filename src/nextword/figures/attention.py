@@ -61,18 +61,18 @@ def attention_figure(trace: Trace, layer: int, head: int | None = None, *, title
         axes = figure.add_subplot(rows, columns, place + 1)
         dots = _dots(axes, pattern_TT)
         axes.set_title(f"layer {layer}, head {number}", fontsize=11)
-        most = max(1, int(size / 0.17))
+        max_labels = max(1, int(size / 0.17))
         if place % columns == 0:
-            notes.add(label_axis(axes, labels, "y", most))
+            notes.add(label_axis(axes, labels, "y", max_labels))
         else:
             axes.set_yticks([])
         if place + columns >= len(heads):
-            notes.add(label_axis(axes, labels, "x", most, rotation=60))
+            notes.add(label_axis(axes, labels, "x", max_labels, rotation=60))
         else:
             axes.set_xticks([])
     colour_bar(figure, dots, figure.axes, "attention weight (row looks at column)")
-    said = f"Attention in layer {layer}" if head is None else ""
-    return finish(figure, fonts, said if title is None else title, [*sorted(notes), edited(trace.edits)])
+    default_title = f"Attention in layer {layer}" if head is None else ""
+    return finish(figure, fonts, default_title if title is None else title, [*sorted(notes), edited(trace.edits)])
 
 
 def _dots(axes: Axes, pattern_TT: Array) -> EllipseCollection:

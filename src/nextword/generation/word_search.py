@@ -167,8 +167,8 @@ class _BatchedLogits:
             unread = [other for _, _, other, _ in following() if other not in self._read]
             paths = [path, *unread[: self._batch_size - 1]]
             self._read |= zip(paths, self._backend.forward(paths, self._prompt_caches(len(paths))), strict=True)
-            most = max(1, min(MAX_BATCH, CACHE_BYTES // max(1, self._caches[0].nbytes)))
-            self._batch_size = min(2 * self._batch_size, most)
+            max_paths = max(1, min(MAX_BATCH, CACHE_BYTES // max(1, self._caches[0].nbytes)))
+            self._batch_size = min(2 * self._batch_size, max_paths)
         return self._read.pop(path)
 
     def _prompt_caches(self, count: int) -> list[Any]:

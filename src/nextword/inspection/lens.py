@@ -19,7 +19,7 @@ from torch import Tensor
 from nextword.errors import ConfigError, TextError
 from nextword.formatting import pluralize
 from nextword.generation import html
-from nextword.inspection.readout import SoftmaxBuffer, check_final_logits, topk_ids, unembed, unembed_blocks
+from nextword.inspection.readout import SoftmaxBuffer, check_final_logits, rowwise_topk_ids, unembed, unembed_blocks
 from nextword.tokens import Tokenizer
 from nextword.tokens.visible import text_of, visible
 
@@ -203,7 +203,7 @@ def logit_lens(
         target_P1 = torch.from_numpy(target_ids[here])[:, None]
         for row, logits_PV in enumerate(logits_RPV):
             softmax.read(logits_PV)
-            best_Pk = topk_ids(logits_PV, k)
+            best_Pk = rowwise_topk_ids(logits_PV, k)
             token_ids[row, here] = best_Pk.numpy()
             probabilities[row, here] = softmax.probabilities_of(best_Pk).numpy()
             entropy[row, here] = softmax.entropy().numpy()

@@ -140,7 +140,7 @@ def _rowwise_dot(a_PV: Tensor, b_PV: Tensor) -> Tensor:
     return torch.stack([a_V @ b_V for a_V, b_V in zip(a_PV, b_PV, strict=True)])
 
 
-def topk_ids(logits_PV: Tensor, k: int) -> Tensor:
+def rowwise_topk_ids(logits_PV: Tensor, k: int) -> Tensor:
     """The ids of the `k` largest logits of each row, largest first, equal ones by id: [P, k]."""
     best_Pk, ids_Pk = logits_PV.topk(min(k + 1, logits_PV.shape[-1]), dim=-1)
     edge_P = (best_Pk[:, k:] == best_Pk[:, k - 1 : k]).any(-1)

@@ -7,7 +7,7 @@ of the command line inherit the fields, and Cyclopts reads a hint where the clas
 
 from nextword.settings.base import Settings, takes_settings
 from nextword.settings.generation import GenerationKeywords, GenerationSettings, SamplingKeywords, SamplingSettings
-from nextword.settings.loading import LoadingKeywords, LoadingSettings, Placement
+from nextword.settings.loading import BaseLoadingSettings, LoadingKeywords, LoadingSettings
 from nextword.settings.server import SAMPLING_FIELDS, ServerSettings
 from nextword.settings.training import TrainingKeywords, TrainingSettings
 from nextword.settings.words import (
@@ -23,13 +23,13 @@ __all__ = [
     "OLD_PRECISIONS",
     "SAMPLING_FIELDS",
     "Backends",
+    "BaseLoadingSettings",
     "GenerationKeywords",
     "GenerationSettings",
     "LoadingKeywords",
     "LoadingSettings",
     "OptimizerName",
     "Overflow",
-    "Placement",
     "Precision",
     "SamplingKeywords",
     "SamplingSettings",

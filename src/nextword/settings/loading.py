@@ -9,7 +9,7 @@ from nextword.settings.words import Backends, Precision
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placement(Settings):
+class BaseLoadingSettings(Settings):
     """Where a model runs, and what its weights are held as."""
 
     device: Device = "auto"
@@ -20,7 +20,7 @@ class Placement(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadingSettings(Placement):
+class LoadingSettings(BaseLoadingSettings):
     """How a model is loaded.
 
     Raises:

@@ -70,7 +70,7 @@ class TrainingView:
 
     def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         self._console, self._now = console, now
-        self._began = self._said = now()
+        self._began = self._last_line = now()
         self._ends: float | None = None
         self._progress = _Bar(
             TextColumn("[dim]step[/dim] {task.fields[step]:,}"),
@@ -193,9 +193,9 @@ class TrainingView:
     def _line_is_due(self) -> bool:
         """Whether it is time for a line again, where no bar is drawn: seldomer, the longer it goes on."""
         now = self._now()
-        due = now - self._said >= max(_SECONDS_BETWEEN_LINES, (now - self._began) / _LINES)
+        due = now - self._last_line >= max(_SECONDS_BETWEEN_LINES, (now - self._began) / _LINES)
         if due:
-            self._said = now
+            self._last_line = now
         return due
 
     def _step(self, event: Stepped) -> None:

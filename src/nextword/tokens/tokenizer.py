@@ -69,7 +69,7 @@ class Tokenizer:
         description = json.loads(raw.to_str())
         self.kind: TokenizerKind = tokenizer_kind(description)
         check_changes(description, self.kind)
-        self._drops_first_blank = self.kind == "sentencepiece" and strips_leading_space(description)
+        self._strips_leading_space = self.kind == "sentencepiece" and strips_leading_space(description)
         if self.kind == "bytes":
             raw.model.dropout = None  # a training device: it would make the ids of a text random
         self._vocab_size = count_ids(raw.get_vocab(with_added_tokens=True), self.kind)
@@ -259,10 +259,10 @@ class Tokenizer:
         Raises:
             ContextOverflowError: It has more bytes than so many tokens can stand for; names the fewest it can be.
         """
-        most = self.max_token_bytes
-        if most is None or 4 * len(text) <= most * num_tokens:  # a character has at most four bytes
+        max_bytes = self.max_token_bytes
+        if max_bytes is None or 4 * len(text) <= max_bytes * num_tokens:  # a character has at most four bytes
             return
-        fewest = -(-len(text.encode("utf-8", errors="replace")) // most)
+        fewest = -(-len(text.encode("utf-8", errors="replace")) // max_bytes)
         if fewest > num_tokens:
             raise ContextOverflowError(fewest, num_tokens, at_least=True)
 
@@ -338,7 +338,7 @@ class Tokenizer:
             data = self._bytes[token_id]
             if self.kind == "words" and started:
                 data = b" " + data
-            elif self._drops_first_blank and not started:
+            elif self._strips_leading_space and not started:
                 data = data.removeprefix(b" ")  # encoding put it there
             pieces.append(data)
             started = started or token_id != self.bos_id

@@ -37,7 +37,7 @@ class Metadata:
         self.layers = 0
         self.notes: list[str] = []
         self._values = values
-        self._asked: set[str] = set()
+        self._understood: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
@@ -103,12 +103,12 @@ class Metadata:
     def refuse_rest(self, prefix: str, *, but: str | None = None) -> None:
         """Refuses keys with this beginning (`but` this ending) that nothing has asked for: they could mean anything."""
         for key in self._values:
-            if key.startswith(prefix) and key not in self._asked and not (but and key.endswith(but)):
+            if key.startswith(prefix) and key not in self._understood and not (but and key.endswith(but)):
                 raise ModelFileError(f"{self.source}: the key {quoted(key)} is not understood")
 
     def ignore(self, *keys: str) -> None:
         """Marks keys that say nothing about the numbers as understood."""
-        self._asked.update(keys)
+        self._understood.update(keys)
 
     def pass_over(self, why: str, *patterns: str) -> None:
         """Marks the keys that fit these shell patterns as understood, and notes those that are there."""
@@ -136,7 +136,7 @@ class Metadata:
         return value
 
     def _get(self, key: str, default: Value | None) -> Value:
-        self._asked.add(key)
+        self._understood.add(key)
         value = self._values.get(key, default)
         if value is None:
             raise ModelFileError(f"{self.source}: the key {key!r} is missing")

@@ -172,9 +172,9 @@ def _sliding_layers(family: Family, values: Mapping[str, Any], num_layers: int, 
         return [kind == "sliding_attention" for kind in kinds]
     if window is None:
         return [False] * num_layers
-    if family.windows == "unrotated":
-        unrotated = _no_rope_layers(values, num_layers)
-        return [i in unrotated for i in range(num_layers)]
+    if family.windows == "no_rope":
+        no_rope = _no_rope_layers(values, num_layers)
+        return [i in no_rope for i in range(num_layers)]
     first = _count(values, "max_window_layers", 28, 0)
     return [i >= first for i in range(num_layers)]
 

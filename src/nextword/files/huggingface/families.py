@@ -13,7 +13,7 @@ from typing import Any, Literal
 from nextword.config import GPTConfig
 
 FamilyName = Literal["gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3", "nextword"]
-Windows = Literal["none", "every", "upper", "unrotated"]
+Windows = Literal["none", "every", "upper", "no_rope"]
 Rules = Mapping[str, Callable[[GPTConfig], bool]]
 """For each field that the architecture does not leave free: whether it holds what the architecture has."""
 
@@ -278,7 +278,7 @@ FAMILIES: dict[FamilyName, Family] = {
         defaults={"max_position_embeddings": 32768},
         neutral=_MODERN_NEUTRAL,
         tied=True,
-        windows="unrotated",
+        windows="no_rope",
         rope_theta=2000000.0,
     ),
 }

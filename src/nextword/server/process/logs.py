@@ -36,8 +36,8 @@ class PlainLines(logging.Formatter):
             path = "".join(c if c.isprintable() else repr(c)[1:-1] for c in values["path"])
             status = values["status"] or "gone"
             return f"{when} {values['method']} {path} {status}, {values['seconds']:.2f} s"
-        told = " ".join(f"{name}={value}" for name, value in values.items())
-        line = " ".join(filter(None, (when, record.levelname.lower(), record.getMessage(), told)))
+        fields = " ".join(f"{name}={value}" for name, value in values.items())
+        line = " ".join(filter(None, (when, record.levelname.lower(), record.getMessage(), fields)))
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

@@ -122,9 +122,9 @@ class Budget:
                 if isinstance(value, int) and abs(value) > 1 and number > MAX_INT_BITS:
                     raise _limit(f"makes a number of more than {MAX_INT_BITS} bits")
             case "%" if isinstance(value, str):
-                self._foresee_format(value, others, _PERCENT, "%")
+                self._check_format(value, others, _PERCENT, "%")
             case "format":
-                self._foresee_format(value, others, _BRACES, "{}")
+                self._check_format(value, others, _BRACES, "{}")
             case "center" | "ljust" | "rjust" | "zfill" | "batch" | "slice":
                 self.check_size(self.measure(value) + number)
             case "indent":
@@ -142,17 +142,17 @@ class Budget:
             case "sum" if any(isinstance(other, (list, tuple)) for other in others):
                 raise SecurityError("only numbers can be summed up")
             case "strip" | "lstrip" | "rstrip" | "trim" | "split" | "rsplit" | "partition" | "rpartition":
-                self._foresee_search(value, text)
+                self._check_search(value, text)
             case "find" | "rfind" | "index" | "rindex" | "count":
-                self._foresee_search(value, text)
+                self._check_search(value, text)
 
-    def _foresee_format(self, text: str, values: list[Any], allowed: re.Pattern[str], marks: str) -> None:
+    def _check_format(self, text: str, values: list[Any], allowed: re.Pattern[str], marks: str) -> None:
         fields = len(allowed.findall(text))
         if any(mark in allowed.sub("", text) for mark in marks):
             raise SecurityError(f"the format {text[:80]!r} is not supported")
         self.check_size(len(text) + fields * (1000 + self.measure(values)))
 
-    def _foresee_search(self, value: Any, length: int) -> None:
+    def _check_search(self, value: Any, length: int) -> None:
         """Each character of one text may be compared with each of the other."""
         if isinstance(value, str):
             self.step(len(value) * length // 1000)

@@ -27,7 +27,7 @@ class Snapshots:
     def __init__(self, directory: Path, tokenizer: Tokenizer, base: LanguageModel | None = None) -> None:
         self.directory = directory
         self._tokenizer = tokenizer
-        self._kept: ModelMetadata = (
+        self._base_metadata: ModelMetadata = (
             {} if base is None else {"chat_template": base.chat_template, "recommended": base.recommended}
         )
 
@@ -50,7 +50,7 @@ class Snapshots:
             whole = copy.deepcopy(model)
             merge_lora(whole)
         run = {"run": self.directory.name.removesuffix(STEPS_SUFFIX), "step": step}
-        about: ModelMetadata = {"provenance": run, **self._kept}
+        about: ModelMetadata = {"provenance": run, **self._base_metadata}
         LanguageModel.from_model(whole, self._tokenizer, **about).save(path)
         model.train(training)
         for older in steps_in(self.directory):

@@ -67,14 +67,14 @@ def prepare_conversations(
         every = max(2, round(1 / validation))
 
     def conversations(
-        places: Sequence[Place], held_out: bool | None = None, told: SourceReport | None = None
+        places: Sequence[Place], held_out: bool | None = None, report: SourceReport | None = None
     ) -> Iterator[Conversation]:
-        for number, conversation in enumerate(read_conversations(read_records(places, encoding, reading=told))):
+        for number, conversation in enumerate(read_conversations(read_records(places, encoding, reading=report))):
             if held_out is None or every is None or (number % every == every - 1) is held_out:
                 yield conversation
 
     count, digest = 0, hashlib.sha256()
-    for conversation in conversations(sources, told=reading):
+    for conversation in conversations(sources, report=reading):
         if every is None or count % every != every - 1:
             digest.update(repr(conversation.messages).encode())
         count += 1

@@ -85,8 +85,8 @@ def prepare_text(
             )
             if limit is not None and name == _TEXT:
                 pieces = beginning = ByteLimit(pieces, limit)
-            told = None if progress is None else lambda done: progress("read", done, 0)
-            return Spool(fresh / name, pieces, compose=compose, progress=told)
+            report_read = None if progress is None else lambda done: progress("read", done, 0)
+            return Spool(fresh / name, pieces, compose=compose, progress=report_read)
 
         reading = SourceReport() if reading is None else reading
         text = spooled(_TEXT, sources, reading)
@@ -98,8 +98,8 @@ def prepare_text(
             held_out = whole(other)
             decomposed += other.decomposed
         elif validation is not None:
-            most = 1.0 if validation_limit is None else validation_limit / text.bytes
-            train, held_out = split(text, min(validation, most))
+            max_share = 1.0 if validation_limit is None else validation_limit / text.bytes
+            train, held_out = split(text, min(validation, max_share))
         long_words = False
         if tokenizer is None:
             sample = _sample(train)

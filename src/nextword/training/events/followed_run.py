@@ -43,8 +43,8 @@ class FollowedRun:
         name = path.resolve().name
         suffix = next((suffix for suffix in (SUFFIX, STEPS_SUFFIX) if name.endswith(suffix)), "")
         self.out = path.resolve().with_name(name.removesuffix(suffix)) if suffix else path
-        self._kept = checkpoint_path(self.out.resolve())
-        if read_run(self._kept) is None and read_run(self.out) is None:
+        self._checkpoint = checkpoint_path(self.out.resolve())
+        if read_run(self._checkpoint) is None and read_run(self.out) is None:
             raise ModelFileError(
                 f"there is no run of training at {path}", hint="nextword runs lists what was trained in a directory"
             )
@@ -69,7 +69,7 @@ class FollowedRun:
 
     @property
     def _last_written(self) -> float:
-        return max(_written(self._kept / METRICS), _written(self._kept / RECORD))
+        return max(_written(self._checkpoint / METRICS), _written(self._checkpoint / RECORD))
 
     def steps(self) -> list[int]:
         """The steps whose model was kept."""
@@ -84,8 +84,8 @@ class FollowedRun:
         with self._lock:
             # First: what is read next is at least as new.
             running, model, steps = self.running, self.name if self.finished else None, self.steps()
-            kept = self._kept / METRICS
-            anew, rows = self._tail.read_new(kept if kept.exists() else self.out / METRICS)
+            metrics = self._checkpoint / METRICS
+            anew, rows = self._tail.read_new(metrics if metrics.exists() else self.out / METRICS)
             if anew:
                 self._begin()
             for row in rows:
@@ -130,31 +130,31 @@ class DownsampledRows:
     """Rows, of which every nth is kept when they become too many, and the last.
 
     Args:
-        most: How many are kept, give or take one.
+        max_rows: How many are kept, give or take one.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most, self._every, self._count = most, 1, 0
-        self._kept: list[dict[str, Any]] = []
+    def __init__(self, max_rows: int) -> None:
+        self._max_rows, self._every, self._count = max_rows, 1, 0
+        self._rows: list[dict[str, Any]] = []
         self._last: dict[str, Any] | None = None
 
     def add(self, row: dict[str, Any]) -> None:
         """Takes one more."""
         if self._count % self._every == 0:
-            if len(self._kept) == self._most:
-                self._kept = self._kept[::2]
+            if len(self._rows) == self._max_rows:
+                self._rows = self._rows[::2]
                 self._every *= 2
             if self._count % self._every == 0:
-                self._kept.append(row)
+                self._rows.append(row)
         self._count += 1
         self._last = row
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """Those that are kept."""
-        if self._last is None or self._kept[-1] is self._last:
-            return self._kept
-        return [*self._kept, self._last]
+        if self._last is None or self._rows[-1] is self._last:
+            return self._rows
+        return [*self._rows, self._last]
 
 
 def _written(path: Path) -> float:

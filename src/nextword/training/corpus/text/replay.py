@@ -20,7 +20,7 @@ class Replay:
     def __init__(self, stream: Callable[[], BinaryIO], *, keep_open: bool = False) -> None:
         self._open, self._keep_open = stream, keep_open
         self._stream: BinaryIO | None = None
-        self._kept: Any = None
+        self._file: Any = None
 
     def open(self) -> BinaryIO:
         """The bytes from the start.
@@ -30,21 +30,21 @@ class Replay:
         """
         if self._stream is None:
             self._stream = self._open()
-            self._kept = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as this object
-            weakref.finalize(self, self._kept.close)
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as this object
+            weakref.finalize(self, self._file.close)
             if not self._keep_open:
                 weakref.finalize(self, self._stream.close)
         return cast("BinaryIO", io.BufferedReader(_View(self)))
 
     def read(self, place: int, size: int) -> bytes:
         """Up to `size` bytes from a place on; none at the end."""
-        self._kept.seek(place)
-        data: bytes = self._kept.read(size)
+        self._file.seek(place)
+        data: bytes = self._file.read(size)
         if data or self._stream is None:
             return data
         # What is there, not all that was asked for: somebody may be typing.
         data = cast("io.BufferedReader", self._stream).read1(size)
-        self._kept.write(data)
+        self._file.write(data)
         return data
 
 
