@@ -127,3 +127,10 @@ def test_k_is_the_old_name_of_top(trained: Trained) -> None:
     assert [one.filename for one in warned] == [__file__]
     assert found == trace.top(top=3) == trace.top(-1, 3)
     assert len(found) == 3
+
+
+def test_a_star_import_of_an_old_place_brings_what_it_brought() -> None:
+    names: dict[str, object] = {}
+    with pytest.warns(DeprecationWarning, match="nextword.figures now"):
+        exec("from nextword.inspection.figures import *", names)  # noqa: S102  a star stands at the top of a module
+    assert names["save_figure"] is importlib.import_module("nextword.figures").save_figure

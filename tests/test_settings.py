@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
+import re
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
 from pathlib import Path
 from types import NoneType
@@ -16,8 +18,10 @@ from nextword.arguments import checked
 from nextword.errors import ConfigError
 from nextword.settings import (
     BaseLoadingSettings,
+    GenerationSettings,
     LoadingKeywords,
     LoadingSettings,
+    SamplingSettings,
     ServerSettings,
     Settings,
     TrainingKeywords,
@@ -202,3 +206,23 @@ def test_a_request_comes_before_the_server_and_the_server_before_the_makers() ->
     assert own.sampling_fields(makers, requested) == {"temperature": 0.0, "top_k": 20, "top_p": 0.9, "min_p": 0.1}
     for every in (0, -1):
         assert own.sampling_fields(makers, {"top_k": every}) == {"temperature": 0.5, "top_p": 0.9}
+
+
+@pytest.mark.parametrize(
+    "kind", [TrainingSettings, GenerationSettings, SamplingSettings, LoadingSettings, ServerSettings]
+)
+def test_help_says_what_each_field_means(kind: type[Settings]) -> None:
+    shown = pydoc.render_doc(kind, renderer=pydoc.plaintext)
+    for field in fields(kind):
+        assert re.search(rf"^ *\|? *{field.name}: \w", shown, re.MULTILINE), field.name
+    assert "Attributes:" in (kind.__doc__ or "")
+
+
+def test_settings_are_looked_through_like_a_mapping() -> None:
+    settings = GenerationSettings(stop=["a"])
+    assert "stop" in settings
+    assert "beams" not in settings
+    assert list(settings) == list(settings.keys())
+    assert len(settings) == len(fields(settings))
+    assert settings == GenerationSettings(stop=("a",))
+    assert ServerSettings(allow_host="proxy.example").allow_host == ("proxy.example",)  # type: ignore[arg-type]

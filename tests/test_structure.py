@@ -51,6 +51,8 @@ def test_the_table_of_rooms_is_the_folder_listing_from_low_to_high() -> None:
     height = {name: number for number, floor in enumerate(floors) for name in floor}
     heights = [max(height[name] for name in row if name in height) for row in table() if height.keys() & set(row)]
     assert heights == sorted(heights)
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    assert {folder for folder in folders if not (folder / "__init__.py").exists()} == set()  # no contract sees those
     for room in DIVIDED:
         folders = {path.name for path in (PACKAGE / room).iterdir() if (path / "__init__.py").exists()}
         assert folders <= {Path(name).name for row in table() for name in row if name.startswith(f"{room}/")}

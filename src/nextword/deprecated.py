@@ -17,7 +17,7 @@ def warn_deprecated(old: str, new: str) -> None:
         new: How it is called now.
     """
     frame, level = sys._getframe(), 1
-    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] == "nextword":
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "nextword":
         frame, level = frame.f_back, level + 1
     warnings.warn(f"{old} is {new} now", DeprecationWarning, stacklevel=level)
 
@@ -31,6 +31,9 @@ def moved_module(old: str, new: str) -> Callable[[str], Any]:
     """
 
     def getattr_moved(name: str) -> Any:
+        if name == "__all__":  # what a star imports
+            module = importlib.import_module(new)
+            return getattr(module, "__all__", [one for one in vars(module) if not one.startswith("_")])
         if name.startswith("__"):  # what Python asks of every module
             raise AttributeError(name)
         value = getattr(importlib.import_module(new), name)

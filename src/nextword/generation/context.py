@@ -69,6 +69,8 @@ def token_ids_of(tokenizer: Tokenizer, prompt: object) -> list[int]:
         raise TextError(f"the prompt is {type(prompt).__name__}, not text", hint=hint) from None
     ids = []
     for token in tokens:
+        if isinstance(token, bool):
+            raise TextError("the prompt holds bool, not token ids", hint=hint)
         try:
             ids.append(operator.index(cast(SupportsIndex, token)))
         except TypeError:

@@ -5,7 +5,9 @@ Python and the shell have. The hints are types, not texts (nowhere here `from __
 of the command line inherit the fields, and Cyclopts reads a hint where the class stands.
 """
 
-from nextword.settings.base import Settings, takes_settings
+from typing import Any, cast
+
+from nextword.settings.base import FieldDocs, Settings, takes_settings
 from nextword.settings.generation import GenerationKeywords, GenerationSettings, SamplingKeywords, SamplingSettings
 from nextword.settings.loading import BaseLoadingSettings, LoadingKeywords, LoadingSettings
 from nextword.settings.server import SAMPLING_FIELDS, ServerSettings
@@ -40,3 +42,6 @@ __all__ = [
     "TrainingSettings",
     "takes_settings",
 ]
+
+for _kind in (GenerationSettings, LoadingSettings, SamplingSettings, ServerSettings, TrainingSettings):
+    cast(Any, _kind).__doc__ = FieldDocs(_kind)

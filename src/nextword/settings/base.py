@@ -1,8 +1,11 @@
 """What every kind of settings can do, and how a call takes them."""
 
+import ast
 import inspect
-from collections.abc import Callable, KeysView
+import textwrap
+from collections.abc import Callable, Iterator, KeysView
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 from nextword.arguments import check_fields, type_hints
@@ -26,6 +29,42 @@ class Settings:
 
     def __getitem__(self, name: str) -> Any:
         return vars(self)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(vars(self))
+
+    def __len__(self) -> int:
+        return len(vars(self))
+
+
+class FieldDocs:
+    """A class's docstring with what each field means, for `help` and editors: read from the source when asked for."""
+
+    def __init__(self, kind: type[Settings]) -> None:
+        self._kind, self._plain = kind, inspect.cleandoc(kind.__doc__ or "")
+
+    def __get__(self, instance: object, owner: type | None = None) -> str:
+        said: dict[str, str] = {}
+        for base in reversed(self._kind.__mro__):
+            if base.__module__.startswith("nextword.settings"):
+                said |= _field_docs(base)
+        lines = [
+            textwrap.fill(f"{one.name}: {said[one.name]}", 116, initial_indent="    ", subsequent_indent="        ")
+            for one in fields(self._kind)
+        ]
+        return "\n".join([self._plain, "", "Attributes:", *lines, ""])
+
+
+def _field_docs(kind: type) -> dict[str, str]:
+    """The text below each field of a class, in a line."""
+    [tree] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    found = {}
+    body = cast(ast.ClassDef, tree).body
+    for field, below in pairwise(body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = " ".join(text.split())
+    return found
 
 
 def takes_settings(kind: type[Settings]) -> Callable[[Call], Call]:

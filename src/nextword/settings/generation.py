@@ -76,6 +76,7 @@ class GenerationSettings(SamplingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "stop", self.stop if isinstance(self.stop, str) else tuple(self.stop))
         for name in ("logprobs", "seed"):
             if self[name] is not None and self[name] < 0:
                 raise ConfigError(f"{name} is {self[name]}, it must be 0 or more")

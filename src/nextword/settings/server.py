@@ -57,6 +57,9 @@ class ServerSettings(Settings):
     """Time for texts that are being written when the server is told to end."""
 
     def __post_init__(self) -> None:
+        for name in ("allow_origin", "allow_host"):
+            if isinstance(self[name], str):
+                object.__setattr__(self, name, (self[name],))
         super().__post_init__()
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port is {self.port}, it must be between 0 and 65,535")
