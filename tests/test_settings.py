@@ -226,3 +226,14 @@ def test_settings_are_looked_through_like_a_mapping() -> None:
     assert len(settings) == len(fields(settings))
     assert settings == GenerationSettings(stop=("a",))
     assert ServerSettings(allow_host="proxy.example").allow_host == ("proxy.example",)  # type: ignore[arg-type]
+
+
+def test_a_docstring_needs_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: object) -> str:
+        raise OSError("could not get source code")
+
+    assert "min_p: " in (GenerationSettings.__doc__ or "")
+    monkeypatch.setattr(inspect, "getsource", missing)
+    shown = GenerationSettings.__doc__ or ""
+    assert shown.startswith("What `generate`")
+    assert "min_p: " not in shown

@@ -38,16 +38,22 @@ class Settings:
 
 
 class FieldDocs:
-    """A class's docstring with what each field means, for `help` and editors: read from the source when asked for."""
+    """A class's docstring with what each field means, for `help` and editors: read from the source when asked for.
+
+    A program that is packed without sources has the docstring alone.
+    """
 
     def __init__(self, kind: type[Settings]) -> None:
         self._kind, self._plain = kind, inspect.cleandoc(kind.__doc__ or "")
 
     def __get__(self, instance: object, owner: type | None = None) -> str:
         said: dict[str, str] = {}
-        for base in reversed(self._kind.__mro__):
-            if base.__module__.startswith("nextword.settings"):
-                said |= _field_docs(base)
+        try:
+            for base in reversed(self._kind.__mro__):
+                if base.__module__.startswith("nextword.settings"):
+                    said |= _field_docs(base)
+        except OSError:
+            return self._plain
         lines = [
             textwrap.fill(f"{one.name}: {said[one.name]}", 116, initial_indent="    ", subsequent_indent="        ")
             for one in fields(self._kind)
