@@ -115,6 +115,29 @@ def test_the_answer_can_be_stopped(visit: Visitor) -> None:
     assert whole.startswith(page.locator("#chat mark").text_content() or "-")
 
 
+STOPPED_BEHIND_THE_FIRST = """async (body) => {
+  const {ServerSource} = await import("nextword/server_source.js");
+  const controller = new AbortController();
+  const events = [];
+  const onData = (data) => {
+    events.push(data);
+    controller.abort();
+  };
+  const error = await new ServerSource(async () => null)
+    .stream("/v1/completions", body, onData, controller.signal)
+    .then(() => null, (error) => error.name);
+  return [events.length, error];
+}"""
+
+
+def test_what_arrived_together_with_the_last_token_is_not_written_after_a_stop(visit: Visitor) -> None:
+    page = visit(TEXT)
+    # The server's own answer, all of it in one piece, as a slow browser finds it.
+    page.route("**/v1/completions", lambda route: route.fulfill(response=route.fetch()))
+    body = {"model": "nextword", "prompt": "One day", "max_tokens": 20, "temperature": 0, "stream": True}
+    assert page.evaluate(STOPPED_BEHIND_THE_FIRST, body) == [1, "AbortError"]
+
+
 def test_writing_ten_words_can_be_stopped(visit: Visitor) -> None:
     page = visit(TEXT)
     page.locator("#walk").get_by_role("button", name="×10").click()

@@ -111,7 +111,7 @@ export class ServerSource {
   }
 
   /**
-   * Server-sent events, one call each; resolves after the last.
+   * Server-sent events, one call each; resolves after the last. None is handed on once the signal aborts.
    *
    * @param {string} path
    * @param {object} body
@@ -137,6 +137,7 @@ export class ServerSource {
           return;
         }
         if (data !== "") {
+          signal.throwIfAborted(); // what one read brought may hold events from before the abort
           onData(JSON.parse(data));
         }
       }
