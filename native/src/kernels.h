@@ -3,41 +3,17 @@
 
 #include <cstdint>
 
-namespace nextword {
+#include "formats.h"
 
-/// Numbers of a row that lie together: rows of activations are padded with zeros to whole blocks.
-constexpr int64_t BLOCK = 32;
-constexpr int64_t padded(int64_t count) { return (count + BLOCK - 1) / BLOCK * BLOCK; }
+namespace nextword {
 
 /// From one row of activations to the next: whole cache lines, and an odd number of them, so that equal columns of many
 /// rows do not fall on the same few places of a cache.
 constexpr int64_t row_stride(int64_t count) { return padded(count) + 16; }
 
-/// How weights lie in memory. The quantised ones are GGUF's: blocks of 32 numbers, each block with a half-precision
-/// scale d (and offset m): Q8_0 d q; Q4_0 d (q - 8); Q4_1 d q + m.
-enum class Format { F32, F16, BF16, Q8_0, Q4_0, Q4_1 };
-
-/// Bytes of a block of 32 numbers.
-constexpr int64_t block_bytes(Format format) {
-  switch (format) {
-    case Format::F32: return 128;
-    case Format::F16:
-    case Format::BF16: return 64;
-    case Format::Q8_0: return 34;
-    case Format::Q4_0: return 18;
-    default: return 20;
-  }
-}
-
-/// A weight matrix: `rows` rows of whole blocks. It does not own its memory, which may be a mapped file, not aligned.
-struct Matrix {
-  Format format = Format::F32;
-  int64_t rows = 0, columns = 0;
-  const uint8_t* data = nullptr;
-
-  int64_t blocks() const { return padded(columns) / BLOCK; }
-  const uint8_t* row(int64_t i) const { return data + i * blocks() * block_bytes(format); }
-};
+/// Bytes of a block of a row as the file has it, and the row's first one.
+constexpr int64_t block_bytes(Format format) { return block_layout(format).file_bytes; }
+inline const uint8_t* row_data(const Matrix& m, int64_t i) { return m.data + i * m.blocks() * block_bytes(m.format); }
 
 enum class Activation { GELU, GELU_TANH, RELU_SQUARED, SWIGLU };
 

@@ -84,9 +84,6 @@ void dequantize_blocks(const uint8_t* row, int64_t begin, int64_t count, float* 
 
 // As in BLIS: a micro-kernel has a small tile of the output in registers, a macro-kernel runs it over a panel.
 constexpr int ROW_TILE = 4;
-constexpr bool is_quantized(Format format) {
-  return format == Format::Q8_0 || format == Format::Q4_0 || format == Format::Q4_1;
-}
 constexpr int64_t GROUP_BYTES = 24 * 1024;  // of tokens that meet a panel together
 
 /// out = W x + bias + addend: where results go, and what is added to them.
@@ -221,8 +218,8 @@ void matvec(const Matrix& m, int64_t first, int64_t last, const float* x, int64_
   const int64_t row_bytes = m.blocks() * block_bytes(FORMAT);
   int64_t r = first;
   for (; r + ROW_TILE <= last; r += ROW_TILE)
-    matvec_rows<FORMAT, ROW_TILE>(m.row(r), row_bytes, r, x, x_stride, chunks, tokens, output);
-  for (; r < last; ++r) matvec_rows<FORMAT, 1>(m.row(r), row_bytes, r, x, x_stride, chunks, tokens, output);
+    matvec_rows<FORMAT, ROW_TILE>(row_data(m, r), row_bytes, r, x, x_stride, chunks, tokens, output);
+  for (; r < last; ++r) matvec_rows<FORMAT, 1>(row_data(m, r), row_bytes, r, x, x_stride, chunks, tokens, output);
 }
 
 /// Many tokens: a panel of rows is dequantized once and stays in the L2 cache, a group of tokens in the L1.
@@ -239,7 +236,7 @@ void gemm(const Matrix& m, int64_t first, int64_t last, const float* x, int64_t 
     for (int64_t c = 0; c < chunks.count; ++c, part = output.accumulating()) {
       const int64_t begin = chunks.begin(c), blocks = chunks.end(c) - begin;
       for (int64_t r = from; r < to; ++r)
-        dequantize_blocks<FORMAT>(m.row(r), begin, blocks, panel + (r - from) * stride);
+        dequantize_blocks<FORMAT>(row_data(m, r), begin, blocks, panel + (r - from) * stride);
       for (int64_t t = 0; t < tokens; t += group) {
         const int64_t until = min(t + group, tokens);
         int64_t r = from;
@@ -273,17 +270,19 @@ void matmul(const Matrix& m, int64_t first, int64_t last, const float* x, int64_
     case Format::Q8_0: return matmul_format<Format::Q8_0>(m, first, last, x, x_stride, tokens, output, scratch);
     case Format::Q4_0: return matmul_format<Format::Q4_0>(m, first, last, x, x_stride, tokens, output, scratch);
     case Format::Q4_1: return matmul_format<Format::Q4_1>(m, first, last, x, x_stride, tokens, output, scratch);
+    default: return;
   }
 }
 
 void dequantize_row(const Matrix& m, int64_t row, float* out) {
   switch (m.format) {
-    case Format::F32: return dequantize_blocks<Format::F32>(m.row(row), 0, m.blocks(), out);
-    case Format::F16: return dequantize_blocks<Format::F16>(m.row(row), 0, m.blocks(), out);
-    case Format::BF16: return dequantize_blocks<Format::BF16>(m.row(row), 0, m.blocks(), out);
-    case Format::Q8_0: return dequantize_blocks<Format::Q8_0>(m.row(row), 0, m.blocks(), out);
-    case Format::Q4_0: return dequantize_blocks<Format::Q4_0>(m.row(row), 0, m.blocks(), out);
-    case Format::Q4_1: return dequantize_blocks<Format::Q4_1>(m.row(row), 0, m.blocks(), out);
+    case Format::F32: return dequantize_blocks<Format::F32>(row_data(m, row), 0, m.blocks(), out);
+    case Format::F16: return dequantize_blocks<Format::F16>(row_data(m, row), 0, m.blocks(), out);
+    case Format::BF16: return dequantize_blocks<Format::BF16>(row_data(m, row), 0, m.blocks(), out);
+    case Format::Q8_0: return dequantize_blocks<Format::Q8_0>(row_data(m, row), 0, m.blocks(), out);
+    case Format::Q4_0: return dequantize_blocks<Format::Q4_0>(row_data(m, row), 0, m.blocks(), out);
+    case Format::Q4_1: return dequantize_blocks<Format::Q4_1>(row_data(m, row), 0, m.blocks(), out);
+    default: return;
   }
 }
 

@@ -76,7 +76,7 @@ class WeightReader {
   Matrix matrix(const std::string& name, int64_t rows, int64_t columns) const {
     const auto stored = nb::cast<nb::tuple>(matrices_[name.c_str()]);
     const auto data = nb::cast<Bytes>(stored[1]);
-    Matrix m{format_of(nb::cast<std::string>(stored[0])), rows, columns, data.data()};
+    Matrix m{format_of(nb::cast<std::string>(stored[0])), rows, columns, data.data(), nullptr};
     if (int64_t(data.size()) != rows * m.blocks() * block_bytes(m.format))
       raise_value_error("wrong number of bytes: " + name);
     return m;
