@@ -94,16 +94,16 @@ check-page: $(NODE_STAMP) ## types and lint of the page, where npm is
 	@if command -v npm >/dev/null; then npm run --silent check; else echo "The page: not checked (needs node and npm)"; fi
 
 check-native: $(DEV_STAMP) ## format and lint of the native code; lint where a C++ compiler is
-	$(BIN)/clang-format --dry-run --Werror native/src/*.h native/src/*.cpp native/tests/*.cpp
+	$(BIN)/clang-format --dry-run --Werror native/src/*.h native/src/*.cpp native/tests/*.h native/tests/*.cpp
 	@if command -v $${CXX:-c++} >/dev/null; then $(MAKE) --silent $(TIDY)/.checked; \
 	else echo "The native code: not linted (needs a C++ compiler)"; fi
 
 # Only what has changed is looked through again. module.cpp is left out: the linter finds fault with nanobind's headers.
-$(TIDY)/.checked: $(DEV_STAMP) $(NATIVE) native/tests/check.cpp .clang-tidy
+$(TIDY)/.checked: $(DEV_STAMP) $(NATIVE) $(wildcard native/tests/*) .clang-tidy
 	@mkdir -p $(TIDY)
 	@PATH="$(abspath $(BIN)):$$PATH" cmake -S native -B $(TIDY) -G Ninja -DNEXTWORD_MODULE=OFF -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
 	  >$(TIDY)/log 2>&1 || { cat $(TIDY)/log; exit 1; }
-	@printf '%s\n' native/tests/check.cpp $(filter-out %/module.cpp,$(filter %.cpp,$(NATIVE))) | \
+	@printf '%s\n' $(wildcard native/tests/*.cpp) $(filter-out %/module.cpp,$(filter %.cpp,$(NATIVE))) | \
 	  xargs -P 2 -n 1 $(BIN)/clang-tidy --quiet -p $(TIDY) --extra-arg=-Wno-unknown-warning-option
 	@touch $@
 
