@@ -95,6 +95,11 @@ struct Matrix {
   const uint8_t* packed = nullptr;  // the same, packed
 
   int64_t blocks() const { return padded(columns) / BLOCK; }
+  /// Bytes of one row of `data`: floats are not padded, blocks are whole.
+  int64_t row_bytes() const {
+    const BlockLayout block = block_layout(format);
+    return columns * block.file_bytes / block.columns;
+  }
   int64_t groups() const { return (rows + ROW_GROUP - 1) / ROW_GROUP; }
   /// Bytes of one packed row group.
   int64_t group_bytes() const {

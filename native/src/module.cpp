@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "ceilings.h"
+#include "dequantize.h"
 #include "model.h"
 
 namespace nb = nanobind;
@@ -18,9 +19,15 @@ using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::
 using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Doubles = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Ids = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Logits = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
+using NumberRows = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
 
 [[noreturn]] void raise_value_error(const std::string& message) { throw nb::value_error(message.c_str()); }
+
+NumberRows to_numpy(std::unique_ptr<float[]> values, size_t rows, size_t columns) {
+  float* data = values.release();
+  nb::capsule owner(data, [](void* memory) noexcept { delete[] static_cast<float*>(memory); });
+  return NumberRows(data, {rows, columns}, owner);
+}
 
 template <class Value>
 Value parse_choice(const std::string& name, std::initializer_list<std::pair<const char*, Value>> choices) {
@@ -35,7 +42,15 @@ Format format_of(const std::string& name) {
                                      {"BF16", Format::BF16},
                                      {"Q8_0", Format::Q8_0},
                                      {"Q4_0", Format::Q4_0},
-                                     {"Q4_1", Format::Q4_1}});
+                                     {"Q4_1", Format::Q4_1},
+                                     {"Q5_0", Format::Q5_0},
+                                     {"Q5_1", Format::Q5_1},
+                                     {"IQ4_NL", Format::IQ4_NL},
+                                     {"Q2_K", Format::Q2_K},
+                                     {"Q3_K", Format::Q3_K},
+                                     {"Q4_K", Format::Q4_K},
+                                     {"Q5_K", Format::Q5_K},
+                                     {"Q6_K", Format::Q6_K}});
 }
 
 CacheFormat cache_format_of(const std::string& name) {
@@ -47,6 +62,22 @@ const Kernels& kernels_of(const std::string& name) {
   for (auto tables = available_kernels(); *tables; ++tables)
     if (name.empty() || name == (*tables)->name) return **tables;
   raise_value_error("this processor cannot run the kernels " + name);
+}
+
+/// A matrix as a file has it. Its rows must be whole blocks, its bytes all there.
+Matrix matrix_of(const std::string& name, const std::string& format, int64_t rows, int64_t columns, const Bytes& data) {
+  const Matrix m{format_of(format), rows, columns, data.data(), nullptr};
+  if ((is_quantized(m.format) && columns % block_layout(m.format).columns) ||
+      int64_t(data.size()) != rows * m.row_bytes())
+    raise_value_error("wrong number of bytes: " + name);
+  return m;
+}
+
+NumberRows dequantize(const std::string& format, int64_t rows, int64_t columns, const Bytes& data) {
+  const Matrix m = matrix_of(format, format, rows, columns, data);
+  auto values = std::make_unique<float[]>(size_t(rows * columns));
+  for (int64_t row = 0; row < rows; ++row) dequantize_row(m, row, values.get() + row * columns);
+  return to_numpy(std::move(values), size_t(rows), size_t(columns));
 }
 
 Config config_of(const nb::dict& values) {
@@ -154,7 +185,7 @@ class PyModel {
     return model_->new_cache(capacity, cache_format_of(format));
   }
 
-  Logits forward(const std::vector<Ids>& ids, const std::vector<Cache*>& caches, bool all_logits) {
+  NumberRows forward(const std::vector<Ids>& ids, const std::vector<Cache*>& caches, bool all_logits) {
     if (ids.size() != caches.size()) raise_value_error("as many caches as chunks are needed");
     std::vector<Chunk> chunks;
     size_t rows = 0;
@@ -169,9 +200,7 @@ class PyModel {
       nb::gil_scoped_release release;
       model_->forward(chunks, all_logits, logits.get());
     }
-    float* data = logits.release();
-    nb::capsule owner(data, [](void* memory) noexcept { delete[] static_cast<float*>(memory); });
-    return Logits(data, {rows, width}, owner);
+    return to_numpy(std::move(logits), rows, width);
   }
 
   bool owns(const Cache& cache) const { return cache.model() == model_->id(); }
@@ -205,6 +234,17 @@ NB_MODULE(_native, module) {
       "multiply_speed",
       [](int threads, const std::string& kernels) { return multiply_speed(kernels_of(kernels), threads); }, "threads"_a,
       "kernels"_a = "", nb::call_guard<nb::gil_scoped_release>(), "float32 operations a second.");
+  module.def("dequantize", &dequantize, "kind"_a, "rows"_a, "columns"_a, "data"_a,
+             "The numbers of a matrix as a file has it.");
+  module.def(
+      "is_finite",
+      [](const std::string& format, const Bytes& data) {
+        const BlockLayout block = block_layout(format_of(format));
+        const Matrix m = matrix_of(format, format, 1, int64_t(data.size()) * block.columns / block.file_bytes, data);
+        nb::gil_scoped_release release;
+        return is_finite(m);
+      },
+      "kind"_a, "data"_a, "Whether every number of a matrix is finite.");
   nb::class_<Cache>(module, "Cache", "Keys and values of one sequence.")
       .def_prop_ro("length", &Cache::length)
       .def_prop_ro("capacity", &Cache::capacity)

@@ -17,6 +17,8 @@
 #include <cmath>
 #endif
 
+#include "fp16.h"
+
 namespace nextword {
 namespace NEXTWORD_ISA {
 namespace {
@@ -33,21 +35,6 @@ inline void prefetch(const uint8_t* p) {
 #else
   (void)p;
 #endif
-}
-
-inline float fp32_from_bits(uint32_t bits) {
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-/// IEEE half precision -> float32, exact, subnormal numbers too.
-inline float fp16_to_fp32(uint16_t half) {
-  const uint32_t sign = uint32_t(half & 0x8000u) << 16, rest = half & 0x7fffu;
-  if (rest >= 0x7c00u) return fp32_from_bits(sign | 0x7f800000u | (rest & 0x3ffu) << 13);
-  if (rest >= 0x0400u) return fp32_from_bits(sign | ((rest << 13) + 0x38000000u));
-  const float value = float(rest) * 5.9604644775390625e-08f;  // 2^-24
-  return sign ? -value : value;
 }
 
 #if defined(NEXTWORD_AVX512)

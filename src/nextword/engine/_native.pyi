@@ -14,6 +14,12 @@ def read_speed(threads: int, size: int, kernels: str = "") -> float:
 def multiply_speed(threads: int, kernels: str = "") -> float:
     """float32 operations a second."""
 
+def dequantize(kind: str, rows: int, columns: int, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The numbers of a matrix as a file has it."""
+
+def is_finite(kind: str, data: NDArray[np.uint8]) -> bool:
+    """Whether every number of a matrix is finite."""
+
 class Cache:
     @property
     def length(self) -> int: ...
