@@ -8,6 +8,7 @@
 
 #include "attention.h"
 #include "matmul.h"
+#include "quantized.h"
 #include "simd.h"
 
 namespace nextword {
@@ -109,9 +110,19 @@ float fma_loop(int64_t rounds) {
 #define NEXTWORD_STRING_(x) #x
 #define NEXTWORD_STRING(x) NEXTWORD_STRING_(x)
 extern const Kernels kernels;
-const Kernels kernels = {
-    NEXTWORD_STRING(NEXTWORD_ISA), matmul, dequantize_row, normalize, activate, store_kv, attend, read_loop, fma_loop,
-    ACCUMULATORS * WIDTH * 2};
+const Kernels kernels = {NEXTWORD_STRING(NEXTWORD_ISA),
+                         matmul,
+                         dequantize_row,
+                         quantize,
+                         matmul_quantized,
+                         dequantize_packed_row,
+                         normalize,
+                         activate,
+                         store_kv,
+                         attend,
+                         read_loop,
+                         fma_loop,
+                         ACCUMULATORS * WIDTH * 2};
 
 }  // namespace NEXTWORD_ISA
 }  // namespace nextword

@@ -58,6 +58,20 @@ struct Kernels {
   /// One row as float32, padded to whole blocks.
   void (*dequantize_row)(const Matrix& weights, int64_t row, float* out);
 
+  /// Blocks of 32 columns first <= b < last of one token, whose numbers begin at `x`; formats.h says what becomes of
+  /// them.
+  void (*quantize)(const float* x, int64_t first, int64_t last, const QuantizedActivations& out, int64_t token);
+
+  /// As `matmul`, for packed quantised weights and quantised activations, of tokens 0 <= t < tokens. `first` is a
+  /// multiple of ROW_GROUP, and so is `last` where it is not the number of rows. `scratch` has PANEL_BYTES and begins
+  /// at a cache line.
+  void (*matmul_quantized)(const Matrix& weights, int64_t first, int64_t last, const QuantizedActivations& x,
+                           int64_t tokens, const float* bias, const float* addend, float* out, int64_t out_stride,
+                           void* scratch);
+
+  /// One row of packed quantised weights as float32, padded to whole blocks.
+  void (*dequantize_packed_row)(const Matrix& weights, int64_t row, float* out);
+
   /// LayerNorm where there is a bias, else RMSNorm, of one token: out = (x - mean) / sqrt(var + eps) * weight + bias.
   void (*normalize)(const float* x, int64_t width, const float* weight, const float* bias, float eps, float* out);
 

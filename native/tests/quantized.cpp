@@ -1,12 +1,15 @@
 // Holds packed weights and the products with them against plain loops over the layout of files, to the bit, without
 // Python. Ends with 1 if anything differs. An argument is a seed.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "kernels.h"
 #include "packing.h"
 #include "reference.h"
 
@@ -38,12 +41,13 @@ struct Packed {
   Matrix matrix;
   std::vector<uint8_t> file, packed;
 
-  Packed(Format format, int64_t rows, int64_t columns) {
+  /// All bytes random, or all of them 0, 127, 128 or 255.
+  Packed(Format format, int64_t rows, int64_t columns, int byte_of_all = -1) {
     const BlockLayout layout = block_layout(format);
     const int64_t blocks = (columns + layout.columns - 1) / layout.columns;
     const int64_t bytes = is_quantized(format) ? blocks * layout.file_bytes : columns * layout.file_bytes / BLOCK;
     file.resize(size_t(rows * bytes));
-    for (uint8_t& byte : file) byte = uint8_t(between(0, 255));
+    for (uint8_t& byte : file) byte = uint8_t(byte_of_all < 0 ? between(0, 255) : byte_of_all);
     matrix = {format, rows, columns, file.data(), nullptr};
     const int64_t at = format == Format::Q6_K ? 208 : format == Format::Q3_K ? 108 : format == Format::Q2_K ? 80 : 0;
     for (int64_t block = 0; is_quantized(format) && block < rows * blocks; ++block) {
@@ -144,11 +148,195 @@ void check_packing() {
     }
 }
 
+struct alignas(64) Scratch { uint8_t bytes[PANEL_BYTES]; };
+
+/// Quantised activations that own their memory, at the ends of which a sanitizer sees what does not belong to it.
+struct Quantized {
+  std::vector<int16_t> codes;
+  std::vector<int8_t> bytes;
+  std::vector<float> scales, sums;
+  std::vector<int32_t> half_sums;
+  QuantizedActivations view;
+
+  Quantized(ActivationFormat format, int64_t tokens, int64_t blocks)
+      : codes(size_t(tokens * blocks * BLOCK)), bytes(format == ActivationFormat::INT8 ? codes.size() : 0),
+        scales(size_t(tokens * blocks)), sums(scales.size()), half_sums(2 * scales.size()),
+        view{format, blocks, codes.data(), bytes.data(), scales.data(), sums.data(), half_sums.data()} {}
+
+  bool operator==(const Quantized& other) const {
+    return codes == other.codes && bytes == other.bytes && half_sums == other.half_sums &&
+           equal(scales, other.scales) && equal(sums, other.sums);
+  }
+  /// To the bit, but one NaN is as good as another.
+  static bool equal(const std::vector<float>& a, const std::vector<float>& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](float x, float y) {
+      return (std::isnan(x) && std::isnan(y)) || std::memcmp(&x, &y, sizeof x) == 0;
+    });
+  }
+};
+
+void quantize(const float* x, const Quantized& out, int64_t token) {
+  const QuantizedActivations& q = out.view;
+  const float most = q.format == ActivationFormat::INT16 ? 16383 : 127;
+  for (int64_t b = 0; b < q.blocks; ++b) {
+    const int64_t at = token * q.blocks + b;
+    float size = 0;
+    bool finite = true;
+    for (int64_t i = 0; i < BLOCK; ++i) {
+      size = std::max(size, std::fabs(x[b * BLOCK + i])), finite = finite && std::isfinite(x[b * BLOCK + i]);
+    }
+    const bool any = finite && size >= 1e-30f;
+    const float inverse = any ? most / size : 0;
+    int32_t sums[2] = {0, 0};
+    for (int64_t i = 0; i < BLOCK; ++i) {
+      const int code = any ? int(std::nearbyint(x[b * BLOCK + i] * inverse)) : 0;
+      const int64_t place[4] = {0, 2, 1, 3};
+      q.codes[at * BLOCK + i / 4 * 4 + place[i % 4]] = int16_t(code), sums[i / 16] += code;
+      if (q.format == ActivationFormat::INT8) q.bytes[at * BLOCK + i] = int8_t(code);
+    }
+    q.scales[at] = !finite ? NAN : any ? size / most : 0;
+    q.sums[at] = q.scales[at] * float(sums[0] + sums[1]);
+    q.half_sums[2 * at] = sums[0], q.half_sums[2 * at + 1] = sums[1];
+  }
+}
+
+/// The code of a column.
+int64_t code(const QuantizedActivations& x, int64_t block, int64_t i) {
+  const int64_t place[4] = {0, 2, 1, 3};
+  return x.codes[block * BLOCK + i / 4 * 4 + place[i % 4]];
+}
+
+/// One row's product with one token: the definition that formats.h gives.
+float product(const Packed& weights, const std::vector<reference::Block>& row, const QuantizedActivations& x,
+              int64_t token) {
+  float value = 0;
+  for (int64_t b = 0; b < x.blocks; ++b) {
+    const int64_t at = token * x.blocks + b;
+    const reference::Block& block = row[size_t(b)];
+    int64_t sum = 0, partial = 0, largest = 0;
+    for (int64_t i = 0; i < BLOCK; ++i) {
+      partial += std::abs(block.codes[i] * code(x, at, i));
+      sum += block.codes[i] * code(x, at, i) * (block.factors_are_integers ? block.factors[i / 16] : 1);
+      largest = std::max({largest, std::abs(sum), partial});
+    }
+    expect(largest <= INT32_MAX, "a sum of 32 bits suffices");
+    const float scale = block.factors_are_integers ? block.d : block.d * float(block.factors[0]);
+    // volatile: each operation is rounded on its own, whatever the compiler would like.
+    volatile float step = scale * x.scales[at];
+    step = step * float(sum), value += step;
+    if (weights.matrix.format == Format::Q2_K) {
+      for (int half = 0; half < 2; ++half) {
+        step = x.scales[at] * float(x.half_sums[2 * at + half]);
+        step = block.minima[half] * step, value += step;
+      }
+    } else if (reference::has_minima(weights.matrix.format)) {
+      step = block.minima[0] * x.sums[at], value += step;
+    }
+  }
+  return value;
+}
+
+/// Numbers of very different sizes, or (EXTREME) codes as large as they come, and what is no number.
+std::vector<float> activations(int64_t tokens, int64_t width, bool extreme) {
+  std::vector<float> x(size_t(tokens * width));
+  for (float& value : x) {
+    value = float(std::normal_distribution<double>()(random_bits));
+    if (extreme) value = value < 0 ? -3.0f : 3.0f;
+  }
+  if (!extreme)
+    for (const float odd : {1e-38f, 1e-31f, 3e38f, 1e20f, 0.0f, -0.0f, float(INFINITY), float(NAN)}) {
+      const auto block = between(0, int64_t(x.size()) / BLOCK - 1) * BLOCK;
+      for (int64_t i = 0; i < BLOCK; ++i) x[size_t(block + i)] *= std::isnan(odd) ? 1 : odd;
+      if (tokens > 4 && !std::isfinite(odd)) x[size_t(block + between(0, 31))] = odd;
+    }
+  return x;
+}
+
+void check_products(Format format, const std::string& name, ActivationFormat activation, int64_t rows, int64_t columns,
+                    int64_t tokens, int byte_of_all) {
+  const Packed weights(format, rows, columns, byte_of_all);
+  const int64_t blocks = weights.matrix.blocks(), width = blocks * BLOCK, stride = rows + 3;
+  std::vector<float> x = activations(tokens, width, byte_of_all >= 0);
+  for (int64_t t = 0; t < tokens; ++t) std::fill(x.begin() + t * width + columns, x.begin() + (t + 1) * width, 0.0f);
+  const std::vector<float> bias = activations(1, padded(rows), true),
+                           addend = activations(1, padded(tokens * stride), true);
+  const Quantized expected(activation, tokens, blocks);
+  for (int64_t t = 0; t < tokens; ++t) quantize(x.data() + t * width, expected, t);
+  std::vector<float> products(addend), plain(size_t(tokens * stride), 7.0f);
+  for (int64_t r = 0; r < rows; ++r) {
+    std::vector<reference::Block> row;
+    for (int64_t b = 0; b < blocks; ++b) row.push_back(reference::decode(format, weights.row(r), b));
+    for (int64_t t = 0; t < tokens; ++t) {
+      const float value = product(weights, row, expected.view, t);
+      plain[size_t(t * stride + r)] = value;
+      volatile float sum = value + bias[size_t(r)];
+      products[size_t(t * stride + r)] = sum + addend[size_t(t * stride + r)];
+    }
+  }
+  for (auto tables = available_kernels(); *tables; ++tables) {
+    const Kernels& kernels = **tables;
+    const std::string what = std::string(kernels.name) + ", " + name + " x " + std::to_string(tokens) + " tokens, " +
+                             std::to_string(rows) + " x " + std::to_string(columns);
+    const Quantized quantized(activation, tokens, blocks);
+    for (int64_t t = 0; t < tokens; ++t) {
+      const int64_t half = blocks / 2;
+      kernels.quantize(x.data() + t * width, 0, half, quantized.view, t);
+      kernels.quantize(x.data() + t * width, half, blocks, quantized.view, t);
+    }
+    expect(quantized == expected, "activations of " + what);
+    auto scratch = std::make_unique<Scratch>();
+    std::vector<float> out(addend), alone(size_t(tokens * stride), 7.0f);
+    const int64_t cut = rows / 2 / ROW_GROUP * ROW_GROUP;
+    kernels.matmul_quantized(weights.matrix, 0, cut, quantized.view, tokens, bias.data(), out.data(), out.data(),
+                             stride, scratch->bytes);
+    kernels.matmul_quantized(weights.matrix, cut, rows, quantized.view, tokens, bias.data(), out.data(), out.data(),
+                             stride, scratch->bytes);
+    expect(Quantized::equal(out, products), what);
+    kernels.matmul_quantized(weights.matrix, 0, rows, quantized.view, tokens, nullptr, nullptr, alone.data(), stride,
+                             scratch->bytes);
+    expect(Quantized::equal(alone, plain), "neither bias nor addend: " + what);
+  }
+}
+
+void check_products() {
+  for (const auto& [format, name] : QUANTIZED)
+    for (const ActivationFormat activation : {ActivationFormat::INT16, ActivationFormat::INT8}) {
+      for (const int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 9})
+        check_products(format, name, activation, between(1, 70), between(1, 700), tokens, -1);
+      check_products(format, name, activation, 35, 1000, 40, -1);
+      check_products(format, name, activation, 17, 576, 256, -1);
+      for (const int byte : {0, 127, 128, 255})
+        for (const int64_t tokens : {1, 4, 21}) check_products(format, name, activation, 16, 512, tokens, byte);
+    }
+}
+
+/// Every weight as float32: (d * factor) * code + minimum.
+void check_rows() {
+  for (auto tables = available_kernels(); *tables; ++tables)
+    for (const auto& [format, name] : QUANTIZED) {
+      const Packed weights(format, 35, 700);
+      std::vector<float> out(size_t(padded(700)));
+      for (int64_t r = 0; r < 35; ++r) {
+        (*tables)->dequantize_packed_row(weights.matrix, r, out.data());
+        for (int64_t i = 0; i < padded(700); ++i) {
+          const reference::Block block = reference::decode(format, weights.row(r), i / BLOCK);
+          volatile float value = block.d * float(block.factors[i % BLOCK / 16]);
+          value = value * float(block.codes[i % BLOCK]);
+          if (reference::has_minima(format)) value = value + block.minima[i % BLOCK / 16];
+          expect(out[size_t(i)] == value, std::string((*tables)->name) + ", a row of " + name);
+        }
+      }
+    }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
   random_bits.seed(count > 1 ? unsigned(std::strtoul(arguments[1], nullptr, 10)) : 0);
   check_packing();
+  check_rows();
+  check_products();
+  for (auto tables = available_kernels(); *tables; ++tables) std::printf("%s ", (*tables)->name);
   std::printf(failures ? "%d failures\n" : "all right\n", failures);
   return failures ? 1 : 0;
 }
