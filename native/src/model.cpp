@@ -22,6 +22,8 @@ void grow(Floats& values, int64_t count) {
   if (int64_t(values.size()) < count) values.assign(size_t(count), 0.0f);
 }
 
+int64_t blocks_of(int64_t rows) { return (rows + BLOCK - 1) / BLOCK; }
+
 /// Ids for models, from 1 on; none is used twice, as the address of a model that is gone would be.
 uint64_t next_model_id() {
   static std::atomic<uint64_t> last{0};
@@ -228,10 +230,10 @@ void Model::feed_forward(const Layer& layer) {
   const auto tokens = int64_t(batch_.size());
   normalize(layer.ln2, x_.data(), h_.data(), tokens);
   const bool gated = config_.activation == Activation::SWIGLU;
-  const int64_t rows = config_.d_ff, step = rows_per_item(rows, BLOCK);  // activations lie in whole blocks
+  const int64_t rows = config_.d_ff;
   float* activated = gated ? gate_.data() : up_.data();
-  threads_.parallel_for((rows + step - 1) / step, [&](int64_t item, int thread) {
-    const int64_t first = item * step, last = std::min(rows, first + step);
+  threads_.parallel_for_ranges(blocks_of(rows), [&](int64_t first_block, int64_t last_block, int thread) {
+    const int64_t first = first_block * BLOCK, last = std::min(rows, last_block * BLOCK);
     const auto project = [&](const Linear& linear, float* out) {
       kernels_.matmul(linear.weights, first, last, h_.data(), width_, tokens, data_or_null(linear.bias), nullptr, out,
                       ff_width_, scratch_[size_t(thread)].data());
@@ -254,28 +256,23 @@ void Model::normalize(const Norm& norm, const float* x, float* out, int64_t coun
   });
 }
 
-/// Several products of the same activations, such as q, k and v, their rows shared among the threads.
+/// Several products of the same activations, such as q, k and v, their rows shared among the threads: in blocks, whole
+/// blocks of the activations that they may become.
 void Model::matmul(const std::vector<MatMul>& matmuls, const float* x, int64_t x_stride, int64_t tokens,
                    const float* addend) {
-  int64_t rows = 0, items = 0;
-  for (const MatMul& one : matmuls) rows += one.linear->weights.rows;
-  const int64_t step = rows_per_item(rows, 4);
-  for (const MatMul& one : matmuls) items += (one.linear->weights.rows + step - 1) / step;
-  threads_.parallel_for(items, [&](int64_t item, int thread) {
-    const MatMul* one = matmuls.data();
-    for (int64_t parts; item >= (parts = (one->linear->weights.rows + step - 1) / step); ++one) item -= parts;
-    const Matrix& weights = one->linear->weights;
-    kernels_.matmul(weights, item * step, std::min(weights.rows, (item + 1) * step), x, x_stride, tokens,
-                    data_or_null(one->linear->bias), addend, one->out, one->out_stride,
-                    scratch_[size_t(thread)].data());
+  int64_t blocks = 0;
+  for (const MatMul& one : matmuls) blocks += blocks_of(one.linear->weights.rows);
+  threads_.parallel_for_ranges(blocks, [&](int64_t first_block, int64_t last_block, int thread) {
+    for (const MatMul& one : matmuls) {  // the blocks count on from one matrix to the next
+      const Matrix& weights = one.linear->weights;
+      const int64_t first = std::max<int64_t>(0, first_block) * BLOCK,
+                    last = std::min(weights.rows, last_block * BLOCK);
+      if (first < last)
+        kernels_.matmul(weights, first, last, x, x_stride, tokens, data_or_null(one.linear->bias), addend, one.out,
+                        one.out_stride, scratch_[size_t(thread)].data());
+      first_block -= blocks_of(weights.rows), last_block -= blocks_of(weights.rows);
+    }
   });
-}
-
-/// Rows of one item, a multiple of `whole`: about two items a thread. More would break up what is read in one go; with
-/// one, a thread that is held up would hold up the others.
-int64_t Model::rows_per_item(int64_t rows, int64_t whole) const {
-  const int64_t parts = threads() == 1 ? 1 : 2 * threads();
-  return (std::max(BLOCK, (rows + parts - 1) / parts) + whole - 1) / whole * whole;
 }
 
 // -- rotary positions ------------------------------------------------------------------------------------------------

@@ -136,7 +136,6 @@ class Model {
               const float* addend);
   void apply_rope(float* head, int64_t position) const;
   void extend_rope_tables(int64_t positions);
-  int64_t rows_per_item(int64_t rows, int64_t whole) const;
   int64_t tokens_per_item(int64_t tokens) const;
   template <class Work>
   void for_each_token(int64_t tokens, const Work& work);

@@ -354,6 +354,34 @@ void check_model(const Kernels& kernels) {
   times_out_of_memory([&] { Model(config, weights, kernels, 4); });
 }
 
+/// A thread that stays with what it took first holds up nothing else, whoever else has to do it.
+void check_shares() {
+  ThreadPool threads(4);
+  for (const int64_t items : {2, 3, 5, 64, 1000}) {
+    std::atomic<int64_t> done{0};
+    std::vector<std::atomic<int>> times(static_cast<size_t>(items));
+    threads.parallel_for_ranges(items, [&](int64_t first, int64_t last, int) {
+      for (int64_t i = first; i < last; ++i) ++times[size_t(i)];
+      done += last - first;
+      const auto start = std::chrono::steady_clock::now();
+      while (first == 0 && done < items && std::chrono::steady_clock::now() - start < std::chrono::seconds(20))
+        std::this_thread::yield();
+      expect(first > 0 || done == items, "all others are done while one is held up");
+    });
+    expect(std::count(times.begin(), times.end(), 1) == items, "every item of the ranges once");
+  }
+  bool thrown = false;
+  try {
+    threads.parallel_for_ranges(ThreadPool::MAX_ITEMS + 1, [](int64_t, int64_t, int) {});
+  } catch (const std::invalid_argument&) {
+    thrown = true;
+  }
+  expect(thrown, "more items than a job can have");
+  std::atomic<int64_t> sum{0};
+  threads.parallel_for_ranges(ThreadPool::MAX_ITEMS, [&](int64_t first, int64_t last, int) { sum += last - first; });
+  expect(sum == ThreadPool::MAX_ITEMS, "as many items as a job can have");
+}
+
 /// Every item of every job is done exactly once, also where the threads have fallen asleep in between.
 void check_threads() {
   ThreadPool threads(4);
@@ -380,6 +408,7 @@ void check_threads() {
 
 int main(int count, char** arguments) {
   random_bits.seed(count > 1 ? unsigned(std::strtoul(arguments[1], nullptr, 10)) : 0);
+  check_shares();
   check_threads();
   for (auto tables = available_kernels(); *tables; ++tables) {
     std::printf("%s\n", (*tables)->name);

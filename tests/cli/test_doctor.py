@@ -121,7 +121,7 @@ def test_the_instruction_set_in_use_is_shown_and_one_that_cannot_be_had_is_a_gap
 def test_a_containers_share_of_the_processors_is_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NEXTWORD_THREADS", raising=False)
     for module in (report, processors):
-        monkeypatch.setattr(module, "cpu_quota", lambda: 1.5)
+        monkeypatch.setattr(module, "cpu_quota", lambda *_: 1.5)
     found = call("doctor", "--no-speed", "--json").json
     assert (found["processor_share"], found["threads"]) == (1.5, 1)
     assert "cores, of which 1.5 may be used; 1 thread is used" in call("doctor", "--no-speed").out

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -185,6 +186,44 @@ def test_several_python_threads_at_once_get_the_same_bits() -> None:
     for worker in workers:
         worker.join()
     assert not wrong
+
+
+IDLE = """
+import os, time
+from pathlib import Path
+from nextword.engine.backend import NativeBackend
+from tests.engine.test_backend import BLOCKS, random_weights, stored
+backend = NativeBackend(BLOCKS, stored(random_weights(BLOCKS)), threads=4)
+others = [Path(task.path) for task in os.scandir("/proc/self/task") if int(task.name) != os.getpid()]
+def states():
+    return [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in others]
+def switches():
+    return [(task / "status").read_text().partition("voluntary_ctxt_switches")[2] for task in others]
+deadline = time.monotonic() + 60
+for _ in range(3):
+    backend.forward([list(range(20))], [backend.new_cache(20)])
+    while set(states()) != {"S"}:
+        assert time.monotonic() < deadline, states()
+before, start = switches(), time.process_time()
+while time.process_time() - start < 0.05:  # a spinning or a polling thread would be seen in this time
+    pass
+assert switches() == before and set(states()) == {"S"}
+print(len(others))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what threads do")
+def test_threads_sleep_while_nobody_asks() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", IDLE],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) == 3
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from nextword.errors import ConfigError
-from nextword.machine import processors
 from nextword.machine.memory import MachineMemory, machine_memory
 from nextword.machine.processors import cpu_quota, default_threads
 
@@ -57,14 +56,12 @@ def meminfo(root: Path, total: int, free: int) -> Path:
 
 @pytest.fixture(autouse=True)
 def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processors, "physical_cores", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     monkeypatch.delenv("NEXTWORD_THREADS", raising=False)
 
 
-def threads(where: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    share = cpu_quota(where)
-    monkeypatch.setattr(processors, "cpu_quota", lambda: share)
-    return default_threads()
+def threads(where: Path) -> int:
+    return default_threads(where, devices=where / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -79,24 +76,25 @@ def threads(where: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     ],
 )
 def test_a_share_of_the_processors_is_whole_threads_in_version_2(
-    quota: str, share: float | None, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quota: str, share: float | None, count: int, tmp_path: Path
 ) -> None:
     write(tmp_path / "cgroup", cpu__max=quota)
     where = version2(tmp_path)
     assert cpu_quota(where) == share
-    assert threads(where, monkeypatch) == count
+    assert threads(where) == count
 
 
 @pytest.mark.parametrize(
-    ("quota", "share", "count"), [(50_000, 0.5, 1), (150_000, 1.5, 1), (300_000, 3.0, 3), (-1, None, 4)]
+    ("quota", "share", "count"),
+    [(50_000, 0.5, 1), (1_000, 0.01, 1), (150_000, 1.5, 1), (300_000, 3.0, 3), (-1, None, 4)],
 )
 def test_a_share_of_the_processors_is_whole_threads_in_version_1(
-    quota: int, share: float | None, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quota: int, share: float | None, count: int, tmp_path: Path
 ) -> None:
     write(tmp_path / "cpu,cpuacct", cpu__cfs_quota_us=quota, cpu__cfs_period_us=100_000)
     where = version1(tmp_path, "/docker/abc", "/docker/abc")
     assert cpu_quota(where) == share
-    assert threads(where, monkeypatch) == count
+    assert threads(where) == count
 
 
 def test_the_narrowest_of_all_groups_around_counts(tmp_path: Path) -> None:
@@ -107,6 +105,7 @@ def test_the_narrowest_of_all_groups_around_counts(tmp_path: Path) -> None:
     write(tree / "user.slice", cpu__max="300000 100000", memory__max=900 * MiB, memory__current=890 * MiB)
     where = version2(tmp_path / "a tree", "/user.slice/user-0.slice/job")
     assert cpu_quota(where) == 1.5
+    assert threads(where) == 1
     memory = machine_memory(where, meminfo(tmp_path, 2000 * MiB, 1500 * MiB))
     assert memory == MachineMemory(300 * MiB, 10 * MiB)  # the outer group's neighbours left no more
 
@@ -146,10 +145,10 @@ def test_without_control_groups_the_machine_is_what_there_is(tmp_path: Path, mon
     where = tmp_path / "nothing"
     assert cpu_quota(where) is None
     assert machine_memory(where, meminfo(tmp_path, 2000 * MiB, 1500 * MiB)) == MachineMemory(2000 * MiB, 1500 * MiB)
-    assert threads(where, monkeypatch) == 4
+    assert threads(where) == 4
     monkeypatch.setenv("NEXTWORD_THREADS", "3")
     write(tmp_path / "cgroup", cpu__max="100000 100000")
-    assert threads(version2(tmp_path), monkeypatch) == 3  # who says a number means it
+    assert threads(version2(tmp_path)) == 3  # who says a number means it
     monkeypatch.setenv("NEXTWORD_THREADS", "99999999999")
     with pytest.raises(ConfigError, match="NEXTWORD_THREADS is 99999999999, it must be from 1 to 1024"):
         default_threads()

@@ -31,7 +31,7 @@ def bench(
         max_new_tokens: Tokens to write.
         prompt: Tokens of the long prompt.
         loading: What the native engine's weights are rounded to; it runs on the CPU.
-        threads: Of every engine; the physical cores if left out.
+        threads: Of every engine; the performance cores if left out.
         peers: Measure other engines too.
         as_json: Print JSON.
     """

@@ -48,7 +48,7 @@ def serve(
         models: What is served; the first one answers requests that name none.
         settings: Where, and how.
         loading: Where to run, and what weights are rounded to.
-        threads: Of the native engine; the physical cores if left out.
+        threads: Of the native engine; the performance cores if left out.
         log: How requests are told on standard error; lines in a terminal, JSON elsewhere.
         of_run: A directory that `nextword train` writes or has written: the page shows how the run goes.
         open_page: Open the page in the browser.

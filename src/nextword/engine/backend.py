@@ -35,7 +35,7 @@ class NativeBackend:
         tensors: Its weights as a file holds them (names as `config.parameter_shapes()`, checked against it). Quantised
             ones are computed with as they are: each product is exactly that of its float32 value.
         reason: Why this backend was chosen, in words.
-        threads: How many; None is NEXTWORD_THREADS, or one a physical core.
+        threads: How many; None is NEXTWORD_THREADS, or one a performance core.
         kernels: `avx512`, `avx2`, `neon` or `portable`; empty is NEXTWORD_KERNELS, or the best that there is.
         cache_format: How keys and values are kept; `f16` and `int8` take a half and a quarter of the memory.
 

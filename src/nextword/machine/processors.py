@@ -9,9 +9,11 @@ from pathlib import Path
 from nextword.errors import ConfigError
 from nextword.machine.control_groups import PROCESS, groups
 
-CPUS = Path("/sys/devices/system/cpu")
+DEVICES = Path("/sys/devices")
 STATISTICS = Path("/proc/stat")
 MAX_THREADS = 1024
+PERFORMANCE_SHARE = 0.7
+"""Of the fastest core's speed: what is slower is an efficiency core."""
 
 
 def platform_name() -> str:
@@ -19,11 +21,16 @@ def platform_name() -> str:
     return f"{platform.system()} {platform.machine()}"
 
 
-def default_threads() -> int:
-    """NEXTWORD_THREADS, or the physical cores, as far as a container's share of the processors reaches.
+def default_threads(process: Path = PROCESS, devices: Path = DEVICES) -> int:
+    """NEXTWORD_THREADS, or the performance cores, as far as a container's share of the processors reaches.
 
-    Two threads of one core share what it computes with; and of two threads that have 1.5 processors' time, one is
-    stopped again and again while the other waits for it.
+    Two threads of one core share what it computes with; efficiency cores read the same memory, and what they add is
+    lost in waiting for them; and of two threads that have 1.5 processors' time, one is stopped again and again while
+    the other waits for it.
+
+    Args:
+        process: What `/proc` says of the process.
+        devices: What the system says of its devices.
 
     Raises:
         ConfigError: NEXTWORD_THREADS is no whole number from 1 on.
@@ -33,8 +40,8 @@ def default_threads() -> int:
         if not override.isdecimal():
             raise ConfigError(f"NEXTWORD_THREADS is {override!r}, it must be a whole number of at least 1")
         return check_threads(int(override), "NEXTWORD_THREADS")
-    quota = cpu_quota()
-    cores = physical_cores()
+    quota = cpu_quota(process)
+    cores = performance_cores(devices)
     return cores if quota is None else min(cores, max(1, int(quota)))
 
 
@@ -54,14 +61,52 @@ def usable_processors() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
-def physical_cores(cpus: Path = CPUS) -> int:
+def physical_cores(devices: Path = DEVICES) -> int:
     """Cores behind the processors this process may use; as many as processors where the system does not tell."""
-    usable = usable_processors()
+    return len(set(_core_of(usable_processors(), devices).values()))
+
+
+def performance_cores(devices: Path = DEVICES) -> int:
+    """The fast ones among the physical cores; all where the system tells no difference."""
+    cores = _core_of(usable_processors(), devices)
+    speeds = _speeds(set(cores), devices)
+    return len({cores[cpu] for cpu, speed in speeds.items() if speed >= PERFORMANCE_SHARE * max(speeds.values())})
+
+
+def _core_of(cpus: set[int], devices: Path) -> dict[int, str]:
+    """Which core each processor belongs to, by the list of its processors."""
     try:
-        cores = {(cpus / f"cpu{cpu}/topology/core_cpus_list").read_text(encoding="ascii") for cpu in usable}
+        return {
+            cpu: (devices / f"system/cpu/cpu{cpu}/topology/core_cpus_list").read_text(encoding="ascii") for cpu in cpus
+        }
     except OSError:
-        return len(usable)
-    return len(cores)
+        return {cpu: str(cpu) for cpu in cpus}
+
+
+def _speeds(cpus: set[int], devices: Path) -> dict[int, float]:
+    """How fast each processor is, compared to the others; all alike where the system does not tell.
+
+    Intel's hybrid chips have a device for each kind of core, ARM's systems a capacity; AMD's dense cores have a slower
+    clock.
+    """
+    try:
+        performance = _cpu_list((devices / "cpu_core/cpus").read_text(encoding="ascii"))
+    except OSError:
+        pass
+    else:
+        return {cpu: float(cpu in performance) for cpu in cpus}
+    for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
+        try:
+            return {cpu: float((devices / f"system/cpu/cpu{cpu}/{name}").read_text(encoding="ascii")) for cpu in cpus}
+        except OSError:
+            continue
+    return dict.fromkeys(cpus, 1.0)
+
+
+def _cpu_list(text: str) -> set[int]:
+    """The kernel's way of writing a set of processors: `0-3,8`."""
+    parts = (part.partition("-") for part in text.strip().split(",") if part)
+    return {cpu for first, _, last in parts for cpu in range(int(first), int(last or first) + 1)}
 
 
 def cpu_quota(process: Path = PROCESS) -> float | None:

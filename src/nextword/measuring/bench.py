@@ -108,7 +108,7 @@ def bench(
         rounds: How often every engine has its turn.
         count: Tokens to write.
         prompt: Tokens of the long prompt; no more than the context has room for.
-        threads: Of every engine; None is the physical cores.
+        threads: Of every engine; None is the performance cores.
         device: `auto` or `cpu`: where the native engine runs.
         precision: As `nextword.load` takes it; other engines take the weights as the file has them, or no part.
         peers: Whether other engines are measured too.

@@ -33,7 +33,7 @@ class LoadingSettings(BaseLoadingSettings):
     dtype: str | None = None
     """What torch computes in: float32 if left out, float64, bfloat16 or float16."""
     threads: int | None = None
-    """Of the native backend; one for each physical core, or NEXTWORD_THREADS, if left out."""
+    """Of the native backend; one for each performance core, or NEXTWORD_THREADS, if left out."""
     revision: str | None = None
     """A branch, tag or commit of the hub."""
 
