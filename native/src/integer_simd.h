@@ -11,6 +11,9 @@
 #include <emmintrin.h>
 #endif
 
+#define INLINE [[gnu::always_inline]] inline  // GCC would rather not, where it sees long loops
+#define NOINLINE [[gnu::noinline]]
+
 namespace nextword {
 namespace NEXTWORD_ISA {
 namespace {
@@ -21,6 +24,8 @@ namespace {
 struct Words { __m512i v; };
 struct Floats { __m512 v; };
 constexpr int LANES = 16;
+constexpr int TILE_SUMS = 8;  // vectors of sums that a tile has, at most
+constexpr int PANEL_GROUPS = 2, PANEL_TILE_VECTORS = 2, PANEL_TILE_TOKENS = 8;
 
 inline Words load_words(const void* p) { return {_mm512_loadu_si512(p)}; }
 inline void store_words(void* p, Words a) { _mm512_storeu_si512(p, a.v); }
@@ -70,6 +75,8 @@ inline Floats load_halves(const uint8_t* p) { return {_mm512_cvtph_ps(_mm256_loa
 struct Words { __m256i v; };
 struct Floats { __m256 v; };
 constexpr int LANES = 8;
+constexpr int TILE_SUMS = 8;
+constexpr int PANEL_GROUPS = 1, PANEL_TILE_VECTORS = 2, PANEL_TILE_TOKENS = 4;
 
 inline Words load_words(const void* p) { return {_mm256_loadu_si256(static_cast<const __m256i*>(p))}; }
 inline void store_words(void* p, Words a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a.v); }
@@ -111,6 +118,8 @@ inline Floats load_halves(const uint8_t* p) { return {_mm256_cvtph_ps(_mm_loadu_
 struct Words { int32x4_t v; };
 struct Floats { float32x4_t v; };
 constexpr int LANES = 4;
+constexpr int TILE_SUMS = 8;
+constexpr int PANEL_GROUPS = 1, PANEL_TILE_VECTORS = 4, PANEL_TILE_TOKENS = 2;
 
 inline Words load_words(const void* p) { return {vreinterpretq_s32_u8(vld1q_u8(static_cast<const uint8_t*>(p)))}; }
 inline void store_words(void* p, Words a) { vst1q_u8(static_cast<uint8_t*>(p), vreinterpretq_u8_s32(a.v)); }
@@ -166,6 +175,8 @@ struct Floats { Vector16<float> v; };
 using Halves = Vector16<int16_t>;
 using UnsignedHalves = Vector16<uint16_t>;
 constexpr int LANES = 4;
+constexpr int TILE_SUMS = 4;
+constexpr int PANEL_GROUPS = 1, PANEL_TILE_VECTORS = 2, PANEL_TILE_TOKENS = 2;
 
 template <class To, class From>
 inline To cast_to(From a) { To b; std::memcpy(&b, &a, sizeof b); return b; }
@@ -220,6 +231,27 @@ inline Floats load_halves(const uint8_t* p) {
 
 #endif
 // clang-format on
+
+/// Without it GCC keeps the products of a whole loop on the stack and adds them up at its end. Costs nothing itself.
+inline void fence(Sum& sum) {
+#if defined(__x86_64__)
+  asm("" : "+x"(sum.v));
+#elif defined(NEXTWORD_NEON)
+  asm("" : "+w"(sum.low), "+w"(sum.high));
+#else
+  (void)sum;
+#endif
+}
+
+inline void fence(Words& words) {
+#if defined(__x86_64__)
+  asm("" : "+x"(words.v));
+#elif defined(NEXTWORD_NEON)
+  asm("" : "+w"(words.v));
+#else
+  (void)words;
+#endif
+}
 
 constexpr int PARTS = int(ROW_GROUP) / LANES;
 

@@ -23,8 +23,8 @@ namespace nextword {
 namespace NEXTWORD_ISA {
 namespace {
 
-inline int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
+constexpr int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
+constexpr int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /// Calls memory to the first-level cache. The address need not be valid.
 inline void prefetch(const uint8_t* p) {

@@ -36,6 +36,13 @@ struct Constant {
 template <int N>
 using Index = Constant<int, N>;
 
+/// Calls `work` with 0 to COUNT - 1, known when the code is compiled.
+template <int COUNT, class Work>
+INLINE void repeat(Work work) {
+  if constexpr (COUNT > 1) repeat<COUNT - 1>(work);
+  work(Index<COUNT - 1>());
+}
+
 /// Calls `work` with the format as a template's argument.
 template <class Work>
 inline void for_quantized_format(Format format, Work work) {
@@ -56,6 +63,9 @@ inline void for_quantized_format(Format format, Work work) {
 }
 
 constexpr int64_t VECTOR_BYTES = 4 * ROW_GROUP;  // of one word of all rows
+
+template <Format FORMAT>
+constexpr bool FOUR_BITS = FORMAT == Format::Q4_0 || FORMAT == Format::Q4_1 || FORMAT == Format::Q4_K;
 
 /// Bits FROM, FROM + 1 and so on of every byte, moved to place TO, where `mask` has them.
 template <int FROM, int TO>
@@ -94,26 +104,33 @@ inline void byte_codes(const uint8_t* codes, Words* out) {
   }
 }
 
-/// The same as 16-bit pairs: columns 0 and 2, then 1 and 3, of word J, then of word J + 4.
+/// The same, to be taken apart as 16-bit pairs: columns 0 and 2, then 1 and 3, of word J, then of word J + 4.
 template <Format FORMAT, int J>
-inline void pair_codes(const uint8_t* codes, Words* out) {
-  if constexpr (FORMAT == Format::Q4_0 || FORMAT == Format::Q4_1 || FORMAT == Format::Q4_K) {
-    const Words nibbles = load_words(codes + VECTOR_BYTES * J), mask = set_words(0x000f000f);
-    out[0] = nibbles & mask, out[1] = shift_right16<8>(nibbles) & mask;
-    out[2] = shift_right16<4>(nibbles) & mask, out[3] = shift_right16<12>(nibbles);
-  } else {
-    Words bytes[2];
-    byte_codes<FORMAT, J>(codes, bytes);
-    for (int i = 0; i < 2; ++i) {
-      if constexpr (Meaning<FORMAT>::SIGNED) {
-        out[2 * i] = shift_right16_signed<8>(shift_left16<8>(bytes[i]));
-        out[2 * i + 1] = shift_right16_signed<8>(bytes[i]);
-      } else {
-        out[2 * i] = bytes[i] & set_words(0x00ff00ff), out[2 * i + 1] = shift_right16<8>(bytes[i]);
-      }
+struct PairCodes {
+  Words bytes[2];  // of four bits both words in the first
+
+  PairCodes() = default;
+  explicit PairCodes(const uint8_t* codes) {
+    if constexpr (FOUR_BITS<FORMAT>) bytes[0] = load_words(codes + VECTOR_BYTES * J);
+    else byte_codes<FORMAT, J>(codes, bytes);
+  }
+
+  /// IN_PLACE, which four bits allow: the second 256 times and the third 16 times too large, which saves two shifts.
+  template <int I, bool IN_PLACE = false>
+  Words pair() const {
+    if constexpr (FOUR_BITS<FORMAT>) {
+      const Words mask = set_words(0x000f000f);
+      if constexpr (I == 0) return bytes[0] & mask;
+      if constexpr (I == 1) return IN_PLACE ? bytes[0] & set_words(0x0f000f00) : shift_right16<8>(bytes[0]) & mask;
+      if constexpr (I == 2) return IN_PLACE ? bytes[0] & set_words(0x00f000f0) : shift_right16<4>(bytes[0]) & mask;
+      return shift_right16<12>(bytes[0]);
+    } else if constexpr (Meaning<FORMAT>::SIGNED) {
+      return shift_right16_signed<8>(I % 2 ? bytes[I / 2] : shift_left16<8>(bytes[I / 2]));
+    } else {
+      return I % 2 ? shift_right16<8>(bytes[I / 2]) : bytes[I / 2] & set_words(0x00ff00ff);
     }
   }
-}
+};
 
 /// What stands before the codes of 32 columns, for LANES rows.
 template <Format FORMAT>
@@ -146,7 +163,7 @@ struct Scales {
 
 /// Calls `work(head, block, b)` for the blocks first <= b < last of a row group; `first` is a multiple of 8.
 template <Format FORMAT, class Work>
-inline void for_each_block(const uint8_t* group, int64_t first, int64_t last, Work work) {
+INLINE void for_each_block(const uint8_t* group, int64_t first, int64_t last, Work work) {
   using M = Meaning<FORMAT>;
   constexpr int64_t PER_HEAD = M::SUPER ? 8 : 1;
   const uint8_t* at = group + first / PER_HEAD * block_layout(FORMAT).packed_bytes;
@@ -171,18 +188,18 @@ inline void dequantize_block(const uint8_t* head, const uint8_t* block, float* o
       if constexpr (M::MINIMA) value = value + scales.minimum[FORMAT == Format::Q2_K ? half : 0];
       store_floats(out + column * ROW_GROUP + row, value);
     };
-    const auto words = [&](auto j) {
-      constexpr int J = decltype(j)::value;
-      Words pairs[4];
-      pair_codes<FORMAT, J>(block + M::SCALE_BYTES + 4 * row, pairs);
-      for (int i = 0; i < 4; ++i) {
-        const int64_t column = 4 * (i < 2 ? J : J + 4) + i % 2;
+    repeat<4>([&](auto word) {
+      constexpr int J = decltype(word)::value;
+      const PairCodes<FORMAT, J> codes(block + M::SCALE_BYTES + 4 * row);
+      repeat<4>([&](auto index) {
+        constexpr int I = decltype(index)::value;
+        const int64_t column = 4 * (I < 2 ? J : J + 4) + I % 2;
+        const Words pair = codes.template pair<I>();
         Sum first = zero_sum(), second = zero_sum();  // of one product each: either number of the pair, as 32 bits
-        multiply_add(first, pairs[i], set_words(1)), multiply_add(second, pairs[i], set_words(1 << 16));
-        put(column, total(first), i / 2), put(column + 2, total(second), i / 2);
-      }
-    };
-    words(Index<0>()), words(Index<1>()), words(Index<2>()), words(Index<3>());
+        multiply_add(first, pair, set_words(1)), multiply_add(second, pair, set_words(1 << 16));
+        put(column, total(first), I / 2), put(column + 2, total(second), I / 2);
+      });
+    });
   }
 }
 
