@@ -10,6 +10,7 @@
 #include "matmul.h"
 #include "quantized.h"
 #include "simd.h"
+#include "softmax.h"
 
 namespace nextword {
 namespace NEXTWORD_ISA {
@@ -120,6 +121,8 @@ const Kernels kernels = {NEXTWORD_STRING(NEXTWORD_ISA),
                          activate,
                          store_kv,
                          attend,
+                         exp_weights,
+                         row_max,
                          read_loop,
                          fma_loop,
                          ACCUMULATORS * WIDTH * 2};

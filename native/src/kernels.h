@@ -86,6 +86,12 @@ struct Kernels {
   /// `scores` has room for MAX_QUERY_TILE x (the furthest `last` rounded up to KEY_GROUP).
   void (*attend)(const HeadCache& cache, const Query* queries, int64_t count, float scale, float* scores);
 
+  /// weights[i] = e to (logits[i] - largest) / divisor, where no logit is larger; their sum. The same bits everywhere.
+  double (*exp_weights)(const float* logits, int64_t count, float largest, float divisor, double* weights);
+
+  /// The largest of some numbers; NaN where one is.
+  float (*row_max)(const float* x, int64_t count);
+
   /// Reads memory and does nothing else; a number that depends on all of it. `count` is a multiple of 64.
   float (*read_loop)(const float* values, int64_t count);
 

@@ -1,6 +1,7 @@
 // The Python module: takes weights as buffers that Python keeps, gives logits as NumPy arrays.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
@@ -8,6 +9,7 @@
 #include "ceilings.h"
 #include "dequantize.h"
 #include "model.h"
+#include "sampler.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -212,6 +214,22 @@ class PyModel {
   std::unique_ptr<Model> model_;
 };
 
+void init_sampler(Sampler* self, double temperature, int64_t top_k, double top_p, double min_p,
+                  double repetition_penalty, double presence_penalty, double frequency_penalty,
+                  std::vector<std::pair<int64_t, float>> logit_bias, const std::string& kernels) {
+  new (self) Sampler({temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty,
+                      std::move(logit_bias)},
+                     kernels_of(kernels));
+}
+
+void read_tokens(Sampler& sampler, const std::vector<int64_t>& ids) {
+  for (const int64_t id : ids) sampler.read(id);
+}
+
+int64_t draw_token(Sampler& sampler, const Floats& logits, double random) {
+  return sampler.draw(logits.data(), int64_t(logits.size()), random);
+}
+
 std::vector<std::string> kernel_names() {
   std::vector<std::string> names;
   for (auto tables = available_kernels(); *tables; ++tables) names.push_back((*tables)->name);
@@ -269,4 +287,10 @@ NB_MODULE(_native, module) {
       .def("owns", &PyModel::owns, "cache"_a)
       .def("new_cache", &PyModel::new_cache, "capacity"_a, "cache_format"_a)
       .def("forward", &PyModel::forward, "ids"_a, "caches"_a, "all_logits"_a);
+  nb::class_<Sampler>(module, "Sampler", "Draws the tokens of one text.")
+      .def("__init__", &init_sampler, "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a,
+           "presence_penalty"_a, "frequency_penalty"_a, "logit_bias"_a, "kernels"_a)
+      .def("read", &read_tokens, "ids"_a)
+      .def("accept", &Sampler::accept, "id"_a)
+      .def("draw", &draw_token, "logits"_a, "random"_a);
 }

@@ -20,6 +20,7 @@ from nextword.errors import ConfigError
 from nextword.generation import Sampling, Stages
 from nextword.generation.backend import Logits
 from nextword.generation.sampling import log_softmax, softmax
+from tests.generation.random_draws import full_pipeline_token, random_logits, random_settings
 
 HALVES = np.log(np.array([0.125, 0.5, 0.125, 0.25])).astype(np.float32)
 NAN = float("nan")
@@ -184,44 +185,6 @@ def test_the_distribution_is_that_of_transformers(seed: int) -> None:
 # -- the drawn token -----------------------------------------------------------------------------------------------
 
 
-def random_logits(rng: np.random.Generator, size: int) -> Logits:
-    kind = rng.integers(0, 7)
-    values = rng.normal(0, rng.choice([0.05, 1, 5, 60]), size)
-    if kind == 1:
-        values = np.round(values)  # many ties
-    elif kind == 2:
-        values = np.zeros(size)
-    elif kind == 3:
-        values[rng.random(size) < 0.9] = -np.inf
-        values[rng.integers(size)] = 1.0
-    elif kind == 4:
-        values = rng.choice([-3e38, -1e30, 0.0, 1e30, 3e38], size)
-    elif kind == 5:
-        values[rng.integers(size)] = 1000.0
-    logits: Logits = values.astype(np.float32)
-    return logits
-
-
-def random_settings(rng: np.random.Generator, size: int) -> Sampling:
-    return Sampling(
-        temperature=float(rng.choice([1e-30, 0.01, 0.7, 1.0, 1.3, 40.0])),
-        top_k=int(rng.choice([1, 2, 40, 255, 256, 257, 1000, size])) if rng.random() < 0.4 else None,
-        top_p=float(rng.choice([1e-9, 0.3, 0.9, 0.95, 0.999])) if rng.random() < 0.6 else 1.0,
-        min_p=float(rng.choice([1e-6, 0.01, 0.1, 1.0])) if rng.random() < 0.4 else 0.0,
-        repetition_penalty=float(rng.choice([0.5, 1.3])) if rng.random() < 0.3 else 1.0,
-    )
-
-
-def full_pipeline_token(logits: Logits, settings: Sampling, seen: list[int], u: float) -> int:
-    """Where `u` falls in the shown distribution: in the vocabulary's order if nothing is cut, else best first."""
-    stages = Stages.of(logits, settings, seen)
-    order = np.arange(len(logits))
-    if (settings.top_k or len(logits)) < len(logits) or settings.top_p < 1 or settings.min_p > 0:
-        order = np.lexsort((order, -stages.tempered))
-    steps = np.cumsum(stages.distribution[order])
-    return int(order[np.flatnonzero(steps > u * steps[-1])[0]])
-
-
 @pytest.mark.parametrize(("largest", "trials"), [(8, 1000), (300, 1000), (2000, 700), (20_000, 120)])
 def test_a_drawn_token_is_the_one_of_the_full_pipeline(largest: int, trials: int) -> None:
     rng = np.random.default_rng(largest)
@@ -231,7 +194,7 @@ def test_a_drawn_token_is_the_one_of_the_full_pipeline(largest: int, trials: int
         seen, seed = rng.integers(0, size, 5).tolist(), int(rng.integers(1 << 30))
         u = np.random.default_rng(seed).random()
         drawn = settings.draw(logits, seen, np.random.default_rng(seed))
-        assert drawn == full_pipeline_token(logits, settings, seen, u), (trial, settings)
+        assert drawn == full_pipeline_token(logits, settings, u, seen), (trial, settings)
 
 
 def test_a_draw_takes_exactly_one_number_and_a_greedy_choice_none() -> None:

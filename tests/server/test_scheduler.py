@@ -38,13 +38,15 @@ def start() -> Iterator[Any]:
 class Asked:
     """A job, and what came of it."""
 
-    def __init__(self, lm: nextword.LanguageModel, prompt: str, tokens: int = 24, seconds: float = 60) -> None:
+    def __init__(
+        self, lm: nextword.LanguageModel, prompt: str, tokens: int = 24, seconds: float = 60, **settings: Any
+    ) -> None:
         ids = lm.tokenizer.encode_start(prompt)
         self.events: queue.Queue[Piece | ApiError] = queue.Queue()
 
         def begin(memory: Memory) -> TextStream:
-            settings = {"max_new_tokens": tokens, "sampling": Sampling(), "seed": 5, "memory": memory}
-            return TextStream(lm.backend, lm.tokenizer, ids, overflow="stop", **settings)
+            given = {"max_new_tokens": tokens, "sampling": Sampling(), "seed": 5, "memory": memory, **settings}
+            return TextStream(lm.backend, lm.tokenizer, ids, overflow="stop", **given)
 
         self.job = Job(lm, begin, ids, self.events.put, seconds)
 
@@ -109,6 +111,17 @@ def test_a_pass_that_fails_takes_its_texts_with_it_and_no_others(start: Any) -> 
     again = Asked(lm, PROMPTS[0])
     scheduler.submit([again.job])
     assert again.text() == wanted(lm, PROMPTS[0])
+    assert (scheduler.counts.failed, scheduler.active) == (1, 0)
+
+
+def test_a_text_of_which_no_token_can_be_drawn_ends_alone(lm: nextword.LanguageModel, start: Any) -> None:
+    scheduler = start()
+    impossible = Asked(lm, PROMPTS[0], sampling=Sampling(logit_bias={5: 1e39}))  # infinite as float32
+    well = Asked(lm, PROMPTS[1])
+    scheduler.submit([impossible.job, well.job])
+    with pytest.raises(ApiError, match="no token can be drawn"):
+        impossible.text()
+    assert well.text() == wanted(lm, PROMPTS[1])
     assert (scheduler.counts.failed, scheduler.active) == (1, 0)
 
 

@@ -52,3 +52,20 @@ class Model:
     def forward(
         self, ids: Sequence[NDArray[np.int32]], caches: Sequence[Cache], all_logits: bool
     ) -> NDArray[np.float32]: ...
+
+class Sampler:
+    def __init__(
+        self,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        repetition_penalty: float,
+        presence_penalty: float,
+        frequency_penalty: float,
+        logit_bias: Sequence[tuple[int, float]],
+        kernels: str,
+    ) -> None: ...
+    def read(self, ids: Sequence[int]) -> None: ...
+    def accept(self, id: int) -> None: ...  # noqa: A002
+    def draw(self, logits: NDArray[np.float32], random: float) -> int: ...

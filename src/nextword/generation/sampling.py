@@ -1,7 +1,8 @@
 """One pipeline from logits to the next token: penalties, temperature, top-k, top-p, min-p, distribution, draw.
 
 `Stages` shows every step over the whole vocabulary; `draw` does the same on the head of the distribution alone. Both
-go through `_truncate`, so that a drawn token comes from exactly the distribution that is shown.
+go through `_truncate`, so that a drawn token comes from exactly the distribution that is shown. Texts are drawn by
+`sampler.py`: by the same steps in native code where it is built (native/src/sampler.cpp), else by `draw`.
 """
 
 from __future__ import annotations
@@ -57,10 +58,16 @@ class Sampling(SamplingSettings):
         return changed
 
     def draw(self, logits: Logits, seen: Iterable[int], rng: np.random.Generator, written: Sequence[int] = ()) -> int:
-        """The next token; one number is taken from `rng` unless the temperature is 0. `written` as for `penalized`."""
+        """The next token; one number is taken from `rng` unless the temperature is 0. `written` as for `penalized`.
+
+        Raises:
+            ConfigError: The largest logit is not finite, and the temperature is not 0.
+        """
         logits = self.penalized(logits, seen, written)
         if self.temperature == 0:
             return int(np.argmax(logits))
+        if not np.isfinite(logits.max()):
+            raise undrawable()
         weights = _exp_logits(logits, self.temperature)
         kept, cumulative = _truncate(weights, self)
         place = min(int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")), len(cumulative) - 1)
@@ -109,6 +116,14 @@ class Stages:
             distribution = np.zeros(len(logits))
             distribution[order] = kept / kept.sum()
         return cls(logits, penalized, softmax(logits), tempered, distribution > 0, distribution)
+
+
+def undrawable() -> ConfigError:
+    """Why no token can be drawn."""
+    return ConfigError(
+        "no token can be drawn: the largest logit is infinite or no number",
+        hint="an edit or a bias made it so, or weights that training has blown up",
+    )
 
 
 def topk_ids(values: Probabilities | Logits, top: int) -> NDArray[np.int64]:

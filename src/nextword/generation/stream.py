@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from nextword.generation.backend import Backend, Logits
 from nextword.generation.context import Prompt, fit_to_context, prompt_text, window_start
 from nextword.generation.lookup import PromptLookup
 from nextword.generation.memory import Memory
+from nextword.generation.sampler import new_sampler
 from nextword.generation.sampling import Sampling, log_softmax, topk_ids
 from nextword.generation.stopping import StopStrings
 from nextword.settings import GenerationSettings, Overflow
@@ -157,7 +157,7 @@ class TextStream(Iterator[str]):
         self._prompt_ids, self._dropped = fit_to_context(tokenizer, prompt, context, overflow)
         self._prompt = prompt_text(tokenizer, prompt)
         self._remaining = max_new_tokens
-        self._sampling, self._rng = sampling, np.random.default_rng(seed)
+        self._sampler, self._rng = new_sampler(sampling, self._prompt_ids), np.random.default_rng(seed)
         self._stops = StopStrings((stop,) if isinstance(stop, str) else stop)
         self._logprobs: list[TokenLogprob] | None = [] if logprobs else None
         self._prompt_logprobs: list[TokenLogprob | None] | None = [None] if score_prompt else None
@@ -295,14 +295,14 @@ class TextStream(Iterator[str]):
             self._finish = "length"
             return self._stops.flush()
         logits = self._logits_queue.popleft()
-        seen = itertools.chain(self._prompt_ids, self._ids)
-        token = self._sampling.draw(logits, seen, self._rng, self._ids)
+        token = self._sampler.draw(logits, self._rng)
         if token in self._tokenizer.end_ids:
             self._finish = "stop"
             return self._stops.flush()
         if self._logprobs is not None:
             self._logprobs.append(self._token_logprob(logits, token))
         self._ids.append(token)
+        self._sampler.accept(token)
         self._remaining -= 1
         self._accept(token)
         piece = self._stops.feed(self._decoder.feed(self._bytes_of(token)))

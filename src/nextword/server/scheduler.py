@@ -290,8 +290,12 @@ class Scheduler:
         if job is None or stream is None:
             return
         text, tokens = "", len(stream.token_ids)
-        while stream.finish_reason is None and stream.ready:
-            text += stream.sample_next()
+        try:
+            while stream.finish_reason is None and stream.ready:
+                text += stream.sample_next()
+        except NextwordError as error:  # no token can be drawn
+            self._release_slot(slot, from_user_error(error))
+            return
         written = len(stream.token_ids) - tokens
         self.counts.written_tokens += written
         if written and job.first_token_time is None:
