@@ -11,6 +11,13 @@ PINS := constraints.txt
 KERNEL_TESTS := tests/docs/test_notebooks.py tests/generation/test_memory.py tests/generation/test_speculation.py \
   tests/measuring/test_rounding.py tests/cli/test_predict.py tests/test_default_model.py tests/test_language_model.py
 LLAMA_CPP := llama-cpp-python==0.3.36
+LLAMA_CPP_RELEASE := $(subst ==,-,$(LLAMA_CPP))
+ARCH ?= native
+LLAMA_CPP_SOURCE ?=
+IK_LLAMA_CPP_SOURCE ?=
+PEERS := build/peers
+PEER_ARCH_native := -DGGML_NATIVE=ON
+PEER_ARCH_avx2 := -DGGML_NATIVE=OFF -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_AVX512=OFF
 TRANSFORMER_LENS := transformer-lens==4.3.0
 LENS_VENV := build/transformer-lens
 RUN_STAMP := $(VENV)/.installed-run
@@ -24,7 +31,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(PINS) PIP_BUILD_CONSTRAI
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test test-kernels test-llama-cpp test-transformer-lens test-native storm check check-page check-native docs dist constraints clean
+.PHONY: help run setup test test-kernels test-llama-cpp test-transformer-lens test-native storm check check-page check-native docs peers peer-results dist constraints clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -110,6 +117,21 @@ $(TIDY)/.checked: $(DEV_STAMP) $(NATIVE) $(wildcard native/tests/*) .clang-tidy
 docs: $(DEV_STAMP) ## the documentation as a site (ARGS=serve shows it)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs $(or $(ARGS),build) --strict
 
+# They are built for the instruction set that ours is measured with. Without a path, llama.cpp is the one that lies in
+# llama-cpp-python's sources; of ik_llama.cpp there is no package.
+peers: $(DEV_STAMP) ## llama.cpp, ik_llama.cpp for benchmarks (ARCH=avx2; LLAMA_CPP_SOURCE=, IK_LLAMA_CPP_SOURCE=)
+	@[ -n "$(PEER_ARCH_$(ARCH))" ] || { echo "error: ARCH is $(ARCH); it is native or avx2" >&2; exit 1; }
+	@[ -n "$(LLAMA_CPP_SOURCE)" ] || $(MAKE) --no-print-directory $(PEERS)/$(LLAMA_CPP_RELEASE)
+	@$(call build_peer,llama.cpp,$(or $(LLAMA_CPP_SOURCE),$(PEERS)/$(LLAMA_CPP_RELEASE)),llama-bench llama-server)
+	@$(if $(IK_LLAMA_CPP_SOURCE),$(call build_peer,ik_llama.cpp,$(IK_LLAMA_CPP_SOURCE),llama-bench),\
+	  echo "ik_llama.cpp: not built (IK_LLAMA_CPP_SOURCE=its source tree)")
+
+peer-results: $(DEV_STAMP) ## measure beside them anew (FILES='a.gguf ...', ARCH=avx2; the first of FILES is served)
+	$(BIN)/python benchmarks/decode.py $(FILES) --peers $(PEERS) --arch $(ARCH) --threads 1 2 --json > build/decode.json
+	$(BIN)/python benchmarks/serving.py $(firstword $(FILES)) --peers $(PEERS) --arch $(ARCH) --json > build/serving.json
+	$(BIN)/python benchmarks/memory.py $(FILES) --json > build/memory.json
+	mv build/decode.json build/serving.json build/memory.json benchmarks/results
+
 dist: $(DEV_STAMP) ## sdist and wheel, built twice alike and tried out
 	@$(BIN)/python -m recipes.dist
 
@@ -134,6 +156,24 @@ $(BIN)/pip:
 	  echo "error: $(PYTHON) has no venv module; on Debian and Ubuntu the package python3-venv brings it" >&2; exit 1; }
 	@echo "Making $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
+
+# Name, source tree, targets. A tree that is no checkout has its version in its name.
+define build_peer
+echo "Building $(1) for $(ARCH) (many minutes the first time) ..."; \
+PATH="$(abspath $(BIN)):$$PATH"; build=$(PEERS)/$(ARCH)/$(1); mkdir -p $$build; \
+cmake -S $(2) -B $$build -G Ninja -DCMAKE_BUILD_TYPE=Release $(PEER_ARCH_$(ARCH)) -DGGML_CCACHE=OFF -DLLAMA_CURL=OFF \
+  -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DGGML_IQK_FA_ALL_QUANTS=OFF \
+  >$$build/log 2>&1 && \
+cmake --build $$build --target $(3) >>$$build/log 2>&1 || { tail -n 20 $$build/log; exit 1; }; \
+{ [ -e $(2)/.git ] && git -C $(2) rev-parse --short HEAD 2>/dev/null || basename $(2); } > $$build/version
+endef
+
+$(PEERS)/$(LLAMA_CPP_RELEASE): | $(BIN)/pip
+	@mkdir -p $@.part
+	@$(PIP) download -qq --no-deps --no-binary :all: --dest $@.part $(LLAMA_CPP)
+	@tar -xzf $@.part/*.tar.gz -C $@.part
+	@mv $@.part/*/vendor/llama.cpp $@
+	@rm -rf $@.part
 
 # Two steps, each with a line before it: what is fetched, then what is compiled.
 $(RUN_STAMP): pyproject.toml $(PINS) $(NATIVE) | $(BIN)/pip

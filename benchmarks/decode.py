@@ -1,242 +1,196 @@
-"""How fast the native engine reads and writes, beside transformers, CTranslate2 and llama.cpp on the same weights.
+"""How fast GGUF files are read and written here, in llama.cpp and in ik_llama.cpp: same file, threads, instruction set.
 
-The engines take turns in one process; figures are medians, ratios are ratios of medians. Whole calls are timed,
-sampling included, and ours does not guess ahead. See benchmarks/README.md.
+`make peers` builds the two. All take turns in every round; figures are medians, ratios are ratios of medians. Ours is
+timed as llama-bench times theirs: passes of the model, nothing drawn or spelled out. See benchmarks/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
-from importlib.util import find_spec
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nextword import GPTConfig, Tokenizer
-from nextword.engine.limits import multiply_speed, read_speed
-from nextword.files import Bundle, RawTensor, read_model, resolve_model, write_bundle
-from nextword.files.gguf import write_gguf
-from nextword.loading import DEFAULT_MODEL
-from nextword.measuring.bench import batched_decode_speed, bytes_per_token, flops_per_token, seconds
-from nextword.measuring.peers import LlamaCpp, NativeEngine, Transformers
-from nextword.tokens import END_OF_TEXT
+from nextword import LanguageModel, load
+from nextword.engine.limits import read_speed
+from nextword.files import read_model
+from nextword.generation import Memory
+from nextword.measuring.bench import bytes_per_token, flops_per_token, seconds
+from peers import Peer, add_builds, add_files, gguf_file, use_arch
 from record import record
 
-CONFIGS = {
-    "gpt2": GPTConfig.gpt2(),
-    "baby": GPTConfig.gpt2(4096, 1024, d_model=384, num_heads=6, num_layers=6),
-}
-FORMATS = {"gpt2": ("f32", "q8_0"), "baby": ("f32", "q8_0"), "smollm2": ("Q4_1",), "default": ("f16",)}
+FLOATS = ("F32", "F16", "BF16")
+SHORT_PROMPT = 16
+LARGE_FILE = 256_000_000
+"""From so many bytes on a quarter of the tokens is written: a token takes so much longer."""
+
+
+@dataclass
+class Row:
+    """Everything that was measured of one file on so many threads, with one instruction set."""
+
+    file: str
+    kernels: str
+    threads: int
+    prompt: int
+    count: int
+    weight_bytes: int
+    """That are read for every token."""
+    multiplications: float
+    """For one token of the prompt."""
+    read_speed: list[float] = field(default_factory=list)
+    """Bytes a second that this machine reads of as many, in every round."""
+    speeds: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """Engine -> `read` and `write` -> tokens a second in every round."""
+    whole_calls: dict[str, list[float]] = field(default_factory=dict)
+    """`greedy` and `sampled` -> tokens a second of our `lm.generate` in every round."""
+
+    def median(self, engine: str, work: str) -> float:
+        """Of an engine's tokens a second."""
+        return statistics.median(self.speeds[engine][work])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        medians = {engine: {work: self.median(engine, work) for work in works} for engine, works in self.speeds.items()}
+        return {**vars(self), "medians": medians}
 
 
 def main() -> int:
     """Runs the benchmark."""
     options = arguments()
-    found: dict[str, Any] = {}
+    rows, versions = [], {}
     with tempfile.TemporaryDirectory() as scratch:
-        for model in options.models:
-            for kind in FORMATS[model]:
-                progress(f"{model} {kind}: the engines start")
-                found[f"{model} {kind}"] = measure(model, kind, Path(scratch), options)
-    shown = table(found, options)
-    print(record(shown, found) if options.json else shown)
+        for arch in options.arch:
+            peers = use_arch(arch, options.peers)
+            versions.update({peer.name: peer.version for peer in peers})
+            for name in options.files:
+                file = gguf_file(name, Path(scratch))
+                for threads in options.threads:
+                    if threads == max(options.threads) or file.stat().st_size >= LARGE_FILE:
+                        rows.append(measure(file, threads, peers, options))
+    shown = table(rows)
+    kernels = list(dict.fromkeys(row.kernels for row in rows))
+    print(record(shown, [row.to_json() for row in rows], kernels, versions) if options.json else shown)
     return 0
 
 
-def measure(model: str, kind: str, scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Every engine's figures for one model in one format, and the machine's limits."""
-    directory, file = files(model, kind, scratch)
-    bundle = read_model(file)
-    engines = start(directory, file, kind, bundle.config, options)
-    samples: dict[str, dict[str, list[float]]] = {name: {} for name in engines}
+def measure(file: Path, threads: int, peers: Sequence[Peer], options: argparse.Namespace) -> Row:
+    """Every engine's figures of one file."""
+    tensors, size = read_model(file).tensors, file.stat().st_size
+    settings: dict[str, dict[str, Any]] = {"nextword": {}}
+    if not all(tensor.dtype in FLOATS for tensor in tensors.values()):  # others round no activations
+        settings |= {f"nextword, {kind}": {"activations": kind} for kind in options.activations}
+    models = {name: load(file, backend="native", threads=threads, **chosen) for name, chosen in settings.items()}
+    lm = models["nextword"]
+    backend: Any = lm.backend
+    config = lm.config
+    prompt = min(options.prompt, config.context_length)
+    count = min(options.tokens // (4 if size >= LARGE_FILE else 1), config.context_length - SHORT_PROMPT)
+    weight_bytes = bytes_per_token(config, tensors)
+    row = Row(file.stem, backend.kernels, threads, prompt, count, weight_bytes, flops_per_token(config, prompt) / 2)
+    engines: dict[str, Callable[[list[int]], dict[str, float]]] = {}
+    for name, model in models.items():
+        engines[name] = lambda ids, model=model: turn(model, ids, count)  # type: ignore[misc]
+    for peer in peers:
+        engines[peer.name] = lambda ids, peer=peer: peer.bench(file, threads, len(ids), count)  # type: ignore[misc]
     rng = np.random.default_rng(0)
-    long = min(512, bundle.config.context_length - options.tokens)
-    for round_ in range(options.rounds + 1):
-        ids = rng.integers(3, min(4000, bundle.tokenizer.vocab_size), size=long).tolist()
+    turn(lm, [1] * SHORT_PROMPT, 4)
+    for round_ in range(options.rounds):
+        ids = rng.integers(3, min(4000, config.vocab_size), size=prompt).tolist()
         for name, engine in engines.items():
-            progress(f"{model} {kind}: {name}, round {round_} of {options.rounds}")
-            figures = turn(engine, ids, options.tokens)
-            for figure, value in figures.items() if round_ else ():
-                samples[name].setdefault(figure, []).append(value)
-    ours = engines["nextword"].lm.backend
-    size = bytes_per_token(bundle.config, bundle.tensors)
-    result: dict[str, Any] = {
-        "engines": {n: {f: statistics.median(v) for f, v in figures.items()} for n, figures in samples.items()},
-        "weight_bytes": size,
-        "read_speed": read_speed(options.threads, size),
-        "multiply_speed": multiply_speed(options.threads),
-        "operations": flops_per_token(bundle.config, long),
-        "streams": {n: batched_decode_speed(ours, n, options.tokens) for n in (1, 4, 8)},
-    }
-    if bundle.config.context_length >= 1024:
-        result["token_seconds"] = {n: token_seconds(ours, n, options.rounds) for n in (10, 1000)}
-    return result
+            sys.stderr.write(f"{row.file}, {row.kernels}, {threads} threads, round {round_ + 1}: {name}\n")
+            for work, speed in engine(ids).items():
+                row.speeds.setdefault(name, {}).setdefault(work, []).append(speed)
+        for work, speed in whole_calls(lm, ids, count).items():
+            row.whole_calls.setdefault(work, []).append(speed)
+        row.read_speed.append(read_speed(threads, weight_bytes, backend.kernels))
+    return row
 
 
-def turn(engine: Any, ids: list[int], count: int) -> dict[str, float]:
-    """One engine's figures of a round, tokens a second."""
-    short = ids[:16]
+def turn(lm: LanguageModel, ids: list[int], count: int) -> dict[str, float]:
+    """Our engine's figures of a round, tokens a second."""
+    backend, short = lm.backend, ids[:SHORT_PROMPT]
+    cache = backend.new_cache(SHORT_PROMPT + count)
+    rows = backend.forward([short], [cache])
+
+    def write() -> None:
+        token = int(rows[0].argmax())
+        for _ in range(count):
+            token = int(backend.forward([[token]], [cache])[0].argmax())
+
     return {
-        "write": count / seconds(lambda: engine.write(short, count)),
-        "write_512": count / seconds(lambda: engine.write(ids, count)),
-        "read_16": len(short) / seconds(lambda: engine.read(short)),
-        "read_512": len(ids) / seconds(lambda: engine.read(ids)),
+        "read": len(ids) / seconds(lambda: backend.forward([ids], [backend.new_cache(len(ids))])),
+        "write": count / seconds(write),
     }
 
 
-# -- the same weights for every engine ---------------------------------------------------------------------------------
-
-
-def files(model: str, kind: str, scratch: Path) -> tuple[Path | None, Path]:
-    """A directory that transformers and CTranslate2 read (None where the weights are blocks), and a GGUF file."""
-    if model == "smollm2":
-        return None, next(iter(resolve_model("smollm2").parent.glob("*.gguf")), resolve_model("smollm2"))
-    directory, file = scratch / model, scratch / f"{model}-{kind}.gguf"
-    if model == "default":
-        bundle = read_model(DEFAULT_MODEL)
-    elif directory.exists():
-        bundle = read_model(directory)
-    else:
-        bundle = random_bundle(CONFIGS[model])
-    if not directory.exists():
-        write_bundle(directory, bundle)
-    write_gguf(file, bundle, kind)
-    return directory, file
-
-
-def random_bundle(config: GPTConfig) -> Bundle:
-    """Random weights, and a tokenizer with as many entries: only ids are measured."""
-    rng = np.random.default_rng(0)
-    tensors = {}
-    for name, shape in config.parameter_shapes().items():
-        drawn = (
-            rng.standard_normal(shape, np.float32) * np.float32(0.02) if len(shape) > 1 else np.zeros(shape, np.float32)
+def whole_calls(lm: LanguageModel, ids: list[int], count: int) -> dict[str, float]:
+    """Tokens a second of `lm.generate`, reading a short prompt included: the most probable ones, and drawn ones."""
+    found = {}
+    for name, temperature in (("greedy", 0.0), ("sampled", 0.8)):
+        start = time.perf_counter()
+        done = lm.generate(
+            ids[:SHORT_PROMPT], count, temperature=temperature, seed=0, speculative=False, memory=Memory()
         )
-        if len(shape) == 1 and name.endswith("weight"):
-            drawn += 1
-        tensors[name] = RawTensor.from_bits(name, "F32", drawn)
-    marks = [END_OF_TEXT, *(f"<|{i}|>" for i in range(config.vocab_size - 258))]
-    tokenizer = Tokenizer.train_bpe(["aa"], config.vocab_size, special_tokens=marks)
-    return Bundle(config, tensors, tokenizer)
+        found[name] = len(done.token_ids) / (time.perf_counter() - start)
+    return found
 
 
-def start(
-    directory: Path | None, file: Path, kind: str, config: GPTConfig, options: argparse.Namespace
-) -> dict[str, Any]:
-    """Name -> engine, ours first; those that are not installed are left out."""
-    engines: dict[str, Any] = {"nextword": NativeEngine(file, options.threads)}
-    wanted = options.peers
-    if "llama.cpp" in wanted and find_spec("llama_cpp"):
-        engines["llama.cpp"] = LlamaCpp(file, config.context_length, options.threads)
-    if "ctranslate2" in wanted and find_spec("ctranslate2") and directory and config.activation == "gelu_tanh":
-        engines["CTranslate2"] = CTranslate2(directory, "int8" if kind == "q8_0" else None, options.threads)
-    if "transformers" in wanted and find_spec("transformers") and directory and kind == "f32":
-        engines["transformers"] = Transformers(directory, options.threads)
-    return engines
-
-
-class CTranslate2:
-    """CTranslate2's generator."""
-
-    def __init__(self, directory: Path, quantization: str | None, threads: int) -> None:
-        import ctranslate2  # noqa: PLC0415
-
-        out = directory.with_name(f"{directory.name}-ct2-{quantization}")
-        ctranslate2.converters.TransformersConverter(str(directory)).convert(str(out), quantization=quantization)
-        settings = out / "config.json"
-        values = json.loads(settings.read_text(encoding="utf-8"))
-        for name, value in values.items():  # it does not open a model without an unknown token
-            if name.endswith("_token") and value is None:
-                values[name] = END_OF_TEXT
-        settings.write_text(json.dumps(values), encoding="utf-8")
-        self._generator = ctranslate2.Generator(
-            str(out), intra_threads=threads, inter_threads=1, compute_type=quantization or "float32"
-        )
-        self._tokens = json.loads((out / "vocabulary.json").read_text(encoding="utf-8"))
-
-    def _run(self, ids: Sequence[int], count: int) -> None:
-        prompt = [self._tokens[i] for i in ids]
-        self._generator.generate_batch(
-            [prompt], max_length=count, min_length=count, sampling_topk=0, sampling_topp=0.95, sampling_temperature=0.8,
-            include_prompt_in_result=False,
-        )  # fmt: skip
-
-    def read(self, ids: Sequence[int]) -> None:
-        """Reads and writes one token."""
-        self._run(ids, 1)
-
-    def write(self, ids: Sequence[int], count: int) -> int:
-        """Also past an end token."""
-        self._run(ids, count)
-        return count
-
-
-# -- measuring ---------------------------------------------------------------------------------------------------------
-
-
-def token_seconds(backend: Any, context: int, rounds: int) -> float:
-    """Seconds a token with so many tokens in the cache; the median of a few runs of eight."""
-    cache = backend.new_cache(context + 8)
-    backend.forward([[i % 4000 for i in range(context)]], [cache])
-    times = []
-    for _ in range(rounds):
-        cache.truncate(context)
-        times.append(seconds(lambda: [backend.forward([[5]], [cache]) for _ in range(8)]) / 8)
-    return statistics.median(times)
-
-
-def table(found: dict[str, Any], options: argparse.Namespace) -> str:
+def table(rows: Sequence[Row]) -> str:
     """Markdown."""
-    names = {"write": "writes", "write_512": "writes behind 512", "read_16": "reads 16", "read_512": "reads 512"}
-    lines = [f"{options.threads} threads, tokens a second, medians of {options.rounds} rounds", ""]
-    lines += [f"| model | engine | {' | '.join(names.values())} |", "|---|---|---:|---:|---:|---:|"]
-    for model, result in found.items():
-        ours = result["engines"]["nextword"]
-        for engine, figures in result["engines"].items():
-            cells = [
-                f"{figures[name]:,.1f}" + ("" if engine == "nextword" else f" ({ours[name] / figures[name]:.2f}x)")
-                for name in names
+    head = ["file", "instructions", "threads", "engine", "reads", "GMAC/s", "writes", "GB/s", "of the memory's"]
+    lines = [f"| {' | '.join(head)} |", "|---|---|---:|---|---:|---:|---:|---:|---:|"]
+    for row in rows:
+        limit = max(*row.read_speed, *(max(s["write"]) * row.weight_bytes for s in row.speeds.values()))
+        for engine in row.speeds:
+            reads, writes = row.median(engine, "read"), row.median(engine, "write")
+            rate = writes * row.weight_bytes
+            cells = [row.file, row.kernels, str(row.threads), engine]
+            cells += [
+                f"{reads:,.0f}{ratios(row, engine, 'read')}",
+                f"{reads * row.multiplications / 1e9:,.0f}",
+                f"{writes:,.1f}{ratios(row, engine, 'write')}",
+                f"{rate / 1e9:.1f}",
+                f"{rate / limit:.0%}",
             ]
-            lines.append(f"| {model} | {engine} | {' | '.join(cells)} |")
+            lines.append(f"| {' | '.join(cells)} |")
     lines.append("")
-    for model, result in found.items():
-        ours, size = result["engines"]["nextword"], result["weight_bytes"]
-        reading, speed = ours["write"] * size, result["read_speed"]
-        work, peak = ours["read_512"] * result["operations"], result["multiply_speed"]
-        streams = ", ".join(f"{n}: {value:,.0f}" for n, value in result["streams"].items())
+    for row in rows:
+        passes = row.median("nextword", "write")
+        whole = [f"{name} {statistics.median(found) / passes:.0%}" for name, found in row.whole_calls.items()]
         lines.append(
-            f"- {model}: {size / 1e6:,.1f} MB a token, {reading / 1e9:.1f} of {speed / 1e9:.1f} GB/s "
-            f"({reading / speed:.0%}); prompt {work / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s "
-            f"({work / peak:.0%}); at once {streams} tok/s"
+            f"- {row.file}, {row.kernels}, {row.threads} threads: {row.weight_bytes / 1e6:,.1f} MB a token, "
+            f"memory read at {max(row.read_speed) / 1e9:.1f} GB/s; reads {row.prompt}, writes {row.count}; "
+            f"lm.generate, of the passes' speed: {', '.join(whole)}"
         )
-        if grown := result.get("token_seconds"):
-            lines.append(
-                f"  a token at context 10: {1000 * grown[10]:.2f} ms, at 1,000: {1000 * grown[1000]:.2f} ms "
-                f"({grown[1000] / grown[10]:.2f}x)"
-            )
     return "\n".join(lines)
 
 
-def progress(text: str) -> None:
-    """A line for people."""
-    sys.stderr.write(f"\r\x1b[K{text}")
-    sys.stderr.flush()
+def ratios(row: Row, engine: str, work: str) -> str:
+    """How many times as fast as a peer ours is, with each kind of activations."""
+    names = [name for name in row.speeds if name.startswith("nextword")]
+    if engine in names:
+        return ""
+    return f" ({', '.join(f'{row.median(name, work) / row.median(engine, work):.2f}x' for name in names)})"
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=list(FORMATS), default=["gpt2", "baby", "smollm2"])
-    parser.add_argument("--peers", nargs="*", default=["llama.cpp", "ctranslate2", "transformers"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=2)
+    add_files(parser)
+    add_builds(parser)
+    parser.add_argument("--threads", type=int, nargs="+", default=[2], help="small files: the largest number only")
+    parser.add_argument("--activations", nargs="*", default=[], help="measured too, besides the default")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--prompt", type=int, default=256, help="tokens to read")
+    parser.add_argument("--tokens", type=int, default=128, help="to write; a quarter of it with large files")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

@@ -12,19 +12,25 @@ import platform
 import re
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 PACKAGES = ("nextword", "torch", "transformers", "transformer-lens", "llama-cpp-python", "ctranslate2")
 
 
-def record(table: str, figures: Any) -> str:
+def record(
+    table: str, figures: Any, kernels: Sequence[str] = (), peers: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """One JSON document.
 
     Args:
         table: What is printed without `--json`; the Markdown tables in it are kept.
         figures: Everything that was measured.
+        kernels: The instruction sets that all engines were held to; the processor's widest vectors if left out.
+        peers: Version of what took part and is no Python package.
     """
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:] if word != "--json"]
     script = Path(sys.argv[0])
@@ -32,20 +38,21 @@ def record(table: str, figures: Any) -> str:
         "benchmark": script.stem,
         "command": shlex.join(["python", f"benchmarks/{script.name}", *words]),
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "machine": machine(),
-        "versions": versions(),
+        "machine": machine(kernels),
+        "versions": {**versions(), **peers},
         "tables": tables(table),
         "figures": figures,
     }
     return json.dumps(found, indent=1, ensure_ascii=False)
 
 
-def machine() -> str:
-    """The processor, how many of its threads there are, and its widest vectors."""
+def machine(kernels: Sequence[str] = ()) -> str:
+    """The processor, how many of its threads there are, and its widest vectors, or those that were used."""
     facts = Path("/proc/cpuinfo")
     text = facts.read_text(encoding="utf-8") if facts.is_file() else ""
     name = re.search(r"model name\s*: (.*)", text)
-    vectors = next((width for flag, width in (("avx512f", ", AVX-512"), ("avx2", ", AVX2")) if flag in text), "")
+    widest = next((width for flag, width in (("avx512f", ", AVX-512"), ("avx2", ", AVX2")) if flag in text), "")
+    vectors = f", held to {' and '.join(kernels)}" if kernels else widest
     processor = name[1].strip() if name else platform.processor() or platform.machine()
     return f"{os.cpu_count()} x {processor}{vectors}"
 

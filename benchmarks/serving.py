@@ -1,6 +1,8 @@
-"""How many tokens the server writes for several clients at once, beside llama-cpp-python's server on the same weights.
+"""How many tokens the server writes for several clients at once, beside llama.cpp's llama-server.
 
-Both run in processes of their own, one after the other in every round; clients read streams. See benchmarks/README.md.
+`make peers` builds that one. It has the same file, threads and instruction set, a slot for every stream, and batches
+what they write as ours does. Both run in processes of their own, one after the other in every round; clients read
+streams. See benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -10,15 +12,16 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +29,30 @@ import aiohttp
 import httpx
 import numpy as np
 
-from nextword.files import read_model, resolve_model
-from nextword.files.gguf import write_gguf
-from nextword.loading import DEFAULT_MODEL
+from nextword.engine.kernels import select_kernels
+from nextword.files import read_model
+from peers import Peer, add_builds, add_files, gguf_file, use_arch
 from record import record
 
 COMPLETIONS = "/v1/completions"
+SHORT_PROMPT = 14
+
+
+@dataclass
+class Row:
+    """A load, and what came of it."""
+
+    file: str
+    kernels: str
+    prompt: int
+    """Tokens of each prompt, about."""
+    streams: int
+    figures: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    """Server -> a round each: `tokens` a second of all, and seconds to the first piece (`first_p50`, `first_p99`)."""
+
+    def median(self, server: str, figure: str) -> float:
+        """Of all rounds."""
+        return statistics.median(row[figure] for row in self.figures[server])
 
 
 def main() -> int:
@@ -40,68 +61,64 @@ def main() -> int:
     if options.soak:
         print(json.dumps(asyncio.run(soak(options)), indent=2))
         return 0
-    found: dict[str, dict[str, dict[int, dict[str, float]]]] = {}
+    rows: list[Row] = []
+    versions = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for model in options.models:
-            file = model_file(model, Path(scratch))
-            samples: dict[str, dict[int, list[dict[str, float]]]] = {}
-            for _ in range(options.rounds):
-                for name, command in servers(file, options).items():
-                    with running(command) as url:
-                        for streams in options.streams:
-                            figures = asyncio.run(together(url, streams, options.tokens))
-                            samples.setdefault(name, {}).setdefault(streams, []).append(figures)
-                            sys.stderr.write(f"{model}, {name}, {streams} streams: {figures['tokens']:,.0f} tokens/s\n")
-            found[model] = {
-                name: {
-                    streams: {figure: statistics.median(row[figure] for row in rows) for figure in rows[0]}
-                    for streams, rows in by_streams.items()
-                }
-                for name, by_streams in samples.items()
-            }
-    print(record(table(found), found) if options.json else table(found))
+        for arch in options.arch:
+            peer = use_arch(arch, options.peers)[0]
+            versions[peer.name] = peer.version
+            for name in options.files:
+                rows += measure(gguf_file(name, Path(scratch)), peer, options)
+    shown = table(rows)
+    kernels = list(dict.fromkeys(row.kernels for row in rows))
+    print(record(shown, [asdict(row) for row in rows], kernels, versions) if options.json else shown)
     return 0
+
+
+def measure(file: Path, peer: Peer, options: argparse.Namespace) -> list[Row]:
+    """Both servers under every load, in turns."""
+    context = read_model(file).config.context_length
+    lengths = [tokens for tokens in options.prompts if tokens + options.tokens <= context]
+    rows = [Row(file.stem, select_kernels(), tokens, streams) for tokens in lengths for streams in options.streams]
+    for round_ in range(options.rounds):
+        for server, command in servers(file, peer, options).items():
+            with running(command) as url:
+                for row in rows:
+                    figures = asyncio.run(together(url, row, options.tokens, round_))
+                    row.figures.setdefault(server, []).append(figures)
+                    sys.stderr.write(f"{row.file}, {server}, {row.streams} x {row.prompt}: {figures}\n")
+    return rows
 
 
 # -- servers -----------------------------------------------------------------------------------------------------------
 
 
-def model_file(model: str, scratch: Path) -> Path:
-    """A GGUF file."""
-    if model == "smollm2":
-        path = resolve_model("smollm2")
-        return path if path.is_file() else next(path.glob("*.gguf"))
-    file = scratch / "default.gguf"
-    write_gguf(file, read_model(DEFAULT_MODEL), "f16")
-    return file
-
-
-def servers(file: Path, options: argparse.Namespace) -> dict[str, list[str]]:
+def servers(file: Path, peer: Peer, options: argparse.Namespace) -> dict[str, list[str]]:
     """Name -> command, ours first; PORT stands for the port."""
-    threads = str(options.threads)
-    found = {"nextword": [sys.executable, "-m", "nextword", "serve", str(file), "--port", "PORT", "--threads", threads]}
-    if find_spec("llama_cpp") and not options.no_peers:
-        found["llama-cpp-python"] = [
-            *(sys.executable, "-m", "llama_cpp.server", "--model", str(file), "--port", "PORT"),
-            *("--n_threads", threads, "--n_threads_batch", threads, "--n_ctx", "2048", "--interrupt_requests", "False"),
-        ]
-    return found
+    common, threads, slots = ["--port", "PORT", "--threads"], str(options.threads), max(options.streams)
+    ours = [sys.executable, "-m", "nextword", "serve", str(file), *common, threads]
+    context = slots * (max(options.prompts) + options.tokens + 256)
+    theirs = [str(peer.program("llama-server")), "--model", str(file), *common, threads, "--threads-batch", threads]
+    return {"nextword": ours, "llama-server": [*theirs, "--parallel", str(slots), "--ctx-size", str(context)]}
 
 
 @contextmanager
 def running(command: list[str]) -> Iterator[str]:
-    """A server's address, once it answers."""
+    """A server's address, once it has loaded its model.
+
+    Raises:
+        SystemExit: It has not after a minute.
+    """
     port = 18_000 + os.getpid() % 1000
     command = [str(port) if part == "PORT" else part for part in command]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
-            try:
-                httpx.get(f"{url}/v1/models", timeout=5)
-                break
-            except httpx.HTTPError:
-                time.sleep(0.1)
+        end = time.monotonic() + 60
+        while not healthy(url):
+            if time.monotonic() > end or process.poll() is not None:
+                raise SystemExit(f"does not serve: {shlex.join(command)}")
+            time.sleep(0.1)
         yield url
     finally:
         process.send_signal(signal.SIGTERM)
@@ -112,49 +129,59 @@ def running(command: list[str]) -> Iterator[str]:
             process.wait()
 
 
+def healthy(url: str) -> bool:
+    """Whether a server says that it is ready; while it loads, it cannot be reached or says 503."""
+    try:
+        return httpx.get(f"{url}/health", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 # -- clients -----------------------------------------------------------------------------------------------------------
 
 
-def prompt(index: int) -> str:
-    """About sixteen tokens, other ones for every client."""
+def prompt(seed: int, tokens: int = SHORT_PROMPT) -> str:
+    """Words that are about a token each, other ones for every seed."""
     words = ["king", "sea", "night", "good", "my", "lord", "the", "of", "and", "love"]
-    return " ".join(np.random.default_rng(index).choice(words, 14))
+    return " ".join(np.random.default_rng(seed).choice(words, tokens))
 
 
-def request(index: int, tokens: int) -> dict[str, Any]:
-    """A client's request."""
-    return {"prompt": prompt(index), "max_tokens": tokens, "seed": index, "temperature": 0.8, "top_p": 0.95}
-
-
-async def together(url: str, streams: int, tokens: int) -> dict[str, float]:
+async def together(url: str, row: Row, tokens: int, round_: int) -> dict[str, float]:
     """Tokens a second of all streams, and seconds to their first pieces."""
-    firsts, written = [], 0
+    firsts, ends = [], []
 
     async def read(client: aiohttp.ClientSession, index: int) -> None:
-        start, first = time.perf_counter(), None
-        async with client.post(url + COMPLETIONS, json={**request(index, tokens), "stream": True}) as answer:
+        seed = 1000 * round_ + 100 * row.streams + index  # no prompt comes twice: caches of prompts are of no use
+        asked = {"prompt": prompt(seed, row.prompt), "max_tokens": tokens, "seed": seed}
+        asked |= {"temperature": 0.8, "top_p": 0.95, "stream": True, "stream_options": {"include_usage": True}}
+        start, first, pieces = time.perf_counter(), None, []
+        async with client.post(url + COMPLETIONS, json=asked, raise_for_status=True) as answer:
             async for data in answer.content.iter_any():
+                pieces.append(data)
                 if first is None and b"data: {" in data:
                     first = time.perf_counter() - start
         firsts.append(first or 0.0)
+        ends.append(b"".join(pieces))
 
-    # The clients share the two cores with the server: they do no more than receive.
+    # The clients share the cores with the server: they do no more than receive.
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(600)) as client:
         async with client.post(url + COMPLETIONS, json={"prompt": "warm", "max_tokens": 4}) as answer:
             await answer.read()
         start = time.perf_counter()
-        await asyncio.gather(*(read(client, index) for index in range(streams)))
+        await asyncio.gather(*(read(client, index) for index in range(row.streams)))
         seconds = time.perf_counter() - start
-        for index in range(streams):  # how much was written: the same requests again, not streamed, count their tokens
-            async with client.post(url + COMPLETIONS, json=request(index, tokens)) as answer:
-                written += (await answer.json())["usage"]["completion_tokens"]
     ordered = sorted(firsts)
     return {
-        "tokens": written / seconds,
+        "tokens": sum(written(end) for end in ends) / seconds,
         "first_p50": statistics.median(ordered),
         "first_p99": ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))],
     }
+
+
+def written(stream: bytes) -> int:
+    """The tokens that a stream counts at its end."""
+    return int(re.findall(rb'"completion_tokens": *(\d+)', stream)[-1])
 
 
 async def soak(options: argparse.Namespace) -> dict[str, Any]:
@@ -162,7 +189,7 @@ async def soak(options: argparse.Namespace) -> dict[str, Any]:
     counts: dict[str, int] = {}
     memory: list[float] = []
     with tempfile.TemporaryDirectory() as scratch:
-        file = model_file(options.models[0], Path(scratch))
+        file = gguf_file(options.files[0], Path(scratch))
         port = 18_000 + os.getpid() % 1000
         command = [sys.executable, "-m", "nextword", "serve", str(file), "--port", str(port)]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -225,34 +252,30 @@ def resident(pid: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def table(found: dict[str, dict[str, dict[int, dict[str, float]]]]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """Markdown."""
-    lines = ["| model | streams | server | tokens/s | first token p50 | p99 |", "|---|---:|---|---:|---:|---:|"]
-    for model, by_server in found.items():
-        ours = by_server["nextword"]
-        for streams in ours:
-            for name, by_streams in by_server.items():
-                row = by_streams[streams]
-                ratio = "" if name == "nextword" else f" ({ours[streams]['tokens'] / row['tokens']:.2f}x)"
-                lines.append(
-                    f"| {model} | {streams} | {name} | {row['tokens']:,.0f}{ratio} | {1000 * row['first_p50']:,.0f} ms "
-                    f"| {1000 * row['first_p99']:,.0f} ms |"
-                )
-        lines += [
-            f"- {model}: {n} streams {ours[n]['tokens'] / ours[min(ours)]['tokens']:.2f} times one" for n in ours
-        ][1:]
+    head = ["file", "instructions", "prompt", "streams", "server", "tokens/s", "first token p50", "p99"]
+    lines = [f"| {' | '.join(head)} |", "|---|---|---:|---:|---|---:|---:|---:|"]
+    for row in rows:
+        for server in row.figures:
+            rate = row.median(server, "tokens")
+            ratio = "" if server == "nextword" else f" ({row.median('nextword', 'tokens') / rate:.2f}x)"
+            first = [f"{1000 * row.median(server, name):,.0f} ms" for name in ("first_p50", "first_p99")]
+            cells = [row.file, row.kernels, f"{row.prompt:,}", str(row.streams), server, f"{rate:,.0f}{ratio}", *first]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=["smollm2", "default"], default=["smollm2", "default"])
-    parser.add_argument("--streams", nargs="+", type=int, default=[1, 4, 8, 16])
-    parser.add_argument("--rounds", type=int, default=3)
+    add_files(parser)
+    add_builds(parser)
+    parser.add_argument("--streams", nargs="+", type=int, default=[1, 4, 8])
+    parser.add_argument("--prompts", nargs="+", type=int, default=[SHORT_PROMPT, 1200], help="tokens of the prompts")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--soak", type=float, default=0, help="instead: minutes of mixed load on the first model")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
