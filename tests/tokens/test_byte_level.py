@@ -249,7 +249,7 @@ def test_pairs_join_whole_characters_only() -> None:
     for data in parts_of_characters(tokenizer):  # the way from bytes to a character, and nothing else
         assert len(data) in (2, 3)
         assert any(character.startswith(data) for character in spelled)
-    assert b" \xec" not in tokenizer._bytes
+    assert b" \xec" not in tokenizer.bytes_of(range(tokenizer.vocab_size))
     for other in (text, "쀍 뷁 한 자도 배우지 않은 글 🦊", "\ufdd0 \x00"):
         assert tokenizer.decode(tokenizer.encode(other)) == other
 
@@ -258,7 +258,9 @@ def test_characters_take_three_quarters_of_the_room_at_most_and_the_rarest_stay_
     often, seldom = [chr(0xAC00 + 64 * i) for i in range(60)], [chr(0xC000 + 64 * i) for i in range(60)]
     text = " ".join(often) * 90 + " ".join(seldom) * 2
     tokenizer = Tokenizer.train_bpe([text], 257 + 100)
-    assert sum(len(data) == 3 for data in tokenizer._bytes[257:]) == 37  # two merges each, of 75
+    assert (
+        sum(len(data) == 3 for data in tokenizer.bytes_of(range(257, tokenizer.vocab_size))) == 37
+    )  # two merges each, of 75
     assert set(often[:37]) <= set(tokenizer.vocabulary)
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert Tokenizer.train_bpe([text], 257 + 100).to_str() == tokenizer.to_str()

@@ -58,7 +58,7 @@ class Prediction(Sequence[Candidate]):
         self.dropped_tokens = dropped_tokens
         self.logits = logits
         self._tokenizer = tokenizer
-        self._candidates = topk_candidates(logits, top, tokenizer.vocabulary, self.probabilities)
+        self._candidates = topk_candidates(logits, top, tokenizer.text_of, self.probabilities)
 
     @cached_property
     def probabilities(self) -> Probabilities:
@@ -73,8 +73,7 @@ class Prediction(Sequence[Candidate]):
     @checked
     def texts(self, token_ids: Sequence[int]) -> list[str]:
         """The texts of any tokens of the vocabulary."""
-        names = self._tokenizer.vocabulary
-        return [names[token] if token < len(names) else "" for token in token_ids]
+        return [self._tokenizer.text_of(token) for token in token_ids]
 
     @checked
     def stages(self, sampling: Sampling) -> Stages:
@@ -125,20 +124,19 @@ class Prediction(Sequence[Candidate]):
 
 
 def topk_candidates(
-    logits: Logits, top: int, names: Sequence[str], probabilities: Probabilities | None = None
+    logits: Logits, top: int, text_of: Callable[[int], str], probabilities: Probabilities | None = None
 ) -> list[Candidate]:
     """The `top` most probable tokens of one position, best first, equal ones by id.
 
     Args:
         logits: Of the whole vocabulary, [V].
         top: How many.
-        names: The tokens' texts; models may have more ids than the tokenizer has tokens.
+        text_of: The text of a token; models may have more ids than the tokenizer has tokens.
         probabilities: Their softmax, if it is known already.
     """
     probabilities = softmax(logits) if probabilities is None else probabilities
     return [
-        Candidate(int(i), names[i] if i < len(names) else "", float(probabilities[i]), float(logits[i]))
-        for i in topk_ids(logits, top)
+        Candidate(int(i), text_of(int(i)), float(probabilities[i]), float(logits[i])) for i in topk_ids(logits, top)
     ]
 
 

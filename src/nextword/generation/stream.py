@@ -162,7 +162,6 @@ class TextStream(Iterator[str]):
         self._logprobs: list[TokenLogprob] | None = [] if logprobs else None
         self._prompt_logprobs: list[TokenLogprob | None] | None = [None] if score_prompt else None
         self._top = logprobs
-        self._names = tokenizer.vocabulary if logprobs or score_prompt else []
         self._overflow = overflow
         self._decoder = StreamDecoder()
         self._ids: list[int] = []
@@ -346,13 +345,10 @@ class TextStream(Iterator[str]):
 
     def _token_logprob(self, logits: Logits, token: int) -> TokenLogprob:
         values = log_softmax(logits)
-        top = tuple((int(i), self._name(i), float(values[i])) for i in topk_ids(values, self._top))
-        return TokenLogprob(token, self._name(token), float(values[token]), top)
+        top = tuple((int(i), self._tokenizer.text_of(i), float(values[i])) for i in topk_ids(values, self._top))
+        return TokenLogprob(token, self._tokenizer.text_of(token), float(values[token]), top)
 
     def _bytes_of(self, token: int) -> bytes:
         """What a token adds to the text: nothing, if the model has more ids than the tokenizer has tokens."""
         known = token < self._tokenizer.vocab_size
         return self._tokenizer.bytes_of([token], continued=True)[0] if known else b""
-
-    def _name(self, token: int) -> str:
-        return self._names[token] if token < len(self._names) else ""

@@ -254,9 +254,8 @@ class Trace(Mapping[Key, Array]):
             warn_deprecated("top(k=...)", "top(top=...)")
             top = k
         position = absolute_position(self, position)
-        return topk_candidates(
-            self["logits"][position], top, [] if self.tokenizer is None else self.tokenizer.vocabulary
-        )
+        text_of = (lambda _: "") if self.tokenizer is None else self.tokenizer.text_of
+        return topk_candidates(self["logits"][position], top, text_of)
 
     @property
     def nbytes(self) -> int:

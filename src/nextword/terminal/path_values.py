@@ -171,11 +171,11 @@ def read_path(
     shown = shown_positions(count, place, rows)
     pieces = trace.tokens
     lens = trace.lens(top=min(3, config.vocab_size), positions=[place])
-    names = trace.tokenizer.vocabulary if trace.tokenizer is not None else []
+    text_of = (lambda _: "") if trace.tokenizer is None else trace.tokenizer.text_of
 
     def lens_tokens(row: int) -> list[LensToken]:
         ids, shares = lens.token_ids[row, 0].tolist(), lens.probabilities[row, 0].tolist()
-        texts = [names[token] if token < len(names) else "" for token in ids]
+        texts = [text_of(token) for token in ids]
         return [LensToken(*fields) for fields in zip(ids, texts, shares, strict=True)]
 
     layers = []

@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-import regex
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as RawTokenizer
 
@@ -40,14 +39,16 @@ def _unicode_to_byte() -> dict[str, int]:
 
 
 UNICODE_TO_BYTE = _unicode_to_byte()
+_TO_LATIN_1 = dict.fromkeys(range(256), "\uffff") | {ord(one): chr(byte) for one, byte in UNICODE_TO_BYTE.items()}
+"""Stand-ins to the characters that Latin-1 writes as their bytes; what stands for nothing, to one that it lacks."""
 _BYTE_TO_UNICODE = {byte: stand_in for stand_in, byte in UNICODE_TO_BYTE.items()}
 
 
 def token_bytes(token: str) -> bytes | None:
     """The bytes that a vocabulary entry stands for, or None if it is not made of stand-ins."""
     try:
-        return bytes(UNICODE_TO_BYTE[character] for character in token)
-    except KeyError:
+        return token.translate(_TO_LATIN_1).encode("latin-1")
+    except UnicodeEncodeError:
         return None
 
 
@@ -67,6 +68,8 @@ def is_one_piece(token: str) -> bool:
 
 def has_long_words(texts: Iterable[str]) -> bool:
     """Whether a text holds pieces longer than those that a vocabulary is learned from (see `train`)."""
+    import regex  # the library takes as long to load as all else here, and only learning a vocabulary asks this
+
     kinds = (r"\p{L}", r"[^\s\p{L}\p{N}]", r"\s")
     long = regex.compile("|".join(rf"{kind}{{{MAX_WORD_LENGTH + 1}}}" for kind in kinds))
     return any(long.search(text) for text in texts)

@@ -6,10 +6,11 @@ Nothing that the `tokenizers` library would do without a word may change a text,
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tokenizers import Regex, pre_tokenizers
+from tokenizers import Regex, models, pre_tokenizers
 from tokenizers import Tokenizer as RawTokenizer
 
 from nextword.errors import ModelFileError
@@ -22,6 +23,24 @@ _REPLACE_BLANKS = {"type": "Replace", "pattern": {"String": " "}, "content": "â–
 
 # A table with an entry per id must fit in memory; the largest published vocabularies have under a million.
 _MAX_IDS = 1 << 24
+
+
+def describe(raw: RawTokenizer) -> dict[str, Any]:
+    """What the tokenizer's own description (`to_str`) says, but for the vocabulary and the merges: those are megabytes.
+
+    Of the model, what is asked for here; of an added token, the blanks that it takes.
+    """
+    without_vocabulary = RawTokenizer(models.BPE())
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        if (value := getattr(raw, part)) is not None:
+            setattr(without_vocabulary, part, value)
+    model, asked = raw.model, ("byte_fallback", "continuing_subword_prefix", "end_of_word_suffix")
+    added = raw.get_added_tokens_decoder().values()
+    description: dict[str, Any] = json.loads(without_vocabulary.to_str())
+    return description | {
+        "model": {"type": type(model).__name__, **{name: getattr(model, name, None) for name in asked}},
+        "added_tokens": [{"lstrip": token.lstrip, "rstrip": token.rstrip} for token in added],
+    }
 
 
 def tokenizer_kind(description: dict[str, Any]) -> TokenizerKind:
@@ -157,3 +176,11 @@ def count_ids(vocabulary: Mapping[str, int], kind: TokenizerKind) -> int:
     if highest >= _MAX_IDS:
         raise ModelFileError(f"the vocabulary has the id {highest}, at most {_MAX_IDS - 1} is supported")
     return highest + 1
+
+
+def spellings_by_id(vocabulary: Mapping[str, int], size: int) -> list[str]:
+    """The tokens as the vocabulary spells them, in the order of their ids; empty for an id that no token has."""
+    spellings = [""] * size
+    for token, i in vocabulary.items():
+        spellings[i] = token
+    return spellings

@@ -7,14 +7,10 @@ is shown as the whole it belongs to, with its number in it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import regex
-
 from nextword.tokens.visible import text_of
-
-_GRAPHEME = regex.compile(r"\X")
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ def group_pieces(token_ids: Sequence[int], token_bytes: Sequence[bytes]) -> list
     data = b"".join(token_bytes)
     text, starts = _decode_with_offsets(data)
     # Byte offsets at which a grapheme starts: a token boundary there splits nothing.
-    clean = {starts[match.start()] for match in _GRAPHEME.finditer(text)} | {len(data)}
+    clean = {starts[place] for place in _grapheme_starts(text)} | {len(data)}
     pieces: list[Piece] = []
     group: list[int] = []
     position = group_start = 0
@@ -52,6 +48,15 @@ def group_pieces(token_ids: Sequence[int], token_bytes: Sequence[bytes]) -> list
             pieces += [Piece(member, shown, i, len(group)) for i, member in enumerate(group, start=1)]
             group, group_start = [], position
     return pieces + [Piece(member, "", i, len(group)) for i, member in enumerate(group, start=1)]
+
+
+def _grapheme_starts(text: str) -> Iterable[int]:
+    """Where each grapheme begins; of ASCII every character is one, but for CR LF."""
+    if text.isascii() and "\r" not in text:
+        return range(len(text))
+    import regex  # takes as long to load as all tokenizers together
+
+    return (match.start() for match in regex.finditer(r"\X", text))
 
 
 def _decode_with_offsets(data: bytes) -> tuple[str, list[int]]:

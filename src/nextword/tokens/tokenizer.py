@@ -23,8 +23,10 @@ from nextword.tokens.description import (
     check_added_tokens,
     check_changes,
     count_ids,
+    describe,
     has_unbounded_tokens,
     max_bytes_per_byte,
+    spellings_by_id,
     strips_leading_space,
     tokenizer_kind,
 )
@@ -66,14 +68,17 @@ class Tokenizer:
         raw.encode_special_tokens = True  # the spelling of a special token in a text is plain text
         raw.no_truncation()  # a file may ask to cut or fill up every text: here nothing is dropped or added
         raw.no_padding()
-        description = json.loads(raw.to_str())
-        self.kind: TokenizerKind = tokenizer_kind(description)
-        check_changes(description, self.kind)
-        self._strips_leading_space = self.kind == "sentencepiece" and strips_leading_space(description)
+        self._description = describe(raw)
+        self.kind: TokenizerKind = tokenizer_kind(self._description)
+        check_changes(self._description, self.kind)
+        self._strips_leading_space = self.kind == "sentencepiece" and strips_leading_space(self._description)
         if self.kind == "bytes":
             raw.model.dropout = None  # a training device: it would make the ids of a text random
-        self._vocab_size = count_ids(raw.get_vocab(with_added_tokens=True), self.kind)
-        first = bos_of_post_processor(description)
+        vocabulary = raw.get_vocab(with_added_tokens=True)
+        self._vocab_size = count_ids(vocabulary, self.kind)
+        self._spellings = spellings_by_id(vocabulary, self._vocab_size)
+        self._added = frozenset(raw.get_added_tokens_decoder())
+        first = bos_of_post_processor(self._description)
         self.bos_id = self._id_of(bos if first is None else first)
         self.adds_bos = first is not None and self.bos_id is not None
         self.eos_id = self._id_of(eos)
@@ -232,7 +237,12 @@ class Tokenizer:
     @cached_property
     def vocabulary(self) -> list[str]:
         """The text of every token, in the order of their ids; parts of characters are written as `⟨EA·B0⟩`."""
-        return [text_of(data) for data in self._bytes]
+        return [text_of(self._bytes_of_id(token_id)) for token_id in range(self._vocab_size)]
+
+    @checked
+    def text_of(self, token_id: int) -> str:
+        """The text of one token, as `vocabulary` has it; empty for an id beyond the vocabulary, as some models have."""
+        return text_of(self._bytes_of_id(token_id)) if 0 <= token_id < self._vocab_size else ""
 
     @checked
     def encode(self, text: str, special: bool = False) -> list[int]:
@@ -303,10 +313,10 @@ class Tokenizer:
 
         A text of more bytes than so many times the context cannot fit into it.
         """
-        description = json.loads(self._raw.to_str())
-        if self.kind == "words" or not self._spells_every_byte or has_unbounded_tokens(description):
+        if self.kind == "words" or not self._spells_every_byte or has_unbounded_tokens(self._description):
             return None
-        return max(4, *map(len, self._bytes)) * max_bytes_per_byte(description, self.kind)
+        lengths = (len(self._bytes_of_id(token_id)) for token_id in range(self._vocab_size))
+        return max(4, *lengths) * max_bytes_per_byte(self._description, self.kind)
 
     @property
     def most_bytes(self) -> int | None:
@@ -333,9 +343,9 @@ class Tokenizer:
         pieces: list[bytes] = []
         started = continued
         for token_id in token_ids:
-            if not 0 <= token_id < len(self._bytes):
-                raise TextError(f"token id {token_id} is not in the vocabulary of {len(self._bytes)} tokens")
-            data = self._bytes[token_id]
+            if not 0 <= token_id < self._vocab_size:
+                raise TextError(f"token id {token_id} is not in the vocabulary of {self._vocab_size} tokens")
+            data = self._bytes_of_id(token_id)
             if self.kind == "words" and started:
                 data = b" " + data
             elif self._strips_leading_space and not started:
@@ -347,16 +357,15 @@ class Tokenizer:
     def __repr__(self) -> str:
         return f"<Tokenizer {self.kind}, {pluralize(self.vocab_size, 'tokens')}>"
 
-    @cached_property
-    def _bytes(self) -> list[bytes]:
-        """The bytes of every token; an id that no token has is empty."""
-        special = self._raw.get_added_tokens_decoder()
-        table = [b""] * self._vocab_size
-        stand_ins = {"bytes": byte_level.token_bytes, "sentencepiece": sentencepiece.token_bytes}.get(self.kind)
-        for token, i in self._raw.get_vocab(with_added_tokens=True).items():
-            decoded = stand_ins(token) if stand_ins is not None and i not in special else None
-            table[i] = token.encode() if decoded is None else decoded
-        return table
+    def _bytes_of_id(self, token_id: int) -> bytes:
+        """The bytes of a token of the vocabulary; an id that no token has is empty."""
+        spelling = self._spellings[token_id]
+        if token_id not in self._added:
+            if self.kind == "sentencepiece":
+                return sentencepiece.token_bytes(spelling)
+            if self.kind == "bytes" and (stood_for := byte_level.token_bytes(spelling)) is not None:
+                return stood_for
+        return spelling.encode()
 
     @cached_property
     def _raw_special(self) -> RawTokenizer:

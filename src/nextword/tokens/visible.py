@@ -16,7 +16,10 @@ _PART = re.compile(r"⟨[0-9A-F]{2}(?:·[0-9A-F]{2})*⟩")
 
 def text_of(data: bytes) -> str:
     """The text of any bytes: those that are no whole character stand as `⟨EC·97⟩`, never as a replacement character."""
-    text = data.decode("utf-8", errors="surrogateescape")
+    try:
+        return data.decode("utf-8")  # as nearly all of a vocabulary is
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", errors="surrogateescape")
     return _SURROGATE.sub(lambda stray: f"⟨{'·'.join(f'{ord(byte) - 0xDC00:02X}' for byte in stray[0])}⟩", text)
 
 

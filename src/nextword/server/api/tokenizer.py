@@ -80,10 +80,10 @@ def tokenizer_routes(state: State) -> APIRouter:
     async def tokenizer_info() -> dict[str, Any]:
         """The first model's tokenizer."""
         _, lm = await state.model(None)
-        names, tokenizer = lm.tokenizer.vocabulary, lm.tokenizer
+        tokenizer = lm.tokenizer
 
         def mark(token: int | None) -> str | None:
-            return None if token is None else names[token]
+            return None if token is None else tokenizer.text_of(token)
 
         end = next(iter(sorted(tokenizer.end_ids)), None)
         return {

@@ -179,7 +179,7 @@ class ChatTemplate:
     def _searched_tokens(self) -> frozenset[str]:
         """The special tokens that the template looks for in messages; none that ends or begins a text."""
         tokenizer, searched = self._tokenizer, self._template.searched
-        ends = {tokenizer.vocabulary[i] for i in {*tokenizer.end_ids, tokenizer.bos_id} if i is not None}
+        ends = {tokenizer.text_of(i) for i in {*tokenizer.end_ids, tokenizer.bos_id} if i is not None}
         found = (token for token in self._special.aliases if any(token in text for text in searched))
         return frozenset(token for token in found if token not in ends)
 

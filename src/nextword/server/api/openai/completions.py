@@ -33,12 +33,12 @@ class Logprobs:
 
     def of(self, tokens: list[tuple[int, TokenLogprob | None]]) -> dict[str, Any]:
         """The next tokens, ids with what is known of them."""
-        names = self.lm.tokenizer.vocabulary
+        tokenizer = self.lm.tokenizer
         offsets, tops = [], list[dict[str, float] | None]()
         for token, known in tokens:
             offsets.append(self.offset)
-            if token < len(names):
-                self.offset += len(self.decoder.feed(self.lm.tokenizer.bytes_of([token], continued=True)[0]))
+            if token < tokenizer.vocab_size:
+                self.offset += len(self.decoder.feed(tokenizer.bytes_of([token], continued=True)[0]))
             best: dict[str, float] = {}
             for _, text, value in known.top[: self.top] if known else ():
                 best.setdefault(text, value)
@@ -46,7 +46,7 @@ class Logprobs:
                 best.setdefault(known.text, known.logprob)
             tops.append(best if known else None)
         return {
-            "tokens": [names[token] if token < len(names) else "" for token, _ in tokens],
+            "tokens": [tokenizer.text_of(token) for token, _ in tokens],
             "token_logprobs": [known.logprob if known else None for _, known in tokens],
             "top_logprobs": tops,
             "text_offset": offsets,
