@@ -51,6 +51,33 @@ class _WrongTypeError(Exception):
     """A value is not of the type that a hint says."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Taken:
+    """What a call takes; asked when it is first called, since few of all calls ever are."""
+
+    names: tuple[str, ...]
+    places: tuple[str, ...]
+    """Those that may be given by their place."""
+    rest: str
+    """What takes all further places; empty if nothing does."""
+    open_ended: bool
+    """Whether it takes any name."""
+    hints: Mapping[str, Any]
+
+    @classmethod
+    def by(cls, call: Callable[..., Any]) -> _Taken:
+        parameters = inspect.signature(call).parameters
+        kinds = {name: one.kind for name, one in parameters.items()}
+        by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        return cls(
+            names=tuple(kinds),
+            places=tuple(name for name, kind in kinds.items() if kind in by_place),
+            rest=next((name for name, kind in kinds.items() if kind is inspect.Parameter.VAR_POSITIONAL), ""),
+            open_ended=inspect.Parameter.VAR_KEYWORD in kinds.values(),
+            hints={name: hint for name, hint in type_hints(call).items() if name in kinds},
+        )
+
+
 def checked(call: Call, elsewhere: Mapping[str, str] | None = None) -> Call:
     """Holds what a function or method is given against its type hints.
 
@@ -61,27 +88,24 @@ def checked(call: Call, elsewhere: Mapping[str, str] | None = None) -> Call:
         call: The function or method.
         elsewhere: What is to be said of names that other libraries have.
     """
-    parameters = inspect.signature(call).parameters
-    places = [one.name for one in parameters.values() if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    rest = next((one.name for one in parameters.values() if one.kind is one.VAR_POSITIONAL), "")
-    open_ended = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
-    takes = [name for name in parameters if name not in ("self", "cls")]
     owner, _, name = call.__qualname__.rpartition(".")
     title = owner if name == "__init__" else name
 
     @functools.cache
-    def hints() -> dict[str, Any]:
-        return {name: hint for name, hint in type_hints(call).items() if name in parameters}
+    def taken() -> _Taken:
+        return _Taken.by(call)
 
     @functools.wraps(call)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        known = hints()
-        if not open_ended and (unknown := next((name for name in kwargs if name not in parameters), None)):
-            raise unknown_name(title, unknown, takes, elsewhere)
-        names = [*places[: len(args)], *[rest] * (len(args) - len(places))]
+        takes = taken()
+        if not takes.open_ended and (unknown := next((name for name in kwargs if name not in takes.names), None)):
+            known = [name for name in takes.names if name not in ("self", "cls")]
+            raise unknown_name(title, unknown, known, elsewhere)
+        names = [*takes.places[: len(args)], *[takes.rest] * (len(args) - len(takes.places))]
+        hints = takes.hints
         return call(
-            *[argument(name, value, known.get(name, Any)) for name, value in zip(names, args, strict=True)],
-            **{name: argument(name, value, known.get(name, Any)) for name, value in kwargs.items()},
+            *[argument(name, value, hints.get(name, Any)) for name, value in zip(names, args, strict=True)],
+            **{name: argument(name, value, hints.get(name, Any)) for name, value in kwargs.items()},
         )
 
     return cast(Call, wrapper)

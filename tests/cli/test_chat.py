@@ -258,8 +258,9 @@ def test_sigterm_ends_the_conversation(saved: Path) -> None:
 
 def test_an_answer_that_is_broken_off_was_said(lm: LanguageModel) -> None:
     from nextword.cli.chat import _Conversation
+    from nextword.generation import Memory
 
-    talk = _Conversation(lm, {"max_new_tokens": 50, "seed": 1}, "")
+    talk = _Conversation(lm, {"max_new_tokens": 50, "seed": 1}, "", Memory())
     stream = talk.ask("나는")
     pieces = next(stream) + next(stream)
     talk.add_answer(stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from nextword.cli.streams import redirect_to_null, terminals
     from nextword.machine.signals import terminate_as_interrupt
 
+    gc.set_threshold(10_000)  # next to nothing of a start is garbage, and Python would look for it a hundred times
     shown = terminals()
     with terminate_as_interrupt(on_hangup=lambda: redirect_to_null(shown)) as ending:
         code = run(list(sys.argv[1:] if arguments is None else arguments))
@@ -55,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+    gc.freeze()  # nor is it looked for at the end, in all that the process had
     sys.exit(code)
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -25,11 +25,11 @@ from nextword.cli.options import (
     typed_text,
 )
 from nextword.errors import ConfigError, NextwordError, TextError
-from nextword.files.card import languages_of
-from nextword.generation import Generation, Memory, TextStream
-from nextword.language_model import LanguageModel
-from nextword.loading import load
 from nextword.machine.signals import termination_signal
+
+if TYPE_CHECKING:
+    from nextword.generation import Generation, Memory, TextStream
+    from nextword.language_model import LanguageModel
 
 _DEFAULTS = SamplingFlags()
 _WELCOME = """Ctrl-C stops an answer, Ctrl-D or /exit leaves.
@@ -62,10 +62,12 @@ def chat(
     terminal = message is None and sys.stdin.isatty()
     if as_json and terminal:
         raise ConfigError("--json needs a message", hint="give it with --message, or on standard input")
+    from nextword.generation import Memory
+    from nextword.loading import load
+
     lm = load(model, **loading)
-    conversation = _Conversation(
-        lm, {**sampling.settings(), "max_new_tokens": max_new_tokens, "seed": seed}, typed_text(system)
-    )
+    settings = {**sampling.settings(), "max_new_tokens": max_new_tokens, "seed": seed}
+    conversation = _Conversation(lm, settings, typed_text(system), Memory())
     if terminal:
         _chat_loop(conversation)
         return
@@ -89,8 +91,8 @@ class _Conversation:
     lm: LanguageModel
     settings: dict[str, Any]
     system: str
+    memory: Memory
     turns: list[dict[str, str]] = field(default_factory=list)
-    memory: Memory = field(default_factory=Memory)
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -128,6 +130,8 @@ def _chat_loop(conversation: _Conversation) -> None:
     with suppress(ImportError):  # line editing, where the system has it
         import readline  # noqa: F401
     conversation.lm.template  # noqa: B018  a model without one is refused before anything is typed
+    from nextword.files.card import languages_of
+
     languages = languages_of(conversation.lm.card, conversation.lm.provenance)
     known = f"It was made for {' and '.join(languages)}; in other languages it makes things up.\n"
     sys.stdout.write(f"{conversation.lm!r}\n{known if languages else ''}{_WELCOME}\n\n")

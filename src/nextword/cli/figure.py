@@ -11,14 +11,11 @@ from cyclopts import Parameter
 
 from nextword.cli.options import DEFAULT_LOADING, LoadingFlags, Model, Text, note_dropped_tokens, read_text
 from nextword.errors import ConfigError, require_packages
-from nextword.figures.canvas import drawable_suffix
-from nextword.generation import Sampling
-from nextword.generation.context import fit_to_context
-from nextword.language_model import LanguageModel
-from nextword.loading import load
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from nextword.language_model import LanguageModel
 
 KINDS = ("embedding", "attention", "lens", "norms", "next", "attribution", "logits", "ablation")
 
@@ -77,6 +74,10 @@ def figure(
             raise ConfigError(f"--{odd.replace('_', '-')} is for --kind {owner}, not for {kind}")
     if target is not None and kind not in ("attribution", "logits"):
         raise ConfigError(f"--target is for --kind attribution or logits, not for {kind}")
+    from nextword.figures.canvas import drawable_suffix
+    from nextword.generation.context import fit_to_context
+    from nextword.generation.sampling import Sampling
+
     drawable_suffix(out)  # before what takes seconds is imported
     sampling = Sampling(**sampled) if sampled else None  # type: ignore[arg-type]
     if kind == "next":  # the one that takes nothing from inside
@@ -88,6 +89,7 @@ def figure(
 
     with make_console(stderr=True).status("reading the model") as status:  # PyTorch and matplotlib take seconds to load
         from nextword.figures import save_figure
+        from nextword.loading import load
 
         lm = load(model, **loading)
         status.update("drawing")

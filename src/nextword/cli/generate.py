@@ -22,8 +22,6 @@ from nextword.cli.options import (
     typed_text,
 )
 from nextword.errors import ConfigError
-from nextword.loading import load
-from nextword.tokens.visible import write_code_points
 
 _DEFAULTS = SamplingFlags()
 
@@ -57,6 +55,8 @@ def generate(
     """
     if logprobs and not as_json:
         raise ConfigError("--logprobs is shown with --json only", hint="add --json")
+    from nextword.loading import load
+
     prompt = read_text(text)
     stream = load(model, **loading).stream(
         prompt,
@@ -85,5 +85,7 @@ def generate(
 
 def shown(text: str, terminal: bool) -> str:
     """The text as it is; for a terminal, control characters as code points, so that none is obeyed."""
+    from nextword.tokens.visible import write_code_points
+
     controls = {character for character in text if unicodedata.category(character) == "Cc"} - {"\n", "\t"}
     return write_code_points(text, controls) if terminal else text

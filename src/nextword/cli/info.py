@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from nextword.cli.options import Flag, Json, ModelArgument, model_path, print_json
 from nextword.errors import ConfigError
-from nextword.files import Bundle, read_model
-from nextword.files.card import card_lead, card_text, languages_of
-from nextword.files.sources.resolving import SHIPPED, SHIPPED_MODEL
-from nextword.measuring.verification_file import read_verification
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from nextword.files import Bundle
 
 
 def info(model: ModelArgument = None, *, card: Flag = False, as_json: Json = False) -> None:
@@ -25,7 +23,11 @@ def info(model: ModelArgument = None, *, card: Flag = False, as_json: Json = Fal
         card: The whole model card, and nothing else.
         as_json: Print JSON.
     """
+    from nextword.files.card import card_lead, card_text, languages_of
+    from nextword.files.opening import read_model
+    from nextword.files.sources.resolving import SHIPPED, SHIPPED_MODEL
     from nextword.loading import choose_backend
+    from nextword.measuring.verification_file import read_verification
 
     path = model_path(model)
     bundle = read_model(path)
@@ -83,12 +85,15 @@ def info(model: ModelArgument = None, *, card: Flag = False, as_json: Json = Fal
 def _show_card(console: Console, bundle: Bundle) -> None:
     from rich.markdown import Markdown
 
+    from nextword.files.card import card_text
+
     if not bundle.card:
         raise ConfigError("the model has no card")
     console.print(Markdown(card_text(bundle.card), hyperlinks=False))
 
 
 def _facts(bundle: Bundle, verified: bool) -> dict[str, str]:
+    from nextword.files.card import languages_of
     from nextword.terminal.console import size as in_bytes
 
     size = sum(len(tensor.data) for tensor in bundle.tensors.values())

@@ -12,12 +12,11 @@ from cyclopts import Parameter
 from nextword.cli.options import DEFAULT_LOADING, Json, LoadingFlags, Model, Overflow, Text, print_json, read_text
 from nextword.cli.serve import SERVING, named, show_page
 from nextword.errors import ConfigError, TextError, require_packages
-from nextword.language_model import LanguageModel
-from nextword.loading import load
 
 if TYPE_CHECKING:
     from nextword.inspection.edits import Edit
     from nextword.inspection.trace import Trace
+    from nextword.language_model import LanguageModel
 
 _ABLATE = Parameter(
     negative="",
@@ -80,6 +79,7 @@ def look(
     if html is not None and as_json:
         raise ConfigError("--html writes the page, --json prints values", hint="ask for one after the other")
     require_packages("looking into a model", "torch", "torch")
+    from nextword.loading import load
     from nextword.terminal.console import make_console
 
     with make_console(stderr=True).status("looking inside"):  # PyTorch alone takes a second to load
@@ -132,6 +132,7 @@ def _open_page(text: str, model: str | None, loading: LoadingFlags) -> None:
     from functools import partial
     from urllib.parse import quote
 
+    from nextword.loading import load
     from nextword.server.models import Models
     from nextword.server.process.logs import log_to_stderr
     from nextword.server.process.serve import serve

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
 from nextword.cli.options import DEFAULT_LOADING, Json, LoadingFlags, Model, Overflow, Text, print_json, read_text
 from nextword.errors import ConfigError
-from nextword.generation import Prediction, Sampling, WordPrediction, predict_ids
-from nextword.language_model import LanguageModel
-from nextword.loading import load
-from nextword.tokens import StreamDecoder
+
+if TYPE_CHECKING:
+    from nextword.generation import Prediction, WordPrediction
+    from nextword.language_model import LanguageModel
 
 
 def predict(
@@ -50,6 +50,9 @@ def predict(
         raise ConfigError(f"steps is {steps}, it must be 0 or more")
     if top < 1:
         raise ConfigError(f"top is {top}, it must be at least 1")
+    from nextword.generation.sampling import Sampling
+    from nextword.loading import load
+
     changed = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     given = {name: value for name, value in changed.items() if value is not None}
     sampling = Sampling(**cast(dict[str, Any], given)) if given else None
@@ -60,27 +63,33 @@ def predict(
     if steps:
         _predict_steps(lm, prompt, top, words, steps, overflow, as_json)
         return
-    prediction = _predict(lm, prompt, top, words, overflow)
-    stages = prediction.stages(sampling) if sampling and isinstance(prediction, Prediction) else None
+    if words:
+        _show_words(_words(lm, prompt, top, overflow), as_json)
+        return
+    prediction = lm.predict(prompt, top, overflow=cast(Any, overflow))
+    stages = prediction.stages(sampling) if sampling else None
     if as_json:
         values = prediction.to_json()
-        if stages is not None and isinstance(prediction, Prediction):
+        if stages is not None:
             for item, candidate in zip(values["candidates"], prediction, strict=True):
                 item["sampled"] = float(stages.distribution[candidate.token_id])
             values["discarded_mass"] = stages.discarded_mass
         print_json(values)
         return
     from nextword.terminal.console import make_console
-    from nextword.terminal.predictions import show_prediction, show_words
+    from nextword.terminal.predictions import show_prediction
 
-    if isinstance(prediction, WordPrediction):
-        show_words(make_console(), prediction)
-    else:
-        show_prediction(make_console(), prediction, stages)
+    show_prediction(make_console(), prediction, stages)
 
 
-def _predict(lm: LanguageModel, prompt: str, top: int, words: bool, overflow: str) -> Prediction | WordPrediction:
-    return _words(lm, prompt, top, overflow) if words else lm.predict(prompt, top, overflow=cast(Any, overflow))
+def _show_words(prediction: WordPrediction, as_json: bool) -> None:
+    if as_json:
+        print_json(prediction.to_json())
+        return
+    from nextword.terminal.console import make_console
+    from nextword.terminal.predictions import show_words
+
+    show_words(make_console(), prediction)
 
 
 def _words(lm: LanguageModel, prompt: str, top: int, overflow: str) -> WordPrediction:
@@ -126,6 +135,9 @@ def _token_steps(
     lm: LanguageModel, text: str, top: int, steps: int, overflow: str
 ) -> tuple[Sequence[Prediction | WordPrediction], str]:
     """Goes on with tokens, not with their text: it may be half a character, or be cut into other tokens."""
+    from nextword.generation.prediction import predict_ids
+    from nextword.tokens import StreamDecoder
+
     tokenizer = lm.tokenizer
     predictions: list[Prediction] = [lm.predict(text, top, overflow=cast(Any, overflow))]
     ids, decoder = tokenizer.encode_start(text), StreamDecoder()

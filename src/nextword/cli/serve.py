@@ -11,7 +11,6 @@ from cyclopts import Parameter
 
 from nextword.cli.options import DEFAULT_LOADING, LoadingFlags, model_path
 from nextword.errors import ConfigError, require_packages
-from nextword.files.sources.resolving import SHIPPED, SHIPPED_MODEL
 from nextword.settings import ServerSettings
 
 _DEFAULTS = ServerSettings()
@@ -120,6 +119,8 @@ class Named(NamedTuple):
 
 def named(model: str | None) -> Named:
     """NAME=MODEL, or a model by its own name; None is the model that ships."""
+    from nextword.files.sources.resolving import SHIPPED, SHIPPED_MODEL
+
     if model is None or (model == SHIPPED and model_path(model) == SHIPPED_MODEL):
         return Named(SHIPPED, SHIPPED_MODEL.name, SHIPPED_MODEL)
     name, given, source = model.partition("=")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from nextword.cli.options import Json, Model, Text, model_path, print_json, read_text
-from nextword.files import read_tokenizer
 
 
 def tokenize(text: Text, *, model: Model = None, as_json: Json = False) -> None:
@@ -14,6 +13,8 @@ def tokenize(text: Text, *, model: Model = None, as_json: Json = False) -> None:
         model: A model directory, a .gguf file, a pulled name or a hub id.
         as_json: Print JSON.
     """
+    from nextword.files.opening import read_tokenizer
+
     tokenizer = read_tokenizer(model_path(model))
     ids = tokenizer.encode(read_text(text))
     pieces, data = tokenizer.pieces(ids), tokenizer.bytes_of(ids)

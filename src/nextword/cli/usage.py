@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from cyclopts import (
@@ -55,13 +56,17 @@ class Typed:
     """Whether the command was typed; `nextword "TEXT"` is `nextword predict "TEXT"`."""
     words: Sequence[str]
     """What stands behind it."""
-    takes: ArgumentCollection
-    """What it takes."""
+    app: App
 
     @classmethod
     def read(cls, app: App, command: str, words: Sequence[str], *, named: bool = True) -> Typed:
-        """Asks the command what it takes, which imports it."""
-        return cls(command, named, words, app[command].assemble_argument_collection())
+        """A command's words."""
+        return cls(command, named, words, app)
+
+    @cached_property
+    def takes(self) -> ArgumentCollection:
+        """What the command takes, which imports it; asked where there are options: Cyclopts asks again for itself."""
+        return self.app[self.command].assemble_argument_collection()
 
     @property
     def line(self) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +34,8 @@ def replace_directory(path: Path) -> Iterator[Path]:
     Raises:
         ModelFileError: The directory cannot be written, or the disk is full.
     """
+    import tempfile  # with what it draws names from it takes 5 ms, and most who load this module write nothing
+
     path = path.resolve()  # of a link, the directory it leads to is replaced
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +70,8 @@ def replace_file(path: Path) -> Iterator[Path]:
     Raises:
         ModelFileError: The file cannot be written, `path` is a directory, or the disk is full.
     """
+    import tempfile
+
     path = path.resolve()  # of a link, the file it leads to is replaced
     if path.is_dir():
         raise ModelFileError(f"cannot write {path}: it is a directory")
@@ -114,7 +116,7 @@ def sweep(directory: Path, name: str | None = None) -> None:
 def discard(path: Path) -> None:
     """Removes a directory or a file so that it is never seen half removed. What cannot be removed stays."""
     with suppress(OSError):
-        renamed = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        renamed = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
         path.rename(renamed)
         _remove(renamed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -10,8 +11,10 @@ from rich.text import Text
 
 from nextword.colours import shade
 from nextword.terminal import DEFAULT_WIDTH, MIN_WIDTH
-from nextword.tokens import Piece
 from nextword.tokens.visible import visible
+
+if TYPE_CHECKING:
+    from nextword.tokens import Piece
 
 BAR_WIDTH = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉"

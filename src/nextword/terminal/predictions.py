@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from nextword.formatting import pluralize
-from nextword.generation import Prediction, Stages, WordPrediction
 from nextword.terminal.console import BAR_WIDTH, bar, percent, shorten, styled, token_line
 from nextword.tokens.visible import part_note, visible
+
+if TYPE_CHECKING:
+    from nextword.generation import Prediction, Stages, WordPrediction
 
 _WIDE = 60  # columns, from which on all numbers have room
 
