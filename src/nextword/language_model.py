@@ -529,7 +529,7 @@ class LanguageModel:
         Args:
             path: A directory; for `gguf` also a file that ends in .gguf.
             format: `huggingface` (transformers, vLLM and others) or `gguf` (llama.cpp, Ollama and others).
-            precision: float32, float16 or bfloat16 for huggingface, float32, float16 or q8_0 for gguf; auto is the
+            precision: float32, float16 or bfloat16 for huggingface, for gguf also blocks, q8_0 to q4_0; auto is the
                 model's own, and float32 for gguf.
             dtype: The old name of `precision`.
 
@@ -538,7 +538,7 @@ class LanguageModel:
 
         Raises:
             ConfigError: The format cannot express this architecture (names the field), tokenizer or precision.
-            ModelFileError: It cannot be written.
+            ModelFileError: It cannot be written, or half precision cannot hold a weight.
         """
         return export_model(self._bundle(), Path(path), format, merge_deprecated_dtype(precision, dtype))
 

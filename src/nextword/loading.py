@@ -27,8 +27,8 @@ DEFAULT_MODEL = SHIPPED_MODEL
 def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) -> LanguageModel:
     """Loads a model.
 
-    Weights may be rounded, to float32, float16, bfloat16 or ggml's blocks (`q8_0` of 8 bits, `q4_1` of 4; rows that are
-    no whole blocks of 32 stay), activations are float32 in any case. `precision="auto"` leaves weights as the file has
+    Weights may be rounded, to float32, float16, bfloat16 or ggml's blocks (`q8_0` of 8 bits to `q4_0` of 4: the mixes
+    that `export` writes), activations are float32 in any case. `precision="auto"` leaves weights as the file has
     them, except that the native backend rounds blocks of other kinds than Q8_0, Q4_0 and Q4_1 again, to Q8_0, and torch
     unpacks all blocks: `backend.reason` says so.
 

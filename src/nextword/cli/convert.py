@@ -25,8 +25,8 @@ def convert(
     Args:
         source: A model directory, a .gguf file, a pulled name or a hub id.
         out: A directory for nextword (and transformers, where the architecture is known there), or a .gguf file.
-        precision: float32, float16, bfloat16; for a .gguf file float32, float16, q8_0. If left out, a directory keeps
-            what the source has, quantised blocks become float32; a .gguf file is float32.
+        precision: float32, float16, bfloat16; for a .gguf file also the blocks, q8_0 to q4_0. If left out, a directory
+            keeps what the source has, quantised blocks become float32; a .gguf file is float32.
         dtype: The old name of --precision.
         as_json: Print JSON.
     """
@@ -35,10 +35,10 @@ def convert(
     from nextword.terminal.console import make_console
 
     kind = merge_dtype(precision, dtype, before="--")
-    with make_console(stderr=True).status("writing"):
+    with make_console(stderr=True).status("writing") as status:
         bundle = read_model(model_path(source))
         if out.suffix == ".gguf":
-            export_model(bundle, out, "gguf", kind)
+            export_model(bundle, out, "gguf", kind, status.update)
         else:
             write_bundle(out, replace(bundle, tensors=cast_tensors(bundle.tensors, kind)))
     if as_json:

@@ -26,8 +26,8 @@ def export(
         model: The model.
         out: The directory, or for gguf also a file that ends in .gguf.
         format: huggingface or gguf.
-        precision: float32, float16, bfloat16; for gguf float32, float16, q8_0. If left out, a directory keeps what the
-            model has, quantised blocks become float32; a GGUF file is float32.
+        precision: float32, float16, bfloat16; for gguf also the blocks, q8_0 to q4_0. If left out, a directory keeps
+            what the model has, quantised blocks become float32; a GGUF file is float32.
         dtype: The old name of --precision.
         as_json: Print JSON.
     """
@@ -36,8 +36,8 @@ def export(
     from nextword.terminal.console import make_console
 
     kind = merge_dtype(precision, dtype, before="--")
-    with make_console(stderr=True).status("writing"):
-        written = export_model(read_model(model_path(model)), out, cast(Any, format), kind)
+    with make_console(stderr=True).status("writing") as status:
+        written = export_model(read_model(model_path(model)), out, cast(Any, format), kind, status.update)
     if as_json:
         print_json({"out": str(written), "format": format})
     else:

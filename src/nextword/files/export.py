@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,6 +11,8 @@ from nextword.deprecated import warn_deprecated
 from nextword.errors import ConfigError
 from nextword.files.bundle import Bundle, write_bundle
 from nextword.files.huggingface.families import misfit
+from nextword.files.precision import PRECISIONS
+from nextword.files.quantization import BLOCKS
 from nextword.files.tensors import RawTensor
 from nextword.settings import OLD_PRECISIONS, Precision
 
@@ -18,10 +20,18 @@ Format = Literal["huggingface", "gguf"]
 
 # Precisions -> what each format's writer takes.
 _HUGGINGFACE = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-_GGUF = {"auto": "f32", "float32": "f32", "float16": "f16", "q8_0": "q8_0"}
+_GGUF = {"auto": "f32", "float32": "f32", "float16": "f16", "bfloat16": "bf16"} | {
+    precision: precision for precision, kind in PRECISIONS.items() if kind in BLOCKS
+}
 
 
-def export_model(bundle: Bundle, path: Path, format: Format, precision: str = "auto") -> Path:  # noqa: A002
+def export_model(
+    bundle: Bundle,
+    path: Path,
+    format: Format,  # noqa: A002
+    precision: str = "auto",
+    watch: Callable[[str], None] = lambda _: None,
+) -> Path:
     """Writes a model for other tools; the directory or file that was written.
 
     Args:
@@ -30,11 +40,12 @@ def export_model(bundle: Bundle, path: Path, format: Format, precision: str = "a
             like, as llama.cpp calls its element type).
         format: `huggingface` (transformers, vLLM and others) or `gguf` (llama.cpp, Ollama and others).
         precision: Of the matrices: float32, float16, bfloat16 for huggingface (auto: as they are, blocks as float32);
-            float32, float16, q8_0 for gguf (auto: float32).
+            for gguf any of them (auto: float32).
+        watch: Is told what is being written of a GGUF file.
 
     Raises:
         ConfigError: The format cannot express the model (names the field) or the precision.
-        ModelFileError: It cannot be written.
+        ModelFileError: It cannot be written, or half precision cannot hold a weight.
     """
     if format not in get_args(Format):
         raise ConfigError(f"format is {format!r}, it must be {' or '.join(get_args(Format))}")
@@ -43,7 +54,7 @@ def export_model(bundle: Bundle, path: Path, format: Format, precision: str = "a
 
         kind = _element_type(precision, _GGUF, "a GGUF file")
         file = path if path.suffix == ".gguf" else path / f"model-{kind}.gguf"
-        write_gguf(file, bundle, kind)
+        write_gguf(file, bundle, kind, watch)
         return file
     if (field := misfit(bundle.config)) is not None:
         raise ConfigError(

@@ -32,14 +32,13 @@ def quantize_k(dtype: str, rows: Floats) -> Bytes:
     """Blocks of rows that are whole super-blocks, [..., weights] -> [..., bytes].
 
     Args:
-        dtype: Q4_K, Q5_K or Q6_K.
+        dtype: One of `K_QUANTS`.
         rows: The weights. Where they are too large for half precision, the units become infinite.
     """
     blocks = rows.reshape(-1, SUPER_BLOCK)
-    encode = {"Q4_K": _q4_k, "Q5_K": _q5_k, "Q6_K": _q6_k}[dtype]
     with ThreadPoolExecutor(default_threads()) as threads:
         chunks = (blocks[at : at + _CHUNK] for at in range(0, len(blocks), _CHUNK))
-        return np.concatenate(list(threads.map(encode, chunks))).reshape(*rows.shape[:-1], -1)
+        return np.concatenate(list(threads.map(K_QUANTS[dtype], chunks))).reshape(*rows.shape[:-1], -1)
 
 
 def _q4_k(blocks: Floats) -> Bytes:
@@ -50,12 +49,12 @@ def _q4_k(blocks: Floats) -> Bytes:
 def _q5_k(blocks: Floats) -> Bytes:
     head, q = _affine(blocks, 31)
     fifth_bits = np.packbits(q >> 4, axis=1, bitorder="little").reshape(len(blocks), -1)
-    return np.concatenate((head, fifth_bits, _nibbles(q & 15)), axis=1)
+    return np.concatenate((head, fifth_bits, _nibbles(q & np.uint8(15))), axis=1)
 
 
 def _nibbles(q: Bytes) -> Bytes:
     """Two groups of 32 side by side, [N, 8, 32] -> [N, 128]."""
-    return (q[:, 0::2] | q[:, 1::2] << 4).reshape(len(q), -1)
+    return (q[:, 0::2] | q[:, 1::2] << np.uint8(4)).reshape(len(q), -1)
 
 
 def _affine(blocks: Floats, levels: int) -> tuple[Bytes, Bytes]:
@@ -103,7 +102,7 @@ def _groups(blocks: Floats, size: int) -> tuple[Floats, Floats]:
 
 def _importance(x_ES: Floats) -> Floats:
     """How much an error of each weight counts: a large weight moves the sums that it is part of more than a small."""
-    return np.abs(x_ES) + np.sqrt(np.einsum("es,es->s", x_ES, x_ES) / np.float32(len(x_ES)))
+    return np.asarray(np.abs(x_ES) + np.sqrt(np.einsum("es,es->s", x_ES, x_ES) / np.float32(len(x_ES))))
 
 
 def _fit_affine(x_ES: Floats, weight_ES: Floats, levels: int) -> tuple[Floats, Floats]:
@@ -139,7 +138,7 @@ def _fit_symmetric(x_ES: Floats, weight_ES: Floats) -> Floats:
     """Scale d of each group, of either sign, so that x is about d q with q from -32 to 31."""
     extreme_S = np.take_along_axis(x_ES, np.abs(x_ES).argmax(0)[None], 0)[0]  # which becomes -32
     inverse_extreme_S = _inverse(extreme_S)
-    scale_S, gain_S = np.zeros_like(extreme_S), np.zeros_like(extreme_S)
+    scale_S, gain_S = (np.zeros(x_ES.shape[1], np.float32) for _ in range(2))
     q_ES, wq_ES = np.empty_like(x_ES), np.empty_like(x_ES)
     for spread in (*_GROUP_SPREADS, None):
         inverse_S = _inverse(scale_S) if spread is None else -32 * spread * inverse_extreme_S
@@ -187,3 +186,7 @@ def _by_group(x_GN: Floats) -> Floats:
 
 def _half_bytes(x_N: Floats) -> Bytes:
     return x_N.astype("<f2").view(np.uint8).reshape(-1, 2)
+
+
+K_QUANTS = {"Q4_K": _q4_k, "Q5_K": _q5_k, "Q6_K": _q6_k}
+"""What makes the blocks of each kind, from super-blocks [N, 256]."""

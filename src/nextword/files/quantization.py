@@ -1,6 +1,7 @@
 """Quantised tensors: rows of blocks, each some whole numbers and the half-precision scales that make floats of them.
 
-The layouts are ggml's, which GGUF files hold. Blocks travel as they lie; the `gguf` package makes floats of them.
+The layouts are ggml's, which GGUF files hold. Blocks travel as they lie; the `gguf` package makes floats of
+them, and blocks of floats, but for K-quants: those are made here.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nextword.files.k_quants import K_QUANTS, quantize_k
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,13 @@ def dequantize(dtype: str, shape: tuple[int, ...], data: memoryview) -> NDArray[
 
 
 def quantize(dtype: str, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Blocks of float32 rows, as `block_rows` gives them."""
+    """Blocks of float32 rows, as `block_rows` gives them; weights too large for half precision make infinite scales."""
     import gguf
 
-    return np.asarray(gguf.quants.quantize(values, gguf.GGMLQuantizationType[dtype]), np.uint8)
+    if dtype in K_QUANTS:
+        return quantize_k(dtype, values)
+    with np.errstate(over="ignore"):
+        return np.asarray(gguf.quants.quantize(values, gguf.GGMLQuantizationType[dtype]), np.uint8)
 
 
 def is_finite(dtype: str, shape: tuple[int, ...], data: memoryview) -> bool:

@@ -19,8 +19,25 @@ def current_precision(given: object) -> object:
     return OLD_PRECISIONS.get(word, word)
 
 
-Precision = Annotated[Literal["auto", "float32", "float16", "bfloat16", "q8_0", "q4_1"], Reader(current_precision)]
-"""What weights are held as: floats, as torch calls them, or ggml's blocks; auto leaves them as they are."""
+Precision = Annotated[
+    Literal[
+        "auto",
+        "float32",
+        "float16",
+        "bfloat16",
+        "q8_0",
+        "q6_k",
+        "q5_k_m",
+        "q5_1",
+        "q5_0",
+        "q4_k_m",
+        "q4_1",
+        "q4_0",
+    ],
+    Reader(current_precision),
+]
+"""What weights are held as: floats, as torch calls them, or blocks, as llama.cpp calls its mixes of them; auto leaves
+them as they are."""
 Backends = Literal["auto", "native", "torch"]
 Overflow = Literal["slide", "stop"]
 Strategy = Literal["ddp", "fsdp"]

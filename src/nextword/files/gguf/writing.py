@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,37 +19,52 @@ from nextword.files.gguf.architecture import architecture_of, config_metadata, n
 from nextword.files.gguf.metadata import SAMPLING
 from nextword.files.gguf.rope import FACTORS, llama3_factors
 from nextword.files.gguf.vocabulary import tokenizer_metadata
-from nextword.files.quantization import BLOCKS, is_finite, quantize
-from nextword.files.tensors import ELEMENT_NAMES, check_tensors, count_bytes
+from nextword.files.precision import mixed_types, round_tensor
+from nextword.files.quantization import block_rows
+from nextword.files.tensors import RawTensor, check_tensors, count_bytes
+from nextword.settings import Precision
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
-DTYPES = {"f32": "F32", "f16": "F16", "q8_0": "Q8_0"}
-_FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7}  # llama.cpp's numbers for "mostly this"
+FILE_TYPES = {
+    "f32": 0,
+    "f16": 1,
+    "q4_0": 2,
+    "q4_1": 3,
+    "q8_0": 7,
+    "q5_0": 8,
+    "q5_1": 9,
+    "q4_k_m": 15,
+    "q5_k_m": 17,
+    "q6_k": 18,
+    "bf16": 32,
+}
+"""llama.cpp's words for what a file mostly holds, and its numbers."""
+_FLOATS: dict[str, Precision] = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 
-def write_gguf(path: Path, bundle: Bundle, dtype: str) -> None:
+def write_gguf(path: Path, bundle: Bundle, dtype: str, watch: Callable[[str], None] = lambda _: None) -> None:
     """Writes a GGUF file beside `path` and puts it in place when it is whole.
 
     Args:
         path: The file.
         bundle: The model; its config must be one of llama.cpp's architectures.
-        dtype: `f32`, `f16` or `q8_0`. Norms, biases and learned positions stay f32; where rows do not divide into
-            Q8_0's blocks of 32, f16 stands in.
+        dtype: One of `FILE_TYPES`. Which weights get another element type than most: `mixed_types`.
+        watch: Is told what is being written.
 
     Raises:
-        ConfigError: llama.cpp cannot express the model (names the field), half precision cannot hold a weight, or
-            `dtype` is unknown.
-        ModelFileError: The file cannot be written, or the bundle's parts do not fit.
+        ConfigError: llama.cpp cannot express the model (names the field), or `dtype` is unknown.
+        ModelFileError: The file cannot be written, the bundle's parts do not fit, or half precision cannot hold a
+            weight.
     """
-    if dtype not in DTYPES:
-        raise ConfigError(f"dtype is {dtype!r}, GGUF files are written as {', '.join(DTYPES)}")
+    if dtype not in FILE_TYPES:
+        raise ConfigError(f"dtype is {dtype!r}, GGUF files are written as {', '.join(FILE_TYPES)}")
     config = bundle.config
     check_vocabulary(path, bundle.tokenizer, config)
-    values = _metadata(path, bundle, DTYPES[dtype])
+    values = _metadata(path, bundle, FILE_TYPES[dtype])
     check_tensors(str(path), bundle.tensors, config.parameter_shapes())
-    plan = _plan(config, DTYPES[dtype])
+    plan = _plan(config, cast(Precision, _FLOATS.get(dtype, dtype)))
     import gguf
 
     with replace_file(path) as fresh:
@@ -56,25 +72,26 @@ def write_gguf(path: Path, bundle: Bundle, dtype: str) -> None:
         try:
             for key, value in values.items():
                 _add(writer, key, value)
-            for name, shape, kind in plan:
-                size, element = count_bytes(kind, shape), gguf.GGMLQuantizationType[kind]
-                writer.add_tensor_info(name, shape, np.dtype(np.float32), size, element)
+            for name, item in plan.items():
+                size, element = count_bytes(item.kind, item.shape), gguf.GGMLQuantizationType[item.kind]
+                writer.add_tensor_info(name, item.shape, np.dtype(np.float32), size, element)
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
             writer.write_ti_data_to_file()
-            for (name, _, kind), tensor in zip(plan, _tensors(bundle), strict=True):
-                writer.write_tensor_data(_stored(name, tensor, kind))
+            for number, item in enumerate(plan.values(), 1):
+                watch(f"writing tensor {number} of {len(plan)}")
+                writer.write_tensor_data(_stored(item, bundle))
         finally:
             writer.close()
 
 
-def _metadata(path: Path, bundle: Bundle, kind: str) -> dict[str, Any]:
+def _metadata(path: Path, bundle: Bundle, file_type: int) -> dict[str, Any]:
     values = config_metadata(bundle.config) | tokenizer_metadata(bundle.tokenizer, bundle.config.vocab_size)
     name = bundle.provenance.get("name")
     values |= {
         "general.type": "model",
         "general.name": name if isinstance(name, str) and name else path.stem,
-        "general.file_type": _FILE_TYPES[kind],
+        "general.file_type": file_type,
         "general.quantization_version": 2,
     }
     recommended = {SAMPLING[name]: value for name, value in bundle.generation.items() if name in SAMPLING}
@@ -106,57 +123,51 @@ def _fraction(key: str, value: float) -> float:
     return stored
 
 
-def _plan(config: GPTConfig, kind: str) -> list[tuple[str, tuple[int, ...], str]]:
-    """Name, shape and element type of every tensor, in the order in which `_tensors` makes them."""
-    shapes: dict[str, tuple[int, ...]] = {FACTORS: (config.head_dim // 2,)} if _is_llama3(config) else {}
+@dataclass
+class _Item:
+    """A tensor of the file: of one of our weights, or of several whose rows follow one another; factors have none."""
+
+    shape: tuple[int, ...]
+    kind: str
+    names: list[str] = field(default_factory=list)
+
+
+def _plan(config: GPTConfig, precision: Precision) -> dict[str, _Item]:
+    """Every tensor, by its name in the file, in the order in which they are written."""
+    plan = {FACTORS: _Item((config.head_dim // 2,), "F32")} if _is_llama3(config) else {}
     ours = config.parameter_shapes()
+    kinds = mixed_types(ours, precision)
     for name, theirs in name_pairs(config):
         rows, *rest = ours[name]
-        shapes[theirs] = (shapes[theirs][0] + rows if theirs in shapes else rows, *rest)
-    return [(name, shape, _kind_of(name, shape, kind)) for name, shape in shapes.items()]
+        item = plan.setdefault(theirs, _Item((0, *rest), kinds[name]))
+        item.shape = (item.shape[0] + rows, *rest)
+        item.kind = kinds[name]  # the last one's, of queries, keys and values
+        item.names.append(name)
+    return plan
 
 
-def _kind_of(name: str, shape: tuple[int, ...], kind: str) -> str:
-    if len(shape) == 1 or name == "position_embd.weight":
-        return "F32"
-    return "F16" if kind in BLOCKS and shape[-1] % BLOCKS[kind].elements else kind
-
-
-def _tensors(bundle: Bundle) -> Iterator[NDArray[np.float32]]:
-    """The values of every tensor, one after the other."""
+def _stored(item: _Item, bundle: Bundle) -> NDArray[np.generic]:
+    """The rows of a tensor, as floats or as the bytes of their blocks; what has the kind already is not rounded."""
     config = bundle.config
-    interleaved = architecture_of(config).interleaved
-    if _is_llama3(config):
-        yield llama3_factors(config.head_dim, config.rope_theta, config.rope_scaling or {}).astype(np.float32)
-    ours: dict[str, list[str]] = {}
-    for name, theirs in name_pairs(config):
-        ours.setdefault(theirs, []).append(name)
-    for names in ours.values():
-        parts = [bundle.tensors[name].values() for name in names]
-        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        if interleaved and names[0].rpartition(".")[0].endswith(("attn.q_proj", "attn.k_proj")):
-            values = _permute_rope(values, config.head_dim)
-        yield values
+    if not item.names:
+        return llama3_factors(config.head_dim, config.rope_theta, config.rope_scaling or {}).astype(np.float32)
+    parts = [_rows(round_tensor(bundle.tensors[name], item.kind)) for name in item.names]
+    rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if architecture_of(config).interleaved and item.names[0].rpartition(".")[0].endswith(
+        ("attn.q_proj", "attn.k_proj")
+    ):
+        rows = _permute_rope(rows, config.head_dim)
+    return rows
 
 
-def _permute_rope(values: NDArray[np.float32], head_dim: int) -> NDArray[np.float32]:
+def _rows(tensor: RawTensor) -> NDArray[np.generic]:
+    return block_rows(tensor.dtype, tensor.shape, tensor.data) if tensor.is_quantized else tensor.bits()
+
+
+def _permute_rope(values: NDArray[np.generic], head_dim: int) -> NDArray[np.generic]:
     """Rows of each head in the order in which channels 2c and 2c + 1 rotate together."""
     halves = values.reshape(-1, 2, head_dim // 2, *values.shape[1:])
     return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(values.shape)
-
-
-def _stored(name: str, values: NDArray[np.float32], kind: str) -> NDArray[Any]:
-    if kind == "F32":
-        return values
-    with np.errstate(over="ignore"):  # what is too large is found below
-        stored = values.astype(np.float16) if kind == "F16" else quantize(kind, values)
-    fits = bool(np.isfinite(stored).all()) if kind == "F16" else is_finite(kind, values.shape, stored.data)
-    if not fits:
-        raise ConfigError(
-            f"tensor {name} holds values too large for {ELEMENT_NAMES.get(kind, kind.lower())}",
-            hint='write precision="float32"',
-        )
-    return stored
 
 
 def _is_llama3(config: GPTConfig) -> bool:
