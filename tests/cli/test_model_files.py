@@ -14,6 +14,7 @@ import nextword
 from nextword.engine import is_built
 from nextword.files import Bundle, read_model, write_bundle
 from nextword.files.gguf import write_gguf
+from nextword.files.precision import PRECISIONS
 from tests.cli.conftest import Call
 from tests.conftest import Trained
 from tests.files.making import BPE, CONFIGS, random_bundle
@@ -106,7 +107,7 @@ def test_export_for_transformers_gives_the_same_logits(call: Call, trained: Trai
 
 
 @pytest.mark.parametrize(
-    ("precision", "file"), [(None, "model-f32.gguf"), ("float16", "model-f16.gguf"), ("q8_0", "model-q8_0.gguf")]
+    ("precision", "file"), [(None, "model-f32.gguf"), ("float16", "model-f16.gguf"), ("Q4_K_M", "model-q4_k_m.gguf")]
 )
 def test_export_to_gguf_names_the_file_after_its_type(
     call: Call, trained: Trained, tmp_path: Path, precision: str | None, file: str
@@ -128,8 +129,14 @@ def test_the_library_exports_as_the_command_does(trained: Trained, tmp_path: Pat
     ("flags", "reason"),
     [
         (["--format", "onnx"], "format is 'onnx', it must be huggingface or gguf"),
-        (["--precision", "int3"], "--precision is 'int3', it must be auto, float32, float16, bfloat16, q8_0 or q4_1"),
-        (["--precision", "q8_0"], "a model directory cannot hold 'q8_0'"),
+        (
+            ["--precision", "int3"],
+            (
+                "--precision is 'int3', it must be auto, float32, float16, bfloat16, "
+                "q8_0, q6_k, q5_k_m, q5_1, q5_0, q4_k_m, q4_1 or q4_0"
+            ),
+        ),
+        (["--precision", "q4_k_m"], "a model directory cannot hold 'q4_k_m'"),
         (["--format", "gguf", "--precision", "bfloat16"], "a GGUF file cannot hold 'bfloat16'"),
     ],
 )
@@ -201,9 +208,8 @@ def test_verify_prints_the_table_and_keeps_it_for_info(call: Call, tmp_path: Pat
     kept = json.loads((tmp_path / "model/verification.json").read_text(encoding="utf-8"))
     assert kept["equal"] is True
     assert len(kept["comparisons"]) == (15 if is_built() else 10)
-    assert [row["precision"] for row in kept["roundings"]] == (
-        ["float16", "bfloat16", "q8_0", "q4_1"] if is_built() else []
-    )
+    smaller = [precision for precision in PRECISIONS if precision != "float32"]
+    assert [row["precision"] for row in kept["roundings"]] == (smaller if is_built() else [])
     shown = call("info", tmp_path / "model").out
     assert "equal up to rounding" in shown
     assert "not yet" not in shown

@@ -136,7 +136,10 @@ def test_what_is_no_number_is_said_to_be_none(call: Call, kind: type, wanted: st
         (["pull", "x", "--from", "Hub"], "--from is 'Hub', it must be package or hub", "nextword pull --help"),
         (
             ["hi", "--precision", "q5"],
-            "--precision is 'q5', it must be auto, float32, float16, bfloat16, q8_0 or q4_1",
+            (
+                "--precision is 'q5', it must be auto, float32, float16, bfloat16, "
+                "q8_0, q6_k, q5_k_m, q5_1, q5_0, q4_k_m, q4_1 or q4_0"
+            ),
             "nextword predict --help",
         ),
         (["hi", "-nten"], "-n is 'ten', it must be a whole number", "nextword predict --help"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from nextword.files.precision import PRECISIONS
 from nextword.files.quantization import quantize
 from nextword.files.tensors import RawTensor
 from nextword.measuring.rounding import exact_backend, rounding_losses
@@ -16,7 +17,7 @@ from tests.files.making import CONFIGS, random_bundle
 def test_finer_rounding_moves_the_predictions_less() -> None:
     config = CONFIGS["qwen3"].replace(d_model=64, d_ff=96, head_dim=32)
     losses = {loss.precision: loss for loss in rounding_losses(random_bundle(config))}
-    assert list(losses) == ["float16", "bfloat16", "q8_0", "q4_1"]
+    assert list(losses) == [precision for precision in PRECISIONS if precision != "float32"]
     assert 0 < losses["float16"].divergence < losses["bfloat16"].divergence < losses["q4_1"].divergence
     assert 0 < losses["q8_0"].divergence < losses["q4_1"].divergence < 1
     assert losses["bfloat16"].size > losses["q8_0"].size > losses["q4_1"].size > 0.1
@@ -29,7 +30,7 @@ def test_a_precision_that_cannot_hold_a_weight_is_left_out() -> None:
     values = bundle.tensors[name].values().copy()
     values[0, 0] = 1e5
     wide = replace(bundle, tensors={**bundle.tensors, name: RawTensor.from_bits(name, "F32", values)})
-    assert [loss.precision for loss in rounding_losses(wide)] == ["bfloat16", "q8_0", "q4_1"]
+    assert [loss.precision for loss in rounding_losses(wide)] == list(PRECISIONS)[2:]
 
 
 def test_blocks_that_loading_rounds_are_verified_as_they_are_and_their_rounding_is_told() -> None:
