@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 
@@ -12,13 +14,19 @@ import nextword
 from nextword import GPTConfig, LanguageModel
 from nextword.files import read_model, read_tokenizer, write_bundle
 from nextword.files.gguf import write_gguf
+from nextword.files.k_quants import K_QUANTS
+from nextword.files.precision import PRECISIONS
+from nextword.files.quantization import BLOCKS
+from nextword.files.sources.resolving import SHIPPED_MODEL
 from nextword.measuring.llama_cpp import LlamaCppLogits
 from nextword.measuring.verification import verify
+from nextword.settings import Precision
 from tests.conftest import Trained
 from tests.files.making import BPE, CONFIGS, random_bundle
 from tests.published import smollm2_gguf
 from tests.test_smollm2 import PROMPTS
 
+MIXES = [precision for precision, kind in PRECISIONS.items() if kind in BLOCKS]
 KNOWN = ["The children are playing in the", "배가 고파서 밥을", "To be, or not to", "모든 국민은 법 앞에", "🙂 is"]
 TWINS: dict[str, GPTConfig] = {
     name: CONFIGS[name] for name in ("qwen3", "llama", "llama, scaled", "llama, every bias", "gpt2")
@@ -74,23 +82,74 @@ def test_random_weights_give_the_same_logits_and_greedy_tokens(tmp_path: Path, n
         )
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16", "q8_0"])
-def test_the_default_model_writes_the_same_text(tmp_path: Path, precision: str) -> None:
-    """Its weights are stored in half precision: float16 loses nothing; q8_0 does, and is held against its own file."""
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", *MIXES])
+def test_the_default_model_writes_the_same_text(tmp_path: Path, precision: Precision) -> None:
+    """Its weights are stored in half precision: float16 loses nothing; others do, and are held against their own file.
+
+    llama.cpp rounds what blocks and bfloat16 are multiplied with: there, texts may part.
+    """
     lm = nextword.load()
     file = lm.export(tmp_path / f"{precision}.gguf", format="gguf", precision=precision)
+    rounds = precision not in ("float32", "float16")
     reread, theirs = nextword.load(file), LlamaCppLogits(file, 256)
     for prompt in KNOWN:
         ids = lm.tokenizer.encode(prompt)
         assert theirs.encode(prompt, lm.tokenizer) == reread.tokenizer.encode_start(prompt) == ids
         written = reread.generate(prompt, 40, temperature=0.0)
-        if precision != "q8_0":  # there, llama.cpp rounds the activations too
-            assert list(written.token_ids) == _greedy(theirs, ids, len(written.token_ids), lm.tokenizer.end_ids), prompt
+        found = _greedy(theirs, ids, len(written.token_ids), lm.tokenizer.end_ids)
+        same = next((i for i, (a, b) in enumerate(zip(written.token_ids, found, strict=False)) if a != b), len(found))
+        print(f"{precision} {prompt!r} -> {written.text!r}, the same for {same} tokens")
+        if not rounds:
+            assert list(written.token_ids) == found, prompt
             assert written.text == lm.generate(prompt, 40, temperature=0.0).text
-            print(f"{precision} {prompt!r} -> {written.text!r}")
         error = np.abs(_logits(reread, ids) - theirs.logits(ids)).max()
         print(f"{precision} {prompt!r}: logits differ by {error:.1e}")
-        assert error < {"float32": 1e-4, "float16": 0.05, "q8_0": 1.0}[precision]
+        assert error < {"float32": 1e-4, "float16": 0.05}.get(precision, 1.0)
+
+
+def _quantized_by_llama_cpp(source: Path, precision: str) -> gguf.GGUFReader:
+    """The same model as llama.cpp's own quantiser writes it."""
+    import llama_cpp
+
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.ftype = gguf.LlamaFileType[f"MOSTLY_{precision.upper()}"].value
+    file = source.with_name(f"{precision} of llama.cpp.gguf")
+    assert llama_cpp.llama_model_quantize(bytes(source), bytes(file), ctypes.byref(parameters)) == 0
+    return gguf.GGUFReader(file)
+
+
+WIDE = {"d_model": 256, "num_heads": 4, "num_layers": 9}
+QUANTIZED = {
+    "default": None,
+    "head of its own, odd rows": GPTConfig.llama(BPE.vocab_size, 64, **WIDE, num_kv_heads=2, d_ff=328),
+    "queries, keys and values in one": GPTConfig.gpt2(BPE.vocab_size, 64, **WIDE),
+}
+
+
+@pytest.mark.parametrize("model", QUANTIZED)
+@pytest.mark.parametrize("precision", MIXES)
+def test_files_are_mixed_as_llama_cpp_mixes_them_with_no_more_error(
+    tmp_path: Path, model: str, precision: Precision
+) -> None:
+    config = QUANTIZED[model]
+    bundle = read_model(SHIPPED_MODEL) if config is None else random_bundle(config)
+    for name in ("f32", precision):
+        write_gguf(tmp_path / f"{name}.gguf", bundle, name)
+    exact, ours = (gguf.GGUFReader(tmp_path / f"{name}.gguf") for name in ("f32", precision))
+    theirs = _quantized_by_llama_cpp(tmp_path / "f32.gguf", precision)
+    assert ours.fields["general.file_type"].contents() == theirs.fields["general.file_type"].contents()
+    reference, peers = ({tensor.name: tensor for tensor in reader.tensors} for reader in (exact, theirs))
+    for tensor in ours.tensors:
+        peer = peers[tensor.name]
+        assert tensor.tensor_type == peer.tensor_type, tensor.name
+        if tensor.tensor_type.name in K_QUANTS:
+            values = reference[tensor.name].data
+            errors = [
+                np.square(gguf.quants.dequantize(one.data, one.tensor_type) - values).mean() for one in (tensor, peer)
+            ]
+            assert errors[0] <= 1.02**2 * errors[1], tensor.name
+        else:
+            assert tensor.data.tobytes() == peer.data.tobytes(), tensor.name
 
 
 def test_a_model_trained_here_writes_the_same_text(tmp_path: Path, trained: Trained) -> None:
