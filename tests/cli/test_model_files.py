@@ -137,7 +137,6 @@ def test_the_library_exports_as_the_command_does(trained: Trained, tmp_path: Pat
             ),
         ),
         (["--precision", "q4_k_m"], "a model directory cannot hold 'q4_k_m'"),
-        (["--format", "gguf", "--precision", "bfloat16"], "a GGUF file cannot hold 'bfloat16'"),
     ],
 )
 def test_what_cannot_be_exported_is_said(

@@ -111,10 +111,15 @@ def _quantized_by_llama_cpp(source: Path, precision: str) -> gguf.GGUFReader:
     """The same model as llama.cpp's own quantiser writes it."""
     import llama_cpp
 
+    # What llama-cpp-python prints with fails on tokens that are parts of a letter.
+    silent = llama_cpp.llama_log_callback(lambda level, text, data: None)
+    llama_cpp.llama_log_set(silent, ctypes.c_void_p())
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = gguf.LlamaFileType[f"MOSTLY_{precision.upper()}"].value
     file = source.with_name(f"{precision} of llama.cpp.gguf")
-    assert llama_cpp.llama_model_quantize(bytes(source), bytes(file), ctypes.byref(parameters)) == 0
+    code = llama_cpp.llama_model_quantize(bytes(source), bytes(file), ctypes.byref(parameters))
+    llama_cpp.llama_log_set(llama_cpp._logger.llama_log_callback, ctypes.c_void_p())
+    assert code == 0
     return gguf.GGUFReader(file)
 
 

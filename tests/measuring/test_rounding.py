@@ -48,6 +48,6 @@ def test_blocks_that_loading_rounds_are_verified_as_they_are_and_their_rounding_
     (found,), (expected,) = (run.forward([ids], [run.new_cache(40)], "all") for run in (exact, reference))
     assert np.abs(found - expected).max() < 1e-4
     losses = {loss.precision: loss for loss in rounding_losses(blocks)}
-    assert list(losses) == ["auto", "q4_1"]
+    assert list(losses) == ["auto", "q4_1", "q4_0"]  # the others take as much room, or more
     assert 0 < losses["auto"].divergence < 0.1 * losses["q4_1"].divergence
     assert losses["auto"].size > 1  # 34 bytes a block where there were 22
