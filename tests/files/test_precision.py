@@ -21,6 +21,7 @@ WIDE = GPTConfig.llama(BPE.vocab_size, 64, d_model=256, num_heads=4, num_layers=
 TIED = GPTConfig.qwen3(
     BPE.vocab_size, 64, d_model=256, num_heads=4, head_dim=64, num_layers=2, d_ff=512, tie_embeddings=True
 )
+GPT2 = GPTConfig.gpt2(BPE.vocab_size, 64, d_model=256, num_heads=4, num_layers=2)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_a_head_of_its_own_is_finer_than_the_embedding() -> None:
 
 
 @pytest.mark.parametrize("precision", MIXES)
-@pytest.mark.parametrize("config", [WIDE, TIED], ids=["llama", "qwen3"])
+@pytest.mark.parametrize("config", [WIDE, TIED, GPT2], ids=["llama", "qwen3", "gpt2"])
 def test_what_is_loaded_so_is_what_is_exported(config: GPTConfig, precision: Precision, tmp_path: Path) -> None:
     """To the bit, through a file whose queries and keys are in another order; written again, it is the same file."""
     bundle = random_bundle(config)

@@ -28,6 +28,8 @@ PRECISIONS: dict[Precision, str] = {
 _SHORTER_BLOCKS = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0"}
 """What stands in where rows are no whole super-blocks of 256."""
 
+_POSITIONS = "position_encoding.weight"
+
 
 def mixed_types(shapes: Mapping[str, tuple[int, ...]], precision: Precision) -> dict[str, str]:
     """The element type of every weight, in the mix that llama.cpp makes of the same name.
@@ -43,17 +45,19 @@ def mixed_types(shapes: Mapping[str, tuple[int, ...]], precision: Precision) -> 
     """
     head = "output_layer.weight" if "output_layer.weight" in shapes else "token_embedding.weight"
     layers = 1 + max((int(name.split(".")[1]) for name in shapes if name.startswith("blocks.")), default=-1)
+    # Where positions are learned, llama.cpp has queries, keys and values in one matrix.
+    values = ("attn.q_proj", "attn.k_proj", "attn.v_proj") if _POSITIONS in shapes else ("attn.v_proj",)
     finer = {head} | {
         f"blocks.{layer}.{part}.weight"
         for layer in range(layers)
-        for part in ("attn.v_proj", "ffn.down")
+        for part in (*values, "ffn.down")
         if precision.endswith("_m") and _is_sensitive(layer, layers)
     }
     kind = PRECISIONS[precision]
     is_coarse = kind in BLOCKS and kind != "Q8_0"
     return {
         name: "F32"
-        if len(shape) == 1 or name == "position_encoding.weight"
+        if len(shape) == 1 or name == _POSITIONS
         else _fitting("Q6_K" if is_coarse and name in finer else kind, shape[-1])
         for name, shape in shapes.items()
     }

@@ -141,7 +141,6 @@ def _plan(config: GPTConfig, precision: Precision) -> dict[str, _Item]:
         rows, *rest = ours[name]
         item = plan.setdefault(theirs, _Item((0, *rest), kinds[name]))
         item.shape = (item.shape[0] + rows, *rest)
-        item.kind = kinds[name]  # the last one's, of queries, keys and values
         item.names.append(name)
     return plan
 
