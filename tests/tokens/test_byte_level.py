@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as RawTokenizer
+from tokenizers import normalizers
 
 from nextword import Tokenizer
 from nextword.errors import ConfigError, TextError
@@ -19,6 +22,7 @@ from nextword.tokens.byte_level import (
     has_long_words,
     token_bytes,
 )
+from nextword.tokens.description import describe
 from tests.tokens.conftest import CORPUS, TEXTS
 
 # Qwen2's published pattern, typed in once more so that a slip in the source shows.
@@ -234,7 +238,11 @@ def test_fragments_in_the_vocabulary_are_spelled_and_never_replaced(bpe: Tokeniz
 
 def parts_of_characters(tokenizer: Tokenizer) -> list[bytes]:
     """Tokens of several bytes that are no whole characters."""
-    return [data for data in tokenizer._bytes[257:] if data.decode(errors="ignore").encode() != data]
+    return [
+        data
+        for data in tokenizer.bytes_of(range(257, tokenizer.vocab_size))
+        if data.decode(errors="ignore").encode() != data
+    ]
 
 
 def test_pairs_join_whole_characters_only() -> None:
@@ -281,3 +289,25 @@ def test_endless_words_are_learned_from_in_parts(text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert has_long_words([text])
     assert not has_long_words(["an ordinary sentence, 보통 문장이다. " * 100])
+
+
+def test_an_entry_stands_for_bytes_only_where_every_character_does() -> None:
+    assert [token_bytes(one) for one in UNICODE_TO_BYTE] == [bytes([byte]) for byte in UNICODE_TO_BYTE.values()]
+    assert token_bytes("Ġa") == b" a"
+    assert [token_bytes(other) for other in ("\xad", "a b", "\n", "\x7f", "한", "Ġ한")] == [None] * 6
+
+
+def test_the_text_of_a_token_is_its_entry_in_the_vocabulary() -> None:
+    bpe = Tokenizer.train_bpe("한국의 하늘은 파랗다 🦊 " * 3, 300)
+    assert [bpe.text_of(i) for i in range(bpe.vocab_size)] == bpe.vocabulary
+    assert (bpe.text_of(bpe.vocab_size), bpe.text_of(-1)) == ("", "")
+
+
+def test_a_description_says_what_the_library_says_but_for_the_vocabulary() -> None:
+    raw = RawTokenizer.from_str(Tokenizer.train_bpe("hello hello", 300).to_str())
+    raw.normalizer = normalizers.NFC()
+    whole, found = json.loads(raw.to_str()), describe(raw)
+    parts = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+    assert [found[part] for part in parts] == [whole[part] for part in parts]
+    assert {name: whole["model"][name] for name in found["model"]} == found["model"]
+    assert "vocab" not in found["model"]
