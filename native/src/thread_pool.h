@@ -13,7 +13,7 @@
 
 namespace nextword {
 
-class ThreadPool {
+class ThreadPool {  // NOLINT(clang-analyzer-optin.performance.Padding): what many threads write has lines of its own
  public:
   /// `count` threads in all, the caller's own included. Throws std::runtime_error where the system starts no more.
   explicit ThreadPool(int count);

@@ -74,6 +74,7 @@ class LanguageModel:
         recommended: Sampling settings that the model's makers recommend; nothing applies them by itself.
         notes: What was passed over or assumed when the model's files were read, a sentence each.
         edits: Changes that every pass of this model makes; `edit` gives a model that has some.
+        draft: A smaller model that guesses ahead when this one writes; the text is the same without it.
     """
 
     @checked
@@ -88,6 +89,7 @@ class LanguageModel:
         recommended: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
         tensors: Mapping[str, RawTensor] | None = None,
+        draft: LanguageModel | None = None,
     ) -> None:
         if tokenizer.vocab_size > backend.config.vocab_size:
             raise ConfigError(
@@ -102,6 +104,9 @@ class LanguageModel:
         self.recommended = dict(recommended or {})
         self.notes = tuple(notes)
         self.edits: tuple[Edit, ...] = ()
+        self.draft = draft
+        if draft is not None:
+            _check_draft(backend, tokenizer, draft)
         self._tensors = tensors  # of a backend that holds no GPTModel: what one is made of when it is needed
         self._reference: TorchBackend | None = None
         self._checksums: Mapping[str, WeightChecksum] = {}
@@ -259,6 +264,7 @@ class LanguageModel:
             max_new_tokens=max_new_tokens,
             sampling=Sampling(**{**sampling, "logit_bias": biases}),
             memory=memory,
+            draft=None if self.draft is None else self.draft.backend,
             **{name: value for name, value in dict(chosen).items() if name not in sampling},
         )
 
@@ -578,6 +584,25 @@ class LanguageModel:
         return (
             f"<LanguageModel {pluralize(self.config.num_parameters, 'parameters')}, {shape}, "
             f"vocabulary of {self.tokenizer.extent}, {self.backend.name}{edited}>"
+        )
+
+
+def _check_draft(backend: Backend, tokenizer: Tokenizer, draft: LanguageModel) -> None:
+    """Whether a model's tokens can be guessed by another.
+
+    Raises:
+        ConfigError: Their tokens are not the same, or the model's logits depend on how many tokens are read at once.
+    """
+    if not backend.bitwise_invariant:
+        raise ConfigError(
+            f"a draft model cannot help the {backend.name} backend: its logits depend on the batch, in their last bits",
+            hint='backend="native" can be helped',
+        )
+    if draft.tokenizer.vocabulary != tokenizer.vocabulary:
+        raise ConfigError(
+            f"the draft model has another tokenizer, of {draft.tokenizer.vocab_size:,} tokens where the model has "
+            f"{tokenizer.vocab_size:,}",
+            hint="a draft model is a smaller one of the same family",
         )
 
 

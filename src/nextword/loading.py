@@ -75,6 +75,8 @@ def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) 
         recommended=bundle.generation,
         notes=bundle.notes,
         tensors=tensors if choice.name == "native" else None,
+        # On one thread: a second one would wait where the model's own threads look for work.
+        draft=None if requested.draft is None else load(requested.draft, backend="native", threads=1),
     )
 
 

@@ -94,3 +94,12 @@ def test_markup_is_text(call: Call, trained: Trained) -> None:
 def test_a_terminal_never_obeys_control_characters_that_a_pipe_gets_as_they_are() -> None:
     assert shown("a\x1b[2Jb\n\t가", terminal=True) == "aU+001B[2Jb\n\t가"
     assert shown("a\x1b[2Jb", terminal=False) == "a\x1b[2Jb"
+
+
+def test_a_draft_model_changes_no_text_and_one_with_other_tokens_is_an_error(call: Call, trained: Trained) -> None:
+    flags = ["-n", "30", "--seed", "3", "-m", trained.path]
+    assert call("generate", "The", *flags, "--draft", trained.path).out == call("generate", "The", *flags).out
+    result = call("generate", "The", *flags, "--draft", "nextword")
+    assert result.code != 0
+    assert "the draft model has another tokenizer" in result.err
+    assert len(result.err.splitlines()) == 2

@@ -46,7 +46,8 @@ class Asked:
 
         def begin(memory: Memory) -> TextStream:
             given = {"max_new_tokens": tokens, "sampling": Sampling(), "seed": 5, "memory": memory, **settings}
-            return TextStream(lm.backend, lm.tokenizer, ids, overflow="stop", **given)
+            draft = None if lm.draft is None else lm.draft.backend
+            return TextStream(lm.backend, lm.tokenizer, ids, overflow="stop", draft=draft, **given)
 
         self.job = Job(lm, begin, ids, self.events.put, seconds)
 
@@ -123,6 +124,32 @@ def test_a_text_of_which_no_token_can_be_drawn_ends_alone(lm: nextword.LanguageM
         impossible.text()
     assert well.text() == wanted(lm, PROMPTS[1])
     assert (scheduler.counts.failed, scheduler.active) == (1, 0)
+
+
+def test_a_draft_model_changes_no_text_and_its_failure_takes_no_other(
+    lm: nextword.LanguageModel, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helped = nextword.LanguageModel(lm.backend, lm.tokenizer, draft=nextword.load(threads=1))
+    assert helped.draft is not None
+    scheduler = start()
+    for _ in range(2):  # the second time its cache is there already
+        asked = Asked(helped, PROMPTS[0])
+        scheduler.submit([asked.job])
+        assert asked.text() == wanted(lm, PROMPTS[0])
+    assert scheduler.counts.passes < 2 * 24
+
+    def broken(*_: Any) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(helped.draft.backend, "forward", broken)
+        failing = Asked(helped, PROMPTS[0])
+        scheduler.submit([failing.job])
+        with pytest.raises(ApiError):
+            failing.text()
+    again = Asked(helped, PROMPTS[0])
+    scheduler.submit([again.job])
+    assert again.text() == wanted(lm, PROMPTS[0])
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the thread ends with it

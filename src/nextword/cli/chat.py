@@ -45,6 +45,7 @@ def chat(
     sampling: SamplingFlags = _DEFAULTS,
     seed: int | None = None,
     loading: LoadingFlags = DEFAULT_LOADING,
+    draft: str | None = None,
     as_json: Json = False,
 ) -> None:
     """Talk with a model; with --message, or with a message on standard input, get one answer.
@@ -57,6 +58,7 @@ def chat(
         sampling: How the next token is chosen.
         seed: The same seed gives the same answers; different every time if left out.
         loading: Where to run, and what weights are rounded to.
+        draft: A smaller model with the same tokenizer, which guesses ahead; the text stays the same.
         as_json: Print JSON when the answer is written: the conversation, and the answer's tokens.
     """
     terminal = message is None and sys.stdin.isatty()
@@ -65,7 +67,7 @@ def chat(
     from nextword.generation import Memory
     from nextword.loading import load
 
-    lm = load(model, **loading)
+    lm = load(model, **loading, draft=draft)
     settings = {**sampling.settings(), "max_new_tokens": max_new_tokens, "seed": seed}
     conversation = _Conversation(lm, settings, typed_text(system), Memory())
     if terminal:

@@ -37,6 +37,7 @@ def generate(
     logprobs: int = 0,
     overflow: Overflow = "slide",
     loading: LoadingFlags = DEFAULT_LOADING,
+    draft: str | None = None,
     as_json: Json = False,
 ) -> None:
     """Write on from a text, token by token, as it is made.
@@ -51,6 +52,7 @@ def generate(
         logprobs: With --json: alternatives to record a token.
         overflow: What to do when the context is full: slide goes on with its newest half, stop ends.
         loading: Where to run, and what weights are rounded to.
+        draft: A smaller model with the same tokenizer, which guesses ahead; the text stays the same.
         as_json: Print JSON when all is written.
     """
     if logprobs and not as_json:
@@ -58,7 +60,7 @@ def generate(
     from nextword.loading import load
 
     prompt = read_text(text)
-    stream = load(model, **loading).stream(
+    stream = load(model, **loading, draft=draft).stream(
         prompt,
         max_new_tokens,
         **sampling.settings(),

@@ -33,6 +33,7 @@ def serve(
     settings: Annotated[ServerSettings, Parameter(name="*", negative="", show_default=_shown)] = _DEFAULTS,
     loading: LoadingFlags = DEFAULT_LOADING,
     threads: int | None = None,
+    draft: str | None = None,
     log: Literal["lines", "json"] | None = None,
     of_run: Annotated[Path | None, Parameter(name="--run")] = None,
     open_page: Annotated[bool, Parameter(name="--open", negative="")] = False,
@@ -48,6 +49,7 @@ def serve(
         settings: Where, and how.
         loading: Where to run, and what weights are rounded to.
         threads: Of the native engine; the performance cores if left out.
+        draft: A smaller model with the same tokenizer, which guesses ahead; the texts stay the same.
         log: How requests are told on standard error; lines in a terminal, JSON elsewhere.
         of_run: A directory that `nextword train` writes or has written: the page shows how the run goes.
         open_page: Open the page in the browser.
@@ -69,7 +71,8 @@ def serve(
     paths = {model.name: model.path for model in requested}
     if len(paths) < len(models):
         raise ConfigError("two models have the same name", hint="name one of them: NAME=MODEL")
-    open_model, sources = partial(load, threads=threads, **loading), {model.name: model.source for model in requested}
+    open_model = partial(load, threads=threads, draft=draft, **loading)
+    sources = {model.name: model.source for model in requested}
     served, progress = Models(paths, open_model, sources), None
     if of_run is not None:
         from nextword.server.training_models import TrainingModels

@@ -1,8 +1,6 @@
 """Prompt lookup: where a text repeats itself, its own past says what comes next, to be checked in one pass.
 
-Source: Saxena 2023, "Prompt Lookup Decoding"; checking several tokens at once: Leviathan et al. 2023, "Fast Inference
-from Transformers via Speculative Decoding". Here each place's token is drawn as ever, from the model's own logits: a
-draft that is wrong costs time and changes nothing.
+Source: Saxena 2023, "Prompt Lookup Decoding". A draft that is wrong costs time and changes nothing: see `draft.py`.
 """
 
 from __future__ import annotations

@@ -24,10 +24,18 @@ class Memory:
     capacity: int = 0
     origin: int = 0
     """Where in its text the first token in the cache stands: beyond 0 once the window has slid."""
+    draft: Memory | None = None
+    """What the draft model has read."""
 
     def __reduce__(self) -> tuple[type[Memory], tuple[()]]:
         """A copy, or another process, begins with nothing: what was read belongs to this backend, and is read again."""
         return Memory, ()
+
+    def of_draft(self, backend: Backend) -> Memory:
+        """What a draft model has read of the same texts; nothing if it was another one."""
+        if self.draft is None or (self.draft.cache is not None and not backend.owns(self.draft.cache)):
+            self.draft = Memory()
+        return self.draft
 
     def reuse_prefix(self, backend: Backend, ids: Sequence[int], capacity: int, *, reset: bool = False) -> list[int]:
         """Keeps what `ids` share with what was read; those that are still to be read, at least the last one.

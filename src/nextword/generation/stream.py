@@ -14,6 +14,7 @@ from nextword.errors import ConfigError
 from nextword.generation import html
 from nextword.generation.backend import Backend, Logits
 from nextword.generation.context import Prompt, fit_to_context, prompt_text, window_start
+from nextword.generation.draft import Drafter, DraftModel
 from nextword.generation.lookup import PromptLookup
 from nextword.generation.memory import Memory
 from nextword.generation.sampler import new_sampler
@@ -123,8 +124,9 @@ class TextStream(Iterator[str]):
         logprobs: How many alternatives to record a token; 0 records nothing.
         overflow: At the context's end, `slide` keeps its newest half and goes on, `stop` ends.
         memory: What the model has read before; it goes on from there.
-        speculative: Whether several tokens are checked in one pass where the text repeats itself. The text is the same
-            either way; only backends whose logits never depend on the batch do it.
+        speculative: Whether several tokens are checked in one pass where the text repeats itself, or the draft model
+            is sure. The text is the same either way; only backends whose logits never depend on the batch do it.
+        draft: A smaller model with the same tokenizer.
         score_prompt: Record the prompt's tokens as `logprobs` does those that are written; the prompt is read whole.
 
     Raises:
@@ -148,6 +150,7 @@ class TextStream(Iterator[str]):
         memory: Memory | None = None,
         speculative: bool = True,
         score_prompt: bool = False,
+        draft: Backend | None = None,
     ) -> None:
         if max_new_tokens < 0:
             raise ConfigError(f"max_new_tokens is {max_new_tokens}, it must be 0 or more")
@@ -169,7 +172,13 @@ class TextStream(Iterator[str]):
         capacity = min(context, len(self._prompt_ids) + max(0, max_new_tokens - 1))  # the last one is not read
         self._pending = self._memory.reuse_prefix(backend, self._prompt_ids, capacity, reset=score_prompt)
         self._batch: list[int] = []
-        self._lookup = PromptLookup(self._prompt_ids) if speculative and backend.bitwise_invariant else None
+        self._drafters: list[Drafter] = []  # the first one that proposes something is followed
+        if speculative and backend.bitwise_invariant:
+            self._drafters.append(PromptLookup(self._prompt_ids))
+            if draft is not None:
+                length, read = len(self._prompt_ids) + max_new_tokens, self._memory.of_draft(draft)
+                self._drafters.append(DraftModel(draft, self._prompt_ids, backend.config.vocab_size, length, read))
+        self._drafter: Drafter | None = None  # whose draft is being checked
         self._draft_length = 0
         self._draft: list[int] = []  # tokens that were read ahead, still to be drawn
         self._logits_queue: deque[Logits] = deque()  # what the model said behind the last token and behind each of them
@@ -271,9 +280,11 @@ class TextStream(Iterator[str]):
             return []
         self._draft, self._draft_length = [], 0
         room = min(self._remaining, self._memory.capacity - len(self._memory.ids)) - 1
-        if draft and self._lookup is not None and len(self._pending) == 1 and room > 0:
-            self._draft = self._lookup.propose(room)
-            self._draft_length = len(self._draft)
+        if draft and len(self._pending) == 1 and room > 0:
+            for drafter in self._drafters:
+                if proposed := drafter.propose(room):
+                    self._drafter, self._draft, self._draft_length = drafter, proposed, len(proposed)
+                    break
         self._batch = [*self._pending[:limit], *self._draft]
         return self._batch
 
@@ -314,16 +325,16 @@ class TextStream(Iterator[str]):
 
     def _accept(self, token: int) -> None:
         """Goes on behind a token that was drawn: it was read already where it had been proposed."""
-        if self._lookup is None:
+        for drafter in self._drafters:
+            drafter.add(token)
+        if not self._draft or self._drafter is None:
             self._pending = [token]
             return
-        self._lookup.add(token)
-        right = bool(self._draft) and self._draft[0] == token
+        right = self._draft[0] == token
         if right:
             del self._draft[0]
-        if self._draft_length and not (right and self._draft):  # all of the draft was right, or the rest of it is wrong
-            self._lookup.update(self._draft_length, self._draft_length - len(self._draft))
-            self._draft_length = 0
+        if not (right and self._draft):  # all of the draft was right, or the rest of it is wrong
+            self._drafter.update(self._draft_length, self._draft_length - len(self._draft))
         if not right:
             self._memory.truncate(len(self._memory.ids) - len(self._draft))
             self._draft = []

@@ -41,7 +41,8 @@ class Batch:
         settings["max_new_tokens"] = new_token_limit(self.settings, lm.config, len(ids), max_new_tokens)
 
         def start(memory: Memory) -> TextStream:
-            return TextStream(lm.backend, lm.tokenizer, ids, overflow="stop", memory=memory, **settings)
+            draft = None if lm.draft is None else lm.draft.backend
+            return TextStream(lm.backend, lm.tokenizer, ids, overflow="stop", memory=memory, draft=draft, **settings)
 
         def emit(event: Piece | ApiError) -> None:
             self._events.put_nowait((index, event))

@@ -141,7 +141,8 @@ class Scheduler:
     @property
     def cache_bytes(self) -> int:
         """What all slots hold."""
-        caches = [slot.memory.cache for slots in list(self._slots.values()) for slot in slots]
+        memories = [slot.memory for slots in list(self._slots.values()) for slot in slots]
+        caches = [memory.cache for one in memories for memory in (one, one.draft) if memory is not None]
         return sum(cache.nbytes for cache in caches if cache is not None)
 
     def close(self, seconds: float) -> None:
@@ -255,15 +256,15 @@ class Scheduler:
         # Texts that want one token come first; what is left of the pass is for those that are still being read.
         room = MAX_STEP_TOKENS
         batches: dict[bool, list[tuple[TextStream, list[int]]]] = {False: [], True: []}
-        for slot in sorted(active_slots, key=lambda slot: slot.stream.num_pending if slot.stream else 0):
-            stream = slot.stream
-            if stream is None or room <= 0:
-                continue
-            tokens = stream.next_batch(room, draft=len(active_slots) == 1)
-            room -= len(tokens)
-            if tokens:
-                batches[stream.needs_all_logits].append((stream, tokens))
         try:
+            for slot in sorted(active_slots, key=lambda slot: slot.stream.num_pending if slot.stream else 0):
+                stream = slot.stream
+                if stream is None or room <= 0:
+                    continue
+                tokens = stream.next_batch(room, draft=len(active_slots) == 1)  # a draft model may run
+                room -= len(tokens)
+                if tokens:
+                    batches[stream.needs_all_logits].append((stream, tokens))
             for all_logits, batch in batches.items():
                 if batch:
                     streams = [stream for stream, _ in batch]

@@ -1,6 +1,7 @@
 """How a model is loaded, and where it runs."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypedDict
 
 from nextword.arguments import Device
@@ -36,6 +37,8 @@ class LoadingSettings(BaseLoadingSettings):
     """Of the native backend; one for each performance core, or NEXTWORD_THREADS, if left out."""
     revision: str | None = None
     """A branch, tag or commit of the hub."""
+    draft: str | Path | None = None
+    """A smaller model with the same tokenizer, which guesses ahead while text is written; the text stays the same."""
 
 
 class LoadingKeywords(TypedDict, total=False):
@@ -47,3 +50,4 @@ class LoadingKeywords(TypedDict, total=False):
     dtype: str | None
     threads: int | None
     revision: str | None
+    draft: str | Path | None
