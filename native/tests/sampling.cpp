@@ -100,19 +100,23 @@ int64_t drawn_plainly(const std::vector<float>& logits, const SamplingSettings& 
   };
   const float largest = *std::max_element(logits.begin(), logits.end());
   std::vector<Token> tokens;
+  tokens.reserve(logits.size());
   for (size_t i = 0; i < logits.size(); ++i)
     tokens.push_back({std::exp(double((logits[i] - largest) / float(s.temperature))), int64_t(i)});
   const bool cut = (s.top_k && s.top_k < int64_t(tokens.size())) || s.top_p < 1 || s.min_p > 0;
   if (cut)
-    std::stable_sort(tokens.begin(), tokens.end(), [](const Token& a, const Token& b) { return a.weight > b.weight; });
+    std::sort(tokens.begin(), tokens.end(),
+              [](const Token& a, const Token& b) { return a.weight != b.weight ? a.weight > b.weight : a.id < b.id; });
   if (s.top_k) tokens.resize(std::min(tokens.size(), size_t(s.top_k)));
   double total = 0, mass = 0, sum = 0;
   for (const Token& token : tokens) total += token.weight;
   size_t kept = 0;
   for (; kept < tokens.size() && tokens[kept].weight >= s.min_p && (s.top_p == 1 || mass < s.top_p * total); ++kept)
     mass += tokens[kept].weight;
-  for (size_t i = 0; i < kept; ++i)
-    if ((sum += tokens[i].weight) > random * mass) return tokens[i].id;
+  for (size_t i = 0; i < kept; ++i) {
+    sum += tokens[i].weight;
+    if (sum > random * mass) return tokens[i].id;
+  }
   return tokens[kept - 1].id;
 }
 
