@@ -58,6 +58,18 @@ def test_what_cannot_be_is_refused() -> None:
         nextword.load(backend="native", device="cuda")
     with pytest.raises(ConfigError, match="precision is 'q5'"):
         nextword.load(precision="q5")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="activations is 'int4'"):
+        nextword.load(activations="int4")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("where", "why"), [({"backend": "torch"}, "asked for"), ({"device": "cpu:0", "dtype": "float64"}, "device cpu:0")]
+)
+def test_torch_takes_float32_activations_only(where: Any, why: str) -> None:
+    for activations in ("int16", "int8"):
+        with pytest.raises(ConfigError, match=f"^activations is '{activations}', which the torch.* [(]{why}"):
+            nextword.load(activations=activations, **where)  # type: ignore[arg-type]
+    assert nextword.load(backend="torch", activations="float32").backend.reason == "asked for"
 
 
 @pytest.mark.parametrize("text", PROMPTS)
@@ -209,8 +221,8 @@ def test_a_rounded_model_predicts_nearly_the_same(precision: str, tolerance: flo
         divergence = (p * np.log(p / q)).sum(-1).mean()
         assert abs(divergence) <= tolerance
     other = nextword.load(precision=precision, backend="torch")  # type: ignore[arg-type]
-    limit = 0.2 if "rounded again" in rounded.backend.reason else 1e-4
-    assert np.abs(logits(other, PROMPTS[0]) - logits(rounded, PROMPTS[0])).max() < limit
+    exact = nextword.load(precision=precision, activations="float32")  # type: ignore[arg-type]
+    assert np.abs(logits(other, PROMPTS[0]) - logits(exact, PROMPTS[0])).max() < 1e-4
 
 
 def test_a_precision_is_taken_in_any_case_as_models_tell_it() -> None:
@@ -237,29 +249,37 @@ def test_what_does_not_fit_into_float16_is_refused_by_name(tmp_path: Path) -> No
     assert nextword.load(tmp_path / "fits", precision="float16").dtype == "float16"
 
 
-K_QUANTS = {12: "Q4_K", 14: "Q6_K", 10: "Q2_K", 6: "Q5_0"}
+KINDS = {12: "Q4_K", 16: "IQ2_XXS", 10: "Q2_K", 6: "Q5_0"}
 
 
 @pytest.fixture
 def quantised(tmp_path: Path) -> Path:
-    """A layer whose matrices have blocks that are not computed with, of several kinds."""
+    """A layer whose matrices have blocks of several kinds, one of which is not computed with."""
     file = File((*llama_values(width=256), *byte_level_values()), llama_tensors(259, width=256))
-    kinds = iter([12, 14, 10, 6] * 3)
+    kinds = iter([12, 16, 10, 6] * 3)
     changed = []
     for item in file.tensors:
         if len(item.dims) > 1 and item.dims[0] % 256 == 0:
             kind = next(kinds)
-            block = BLOCKS[K_QUANTS[kind]]
+            block = BLOCKS[KINDS[kind]]
             count = math.prod(item.dims) // block.elements
-            changed.append(replace(item, kind=kind, data=random_blocks(K_QUANTS[kind], count).tobytes()))
+            changed.append(replace(item, kind=kind, data=random_blocks(KINDS[kind], count).tobytes()))
     path = tmp_path / "model.gguf"
     path.write_bytes(file.but_tensor(*changed).written())
     return path
 
 
-def test_what_is_rounded_again_is_said(quantised: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_rounded_again_is_said_and_what_blocks_meet(
+    quantised: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lm = nextword.load(quantised)
-    assert lm.backend.reason == "the fastest on a CPU; blocks of Q2_K, Q4_K, Q5_0, Q6_K are rounded again, to Q8_0"
+    again = "blocks of IQ2_XXS are rounded again, to Q8_0"
+    assert lm.backend.reason == f"the fastest on a CPU; {again}; blocks meet int16 activations"
+    for activations in ("float32", "int8"):
+        reason = nextword.load(quantised, activations=activations).backend.reason  # type: ignore[arg-type]
+        assert reason == f"the fastest on a CPU; {again}; blocks meet {activations} activations"
+    reason = nextword.load(activations="int8").backend.reason
+    assert reason == "the fastest on a CPU; there are no blocks for int8 activations"
     assert nextword.load(quantised, precision="float32").backend.reason == "the fastest on a CPU"
     assert nextword.load(quantised, backend="torch").backend.reason == "asked for; blocks are unpacked"
     assert nextword.load().backend.reason == "the fastest on a CPU"
@@ -284,13 +304,15 @@ def test_nbytes_is_what_is_held_not_what_the_file_has(quantised: Path) -> None:
     shapes = read_model(quantised).config.parameter_shapes().values()
     vectors = sum(4 * shape[0] for shape in shapes if len(shape) == 1)
     matrices = [shape for shape in shapes if len(shape) > 1]
-    blocks = [shape for shape in matrices if shape[-1] % 32 == 0]
-    padded = sum(4 * rows * (-(-columns // 32) * 32) for rows, columns in matrices if columns % 32)
+    stored = [tensor for tensor in read_model(quantised).tensors.values() if len(tensor.shape) > 1]
     lm = nextword.load(quantised)
-    assert lm.nbytes == vectors + padded + sum(math.prod(shape) // 32 * 34 for shape in blocks)
-    assert lm.dtype == "Q8_0"
+    again = [math.prod(tensor.shape) // 32 * 34 for tensor in stored if tensor.dtype == "IQ2_XXS"]
+    assert len(again) == 2
+    padding = sum(4 * one.shape[0] * (-one.shape[1] % 32) for one in stored)
+    assert lm.nbytes == vectors + sum(again) + sum(len(one.data) for one in stored if one.dtype != "IQ2_XXS") + padding
+    assert lm.dtype == "Q4_K"
     lm = nextword.load(quantised, precision="float32")
-    assert lm.nbytes == vectors + padded + sum(4 * math.prod(shape) for shape in blocks)
+    assert lm.nbytes == vectors + sum(4 * math.prod(shape) for shape in matrices) + padding
     assert lm.dtype == "float32"
     lm = nextword.load(quantised, backend="torch")
     assert (lm.nbytes, lm.dtype) == (4 * lm.config.num_parameters, "float32")

@@ -8,6 +8,9 @@
 #include <stdexcept>
 #include <string>
 
+#include "dequantize.h"
+#include "packing.h"
+
 namespace nextword {
 namespace {
 
@@ -18,8 +21,9 @@ int64_t element_bytes(CacheFormat format) {
 const float* data_or_null(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
 
 /// Makes room for `count` numbers. What is new is zero, and padding is never written: it stays zero.
-void grow(Floats& values, int64_t count) {
-  if (int64_t(values.size()) < count) values.assign(size_t(count), 0.0f);
+template <class T>
+void grow(Aligned<T>& values, int64_t count) {
+  if (int64_t(values.size()) < count) values.assign(size_t(count), T());
 }
 
 int64_t blocks_of(int64_t rows) { return (rows + BLOCK - 1) / BLOCK; }
@@ -78,15 +82,62 @@ std::unique_ptr<Cache> Cache::fork() const {
 
 // -- forward pass ----------------------------------------------------------------------------------------------------
 
-Model::Model(Config config, Weights weights, const Kernels& kernels, int threads)
-    : id_(next_model_id()), config_(config), weights_(std::move(weights)), kernels_(kernels), threads_(threads),
-      scratch_(size_t(threads_.count())) {
+void QuantizedBuffer::resize(ActivationFormat format, int64_t tokens, int64_t columns) {
+  const int64_t blocks = padded(columns) / BLOCK, count = tokens * blocks;
+  grow(codes_, count * BLOCK), grow(bytes_, format == ActivationFormat::INT8 ? count * BLOCK : 0);
+  grow(scales_, count), grow(sums_, count), grow(half_sums_, 2 * count);
+  view_ = {format, blocks, codes_.data(), bytes_.data(), scales_.data(), sums_.data(), half_sums_.data()};
+}
+
+Model::Model(Config config, Weights weights, const Kernels& kernels, int threads, ActivationFormat activations)
+    : id_(next_model_id()), config_(config), weights_(std::move(weights)), kernels_(kernels), activations_(activations),
+      threads_(threads), scratch_(size_t(threads_.count())) {
   width_ = row_stride(config_.d_model);
   q_width_ = row_stride(config_.num_heads * config_.head_dim);
   kv_width_ = row_stride(config_.num_kv_heads * config_.head_dim);
   ff_width_ = row_stride(config_.d_ff);
   const int64_t longest = std::max({width_, q_width_, ff_width_});
   for (auto& memory : scratch_) memory.resize(size_t(std::max<int64_t>(PANEL_BYTES / 4, longest)));
+  pack();
+}
+
+/// Copies every matrix that is multiplied, packed, into one piece of memory.
+void Model::pack() {
+  struct Part {
+    Matrix* matrix;
+    int64_t first, last;  // row groups
+    size_t offset;
+  };
+  constexpr int64_t PART_BYTES = 1 << 20;  // about so much at a time: shared evenly, a huge page or less each
+  std::vector<Part> parts;
+  std::vector<std::pair<Matrix*, size_t>> matrices;
+  size_t bytes = 0;
+  int64_t largest_group = 0;
+  const auto add = [&](Linear& linear) {
+    Matrix& matrix = linear.weights;
+    if (matrix.rows == 0 || !takes_quantized(linear)) return;
+    const int64_t group_bytes = matrix.group_bytes(), step = std::max<int64_t>(1, PART_BYTES / group_bytes);
+    for (int64_t first = 0; first < matrix.groups(); first += step)
+      parts.push_back({&matrix, first, std::min(matrix.groups(), first + step), bytes + size_t(first * group_bytes)});
+    matrices.emplace_back(&matrix, bytes);
+    bytes += size_t(matrix.groups() * group_bytes + 63) / 64 * 64;
+    largest_group = std::max(largest_group, group_bytes);
+  };
+  for (Layer& layer : weights_.layers)
+    for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.out, &layer.gate, &layer.up, &layer.down}) add(*linear);
+  add(weights_.output);
+  try {
+    packed_.allocate(bytes);
+  } catch (const std::bad_alloc&) {
+    row_groups_.resize(size_t(threads()));
+    for (auto& memory : row_groups_) memory.resize(size_t(largest_group));
+    return;
+  }
+  threads_.parallel_for(int64_t(parts.size()), [&](int64_t item, int) {
+    const Part& part = parts[size_t(item)];
+    pack_groups(*part.matrix, part.first, part.last, packed_.data() + part.offset);
+  });
+  for (const auto& [matrix, offset] : matrices) matrix->packed = packed_.data() + offset;
 }
 
 std::unique_ptr<Cache> Model::new_cache(int64_t capacity, CacheFormat format) const {
@@ -128,8 +179,8 @@ void Model::forward(const std::vector<Chunk>& chunks, bool all_logits, float* lo
     for (int64_t t = first; t < token; ++t, ++rows)
       if (rows != t) std::copy_n(&x_[size_t(t * width_)], width_, &x_[size_t(rows * width_)]);
   }
-  normalize(weights_.final_norm, x_.data(), h_.data(), rows);
-  matmul({{&weights_.output, logits, config_.vocab_size}}, h_.data(), width_, rows, nullptr);
+  normalize(weights_.final_norm, x_.data(), rows, {&weights_.output});
+  matmul({{&weights_.output, logits, config_.vocab_size}}, {h_.data(), width_, quantized_}, rows, nullptr);
   for (const Chunk& chunk : chunks) chunk.cache->advance(chunk.count);  // now that nothing can fail
 }
 
@@ -168,10 +219,10 @@ void Model::embed(const std::vector<Chunk>& chunks) {
 
   for_each_token(tokens, [&](int64_t t, int thread) {
     float* x = &x_[size_t(t * width_)];
-    kernels_.dequantize_row(weights_.embedding, ids[size_t(t)], x);
+    dequantize_row(weights_.embedding, ids[size_t(t)], x);
     if (!weights_.positions.data) return;
     float* position = scratch_[size_t(thread)].data();
-    kernels_.dequantize_row(weights_.positions, batch_[size_t(t)].position, position);
+    dequantize_row(weights_.positions, batch_[size_t(t)].position, position);
     for (int64_t i = 0; i < config_.d_model; ++i) x[i] += position[i];
   });
 }
@@ -180,9 +231,9 @@ void Model::attention(int64_t index) {
   const Layer& layer = weights_.layers[size_t(index)];
   const auto tokens = int64_t(batch_.size());
   const int64_t C = config_.head_dim, K = config_.num_kv_heads, group = config_.num_heads / K;
-  normalize(layer.ln1, x_.data(), h_.data(), tokens);
+  normalize(layer.ln1, x_.data(), tokens, {&layer.q, &layer.k, &layer.v});
   matmul({{&layer.q, q_.data(), q_width_}, {&layer.k, k_.data(), kv_width_}, {&layer.v, v_.data(), kv_width_}},
-         h_.data(), width_, tokens, nullptr);
+         {h_.data(), width_, quantized_}, tokens, nullptr);
 
   // Of one token, for one head of keys and values and the query heads that share it.
   const auto rope_and_store_kv = [&](int64_t t, int64_t kv_head) {
@@ -203,6 +254,9 @@ void Model::attention(int64_t index) {
     });
 
   const float scale = 1.0f / std::sqrt(float(C));
+  // The attention of a head is quantised where it is computed if it fills whole blocks, else when all of it is there.
+  const bool quantizes = takes_quantized(layer.out), whole_blocks = group * C % BLOCK == 0;
+  if (quantizes) quantized_.resize(activations_, tokens, layer.out.weights.columns);
   const int64_t step = tokens_per_item(tokens);
   threads_.parallel_for((tokens + step - 1) / step * K, [&](int64_t item, int thread) {
     const int64_t head = item % K, first_token = item / K * step, end = std::min(tokens, first_token + step);
@@ -220,57 +274,95 @@ void Model::attention(int64_t index) {
                       scratch_[size_t(thread)].data());
       queries.clear();
     }
+    if (!quantizes || !whole_blocks) return;
+    const int64_t blocks = group * C / BLOCK;
+    for (int64_t t = first_token; t < end; ++t)
+      kernels_.quantize(&z_[size_t(t * q_width_)], head * blocks, (head + 1) * blocks, quantized_.view(), t);
   });
+  if (quantizes && !whole_blocks)
+    for_each_token(tokens, [&](int64_t t, int) {
+      kernels_.quantize(&z_[size_t(t * q_width_)], 0, quantized_.view().blocks, quantized_.view(), t);
+    });
 
   const float* residual = config_.residual_normalized ? h_.data() : x_.data();
-  matmul({{&layer.out, x_.data(), width_}}, z_.data(), q_width_, tokens, residual);
+  matmul({{&layer.out, x_.data(), width_}}, {z_.data(), q_width_, quantized_}, tokens, residual);
 }
 
 void Model::feed_forward(const Layer& layer) {
   const auto tokens = int64_t(batch_.size());
-  normalize(layer.ln2, x_.data(), h_.data(), tokens);
-  const bool gated = config_.activation == Activation::SWIGLU;
+  normalize(layer.ln2, x_.data(), tokens, {&layer.gate, &layer.up});
+  const Input input{h_.data(), width_, quantized_};
+  const bool gated = config_.activation == Activation::SWIGLU, quantizes = takes_quantized(layer.down);
+  if (quantizes) quantized_ff_.resize(activations_, tokens, config_.d_ff);
   const int64_t rows = config_.d_ff;
   float* activated = gated ? gate_.data() : up_.data();
   threads_.parallel_for_ranges(blocks_of(rows), [&](int64_t first_block, int64_t last_block, int thread) {
     const int64_t first = first_block * BLOCK, last = std::min(rows, last_block * BLOCK);
-    const auto project = [&](const Linear& linear, float* out) {
-      kernels_.matmul(linear.weights, first, last, h_.data(), width_, tokens, data_or_null(linear.bias), nullptr, out,
-                      ff_width_, scratch_[size_t(thread)].data());
-    };
-    if (gated) project(layer.gate, gate_.data());
-    project(layer.up, up_.data());
+    if (gated) multiply(layer.gate, first, last, input, tokens, nullptr, gate_.data(), ff_width_, thread);
+    multiply(layer.up, first, last, input, tokens, nullptr, up_.data(), ff_width_, thread);
     for (int64_t t = 0; t < tokens; ++t) {
-      const int64_t index = t * ff_width_ + first;
-      kernels_.activate(config_.activation, activated + index, &up_[size_t(index)], padded(last - first));
+      float* x = activated + t * ff_width_;
+      kernels_.activate(config_.activation, x + first, &up_[size_t(t * ff_width_ + first)], padded(last - first));
+      if (quantizes) kernels_.quantize(x, first / BLOCK, padded(last) / BLOCK, quantized_ff_.view(), t);
     }
   });
   const float* residual = config_.residual_normalized ? h_.data() : x_.data();
-  matmul({{&layer.down, x_.data(), width_}}, activated, ff_width_, tokens, residual);
+  matmul({{&layer.down, x_.data(), width_}}, {activated, ff_width_, quantized_ff_}, tokens, residual);
 }
 
-void Model::normalize(const Norm& norm, const float* x, float* out, int64_t count) {
+/// Whether a matrix meets quantised activations.
+bool Model::takes_quantized(const Linear& linear) const {
+  return activations_ != ActivationFormat::F32 && is_quantized(linear.weights.format);
+}
+
+/// h = norm(x), quantised too where one of its readers wants that.
+void Model::normalize(const Norm& norm, const float* x, int64_t count, std::initializer_list<const Linear*> readers) {
+  const bool quantizes = std::any_of(readers.begin(), readers.end(), [&](auto* one) { return takes_quantized(*one); });
+  if (quantizes) quantized_.resize(activations_, count, config_.d_model);
   for_each_token(count, [&](int64_t t, int) {
+    float* h = &h_[size_t(t * width_)];
     kernels_.normalize(x + t * width_, config_.d_model, norm.weight.data(), data_or_null(norm.bias), config_.norm_eps,
-                       out + t * width_);
+                       h);
+    if (quantizes) kernels_.quantize(h, 0, quantized_.view().blocks, quantized_.view(), t);
   });
+}
+
+/// out = W x + bias + addend, for the rows first <= r < last (multiples of ROW_GROUP, or the last row).
+void Model::multiply(const Linear& linear, int64_t first, int64_t last, const Input& input, int64_t tokens,
+                     const float* addend, float* out, int64_t out_stride, int thread) {
+  const float* bias = data_or_null(linear.bias);
+  float* scratch = scratch_[size_t(thread)].data();
+  const auto run = [&](const Matrix& weights, int64_t row, int64_t from, int64_t to) {
+    // Row `row` of the whole matrix is the first one of `weights`.
+    const float *its_bias = bias ? bias + row : nullptr, *its_addend = addend ? addend + row : nullptr;
+    if (takes_quantized(linear))
+      kernels_.matmul_quantized(weights, from, to, input.quantized.view(), tokens, its_bias, its_addend, out + row,
+                                out_stride, scratch);
+    else
+      kernels_.matmul(weights, from, to, input.x, input.stride, tokens, its_bias, its_addend, out + row, out_stride,
+                      scratch);
+  };
+  if (linear.weights.packed || !takes_quantized(linear)) return run(linear.weights, 0, first, last);
+  uint8_t* packed = row_groups_[size_t(thread)].data();
+  for (int64_t row = first; row < last; row += ROW_GROUP) {
+    pack_groups(linear.weights, row / ROW_GROUP, row / ROW_GROUP + 1, packed);
+    Matrix group = linear.weights;
+    group.rows = std::min(ROW_GROUP, last - row), group.data = nullptr, group.packed = packed;
+    run(group, row, 0, group.rows);
+  }
 }
 
 /// Several products of the same activations, such as q, k and v, their rows shared among the threads: in blocks, whole
 /// blocks of the activations that they may become.
-void Model::matmul(const std::vector<MatMul>& matmuls, const float* x, int64_t x_stride, int64_t tokens,
-                   const float* addend) {
+void Model::matmul(const std::vector<MatMul>& matmuls, const Input& input, int64_t tokens, const float* addend) {
   int64_t blocks = 0;
   for (const MatMul& one : matmuls) blocks += blocks_of(one.linear->weights.rows);
   threads_.parallel_for_ranges(blocks, [&](int64_t first_block, int64_t last_block, int thread) {
     for (const MatMul& one : matmuls) {  // the blocks count on from one matrix to the next
-      const Matrix& weights = one.linear->weights;
-      const int64_t first = std::max<int64_t>(0, first_block) * BLOCK,
-                    last = std::min(weights.rows, last_block * BLOCK);
-      if (first < last)
-        kernels_.matmul(weights, first, last, x, x_stride, tokens, data_or_null(one.linear->bias), addend, one.out,
-                        one.out_stride, scratch_[size_t(thread)].data());
-      first_block -= blocks_of(weights.rows), last_block -= blocks_of(weights.rows);
+      const int64_t rows = one.linear->weights.rows;
+      const int64_t first = std::max<int64_t>(0, first_block) * BLOCK, last = std::min(rows, last_block * BLOCK);
+      if (first < last) multiply(*one.linear, first, last, input, tokens, addend, one.out, one.out_stride, thread);
+      first_block -= blocks_of(rows), last_block -= blocks_of(rows);
     }
   });
 }

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdlib>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <new>
 #include <vector>
 
 #include "kernels.h"
+#include "large_memory.h"
 #include "thread_pool.h"
 
 namespace nextword {
@@ -87,7 +89,23 @@ struct CacheAligned {
   friend bool operator==(const CacheAligned&, const CacheAligned&) { return true; }
   friend bool operator!=(const CacheAligned&, const CacheAligned&) { return false; }
 };
-using Floats = std::vector<float, CacheAligned<float>>;
+template <class T>
+using Aligned = std::vector<T, CacheAligned<T>>;
+using Floats = Aligned<float>;
+
+/// Memory for the activations of a batch, quantised.
+class QuantizedBuffer {
+ public:
+  void resize(ActivationFormat format, int64_t tokens, int64_t columns);
+  const QuantizedActivations& view() const { return view_; }
+
+ private:
+  Aligned<int16_t> codes_;
+  Aligned<int8_t> bytes_;
+  Floats scales_, sums_;
+  Aligned<int32_t> half_sums_;
+  QuantizedActivations view_{};
+};
 
 /// The new tokens of one sequence; a forward pass takes a batch of them.
 struct Chunk {
@@ -98,11 +116,14 @@ struct Chunk {
 
 class Model {
  public:
-  Model(Config config, Weights weights, const Kernels& kernels, int threads);
+  /// Packs every matrix that is multiplied; what `weights` refers to must outlive the model.
+  Model(Config config, Weights weights, const Kernels& kernels, int threads, ActivationFormat activations);
 
   const Config& config() const { return config_; }
   const Kernels& kernels() const { return kernels_; }
   int threads() const { return threads_.count(); }
+  /// Whether there was memory for a packed copy of the weights; if not, rows are packed whenever they are needed.
+  bool is_packed() const { return packed_.data() != nullptr; }
   /// No other model of this process has or had it.
   uint64_t id() const { return id_; }
 
@@ -121,19 +142,28 @@ class Model {
     Cache* cache;
     int64_t position;
   };
+  /// What products read: as it is, and quantised for the matrices that take it so.
+  struct Input {
+    const float* x;
+    int64_t stride;
+    const QuantizedBuffer& quantized;
+  };
   struct MatMul {
     const Linear* linear;
     float* out;
     int64_t out_stride;
   };
 
+  void pack();
   void check(const std::vector<Chunk>& chunks) const;
   void embed(const std::vector<Chunk>& chunks);
   void attention(int64_t layer);
   void feed_forward(const Layer& layer);
-  void normalize(const Norm& norm, const float* x, float* out, int64_t count);
-  void matmul(const std::vector<MatMul>& matmuls, const float* x, int64_t x_stride, int64_t tokens,
-              const float* addend);
+  bool takes_quantized(const Linear& linear) const;
+  void normalize(const Norm& norm, const float* x, int64_t count, std::initializer_list<const Linear*> readers);
+  void multiply(const Linear& linear, int64_t first, int64_t last, const Input& input, int64_t tokens,
+                const float* addend, float* out, int64_t out_stride, int thread);
+  void matmul(const std::vector<MatMul>& matmuls, const Input& input, int64_t tokens, const float* addend);
   void apply_rope(float* head, int64_t position) const;
   void extend_rope_tables(int64_t positions);
   int64_t tokens_per_item(int64_t tokens) const;
@@ -144,7 +174,9 @@ class Model {
   Config config_;
   Weights weights_;
   const Kernels& kernels_;
+  const ActivationFormat activations_;
   ThreadPool threads_;
+  LargeMemory packed_;
   std::mutex mutex_;
 
   // Activations of the batch's tokens; rows are `row_stride` apart, padded with zeros. x is the residual stream, h its
@@ -153,8 +185,10 @@ class Model {
   std::vector<BatchToken> batch_;
   bool is_decode_ = false;  // each sequence has one new token
   Floats x_, h_, q_, k_, v_, z_, gate_, up_;
-  std::vector<Floats> scratch_;   // one a thread
-  std::vector<float> cos_, sin_;  // rope tables: [position][pair]
+  QuantizedBuffer quantized_, quantized_ff_;  // h or z; what `down` reads
+  std::vector<Floats> scratch_;               // one a thread
+  std::vector<Aligned<uint8_t>> row_groups_;  // where there is no packed copy: one row group a thread
+  std::vector<float> cos_, sin_;              // rope tables: [position][pair]
 };
 
 }  // namespace nextword

@@ -60,6 +60,11 @@ CacheFormat cache_format_of(const std::string& name) {
                                    {{"f32", CacheFormat::F32}, {"f16", CacheFormat::F16}, {"int8", CacheFormat::INT8}});
 }
 
+ActivationFormat activation_format_of(const std::string& name) {
+  return parse_choice<ActivationFormat>(
+      name, {{"float32", ActivationFormat::F32}, {"int16", ActivationFormat::INT16}, {"int8", ActivationFormat::INT8}});
+}
+
 const Kernels& kernels_of(const std::string& name) {
   for (auto tables = available_kernels(); *tables; ++tables)
     if (name.empty() || name == (*tables)->name) return **tables;
@@ -108,11 +113,9 @@ class WeightReader {
 
   Matrix matrix(const std::string& name, int64_t rows, int64_t columns) const {
     const auto stored = nb::cast<nb::tuple>(matrices_[name.c_str()]);
-    const auto data = nb::cast<Bytes>(stored[1]);
-    Matrix m{format_of(nb::cast<std::string>(stored[0])), rows, columns, data.data(), nullptr};
-    if (int64_t(data.size()) != rows * m.blocks() * block_bytes(m.format))
-      raise_value_error("wrong number of bytes: " + name);
-    return m;
+    const auto format = nb::cast<std::string>(stored[0]);
+    const int64_t width = is_quantized(format_of(format)) ? columns : padded(columns);
+    return matrix_of(name, format, rows, width, nb::cast<Bytes>(stored[1]));
   }
 
   std::vector<float> vector(const std::string& name, int64_t length) const {
@@ -159,7 +162,7 @@ class PyModel {
  public:
   PyModel(const nb::dict& config, const nb::dict& matrices, const nb::dict& vectors, const Doubles& rope_frequencies,
           double rope_attention_factor, const nb::list& rope_layers, const nb::list& windows, int threads,
-          const std::string& kernels)
+          const std::string& kernels, const std::string& activations)
       : buffers_(nb::make_tuple(matrices, vectors)) {
     if (threads < 1) raise_value_error("a model runs on at least 1 thread, not on " + std::to_string(threads));
     const Config read = config_of(config);
@@ -180,7 +183,8 @@ class PyModel {
     weights.output.bias = reader.vector("output_layer.bias", read.vocab_size);
     weights.rope_frequencies.assign(rope_frequencies.data(), rope_frequencies.data() + rope_frequencies.size());
     weights.rope_attention_factor = rope_attention_factor;
-    model_ = std::make_unique<Model>(read, std::move(weights), kernels_of(kernels), threads);
+    model_ = std::make_unique<Model>(read, std::move(weights), kernels_of(kernels), threads,
+                                     activation_format_of(activations));
   }
 
   std::unique_ptr<Cache> new_cache(int64_t capacity, const std::string& format) const {
@@ -206,6 +210,7 @@ class PyModel {
   }
 
   bool owns(const Cache& cache) const { return cache.model() == model_->id(); }
+  bool is_packed() const { return model_->is_packed(); }
   std::string kernels() const { return model_->kernels().name; }
   int threads() const { return model_->threads(); }
 
@@ -279,9 +284,10 @@ NB_MODULE(_native, module) {
       .def("fork", &Cache::fork);
   nb::class_<PyModel>(module, "Model", "Weights, and threads that run them.")
       .def(nb::init<const nb::dict&, const nb::dict&, const nb::dict&, const Doubles&, double, const nb::list&,
-                    const nb::list&, int, const std::string&>(),
+                    const nb::list&, int, const std::string&, const std::string&>(),
            "config"_a, "matrices"_a, "vectors"_a, "rope_frequencies"_a, "rope_attention_factor"_a, "rope_layers"_a,
-           "windows"_a, "threads"_a, "kernels"_a)
+           "windows"_a, "threads"_a, "kernels"_a, "activations"_a)
+      .def_prop_ro("is_packed", &PyModel::is_packed)
       .def_prop_ro("kernels", &PyModel::kernels)
       .def_prop_ro("threads", &PyModel::threads)
       .def("owns", &PyModel::owns, "cache"_a)

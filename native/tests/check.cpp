@@ -310,7 +310,8 @@ void check_model(const Kernels& kernels) {
       model.forward({{ids.data() + start, std::min(step, 150 - start), cache.get()}}, true, logits.data() + start * 50);
     return logits;
   };
-  Model one(config, weights, kernels, 1), four(config, weights, kernels, 4);
+  const auto activations = ActivationFormat::INT16;
+  Model one(config, weights, kernels, 1, activations), four(config, weights, kernels, 4, activations);
   const auto expected = logits_of(one, 150);
   for (const int64_t step : {1, 7, 64, 150}) {
     expect(logits_of(one, step) == expected, "one thread, chunks of " + std::to_string(step));
@@ -341,7 +342,7 @@ void check_model(const Kernels& kernels) {
   expect_throw({{&wrong, 1, own.get()}}, "an id outside the vocabulary");
   expect(own->length() == 0 && foreign->length() == 0, "no cache has grown");
 
-  Model fresh(config, weights, kernels, 4);  // whose buffers are still to grow
+  Model fresh(config, weights, kernels, 4, activations);  // whose buffers are still to grow
   const auto cache = fresh.new_cache(150, CacheFormat::INT8);
   std::vector<float> logits(ids.size() * 50);
   const auto failed = times_out_of_memory([&] {
@@ -351,7 +352,7 @@ void check_model(const Kernels& kernels) {
   expect(failed > 20, "memory ran out " + std::to_string(failed) + " times");
   expect(logits_of(fresh, 40) == expected, "the same bits after memory ran out");
   times_out_of_memory([&] { expect(cache->fork()->length() == 150, "a fork"); });
-  times_out_of_memory([&] { Model(config, weights, kernels, 4); });
+  times_out_of_memory([&] { Model(config, weights, kernels, 4, activations); });
 }
 
 /// A thread that stays with what it took first holds up nothing else, whoever else has to do it.

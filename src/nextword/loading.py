@@ -12,12 +12,13 @@ from nextword.engine import is_built
 from nextword.engine.weights import FORMATS
 from nextword.errors import ConfigError, require_packages
 from nextword.files import read_model, resolve_model
+from nextword.files.mapped import release_pages
 from nextword.files.precision import cast_matrices, computable, requantization_note
 from nextword.files.sources.resolving import SHIPPED_MODEL
 from nextword.files.tensors import DequantizedTensors, RawTensor
 from nextword.generation import Backend
 from nextword.language_model import LanguageModel
-from nextword.settings import Backends, LoadingKeywords, LoadingSettings, takes_settings
+from nextword.settings import Activations, Backends, LoadingKeywords, LoadingSettings, takes_settings
 
 DEFAULT_MODEL = SHIPPED_MODEL
 
@@ -27,10 +28,10 @@ DEFAULT_MODEL = SHIPPED_MODEL
 def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) -> LanguageModel:
     """Loads a model.
 
-    Weights may be rounded, to float32, float16, bfloat16 or ggml's blocks (`q8_0` of 8 bits to `q4_0` of 4: the mixes
-    that `export` writes), activations are float32 in any case. `precision="auto"` leaves weights as the file has
-    them, except that the native backend rounds blocks of other kinds than Q8_0, Q4_0 and Q4_1 again, to Q8_0, and torch
-    unpacks all blocks: `backend.reason` says so.
+    `precision="auto"` leaves weights as the file has them; others round them, to float32, float16, bfloat16 or ggml's
+    blocks (`q8_0` of 8 bits to `q4_0` of 4: the mixes that `export` writes). Torch unpacks all blocks, and the native
+    backend rounds rare ones (IQ2_XXS, MXFP4, ...) again, to Q8_0: `backend.reason` says so, and which activations
+    blocks meet.
 
     Args:
         source: A model directory (nextword's, or any of Hugging Face's layout), a .gguf file, a name that
@@ -41,10 +42,10 @@ def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) 
     Raises:
         ModelFileError: It does not exist, its files are damaged or unsupported, the hub cannot be reached, or a weight
             is too large for float16.
-        ConfigError: The backend, device, dtype or precision is not available.
+        ConfigError: The backend, device, dtype, precision or kind of activations is not available.
     """
     requested = LoadingSettings(**settings)
-    choice = choose_backend(requested.backend, requested.device, requested.dtype)
+    choice = choose_backend(requested.backend, requested.device, requested.dtype, requested.activations)
     path = resolve_model(DEFAULT_MODEL if source is None else source, revision=requested.revision)
     bundle = read_model(path)
     tensors = cast_matrices(bundle.tensors, requested.precision)
@@ -53,8 +54,13 @@ def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) 
         from nextword.engine.backend import NativeBackend
 
         run = NativeBackend(
-            bundle.config, computable(tensors, FORMATS), choice.with_weights(tensors).reason, threads=requested.threads
+            bundle.config,
+            computable(tensors, FORMATS),
+            choice.with_weights(tensors).reason,
+            threads=requested.threads,
+            activations=choice.activations,
         )
+        release_pages(tensor.data for tensor in bundle.tensors.values())  # what is multiplied has been copied
     else:
         require_packages("running a model without the native backend", "torch", "torch")
         from nextword.model import TorchBackend
@@ -86,21 +92,26 @@ class Choice:
 
     name: Literal["native", "torch"]
     reason: str
+    activations: Activations = "float32"
+    """What quantised weights meet."""
 
     def with_weights(self, tensors: Mapping[str, RawTensor]) -> Choice:
-        """The same choice; its reason also says how weights are computed with that are not taken as they lie."""
-        if self.name == "native":
-            change = requantization_note(tensors, FORMATS)
+        """The same choice; its reason also says what quantised weights meet, and which are not taken as they lie."""
+        if any(tensor.is_quantized for tensor in tensors.values()):
+            meet = f"blocks meet {self.activations} activations"
+            notes = [requantization_note(tensors, FORMATS), meet] if self.name == "native" else ["blocks are unpacked"]
         else:
-            change = "blocks are unpacked" if any(tensor.is_quantized for tensor in tensors.values()) else ""
-        return replace(self, reason=f"{self.reason}; {change}") if change else self
+            notes = ["there are no blocks for int8 activations"] if self.activations == "int8" else []
+        return replace(self, reason="; ".join([self.reason, *filter(None, notes)]))
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
 
 
 @checked
-def choose_backend(backend: Backends = "auto", device: str = "auto", dtype: str | None = None) -> Choice:
+def choose_backend(
+    backend: Backends = "auto", device: str = "auto", dtype: str | None = None, activations: Activations | None = None
+) -> Choice:
     """The backend that `load` takes.
 
     Raises:
@@ -115,6 +126,12 @@ def choose_backend(backend: Backends = "auto", device: str = "auto", dtype: str 
         obstacle = "the native backend was not built, for want of a C++ compiler when nextword was installed"
     if backend == "native" and obstacle:
         raise ConfigError(f"backend native cannot be used: {obstacle}", hint='backend="torch" can')
-    if backend == "auto":
-        return Choice("torch", obstacle) if obstacle else Choice("native", "the fastest on a CPU")
-    return Choice("native" if backend == "native" else "torch", "asked for")
+    reason = "asked for" if backend != "auto" else obstacle or "the fastest on a CPU"
+    if backend == "torch" or (backend == "auto" and obstacle):
+        if activations not in (None, "float32"):
+            raise ConfigError(
+                f"activations is {activations!r}, which the torch backend does not compute with ({reason})",
+                hint='leave out activations=..., or say "float32"',
+            )
+        return Choice("torch", reason)
+    return Choice("native", reason, "int16" if activations is None else activations)

@@ -1,4 +1,4 @@
-"""`--precision` and `--device` on every command that loads a model: they reach it, and without them nothing changes."""
+"""`--precision`, `--activations`, `--device` on every command that loads a model: they reach it, or nothing changes."""
 
 from __future__ import annotations
 
@@ -61,6 +61,11 @@ def test_both_reach_the_model(loaded: Any) -> None:
     assert (loaded().precision, loaded().device) == ("auto", "auto")
     assert loaded("--precision", "q8_0").precision == loaded("--precision=Q8_0").precision == "q8_0"
     assert loaded("--device", "cpu", "--precision", "bfloat16").precision == "bfloat16"
+
+
+def test_activations_reach_the_model(loaded: Any) -> None:
+    assert loaded().activations is None
+    assert loaded("--activations", "int8").activations == loaded("--activations=int8").activations == "int8"
 
 
 def test_a_device_reaches_the_model(loaded: Any, request: pytest.FixtureRequest) -> None:

@@ -32,7 +32,7 @@ def gguf(tmp_path: Path) -> Path:
 
 
 def _logits(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    backend = nextword.load(path).backend
+    backend = nextword.load(path, activations="float32").backend  # as torch has them
     return backend.forward([[5, 6, 7]], [backend.new_cache(3)], logits="all")[0]
 
 

@@ -186,7 +186,8 @@ def test_smollm2_beside_llama_cpp(capsys: pytest.CaptureFixture[str]) -> None:
 def test_smollm2_unpacked_is_the_same_model_in_llama_cpp(tmp_path: Path) -> None:
     bundle = read_model(smollm2_gguf())
     write_gguf(tmp_path / "f32.gguf", bundle, "f32")
-    lm, theirs = nextword.load(smollm2_gguf()), LlamaCppLogits(tmp_path / "f32.gguf", 256)
+    lm = nextword.load(smollm2_gguf(), activations="float32")
+    theirs = LlamaCppLogits(tmp_path / "f32.gguf", 256)
     for prompt in PROMPTS:
         written = lm.generate(prompt, 40, temperature=0.0)
         ids = list(written.prompt_token_ids)

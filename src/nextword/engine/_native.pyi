@@ -42,7 +42,10 @@ class Model:
         windows: list[int],
         threads: int,
         kernels: str,
+        activations: str,
     ) -> None: ...
+    @property
+    def is_packed(self) -> bool: ...
     @property
     def kernels(self) -> str: ...
     @property

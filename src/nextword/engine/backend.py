@@ -17,6 +17,7 @@ from nextword.engine.weights import FLOAT_NAMES, DequantizableTensor, native_wei
 from nextword.errors import ConfigError
 from nextword.machine.processors import check_threads, default_threads
 from nextword.rope import inverse_frequencies, rope_attention_factor
+from nextword.settings import Activations
 
 CacheFormat = Literal["f32", "f16", "int8"]
 
@@ -33,10 +34,12 @@ class NativeBackend:
     Args:
         config: The architecture.
         tensors: Its weights as a file holds them (names as `config.parameter_shapes()`, checked against it). Quantised
-            ones are computed with as they are: each product is exactly that of its float32 value.
+            ones are computed with as they are.
         reason: Why this backend was chosen, in words.
         threads: How many; None is NEXTWORD_THREADS, or one a performance core.
         kernels: `avx512`, `avx2`, `neon` or `portable`; empty is NEXTWORD_KERNELS, or the best that there is.
+        activations: What quantised weights meet: the activations themselves, or these rounded to 16 or 8 bits for every
+            32 of them. Weights that are floats meet float32.
         cache_format: How keys and values are kept; `f16` and `int8` take a half and a quarter of the memory.
 
     Raises:
@@ -54,13 +57,13 @@ class NativeBackend:
         *,
         threads: int | None = None,
         kernels: str = "",
+        activations: Activations = "int16",
         cache_format: CacheFormat = "f32",
     ) -> None:
         self.config = config
-        self.reason = reason
         self._cache_format = cache_format
         rotary = config.position == "rotary"
-        matrices, vectors = native_weights(config, tensors)
+        matrices, vectors = native_weights(config, tensors, activations)
         self.nbytes = sum(data.nbytes for _, data in matrices.values()) + sum(data.nbytes for data in vectors.values())
         [(kind, _)] = Counter(kind for kind, _ in matrices.values()).most_common(1)
         self.dtype = FLOAT_NAMES.get(kind, kind)
@@ -77,9 +80,13 @@ class NativeBackend:
                 [window or 0 for window in config.layer_windows or (None,) * config.num_layers],
                 count,
                 instructions,
+                activations,
             )
         except RuntimeError as error:
             raise ConfigError(str(error), hint="ask for fewer threads, or set NEXTWORD_THREADS") from None
+        if not self._model.is_packed:
+            reason += f"; no memory for a copy of {-(-self.nbytes // 10**6):,} MB that is read faster"
+        self.reason = reason
 
     @property
     def kernels(self) -> str:

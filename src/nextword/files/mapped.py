@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from nextword.errors import ModelFileError
@@ -21,3 +22,14 @@ def map_file(path: Path) -> memoryview:
             return memoryview(b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def release_pages(views: Iterable[memoryview]) -> None:
+    """Gives the memory of mapped files back to the system; what of it is needed again is read again.
+
+    Only for files that nobody has written into since they were mapped: that would be lost.
+    """
+    if not hasattr(mmap, "MADV_DONTNEED"):  # the system takes them back on its own
+        return
+    for mapping in {id(view.obj): view.obj for view in views if isinstance(view.obj, mmap.mmap)}.values():
+        mapping.madvise(mmap.MADV_DONTNEED)

@@ -27,7 +27,7 @@ from nextword.files.precision import cast_matrices, computable
 from nextword.generation import Backend
 from nextword.loading import DEFAULT_MODEL
 from nextword.measuring.peers import Engine, LlamaCpp, NativeEngine, Transformers
-from nextword.settings import Precision
+from nextword.settings import Activations, Precision
 
 SHORT_PROMPT = 16
 STREAMS = 8
@@ -98,6 +98,7 @@ def bench(
     threads: int | None = None,
     device: str = "auto",
     precision: Precision = "auto",
+    activations: Activations | None = None,
     peers: bool = True,
     watch: Callable[[str], None] = lambda _: None,
 ) -> Bench:
@@ -111,6 +112,7 @@ def bench(
         threads: Of every engine; None is the performance cores.
         device: `auto` or `cpu`: where the native engine runs.
         precision: As `nextword.load` takes it; other engines take the weights as the file has them, or no part.
+        activations: As `nextword.load` takes it.
         peers: Whether other engines are measured too.
         watch: Is told what is being done.
 
@@ -131,7 +133,7 @@ def bench(
 
     path = resolve_model(DEFAULT_MODEL if source is None else source)
     watch("the native engine")
-    ours = _load_timed(lambda: NativeEngine(path, threads, precision))
+    ours = _load_timed(lambda: NativeEngine(path, threads, precision, activations))
     lm, config = ours.engine.lm, ours.engine.lm.config
     backend: Any = lm.backend
     count = max(1, min(count, config.context_length - SHORT_PROMPT))

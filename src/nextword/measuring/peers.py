@@ -13,7 +13,7 @@ from nextword.files import Bundle
 from nextword.files.huggingface.families import misfit
 from nextword.generation import Memory
 from nextword.loading import load
-from nextword.settings import Precision
+from nextword.settings import Activations, Precision
 
 
 class Engine(Protocol):
@@ -35,8 +35,14 @@ class NativeEngine:
 
     name = "nextword"
 
-    def __init__(self, path: Path, threads: int | None, precision: Precision = "auto") -> None:
-        self.lm = load(path, backend="native", threads=threads, precision=precision)
+    def __init__(
+        self,
+        path: Path,
+        threads: int | None,
+        precision: Precision = "auto",
+        activations: Activations | None = None,
+    ) -> None:
+        self.lm = load(path, backend="native", threads=threads, precision=precision, activations=activations)
 
     def read(self, ids: Sequence[int]) -> None:
         """Into a fresh cache."""

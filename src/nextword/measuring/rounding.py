@@ -21,7 +21,7 @@ TOKENS = 2000
 
 
 def rounding_losses(bundle: Bundle, watch: Callable[[str], None] = lambda _: None) -> list[Rounding]:
-    """The loss of every precision that makes this model smaller, and of `auto` where loading has to round blocks.
+    """The loss of every precision that makes this model smaller, and of `auto`, of what blocks meet, if there are any.
 
     One that cannot hold a weight (float16) is left out. The loss is the mean Kullback-Leibler divergence of the rounded
     model's predictions from the model's own, in nats a token, over about 2,000 tokens that the model draws from its own
@@ -37,8 +37,8 @@ def rounding_losses(bundle: Bundle, watch: Callable[[str], None] = lambda _: Non
             tensors = computable(cast_matrices(bundle.tensors, precision), FORMATS)
         except ModelFileError:  # a weight is too large for float16
             continue
-        converted = any(tensors[name].dtype != tensor.dtype for name, tensor in bundle.tensors.items())
-        if converted if precision == "auto" else _size(tensors) < size:
+        quantized = any(tensor.is_quantized for tensor in bundle.tensors.values())
+        if quantized if precision == "auto" else _size(tensors) < size:
             watch(f"rounded weights: {precision}")
             rounded = NativeBackend(bundle.config, tensors)
             found.append(_loss(precision, exact, rounded, texts, _size(tensors) / size))
@@ -46,8 +46,8 @@ def rounding_losses(bundle: Bundle, watch: Callable[[str], None] = lambda _: Non
 
 
 def exact_backend(bundle: Bundle) -> NativeBackend:
-    """The native backend on exactly the file's weights: kinds of blocks that it lacks are unpacked, not rounded."""
-    return NativeBackend(bundle.config, DequantizedTensors(bundle.tensors, keep=FORMATS))
+    """The native backend on exactly the file's weights and activations: kinds of blocks that it lacks are unpacked."""
+    return NativeBackend(bundle.config, DequantizedTensors(bundle.tensors, keep=FORMATS), activations="float32")
 
 
 def _size(tensors: Mapping[str, RawTensor]) -> int:

@@ -14,6 +14,7 @@ from nextword.settings.server import SAMPLING_FIELDS, ServerSettings
 from nextword.settings.training import TrainingKeywords, TrainingSettings
 from nextword.settings.words import (
     OLD_PRECISIONS,
+    Activations,
     Backends,
     OptimizerName,
     Overflow,
@@ -24,6 +25,7 @@ from nextword.settings.words import (
 __all__ = [
     "OLD_PRECISIONS",
     "SAMPLING_FIELDS",
+    "Activations",
     "Backends",
     "BaseLoadingSettings",
     "GenerationKeywords",

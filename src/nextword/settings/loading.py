@@ -6,7 +6,7 @@ from typing import TypedDict
 
 from nextword.arguments import Device
 from nextword.settings.base import Settings
-from nextword.settings.words import Backends, Precision
+from nextword.settings.words import Activations, Backends, Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,8 +16,10 @@ class BaseLoadingSettings(Settings):
     device: Device = "auto"
     """auto, cpu, cuda or mps; the latter two with torch."""
     precision: Precision = "auto"
-    """What weights are rounded to; auto leaves them as the file has them, but rounds to q8_0 what is not computed with
-    as it lies (the K-quants of GGUF files)."""
+    """What weights are rounded to; auto leaves them as the file has them."""
+    activations: Activations | None = None
+    """What quantised weights meet: int16 (if left out; float32 with torch), int8, which reads prompts faster and errs a
+    hundred times as much, or float32. Weights that are floats meet float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class LoadingKeywords(TypedDict, total=False):
 
     device: Device
     precision: Precision
+    activations: Activations | None
     backend: Backends
     dtype: str | None
     threads: int | None

@@ -38,6 +38,8 @@ Precision = Annotated[
 ]
 """What weights are held as: floats, as torch calls them, or blocks, as llama.cpp calls its mixes of them; auto leaves
 them as they are."""
+Activations = Literal["float32", "int16", "int8"]
+"""What quantised weights are multiplied with: whole numbers of so many bits with a scale for every 32, or floats."""
 Backends = Literal["auto", "native", "torch"]
 Overflow = Literal["slide", "stop"]
 Strategy = Literal["ddp", "fsdp"]

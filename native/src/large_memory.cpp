@@ -1,0 +1,43 @@
+#include "large_memory.h"
+
+#include <cstdlib>
+#include <limits>
+#include <new>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <sys/mman.h>
+#endif
+
+namespace nextword {
+namespace {
+
+constexpr size_t HUGE_PAGE = size_t{2} << 20;
+
+}  // namespace
+
+void LargeMemory::allocate(size_t bytes) {
+  if (bytes > std::numeric_limits<size_t>::max() - 2 * HUGE_PAGE) throw std::bad_alloc();
+  bytes_ = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE + HUGE_PAGE;
+#if defined(__unix__) || defined(__APPLE__)
+  void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+#else
+  void* memory = std::calloc(bytes_, 1);
+  if (!memory) throw std::bad_alloc();
+#endif
+  memory_ = memory;
+  data_ = static_cast<uint8_t*>(memory) + (HUGE_PAGE - uintptr_t(memory) % HUGE_PAGE) % HUGE_PAGE;
+#if defined(MADV_HUGEPAGE)
+  madvise(data_, bytes_ - HUGE_PAGE, MADV_HUGEPAGE);  // where it is refused, pages are small
+#endif
+}
+
+LargeMemory::~LargeMemory() {
+#if defined(__unix__) || defined(__APPLE__)
+  if (memory_) munmap(memory_, bytes_);
+#else
+  std::free(memory_);
+#endif
+}
+
+}  // namespace nextword
