@@ -29,7 +29,7 @@ from record import record
 FLOATS = ("F32", "F16", "BF16")
 SHORT_PROMPT = 16
 LARGE_FILE = 256_000_000
-"""From so many bytes on a quarter of the tokens is written: a token takes so much longer."""
+"""From so many bytes on a quarter of the tokens is written, in two rounds at most: a token takes so much longer."""
 
 
 @dataclass
@@ -102,7 +102,7 @@ def measure(file: Path, threads: int, peers: Sequence[Peer], options: argparse.N
         engines[peer.name] = lambda ids, peer=peer: peer.bench(file, threads, len(ids), count)  # type: ignore[misc]
     rng = np.random.default_rng(0)
     turn(lm, [1] * SHORT_PROMPT, 4)
-    for round_ in range(options.rounds):
+    for round_ in range(min(options.rounds, 2) if size >= LARGE_FILE else options.rounds):
         ids = rng.integers(3, min(4000, config.vocab_size), size=prompt).tolist()
         for name, engine in engines.items():
             sys.stderr.write(f"{row.file}, {row.kernels}, {threads} threads, round {round_ + 1}: {name}\n")

@@ -36,6 +36,8 @@ from record import record
 
 COMPLETIONS = "/v1/completions"
 SHORT_PROMPT = 14
+LONG_PROMPT = 512
+"""Prompts from so many tokens on take long enough to be measured in one round."""
 
 
 @dataclass
@@ -83,7 +85,7 @@ def measure(file: Path, peer: Peer, options: argparse.Namespace) -> list[Row]:
     for round_ in range(options.rounds):
         for server, command in servers(file, peer, options).items():
             with running(command) as url:
-                for row in rows:
+                for row in rows if round_ == 0 else [row for row in rows if row.prompt < LONG_PROMPT]:
                     figures = asyncio.run(together(url, row, options.tokens, round_))
                     row.figures.setdefault(server, []).append(figures)
                     sys.stderr.write(f"{row.file}, {server}, {row.streams} x {row.prompt}: {figures}\n")
@@ -261,7 +263,7 @@ def table(rows: Sequence[Row]) -> str:
             rate = row.median(server, "tokens")
             ratio = "" if server == "nextword" else f" ({row.median('nextword', 'tokens') / rate:.2f}x)"
             first = [f"{1000 * row.median(server, name):,.0f} ms" for name in ("first_p50", "first_p99")]
-            cells = [row.file, row.kernels, f"{row.prompt:,}", str(row.streams), server, f"{rate:,.0f}{ratio}", *first]
+            cells = [row.file, row.kernels, f"{row.prompt:,}", str(row.streams), server, f"{rate:,.1f}{ratio}", *first]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
