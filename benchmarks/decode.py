@@ -187,7 +187,7 @@ def arguments() -> argparse.Namespace:
     add_files(parser)
     add_builds(parser)
     parser.add_argument("--threads", type=int, nargs="+", default=[2], help="small files: the largest number only")
-    parser.add_argument("--activations", nargs="*", default=[], help="measured too, besides the default")
+    parser.add_argument("--activations", nargs="*", default=["int8"], help="measured too, besides the default")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prompt", type=int, default=256, help="tokens to read")
     parser.add_argument("--tokens", type=int, default=128, help="to write; a quarter of it with large files")
