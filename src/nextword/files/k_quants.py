@@ -9,8 +9,6 @@ all is kept. The unit that the groups share is looked for in the same way.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +33,8 @@ def quantize_k(dtype: str, rows: Floats) -> Bytes:
         dtype: One of `K_QUANTS`.
         rows: The weights. Where they are too large for half precision, the units become infinite.
     """
+    from concurrent.futures import ThreadPoolExecutor  # takes milliseconds to load, and most files are only read
+
     blocks = rows.reshape(-1, SUPER_BLOCK)
     with ThreadPoolExecutor(default_threads()) as threads:
         chunks = (blocks[at : at + _CHUNK] for at in range(0, len(blocks), _CHUNK))
