@@ -31,7 +31,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(PINS) PIP_BUILD_CONSTRAI
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test test-kernels test-llama-cpp test-transformer-lens test-native storm check check-page check-native docs peers peer-results dist constraints clean
+.PHONY: help run setup test test-kernels test-llama-cpp test-transformer-lens test-native speed-kernels storm check check-page check-native docs peers peer-results dist constraints clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -87,6 +87,11 @@ test-native: $(DEV_STAMP) ## the native code under sanitizers; for ARM with qemu
 	  PATH="$(abspath $(BIN)):$$PATH" native/tests/run build/native-arm -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
 	    -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_EXE_LINKER_FLAGS=-static -DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64; \
 	else echo "ARM: not run (Debian: apt-get install g++-aarch64-linux-gnu qemu-user)"; fi
+
+speed-kernels: $(DEV_STAMP) ## GB/s and GMAC/s of the kernels, format by format (ARGS="avx2 2": a set, threads)
+	@PATH="$(abspath $(BIN)):$$PATH"; cmake -S native -B build/native-speed -G Ninja -DNEXTWORD_MODULE=OFF >build/native-speed.log && \
+	  cmake --build build/native-speed --target speed >>build/native-speed.log || { cat build/native-speed.log; exit 1; }
+	@build/native-speed/speed $(ARGS)
 
 storm: $(DEV_STAMP) ## kill 100 training runs: nothing may be lost
 	$(BIN)/python -m tests.training.storm $(ARGS)

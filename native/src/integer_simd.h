@@ -32,6 +32,7 @@ inline void store_words(void* p, Words a) { _mm512_storeu_si512(p, a.v); }
 inline Words set_words(int32_t x) { return {_mm512_set1_epi32(x)}; }
 inline Words operator&(Words a, Words b) { return {_mm512_and_si512(a.v, b.v)}; }
 inline Words operator|(Words a, Words b) { return {_mm512_or_si512(a.v, b.v)}; }
+inline Words operator^(Words a, Words b) { return {_mm512_xor_si512(a.v, b.v)}; }
 inline Words operator+(Words a, Words b) { return {_mm512_add_epi32(a.v, b.v)}; }
 inline Words operator-(Words a, Words b) { return {_mm512_sub_epi32(a.v, b.v)}; }
 inline Words operator*(Words a, Words b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
@@ -54,12 +55,29 @@ inline Words load_signed_bytes(const uint8_t* p) { return {_mm512_cvtepi8_epi32(
 /// Sums of products of 16-bit pairs.
 struct Sum { __m512i v; };
 inline Sum zero_sum() { return {_mm512_setzero_si512()}; }
-#ifdef NEXTWORD_VNNI
+#ifdef NEXTWORD_AVX512VNNI
 inline void multiply_add(Sum& sum, Words a, Words b) { sum.v = _mm512_dpwssd_epi32(sum.v, a.v, b.v); }
 #else
 inline void multiply_add(Sum& sum, Words a, Words b) { sum.v = _mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, b.v)); }
 #endif
 inline Words total(Sum sum) { return {sum.v}; }
+
+/// Sums of products of unsigned and signed bytes.
+#define NEXTWORD_BYTES
+struct ByteSum { __m512i v; };
+inline ByteSum zero_byte_sum() { return {_mm512_setzero_si512()}; }
+#ifdef NEXTWORD_AVX512VNNI
+inline void multiply_add(ByteSum& sum, Words a, Words b) { sum.v = _mm512_dpbusd_epi32(sum.v, a.v, b.v); }
+/// The sums as 32-bit numbers, each times its row's factor, which lies as `as_factor` has made it.
+inline Words scaled(ByteSum sum, Words factor) { return {_mm512_mullo_epi32(sum.v, factor.v)}; }
+inline Words as_factor(Words numbers) { return numbers; }
+constexpr bool WIDE_BYTE_SUMS = true;  // of 32 bits, not of 16
+#else
+inline void multiply_add(ByteSum& sum, Words a, Words b) { sum.v = _mm512_add_epi16(sum.v, _mm512_maddubs_epi16(a.v, b.v)); }
+inline Words scaled(ByteSum sum, Words factor) { return {_mm512_madd_epi16(sum.v, factor.v)}; }
+inline Words as_factor(Words numbers) { return (numbers & set_words(0xffff)) * set_words(0x10001); }
+constexpr bool WIDE_BYTE_SUMS = false;
+#endif
 
 inline Floats load_floats(const float* p) { return {_mm512_loadu_ps(p)}; }
 inline void store_floats(float* p, Floats a) { _mm512_storeu_ps(p, a.v); }
@@ -83,6 +101,7 @@ inline void store_words(void* p, Words a) { _mm256_storeu_si256(static_cast<__m2
 inline Words set_words(int32_t x) { return {_mm256_set1_epi32(x)}; }
 inline Words operator&(Words a, Words b) { return {_mm256_and_si256(a.v, b.v)}; }
 inline Words operator|(Words a, Words b) { return {_mm256_or_si256(a.v, b.v)}; }
+inline Words operator^(Words a, Words b) { return {_mm256_xor_si256(a.v, b.v)}; }
 inline Words operator+(Words a, Words b) { return {_mm256_add_epi32(a.v, b.v)}; }
 inline Words operator-(Words a, Words b) { return {_mm256_sub_epi32(a.v, b.v)}; }
 inline Words operator*(Words a, Words b) { return {_mm256_mullo_epi32(a.v, b.v)}; }
@@ -103,6 +122,14 @@ struct Sum { __m256i v; };
 inline Sum zero_sum() { return {_mm256_setzero_si256()}; }
 inline void multiply_add(Sum& sum, Words a, Words b) { sum.v = _mm256_add_epi32(sum.v, _mm256_madd_epi16(a.v, b.v)); }
 inline Words total(Sum sum) { return {sum.v}; }
+
+#define NEXTWORD_BYTES
+struct ByteSum { __m256i v; };
+inline ByteSum zero_byte_sum() { return {_mm256_setzero_si256()}; }
+inline void multiply_add(ByteSum& sum, Words a, Words b) { sum.v = _mm256_add_epi16(sum.v, _mm256_maddubs_epi16(a.v, b.v)); }
+inline Words scaled(ByteSum sum, Words factor) { return {_mm256_madd_epi16(sum.v, factor.v)}; }
+inline Words as_factor(Words numbers) { return (numbers & set_words(0xffff)) * set_words(0x10001); }
+constexpr bool WIDE_BYTE_SUMS = false;
 
 inline Floats load_floats(const float* p) { return {_mm256_loadu_ps(p)}; }
 inline void store_floats(float* p, Floats a) { _mm256_storeu_ps(p, a.v); }
@@ -243,6 +270,9 @@ inline void fence(Sum& sum) {
 #endif
 }
 
+#ifdef NEXTWORD_BYTES
+inline void fence(ByteSum& sum) { asm("" : "+x"(sum.v)); }
+#endif
 inline void fence(Words& words) {
 #if defined(__x86_64__)
   asm("" : "+x"(words.v));
@@ -253,10 +283,16 @@ inline void fence(Words& words) {
 #endif
 }
 
+/// A first product is not added to zeros where nothing keeps them.
+template <int INDEX, class Vector>
+inline void fence_after(Vector& sum) {
+  if constexpr (INDEX > 0) fence(sum);
+}
+
 constexpr int PARTS = int(ROW_GROUP) / LANES;
 
-/// Two 16-bit numbers, the same for every row.
-inline Words set_pair(const int16_t* p) {
+/// Two 16-bit numbers, or four bytes, the same for every row.
+inline Words set_pair(const void* p) {
   int32_t pair;
   std::memcpy(&pair, p, sizeof pair);
   return set_words(pair);

@@ -7,6 +7,18 @@ namespace nextword {
 namespace NEXTWORD_ISA {
 namespace {
 
+/// How many minima a block has: of 32 columns, or of 16 columns each.
+constexpr int minima_of(Format format) {
+  switch (format) {
+    case Format::Q4_1:
+    case Format::Q5_1:
+    case Format::Q4_K:
+    case Format::Q5_K: return 1;
+    case Format::Q2_K: return 2;
+    default: return 0;
+  }
+}
+
 /// What a format's numbers mean.
 template <Format FORMAT>
 struct Meaning {
@@ -20,8 +32,7 @@ struct Meaning {
                                                          : 0;
   /// 16 columns have a scale of their own, an integer that belongs to the exact sum.
   static constexpr bool HALVES = FORMAT == Format::Q6_K || FORMAT == Format::Q3_K || FORMAT == Format::Q2_K;
-  static constexpr bool MINIMA = FORMAT == Format::Q4_1 || FORMAT == Format::Q5_1 || FORMAT == Format::Q4_K ||
-                                 FORMAT == Format::Q5_K || FORMAT == Format::Q2_K;
+  static constexpr bool MINIMA = minima_of(FORMAT) > 0;
 
   static constexpr int64_t HEAD_BYTES = MINIMA ? 64 : 32;            // d, m
   static constexpr int64_t SCALE_BYTES = SUPER ? 2 * ROW_GROUP : 0;  // before the codes of 32 columns
@@ -63,6 +74,7 @@ inline void for_quantized_format(Format format, Work work) {
 }
 
 constexpr int64_t VECTOR_BYTES = 4 * ROW_GROUP;  // of one word of all rows
+constexpr int64_t PREFETCH_BYTES = 2048;         // between the weights in use and those called for
 
 template <Format FORMAT>
 constexpr bool FOUR_BITS = FORMAT == Format::Q4_0 || FORMAT == Format::Q4_1 || FORMAT == Format::Q4_K;
@@ -185,7 +197,7 @@ inline void dequantize_block(const uint8_t* head, const uint8_t* block, float* o
       Floats value = to_floats(code);
       if constexpr (M::HALVES) value = (scales.scale * to_floats(scales.factors[half])) * value;
       else value = scales.scale * value;
-      if constexpr (M::MINIMA) value = value + scales.minimum[FORMAT == Format::Q2_K ? half : 0];
+      if constexpr (M::MINIMA) value = value + scales.minimum[minima_of(FORMAT) == 2 ? half : 0];
       store_floats(out + column * ROW_GROUP + row, value);
     };
     repeat<4>([&](auto word) {
@@ -195,7 +207,7 @@ inline void dequantize_block(const uint8_t* head, const uint8_t* block, float* o
         constexpr int I = decltype(index)::value;
         const int64_t column = 4 * (I < 2 ? J : J + 4) + I % 2;
         const Words pair = codes.template pair<I>();
-        Sum first = zero_sum(), second = zero_sum();  // of one product each: either number of the pair, as 32 bits
+        Sum first = zero_sum(), second = zero_sum();  // of one product each: the pair's numbers as 32 bits
         multiply_add(first, pair, set_words(1)), multiply_add(second, pair, set_words(1 << 16));
         put(column, total(first), I / 2), put(column + 2, total(second), I / 2);
       });

@@ -37,7 +37,8 @@ class NativeBackend:
             ones are computed with as they are.
         reason: Why this backend was chosen, in words.
         threads: How many; None is NEXTWORD_THREADS, or one a performance core.
-        kernels: `avx512`, `avx2`, `neon` or `portable`; empty is NEXTWORD_KERNELS, or the best that there is.
+        kernels: `avx512vnni`, `avx512`, `avx2`, `neon` or `portable`; empty is NEXTWORD_KERNELS, or the best that there
+            is.
         activations: What quantised weights meet: the activations themselves, or these rounded to 16 or 8 bits for every
             32 of them. Weights that are floats meet float32.
         cache_format: How keys and values are kept; `f16` and `int8` take a half and a quarter of the memory.

@@ -7,7 +7,7 @@ import os
 from nextword.engine._native import kernels as available_kernels
 from nextword.errors import ConfigError
 
-KERNELS = ("avx512", "avx2", "neon", "portable")
+KERNELS = ("avx512vnni", "avx512", "avx2", "neon", "portable")
 """All that there are; `available_kernels()` are those that this processor can run, best first."""
 
 __all__ = ["KERNELS", "available_kernels", "select_kernels"]

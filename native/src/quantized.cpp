@@ -1,0 +1,193 @@
+// Matrix products of quantised weights and quantised activations. As kernels.cpp, compiled for each instruction set.
+#include "quantized.h"
+
+#include <math.h>
+
+#include "byte_panel.h"
+
+namespace nextword {
+namespace NEXTWORD_ISA {
+
+// -- activations ------------------------------------------------------------------------------------------------------
+
+/// Blocks first <= b < last of one token, whose numbers begin at `x`; formats.h says what becomes of them.
+void quantize(const float* x, int64_t first, int64_t last, const QuantizedActivations& out, int64_t token) {
+  constexpr float MAGIC = 12582912.0f;  // 1.5 * 2^23: what it is added to becomes whole, ties to even
+  const float most = out.format == ActivationFormat::INT16 ? 16383.0f : 127.0f;
+  for (int64_t b = first; b < last; ++b) {
+    const float* in = x + b * BLOCK;
+    const int64_t at = token * out.blocks + b;
+    int32_t bits[BLOCK], greatest = 0, sums[2] = {0, 0};
+    memcpy(bits, in, sizeof bits);
+    for (int i = 0; i < BLOCK; ++i) {
+      const int32_t size = bits[i] & 0x7fffffff;  // grows with |x|; infinity and NaN are above all numbers
+      greatest = size > greatest ? size : greatest;
+    }
+    const float size = fp32_from_bits(uint32_t(greatest));
+    const bool finite = greatest < 0x7f800000, any = finite && size >= 1e-30f;
+    const float inverse = any ? most / size : 0.0f;
+    int16_t codes[BLOCK];
+    for (int i = 0; i < BLOCK; ++i) {
+      const float shifted = (any ? in[i] : 0.0f) * inverse + MAGIC;
+      int32_t code;
+      memcpy(&code, &shifted, sizeof code);
+      codes[i] = int16_t(code - 0x4b400000);  // the bits of MAGIC
+    }
+    for (int i = 0; i < BLOCK; ++i) sums[i / 16] += codes[i];
+    for (int i = 0; i < BLOCK; i += 4) {
+      int16_t* word = out.codes + at * BLOCK + i;
+      word[0] = codes[i], word[1] = codes[i + 2], word[2] = codes[i + 1], word[3] = codes[i + 3];
+    }
+    if (out.format == ActivationFormat::INT8)
+      for (int i = 0; i < BLOCK; ++i) out.bytes[at * BLOCK + i] = int8_t(codes[i]);
+    const float scale = !finite ? NAN : any ? size / most : 0.0f;
+    out.scales[at] = scale, out.sums[at] = scale * float(sums[0] + sums[1]);
+    out.half_sums[2 * at] = sums[0], out.half_sums[2 * at + 1] = sums[1];
+  }
+}
+
+namespace {
+
+// -- products: few tokens ---------------------------------------------------------------------------------------------
+
+/// The exact sums of a block, weight codes x activation codes of one token, with offsets taken off and factors in.
+template <Format FORMAT>
+inline Words finish_sums(Words first, Words second, const Scales<FORMAT>& scales, const int32_t* half_sums) {
+  using M = Meaning<FORMAT>;
+  if constexpr (M::HALVES) {
+    if constexpr (M::OFFSET != 0) {
+      first = first - set_words(M::OFFSET * half_sums[0]);
+      second = second - set_words(M::OFFSET * half_sums[1]);
+    }
+    return first * scales.factors[0] + second * scales.factors[1];
+  } else if constexpr (M::OFFSET != 0) {
+    return first - set_words(M::OFFSET * (half_sums[0] + half_sums[1]));
+  } else {
+    return first;
+  }
+}
+
+/// What a block adds to an output of a token.
+template <Format FORMAT>
+inline Floats add_block(Floats value, Words sum, const Scales<FORMAT>& scales, const QuantizedActivations& x,
+                        int64_t at) {
+  value = value + (scales.scale * set_floats(x.scales[at])) * to_floats(sum);
+  if constexpr (minima_of(FORMAT) == 2) {
+    for (int half = 0; half < 2; ++half)
+      value = value + scales.minimum[half] * set_floats(x.scales[at] * float(x.half_sums[2 * at + half]));
+  } else if constexpr (Meaning<FORMAT>::MINIMA) {
+    value = value + scales.minimum[0] * set_floats(x.sums[at]);
+  }
+  return value;
+}
+
+/// For so many tokens decoding weights into a panel does not pay: tiles of four are nearly as fast without.
+template <Format FORMAT>
+constexpr int64_t few(ActivationFormat activations) {
+  return activations == ActivationFormat::INT8 || Meaning<FORMAT>::HALVES ? 8 : 16;
+}
+
+/// 16 rows x TOKENS outputs over all blocks. So many of the group's vectors at once as registers hold the sums of.
+template <Format FORMAT, int TOKENS>
+NOINLINE void group_tile(const uint8_t* group, const QuantizedActivations& x, int64_t token, int64_t row,
+                         const QuantizedOutput& output) {
+  using M = Meaning<FORMAT>;
+  constexpr bool IN_PLACE = FOUR_BITS<FORMAT> && TOKENS <= 2;
+  constexpr int SUMS = IN_PLACE ? 3 : M::HALVES ? 2 : 1, TOGETHER = min(PARTS, max(1, TILE_SUMS / TOKENS));
+  alignas(64) float values[TOKENS][ROW_GROUP] = {};
+  for_each_block<FORMAT>(group, 0, x.blocks, [&](const uint8_t* head, const uint8_t* block, int64_t b) {
+    const int16_t* columns = x.codes + (token * x.blocks + b) * BLOCK;
+    const int64_t stride = x.blocks * BLOCK;
+    for (int64_t at = 0; at < M::BLOCK_BYTES; at += 64) prefetch(block + at + PREFETCH_BYTES);
+    for (int64_t part = 0; part < PARTS; part += TOGETHER) {
+      Sum sums[SUMS][TOGETHER][TOKENS];
+      for (int s = 0; s < SUMS; ++s)
+        for (int p = 0; p < TOGETHER; ++p)
+          for (int t = 0; t < TOKENS; ++t) sums[s][p][t] = zero_sum();
+      repeat<4>([&](auto word) {
+        constexpr int J = decltype(word)::value;
+        using Codes = PairCodes<FORMAT, J>;
+        Codes codes[TOGETHER];
+        for (int p = 0; p < TOGETHER; ++p) codes[p] = Codes(block + M::SCALE_BYTES + 4 * LANES * (part + p));
+        repeat<4>([&](auto index) {
+          constexpr int I = decltype(index)::value;
+          constexpr int S = IN_PLACE ? I % 3 : M::HALVES ? I / 2 : 0;
+          Words pairs[TOGETHER];
+          for (int p = 0; p < TOGETHER; ++p) pairs[p] = codes[p].template pair<I, IN_PLACE>(), fence(pairs[p]);
+          for (int t = 0; t < TOKENS; ++t) {
+            const Words pair = set_pair(columns + t * stride + 4 * J + I / 2 * 16 + I % 2 * 2);
+            for (int p = 0; p < TOGETHER; ++p)
+              multiply_add(sums[S][p][t], pairs[p], pair), fence_after<J>(sums[S][p][t]);
+          }
+        });
+      });
+      for (int p = 0; p < TOGETHER; ++p) {
+        const int64_t r = (part + p) * LANES;
+        const Scales<FORMAT> scales(head, block, r);
+        for (int t = 0; t < TOKENS; ++t) {
+          Words first = total(sums[0][p][t]), second{};
+          if constexpr (IN_PLACE)
+            first =
+                first + (shift_right32_signed<8>(total(sums[1][p][t])) + shift_right32_signed<4>(total(sums[2][p][t])));
+          else if constexpr (M::HALVES) second = total(sums[1][p][t]);
+          const int64_t index = (token + t) * x.blocks + b;
+          const Words sum = finish_sums<FORMAT>(first, second, scales, x.half_sums + 2 * index);
+          store_floats(values[t] + r, add_block<FORMAT>(load_floats(values[t] + r), sum, scales, x, index));
+        }
+      }
+    }
+  });
+  for (int t = 0; t < TOKENS; ++t) output.write(token + t, row, values[t]);
+}
+
+template <Format FORMAT>
+void few_tokens(const Matrix& weights, int64_t first, int64_t last, const QuantizedActivations& x, int64_t tokens,
+                const QuantizedOutput& output) {
+  for (int64_t row = first; row < last; row += ROW_GROUP) {
+    const uint8_t* group = weights.group(row / ROW_GROUP);
+    int64_t t = 0;
+    for (; t + 4 <= tokens; t += 4) group_tile<FORMAT, 4>(group, x, t, row, output);
+    switch (tokens - t) {
+      case 3: group_tile<FORMAT, 3>(group, x, t, row, output); break;
+      case 2: group_tile<FORMAT, 2>(group, x, t, row, output); break;
+      case 1: group_tile<FORMAT, 1>(group, x, t, row, output); break;
+      default: break;
+    }
+  }
+}
+
+}  // namespace
+
+void matmul_quantized(const Matrix& weights, int64_t first, int64_t last, const QuantizedActivations& x, int64_t tokens,
+                      const float* bias, const float* addend, float* out, int64_t out_stride, void* scratch) {
+  const QuantizedOutput output{bias, addend, out, out_stride, weights.rows};
+  const auto run = [&](auto format) {
+    constexpr Format FORMAT = decltype(format)::value;
+    auto& panel = *static_cast<Panel*>(scratch);
+    if (tokens <= few<FORMAT>(x.format)) return few_tokens<FORMAT>(weights, first, last, x, tokens, output);
+#ifdef NEXTWORD_BYTES
+    if constexpr (byte_sum_words<FORMAT>() > 0)
+      if (x.format == ActivationFormat::INT8)
+        return many_tokens<FORMAT, BytePanel>(weights, first, last, x, tokens, output, panel);
+#endif
+    many_tokens<FORMAT, PairPanel>(weights, first, last, x, tokens, output, panel);
+  };
+  for_quantized_format(weights.format, run);
+}
+
+/// One row of a packed quantised matrix as float32, padded to whole blocks.
+void dequantize_packed_row(const Matrix& weights, int64_t row, float* out) {
+  const auto run = [&](auto format) {
+    constexpr Format FORMAT = decltype(format)::value;
+    const uint8_t* group = weights.group(row / ROW_GROUP);
+    for_each_block<FORMAT>(group, 0, weights.blocks(), [&](const uint8_t* head, const uint8_t* block, int64_t b) {
+      float values[BLOCK * ROW_GROUP];
+      dequantize_block<FORMAT>(head, block, values);
+      for (int64_t i = 0; i < BLOCK; ++i) out[b * BLOCK + i] = values[i * ROW_GROUP + row % ROW_GROUP];
+    });
+  };
+  for_quantized_format(weights.format, run);
+}
+
+}  // namespace NEXTWORD_ISA
+}  // namespace nextword
