@@ -50,6 +50,11 @@ def exact_backend(bundle: Bundle) -> NativeBackend:
     return NativeBackend(bundle.config, DequantizedTensors(bundle.tensors, keep=FORMATS), activations="float32")
 
 
+def loaded_backend(bundle: Bundle) -> NativeBackend:
+    """The native backend as `nextword.load` sets it up."""
+    return NativeBackend(bundle.config, computable(bundle.tensors, FORMATS))
+
+
 def _size(tensors: Mapping[str, RawTensor]) -> int:
     return sum(len(tensor.data) for tensor in tensors.values())
 

@@ -20,7 +20,7 @@ from nextword.files.gguf import write_gguf
 from nextword.files.huggingface.families import misfit
 from nextword.measuring.llama_cpp import LlamaCppLogits
 from nextword.measuring.transformers_model import reference_model, reference_tokenize, silence_transformers
-from nextword.measuring.verification_file import Comparison, Rounding, Verification
+from nextword.measuring.verification_file import INT16, Comparison, Rounding, Verification
 from nextword.model import TorchBackend
 
 PROMPTS = {
@@ -82,11 +82,15 @@ def verify(path: Path, watch: Callable[[str], None] = lambda _: None) -> Verific
         except ConfigError as error:  # no file can be written that llama.cpp would open
             left_out = f"not held against llama.cpp: {error.message}"
     roundings: list[Rounding] = []
+    bits = None
     if is_built():
-        from nextword.measuring.rounding import rounding_losses
+        from nextword.measuring.bits import hash_bits
+        from nextword.measuring.rounding import loaded_backend, rounding_losses
 
         roundings = rounding_losses(bundle, watch)
-    return Verification(versions, tuple(rows), left_out, tuple(roundings))
+        watch("the hash of its bits")
+        bits = hash_bits(loaded_backend(bundle), [ids for name, (_, ids) in prompts.items() if name != "long"])
+    return Verification(versions, tuple(rows), left_out, tuple(roundings), bits)
 
 
 def _prompts(bundle: Bundle) -> dict[str, tuple[str, list[int]]]:
@@ -110,11 +114,13 @@ def _against_transformers(
 ) -> Iterator[Comparison]:
     """In float32, then in float64 (where transformers still computes norms and rotations in float32)."""
     ours = TorchBackend.from_stored(bundle.config, bundle.dequantized(), device="cpu").model
-    native: Any = None
+    engines: dict[str, Any] = {}
     if is_built():
-        from nextword.measuring.rounding import exact_backend
+        from nextword.measuring.rounding import exact_backend, loaded_backend
 
-        native = exact_backend(bundle)
+        engines["native"] = exact_backend(bundle)
+        if any(tensor.is_quantized for tensor in bundle.tensors.values()):
+            engines[INT16] = loaded_backend(bundle)
     natives: list[Comparison] = []
     for dtype in (torch.float32, torch.float64):
         theirs, ours = theirs.to(dtype).eval(), ours.to(dtype)
@@ -136,11 +142,11 @@ def _against_transformers(
                 residual=tuple(float((mine.double() - other.double()).abs().max()) for mine, other in pairs),
                 largest_residual=tuple(float(other.abs().max()) for _, other in pairs),
             )
-            if native is not None and dtype == torch.float32:
-                [found_TV] = native.forward([ids], [native.new_cache(len(ids))], "all")
+            for label, engine in engines.items() if dtype == torch.float32 else ():
+                [found_TV] = engine.forward([ids], [engine.new_cache(len(ids))], "all")
                 found, wanted_TV = found_TV.astype(np.float64), output.logits[0].double().numpy()
-                natives.append(_compare("transformers", "native", name, ids, True, found, wanted_TV))
-        yield from natives
+                natives.append(_compare("transformers", label, name, ids, True, found, wanted_TV))
+        yield from sorted(natives, key=lambda row: list(engines).index(row.precision))
         natives.clear()
 
 

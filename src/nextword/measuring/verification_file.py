@@ -16,6 +16,11 @@ from nextword.settings import OLD_PRECISIONS
 TOLERANCE = 5e-5
 """How far float32 logits may lie apart, as a share of the largest one (or of 1, if that is more)."""
 
+INT16 = "native, int16 activations"
+"""The engine as it is loaded where weights are quantised."""
+INT16_TOLERANCE = 2e-3
+"""How far its logits may lie apart: activations are rounded by 1/32,766 of the largest of 32, in every product."""
+
 
 _ENDS = 1 << 20
 """Bytes at either end of a weight file that the fingerprint takes in: tells files apart, quick for large ones."""
@@ -27,7 +32,8 @@ class Comparison:
 
     against: str
     precision: str
-    """float32, float64, `native` (the engine, in float32); `8-bit activations` is llama.cpp on a file of blocks."""
+    """float32, float64, `native` (the engine, in float32) or INT16; `8-bit activations` is llama.cpp on a file of
+    blocks."""
     prompt: str
     tokens: int
     same_tokens: bool
@@ -41,6 +47,11 @@ class Comparison:
     largest_logit: float
     top1: float
     """Share of positions at which both expect the same next token."""
+
+    @property
+    def tolerance(self) -> float:
+        """How far its logits may lie apart, as a share of the largest one (or of 1, if that is more)."""
+        return INT16_TOLERANCE if self.precision == INT16 else TOLERANCE
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Comparison:
@@ -84,6 +95,27 @@ class Rounding:
 
 
 @dataclass(frozen=True)
+class Bits:
+    """SHA-256 of what the native engine, as `nextword.load` sets it up, made of some texts."""
+
+    tokens: int
+    """How many were written, always the most probable one."""
+    text: str
+    """Hash of the tokens, one text behind the other, as 32-bit numbers."""
+    logits: str
+    """Hash of every logit, of the texts' beginnings too, as the bytes of float32."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Bits:
+        """What `Verification.to_json` wrote of it.
+
+        Raises:
+            KeyError, TypeError, ValueError, OverflowError: Something is missing or of the wrong kind.
+        """
+        return cls(int(values["tokens"]), str(values["text"]), str(values["logits"]))
+
+
+@dataclass(frozen=True)
 class Verification:
     """Every comparison of a model."""
 
@@ -92,6 +124,8 @@ class Verification:
     left_out: str = ""
     """Why the model was not held against llama.cpp, though that is installed."""
     roundings: tuple[Rounding, ...] = ()
+    bits: Bits | None = None
+    """Where the native engine was built."""
 
     @property
     def worst(self) -> Comparison:
@@ -103,7 +137,7 @@ class Verification:
     def equal(self) -> bool:
         """Whether tokens are the same and logits equal up to float32's rounding."""
         exact = [row for row in self.comparisons if row.against == "transformers"]
-        near = all(row.logits_max <= TOLERANCE * max(1.0, row.largest_logit) for row in exact)
+        near = all(row.logits_max <= row.tolerance * max(1.0, row.largest_logit) for row in exact)
         return bool(exact) and near and all(row.same_tokens for row in exact)
 
     @classmethod
@@ -117,7 +151,8 @@ class Verification:
             rows = tuple(Comparison.from_json(row) for row in values["comparisons"])
             versions = {str(name): str(version) for name, version in values["versions"].items()}
             roundings = tuple(Rounding.from_json(row) for row in values.get("roundings", ()))
-            return cls(versions, rows, str(values["left_out"]), roundings)
+            bits = Bits.from_json(values["bits"]) if values.get("bits") is not None else None
+            return cls(versions, rows, str(values["left_out"]), roundings, bits)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelFileError(
                 f"{source} is damaged: {type(error).__name__} {error}", hint="measure again: nextword verify"
@@ -131,6 +166,7 @@ class Verification:
             "left_out": self.left_out,
             "comparisons": [asdict(row) for row in self.comparisons],
             "roundings": [asdict(row) for row in self.roundings],
+            "bits": None if self.bits is None else asdict(self.bits),
         }
 
 

@@ -42,6 +42,10 @@ def show_verification(console: Console, measured: Verification) -> None:
             f"token, same top token {loss.top1:.1%} (over {loss.tokens:,} tokens the model wrote)",
             markup=False,
         )
+    if measured.bits is not None:
+        tokens = f"{measured.bits.tokens:,} greedy tokens"
+        console.print(f"sha256 of {tokens}: {measured.bits.text}", markup=False, soft_wrap=True)
+        console.print(f"sha256 of their logits: {measured.bits.logits}", markup=False, soft_wrap=True)
     versions = ", ".join(f"{name} {version}" for name, version in measured.versions.items())
     verdict = Text("equal up to rounding", "green") if measured.equal else Text("not equal", "red")
     console.print(verdict.append(f" ({escape_invisible(versions)})", "dim"))
