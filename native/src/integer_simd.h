@@ -214,7 +214,7 @@ inline Words operator&(Words a, Words b) { return {a.v & b.v}; }
 inline Words operator|(Words a, Words b) { return {a.v | b.v}; }
 inline Words operator+(Words a, Words b) { return {a.v + b.v}; }
 inline Words operator-(Words a, Words b) { return {a.v - b.v}; }
-inline Words operator*(Words a, Words b) { return {a.v * b.v}; }
+inline Words operator*(Words a, Words b) { return {Vector16<int32_t>(Vector16<uint32_t>(a.v) * Vector16<uint32_t>(b.v))}; }
 inline Words subtract16(Words a, Words b) { return cast_to<Words>(Halves(cast_to<Halves>(a) - cast_to<Halves>(b))); }
 inline Words multiply16(Words a, Words b) { return cast_to<Words>(Halves(cast_to<Halves>(a) * cast_to<Halves>(b))); }
 template <int N> inline Words shift_left16(Words a) { return cast_to<Words>(UnsignedHalves(cast_to<UnsignedHalves>(a) << N)); }

@@ -63,6 +63,8 @@ struct Packed {
   const uint8_t* row(int64_t r) const { return file.data() + r * int64_t(file.size()) / matrix.rows; }
 };
 
+int signed_byte(int byte) { return byte < 128 ? byte : byte - 256; }
+
 /// What formats.h says of packed blocks, number by number: 32 columns of one of 16 rows.
 reference::Block unpack(Format format, const uint8_t* group, int64_t b, int64_t r) {
   const BlockLayout layout = block_layout(format);
@@ -84,7 +86,7 @@ reference::Block unpack(Format format, const uint8_t* group, int64_t b, int64_t 
       block.factors[0] = first & 15, block.factors[1] = second & 15;
       block.minima[0] = -(m * float(first >> 4)), block.minima[1] = -(m * float(second >> 4));
     } else {
-      block.factors[0] = int8_t(first), block.factors[1] = int8_t(second);
+      block.factors[0] = signed_byte(first), block.factors[1] = signed_byte(second);
     }
   } else if (minima) {
     block.minima[0] = block.minima[1] = m;
@@ -98,7 +100,7 @@ reference::Block unpack(Format format, const uint8_t* group, int64_t b, int64_t 
     const auto nibble = [&] { return j < 4 ? byte(j, i) & 15 : byte(j - 4, i) >> 4; };
     int& code = block.codes[column];
     switch (format) {
-      case Format::Q8_0: code = int8_t(byte(j, i)); break;
+      case Format::Q8_0: code = signed_byte(byte(j, i)); break;
       case Format::Q4_0: code = nibble() - 8; break;
       case Format::Q4_1:
       case Format::Q4_K: code = nibble(); break;
@@ -170,7 +172,7 @@ struct Quantized {
   /// To the bit, but one NaN is as good as another.
   static bool equal(const std::vector<float>& a, const std::vector<float>& b) {
     return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](float x, float y) {
-      return (std::isnan(x) && std::isnan(y)) || std::memcmp(&x, &y, sizeof x) == 0;
+      return (std::isnan(x) && std::isnan(y)) || (x == y && std::signbit(x) == std::signbit(y));
     });
   }
 };
@@ -266,6 +268,7 @@ void check_products(Format format, const std::string& name, ActivationFormat act
   std::vector<float> products(addend), plain(size_t(tokens * stride), 7.0f);
   for (int64_t r = 0; r < rows; ++r) {
     std::vector<reference::Block> row;
+    row.reserve(size_t(blocks));
     for (int64_t b = 0; b < blocks; ++b) row.push_back(reference::decode(format, weights.row(r), b));
     for (int64_t t = 0; t < tokens; ++t) {
       const float value = product(weights, row, expected.view, t);
@@ -321,9 +324,10 @@ void check_rows() {
         (*tables)->dequantize_packed_row(weights.matrix, r, out.data());
         for (int64_t i = 0; i < padded(700); ++i) {
           const reference::Block block = reference::decode(format, weights.row(r), i / BLOCK);
-          volatile float value = block.d * float(block.factors[i % BLOCK / 16]);
+          const int64_t half = i % BLOCK / 16;
+          volatile float value = block.d * float(block.factors[half]);
           value = value * float(block.codes[i % BLOCK]);
-          if (reference::has_minima(format)) value = value + block.minima[i % BLOCK / 16];
+          if (reference::has_minima(format)) value = value + block.minima[half];
           expect(out[size_t(i)] == value, std::string((*tables)->name) + ", a row of " + name);
         }
       }
