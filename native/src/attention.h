@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "kernels.h"
-#include "simd.h"
+#include "micro_kernel.h"
 
 namespace nextword {
 namespace NEXTWORD_ISA {
@@ -12,66 +12,38 @@ namespace {
 
 // -- keys and values --------------------------------------------------------------------------------------------------
 
-inline Vector load_cached(const float* p) { return load(p); }
-inline Vector load_cached(const uint16_t* p) { return load_fp16(p); }
-inline Vector load_cached(const int8_t* p) { return load_int8(p); }
-
-/// float32 -> half precision, to the nearest, ties to even; beyond the range infinite.
-inline uint16_t fp32_to_fp16(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  const uint16_t sign = uint16_t(bits >> 16 & 0x8000u);
-  bits &= 0x7fffffffu;
-  if (bits >= 0x7f800000u) return uint16_t(sign | (bits > 0x7f800000u ? 0x7e00u : 0x7c00u));
-  if (bits < 0x38800000u) {  // below 2^-14: a multiple of 2^-24; adding 0.5 rounds it there
-    float shifted;
-    memcpy(&shifted, &bits, sizeof shifted);
-    shifted += 0.5f;
-    memcpy(&bits, &shifted, sizeof bits);
-    return uint16_t(sign | (bits - 0x3f000000u));
-  }
-  bits += 0xfffu + (bits >> 13 & 1u) - 0x38000000u;
-  return uint16_t(sign | (bits >= 0x0f800000u ? 0x7c00u : bits >> 13));
-}
-
-/// float32 -> what the cache holds, to the nearest.
+/// `count` numbers as the cache holds them, to the nearest, from `out` on and `step` apart; returns their scale.
 template <class Element>
-inline Element convert(float value);
-template <>
-inline float convert<float>(float value) {
-  return value;
-}
-template <>
-inline uint16_t convert<uint16_t>(float value) {
-  return fp32_to_fp16(value);
-}
-template <>
-inline int8_t convert<int8_t>(float value) {
-  return int8_t(rintf(value));
+inline float store_cached(const float* x, int64_t count, Element* out, int64_t step) {
+  for (int64_t c = 0; c < count; c += WIDTH) {
+    const int64_t here = min(WIDTH, count - c);
+    float numbers[WIDTH] = {};
+    memcpy(numbers, x + c, size_t(here) * sizeof(float));
+    Element rounded[WIDTH];
+    store(rounded, load(numbers));
+    for (int64_t i = 0; i < here; ++i) out[(c + i) * step] = rounded[i];
+  }
+  return 1;
 }
 
-/// The scale with which the largest of the numbers becomes 127 or -127.
-inline float absmax_scale(const float* x, int64_t count) {
-  float absmax = 0;
-  for (int64_t i = 0; i < count; ++i) absmax = fabsf(x[i]) > absmax ? fabsf(x[i]) : absmax;
-  return absmax / 127.0f;
+/// The largest becomes 127 or -127. Where one is no finite number all are 0, and the scale is NaN.
+inline float store_cached(const float* x, int64_t count, int8_t* out, int64_t step) {
+  float absmax = 0, finite = 0;
+  for (int64_t i = 0; i < count; ++i) absmax = fabsf(x[i]) > absmax ? fabsf(x[i]) : absmax, finite += x[i] - x[i];
+  const bool is_zero = absmax < 1e-30f || finite != 0;
+  const float factor = is_zero ? 0 : 127.0f / absmax;
+  for (int64_t i = 0; i < count; ++i) out[i * step] = is_zero ? int8_t(0) : int8_t(rintf(x[i] * factor));
+  return is_zero ? finite : absmax / 127.0f;
 }
 
 template <class Element>
 void store_kv_as(const HeadCache& cache, int64_t position, const float* key, const float* value) {
-  float key_factor = 1, value_factor = 1;
-  if (sizeof(Element) == 1) {
-    const float key_scale = absmax_scale(key, cache.head_dim), value_scale = absmax_scale(value, cache.head_dim);
-    cache.key_scales[position] = key_scale, cache.value_scales[position] = value_scale;
-    key_factor = key_scale > 0 ? 1.0f / key_scale : 0, value_factor = value_scale > 0 ? 1.0f / value_scale : 0;
-  }
-  Element* keys =
-      static_cast<Element*>(cache.keys) + position / KEY_GROUP * cache.head_dim * KEY_GROUP + position % KEY_GROUP;
-  Element* values = static_cast<Element*>(cache.values) + position * cache.value_stride;
-  for (int64_t c = 0; c < cache.head_dim; ++c) {
-    keys[c * KEY_GROUP] = convert<Element>(key[c] * key_factor);
-    values[c] = convert<Element>(value[c] * value_factor);
-  }
+  const int64_t block = position / KEY_BLOCK, at = position % KEY_BLOCK, group = at / KEY_GROUP;
+  auto* keys = reinterpret_cast<Element*>(cache.keys(block)) + group * cache.head_dim * KEY_GROUP + at % KEY_GROUP;
+  auto* values = reinterpret_cast<Element*>(cache.values(block)) + at * cache.value_stride();
+  const float key_scale = store_cached(key, cache.head_dim, keys, KEY_GROUP);
+  const float value_scale = store_cached(value, cache.head_dim, values, 1);
+  if (sizeof(Element) == 1) cache.key_scales(block)[at] = key_scale, cache.value_scales(block)[at] = value_scale;
 }
 
 void store_kv(const HeadCache& cache, int64_t position, const float* key, const float* value) {
@@ -84,127 +56,191 @@ void store_kv(const HeadCache& cache, int64_t position, const float* key, const 
 
 // -- attention --------------------------------------------------------------------------------------------------------
 
-constexpr int VECTORS = 4;              // of keys, or of channels, at once
-constexpr int QUERY_TILE = TOKEN_TILE;  // as many sums as a micro-kernel of a matrix product has
-static_assert(QUERY_TILE <= MAX_QUERY_TILE);
+// Keys come in blocks; what a query has summed so far is scaled anew when a block holds a higher score. A block's keys
+// and values stay in the processor's cache for all queries. A query meets the same blocks in the same order whatever is
+// beside it and however its text was cut.
+// Source: Dao et al. 2022, "FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness".
 
-inline int64_t group_begin(int64_t key) { return key / KEY_GROUP * KEY_GROUP; }
-inline int64_t group_end(int64_t key) { return group_begin(key + KEY_GROUP - 1); }
+/// The keys begin <= j < end, of which a query sees a part.
+struct KeyBlock {
+  int64_t begin, end;
 
-/// q . k * scale of COUNT queries with the keys of whole groups, begin <= j < end.
-template <class Element, int COUNT>
-void qk_scores(const HeadCache& cache, const Query* queries, int64_t begin, int64_t end, float scale, float* scores,
-               int64_t stride) {
-  for (; begin < end; begin += VECTORS * WIDTH) {
-    const Element* keys =
-        static_cast<const Element*>(cache.keys) + begin / KEY_GROUP * cache.head_dim * KEY_GROUP + begin % KEY_GROUP;
-    Vector sums[COUNT][VECTORS];
-    for (int n = 0; n < COUNT; ++n)
-      for (int i = 0; i < VECTORS; ++i) sums[n][i] = zero();
-    for (int64_t c = 0; c < cache.head_dim; ++c, keys += KEY_GROUP)
-      for (int i = 0; i < VECTORS; ++i) {
-        const Vector k = load_cached(keys + i * WIDTH);
-        for (int n = 0; n < COUNT; ++n) sums[n][i] = fma(broadcast(queries[n].q[c]), k, sums[n][i]);
-      }
-    for (int n = 0; n < COUNT; ++n)
-      for (int i = 0; i < VECTORS; ++i) {
-        Vector factor = broadcast(scale);
-        if (sizeof(Element) == 1) factor = factor * load(cache.key_scales + begin + i * WIDTH);
-        store(scores + n * stride + begin + i * WIDTH, sums[n][i] * factor);
-      }
+  int64_t number() const { return begin / KEY_BLOCK; }
+  int64_t first(const Query& query) const { return max(begin, query.first); }
+  int64_t last(const Query& query) const { return min(end, query.last); }
+  bool is_seen_by(const Query& query) const { return first(query) < last(query); }
+  int64_t vectors() const { return (end - begin + WIDTH - 1) / WIDTH; }
+};
+
+/// What queries have come to behind some blocks: out is sums / total.
+struct Progress {
+  float *maximum, *total;
+  float* sums;  // [query][stride]
+  int64_t stride;
+
+  Progress behind(int64_t queries) const {
+    return {maximum + queries, total + queries, sums + queries * stride, stride};
+  }
+};
+
+/// GROUPS groups of keys, from `group` of the block on: their q . k * scale.
+template <int GROUPS, int COUNT, class Element>
+inline void qk_scores(const HeadCache& cache, const float* const* q, KeyBlock block, int64_t group, float scale,
+                      float (*scores)[KEY_BLOCK]) {
+  const int64_t size = cache.head_dim * KEY_GROUP, at = group * KEY_GROUP;
+  const auto* keys = reinterpret_cast<const Element*>(cache.keys(block.number())) + group * size;
+  Vector sums[GROUPS][COUNT];
+  for (int g = 0; g < GROUPS; ++g)
+    for (int n = 0; n < COUNT; ++n) sums[g][n] = zero();
+  micro_kernel<true>(Groups<Element>{keys, size, KEY_GROUP, GROUPS * size}, q, 0, cache.head_dim, sums);
+  for (int g = 0; g < GROUPS; ++g) {
+    Vector factor = broadcast(scale);
+    if (sizeof(Element) == 1) factor = factor * load(cache.key_scales(block.number()) + at + g * WIDTH);
+    for (int n = 0; n < COUNT; ++n) store(scores[n] + at + g * WIDTH, sums[g][n] * factor);
   }
 }
 
-/// A query's scores become exp(score - maximum); returns their sum, by which a softmax is still to be divided. Keys
-/// that the query does not see weigh nothing.
-inline float softmax_exp(float* scores, const Query& query) {
-  const int64_t begin = group_begin(query.first), end = group_end(query.last);
-  for (int64_t j = begin; j < query.first; ++j) scores[j] = -HUGE_VALF;
-  for (int64_t j = query.last; j < end; ++j) scores[j] = -HUGE_VALF;
-  Vector highest = load(scores + begin);
-  for (int64_t j = begin + WIDTH; j < end; j += WIDTH) highest = max(highest, load(scores + j));
-  const Vector maximum = broadcast(reduce_max(highest));
-  Vector total = zero();
-  for (int64_t j = begin; j < end; j += WIDTH) {
-    const Vector weight = exp(load(scores + j) - maximum);
+/// A query's scores become exp(score - the highest so far), times the scale of the value; returns the factor for what
+/// has been summed before. Keys that the query does not see weigh nothing.
+template <class Element>
+inline float softmax_exp(const HeadCache& cache, const Query& query, KeyBlock block, float* scores, float* maximum,
+                         float* total) {
+  const int64_t first = block.first(query) - block.begin, last = block.last(query) - block.begin;
+  const int64_t from = first / WIDTH * WIDTH, to = (last + WIDTH - 1) / WIDTH * WIDTH;
+  for (int64_t j = from; j < first; ++j) scores[j] = -HUGE_VALF;
+  for (int64_t j = last; j < to; ++j) scores[j] = -HUGE_VALF;
+  const Vector before = broadcast(*maximum);
+  Vector highest = before;
+  for (int64_t j = from; j < to; j += WIDTH) highest = max(highest, load(scores + j));
+  *maximum = reduce_max(highest);
+  highest = broadcast(*maximum);
+  Vector sum = zero();
+  for (int64_t j = from; j < to; j += WIDTH) {
+    Vector weight = exp(load(scores + j) - highest);
+    sum = sum + weight;
+    if (sizeof(Element) == 1) weight = weight * load(cache.value_scales(block.number()) + j);
     store(scores + j, weight);
-    total = total + weight;
   }
-  return reduce_add(total);
+  float factors[WIDTH];
+  store(factors, exp(before - highest));
+  *total = *total * factors[0] + reduce_add(sum);
+  return factors[0];
 }
 
-/// `WIDE` vectors of channels, from channel `c` on, of COUNT queries: the weighted sum of the values, key after key.
-template <class Element, int COUNT, int WIDE>
-inline void weighted_sum_v(const HeadCache& cache, const Query* queries, const float* weights, int64_t stride,
-                           int64_t c, const float* inverse_sums) {
-  Vector sums[COUNT][WIDE];
-  for (int n = 0; n < COUNT; ++n)
-    for (int i = 0; i < WIDE; ++i) sums[n][i] = zero();
-  const Element* values = static_cast<const Element*>(cache.values) + c;
-  const auto add = [&](int64_t j, auto visible) {
-    Vector v[WIDE];
-    for (int i = 0; i < WIDE; ++i) v[i] = load_cached(values + j * cache.value_stride + i * WIDTH);
-    for (int n = 0; n < COUNT; ++n) {
-      if (!visible(queries[n])) continue;
-      float weight = weights[n * stride + j];
-      if (sizeof(Element) == 1) weight *= cache.value_scales[j];
-      for (int i = 0; i < WIDE; ++i) sums[n][i] = fma(broadcast(weight), v[i], sums[n][i]);
-    }
-  };
-  // Keys that all queries see lie in between those that some of them see.
-  int64_t begin = queries[0].first, from = begin, to = queries[0].last, end = to;
-  for (int n = 1; n < COUNT; ++n) {
-    begin = min(begin, queries[n].first), from = max(from, queries[n].first);
-    to = min(to, queries[n].last), end = max(end, queries[n].last);
+/// Keys begin <= j < end of a block: weights[query][j - start of the block] and values.
+template <class Element>
+struct Weighted {
+  const HeadCache& cache;
+  int64_t begin, end;
+  const float (*weights)[KEY_BLOCK];
+  const float* factors;  // for what each query has summed before
+
+  /// WIDE vectors of channels of COUNT queries, from `sums` on: sums * factor + weights . values, key after key.
+  template <int COUNT, int WIDE>
+  void add_channels(int64_t channel, float* sums, int64_t stride) const {
+    const float* rows[COUNT];
+    for (int n = 0; n < COUNT; ++n) rows[n] = weights[n] + begin % KEY_BLOCK;
+    Vector lanes[WIDE][COUNT];
+    for (int i = 0; i < WIDE; ++i)
+      for (int n = 0; n < COUNT; ++n) lanes[i][n] = load(sums + n * stride + i * WIDTH) * broadcast(factors[n]);
+    const int64_t step = cache.value_stride();
+    const auto* values =
+        reinterpret_cast<const Element*>(cache.values(begin / KEY_BLOCK)) + begin % KEY_BLOCK * step + channel;
+    micro_kernel<true>(Groups<Element>{values, WIDTH, step, 16 * step}, rows, 0, end - begin, lanes);
+    for (int i = 0; i < WIDE; ++i)
+      for (int n = 0; n < COUNT; ++n) store(sums + n * stride + i * WIDTH, lanes[i][n]);
   }
-  from = min(from, end), to = max(to, from);
-  for (int64_t j = begin; j < from; ++j) add(j, [j](const Query& query) { return query.first <= j && j < query.last; });
-  for (int64_t j = from; j < to; ++j) add(j, [](const Query&) { return true; });
-  for (int64_t j = to; j < end; ++j) add(j, [j](const Query& query) { return query.first <= j && j < query.last; });
-  for (int n = 0; n < COUNT; ++n)
-    for (int i = 0; i < WIDE; ++i) {
-      float lanes[WIDTH];
-      store(lanes, sums[n][i] * broadcast(inverse_sums[n]));
-      const int64_t channels = min(WIDTH, cache.head_dim - c - i * WIDTH);
-      memcpy(queries[n].out + c + i * WIDTH, lanes, size_t(channels) * sizeof(float));
-    }
+
+  template <int COUNT>
+  void add_to(const Progress& progress) const {
+    constexpr int WIDE = groups_for(COUNT);
+    int64_t c = 0;
+    for (; c + WIDE * WIDTH <= progress.stride; c += WIDE * WIDTH)
+      add_channels<COUNT, WIDE>(c, progress.sums + c, progress.stride);
+    for (; c < progress.stride; c += WIDTH) add_channels<COUNT, 1>(c, progress.sums + c, progress.stride);
+  }
+};
+
+/// Takes COUNT queries through a block.
+template <int COUNT, class Element>
+NEXTWORD_NOINLINE void attend_block(const HeadCache& cache, const Query* queries, KeyBlock block, float scale,
+                                    const Progress& progress) {
+  constexpr int GROUPS = groups_for(COUNT);
+  float scores[COUNT][KEY_BLOCK], factors[COUNT];
+  const float* q[COUNT];
+  for (int n = 0; n < COUNT; ++n) q[n] = queries[n].q;
+  int64_t group = 0;
+  for (; group + GROUPS <= block.vectors(); group += GROUPS)
+    qk_scores<GROUPS, COUNT, Element>(cache, q, block, group, scale, scores);
+  for (; group < block.vectors(); ++group) qk_scores<1, COUNT, Element>(cache, q, block, group, scale, scores);
+
+  // The keys that all queries see lie in between those that only some of them see.
+  int64_t from = block.begin, to = block.end;
+  for (int n = 0; n < COUNT; ++n) {
+    factors[n] = 1;
+    if (block.is_seen_by(queries[n]))
+      factors[n] = softmax_exp<Element>(cache, queries[n], block, scores[n], progress.maximum + n, progress.total + n);
+    from = max(from, block.first(queries[n])), to = min(to, block.last(queries[n]));
+  }
+  to = max(to, from);
+  for (int n = 0; n < COUNT; ++n) {
+    const int64_t first = block.first(queries[n]), last = min(from, block.last(queries[n]));
+    if (first >= last) continue;
+    Weighted<Element>{cache, first, last, scores + n, factors + n}.template add_to<1>(progress.behind(n));
+    factors[n] = 1;
+  }
+  Weighted<Element>{cache, from, to, scores, factors}.template add_to<COUNT>(progress);
+  const float one = 1;
+  for (int n = 0; n < COUNT; ++n) {
+    const int64_t first = max(to, block.first(queries[n])), last = block.last(queries[n]);
+    if (first < last) Weighted<Element>{cache, first, last, scores + n, &one}.template add_to<1>(progress.behind(n));
+  }
 }
 
-template <class Element, int COUNT>
-void attend_tile(const HeadCache& cache, const Query* queries, float scale, float* scores) {
+/// A tile of up to COUNT queries, and what they see of a block.
+template <class Element, int COUNT = TILE>
+void attend_tile(const HeadCache& cache, const Query* queries, int64_t count, KeyBlock block, float scale,
+                 const Progress& progress) {
+  if constexpr (COUNT > 1)
+    if (count < COUNT) return attend_tile<Element, COUNT - 1>(cache, queries, count, block, scale, progress);
   int64_t first = queries[0].first, last = queries[0].last;
   for (int n = 1; n < COUNT; ++n) first = min(first, queries[n].first), last = max(last, queries[n].last);
-  const int64_t stride = group_end(last);
-  qk_scores<Element, COUNT>(cache, queries, group_begin(first), stride, scale, scores, stride);
-  float inverse_sums[COUNT];
-  for (int n = 0; n < COUNT; ++n) inverse_sums[n] = 1.0f / softmax_exp(scores + n * stride, queries[n]);
-  for (int64_t c = 0; c < cache.head_dim; c += VECTORS * WIDTH) {
-    switch (min(VECTORS, (cache.head_dim - c + WIDTH - 1) / WIDTH)) {
-      case 4: weighted_sum_v<Element, COUNT, 4>(cache, queries, scores, stride, c, inverse_sums); break;
-      case 3: weighted_sum_v<Element, COUNT, 3>(cache, queries, scores, stride, c, inverse_sums); break;
-      case 2: weighted_sum_v<Element, COUNT, 2>(cache, queries, scores, stride, c, inverse_sums); break;
-      default: weighted_sum_v<Element, COUNT, 1>(cache, queries, scores, stride, c, inverse_sums);
-    }
-  }
+  block.end = min(block.end, last);
+  if (max(block.begin, first) < block.end) attend_block<COUNT, Element>(cache, queries, block, scale, progress);
 }
 
 template <class Element>
-void attend_as(const HeadCache& cache, const Query* queries, int64_t count, float scale, float* scores) {
-  for (; count >= QUERY_TILE; count -= QUERY_TILE, queries += QUERY_TILE)
-    attend_tile<Element, QUERY_TILE>(cache, queries, scale, scores);
-  switch (count) {
-    case 3: return attend_tile<Element, 3>(cache, queries, scale, scores);
-    case 2: return attend_tile<Element, 2>(cache, queries, scale, scores);
-    case 1: return attend_tile<Element, 1>(cache, queries, scale, scores);
-    default: return;
+void attend_as(const HeadCache& cache, const Query* queries, int64_t count, float scale, float* scratch) {
+  float maximum[ATTEND_QUERIES], total[ATTEND_QUERIES];
+  const int64_t stride = (cache.head_dim + WIDTH - 1) / WIDTH * WIDTH;
+  const Progress progress{maximum, total, scratch, stride};
+  int64_t first = queries[0].first, last = queries[0].last;
+  for (int64_t n = 0; n < count; ++n) {
+    maximum[n] = -HUGE_VALF, total[n] = 0;
+    first = min(first, queries[n].first), last = max(last, queries[n].last);
   }
+  memset(scratch, 0, size_t(count * stride) * sizeof(float));
+  for (KeyBlock block{first / KEY_BLOCK * KEY_BLOCK, 0}; block.begin < last; block.begin += KEY_BLOCK) {
+    block.end = block.begin + KEY_BLOCK;
+    for (int64_t n = 0; n < count; n += TILE)
+      attend_tile<Element>(cache, queries + n, min(TILE, count - n), block, scale, progress.behind(n));
+  }
+  for (int64_t n = 0; n < count; ++n)
+    for (int64_t c = 0; c < stride; c += WIDTH) {
+      float lanes[WIDTH];
+      store(lanes, load(scratch + n * stride + c) * broadcast(1.0f / total[n]));
+      memcpy(queries[n].out + c, lanes, size_t(min(WIDTH, cache.head_dim - c)) * sizeof(float));
+    }
 }
 
-void attend(const HeadCache& cache, const Query* queries, int64_t count, float scale, float* scores) {
-  switch (cache.format) {
-    case CacheFormat::F32: return attend_as<float>(cache, queries, count, scale, scores);
-    case CacheFormat::F16: return attend_as<uint16_t>(cache, queries, count, scale, scores);
-    case CacheFormat::INT8: return attend_as<int8_t>(cache, queries, count, scale, scores);
+void attend(const HeadCache& cache, const Query* queries, int64_t count, float scale, float* scratch) {
+  for (; count > 0; count -= ATTEND_QUERIES, queries += ATTEND_QUERIES) {
+    const int64_t here = min(count, ATTEND_QUERIES);
+    switch (cache.format) {
+      case CacheFormat::F32: attend_as<float>(cache, queries, here, scale, scratch); break;
+      case CacheFormat::F16: attend_as<uint16_t>(cache, queries, here, scale, scratch); break;
+      case CacheFormat::INT8: attend_as<int8_t>(cache, queries, here, scale, scratch); break;
+    }
   }
 }
 

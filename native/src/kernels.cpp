@@ -113,7 +113,6 @@ float fma_loop(int64_t rounds) {
 extern const Kernels kernels;
 const Kernels kernels = {NEXTWORD_STRING(NEXTWORD_ISA),
                          matmul,
-                         dequantize_row,
                          quantize,
                          matmul_quantized,
                          dequantize_packed_row,

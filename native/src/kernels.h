@@ -11,27 +11,38 @@ namespace nextword {
 /// rows do not fall on the same few places of a cache.
 constexpr int64_t row_stride(int64_t count) { return padded(count) + 16; }
 
-/// Bytes of a block of a row as the file has it, and the row's first one.
-constexpr int64_t block_bytes(Format format) { return block_layout(format).file_bytes; }
-inline const uint8_t* row_data(const Matrix& m, int64_t i) { return m.data + i * m.blocks() * block_bytes(m.format); }
-
 enum class Activation { GELU, GELU_TANH, RELU_SQUARED, SWIGLU };
 
 /// How keys and values are kept: whole, as half precision, or as 8-bit numbers with a scale for each token and head.
 enum class CacheFormat { F32, F16, INT8 };
 
-/// Keys of one head lie in groups of 64 tokens, within a group channel by channel: 64 scores come of one pass over it.
-constexpr int64_t KEY_GROUP = 64;
+/// A cache lies in blocks of 128 tokens. Keys of one head are in groups of 16 tokens, within a group channel by
+/// channel, as the rows of a packed matrix are.
+constexpr int64_t KEY_BLOCK = 128, KEY_GROUP = ROW_GROUP;
 
-/// One layer's keys and values of one head.
+constexpr int64_t element_bytes(CacheFormat format) {
+  return format == CacheFormat::F32 ? 4 : format == CacheFormat::F16 ? 2 : 1;
+}
+
+/// One layer's keys and values of one head: in each block keys [group][head_dim][KEY_GROUP], values
+/// [token][value_stride] and, for INT8, a scale of each token's key and one of its value.
 struct HeadCache {
   CacheFormat format;
   int64_t head_dim;
-  int64_t value_stride;  // head_dim, padded to whole vectors
-  void* keys;            // [group][head_dim][KEY_GROUP]
-  void* values;          // [token][value_stride]
-  float* key_scales;     // [token], for INT8
-  float* value_scales;
+  uint8_t* data;         // of the first block
+  int64_t block_stride;  // bytes from one block to the next
+
+  int64_t value_stride() const { return padded(head_dim); }
+  int64_t key_bytes() const { return KEY_BLOCK * head_dim * element_bytes(format); }
+  int64_t value_bytes() const { return KEY_BLOCK * value_stride() * element_bytes(format); }
+  int64_t scale_bytes() const { return format == CacheFormat::INT8 ? KEY_BLOCK * int64_t(sizeof(float)) : 0; }
+  /// Of one block.
+  int64_t bytes() const { return key_bytes() + value_bytes() + 2 * scale_bytes(); }
+
+  uint8_t* keys(int64_t block) const { return data + block * block_stride; }
+  uint8_t* values(int64_t block) const { return keys(block) + key_bytes(); }
+  float* key_scales(int64_t block) const { return reinterpret_cast<float*>(values(block) + value_bytes()); }
+  float* value_scales(int64_t block) const { return key_scales(block) + KEY_BLOCK; }
 };
 
 /// out = sum_j softmax_j(scale q . k[j]) v[j] over the keys first <= j < last; `q` and `out` have head_dim numbers.
@@ -40,7 +51,7 @@ struct Query {
   float* out;
   int64_t first, last;
 };
-constexpr int64_t MAX_QUERY_TILE = 4;  // queries for which keys and values are loaded once, at most
+constexpr int64_t ATTEND_QUERIES = 48;  // that go through the keys together, at most
 
 /// Memory that a thread may use for a panel of dequantized rows.
 constexpr int64_t PANEL_BYTES = 512 * 1024;
@@ -48,15 +59,15 @@ constexpr int64_t PANEL_BYTES = 512 * 1024;
 struct Kernels {
   const char* name;
 
-  /// out[t][r] = addend[t][r] + bias[r] + weights[r] . x[t] for rows first <= r < last and every token t; either of the
-  /// two may be null. Rows of x are padded with zeros to whole blocks. `scratch` has PANEL_BYTES, more for long rows.
+  /// out[t][r] = weights[r] . x[t] + bias[r] + addend[t][r] for rows first <= r < last of a packed matrix and every
+  /// token t; bias and addend may be null. `first` is a multiple of ROW_GROUP, and so is `last` where it is not the
+  /// number of rows. Rows of x are padded with zeros to whole blocks. `scratch` has PANEL_BYTES and begins at a cache
+  /// line.
   ///
-  /// The sum of one output runs over the columns in the same order whatever the number of tokens and rows.
+  /// Quantised weights count as the float32 numbers that they stand for. The sum of one output runs over the columns in
+  /// the same order whatever the number of tokens and rows, on every instruction set.
   void (*matmul)(const Matrix& weights, int64_t first, int64_t last, const float* x, int64_t x_stride, int64_t tokens,
                  const float* bias, const float* addend, float* out, int64_t out_stride, float* scratch);
-
-  /// One row as float32, padded to whole blocks.
-  void (*dequantize_row)(const Matrix& weights, int64_t row, float* out);
 
   /// Blocks of 32 columns first <= b < last of one token, whose numbers begin at `x`; formats.h says what becomes of
   /// them.
@@ -83,8 +94,8 @@ struct Kernels {
 
   /// Attention of queries, of one token or of several, that share a head of keys and values.
   ///
-  /// `scores` has room for MAX_QUERY_TILE x (the furthest `last` rounded up to KEY_GROUP).
-  void (*attend)(const HeadCache& cache, const Query* queries, int64_t count, float scale, float* scores);
+  /// `scratch` has room for ATTEND_QUERIES x padded(head_dim).
+  void (*attend)(const HeadCache& cache, const Query* queries, int64_t count, float scale, float* scratch);
 
   /// weights[i] = e to (logits[i] - largest) / divisor, where no logit is larger; their sum. The same bits everywhere.
   double (*exp_weights)(const float* logits, int64_t count, float largest, float divisor, double* weights);

@@ -17,7 +17,8 @@ constexpr size_t HUGE_PAGE = size_t{2} << 20;
 
 void LargeMemory::allocate(size_t bytes) {
   if (bytes > std::numeric_limits<size_t>::max() - 2 * HUGE_PAGE) throw std::bad_alloc();
-  bytes_ = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE + HUGE_PAGE;
+  const bool is_large = bytes >= HUGE_PAGE;
+  bytes_ = is_large ? (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE + HUGE_PAGE : bytes + 64;
 #if defined(__unix__) || defined(__APPLE__)
   void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
@@ -26,9 +27,10 @@ void LargeMemory::allocate(size_t bytes) {
   if (!memory) throw std::bad_alloc();
 #endif
   memory_ = memory;
-  data_ = static_cast<uint8_t*>(memory) + (HUGE_PAGE - uintptr_t(memory) % HUGE_PAGE) % HUGE_PAGE;
+  const size_t line = is_large ? HUGE_PAGE : 64;
+  data_ = static_cast<uint8_t*>(memory) + (line - uintptr_t(memory) % line) % line;
 #if defined(MADV_HUGEPAGE)
-  madvise(data_, bytes_ - HUGE_PAGE, MADV_HUGEPAGE);  // where it is refused, pages are small
+  if (is_large) madvise(data_, bytes_ - HUGE_PAGE, MADV_HUGEPAGE);  // where it is refused, pages are small
 #endif
 }
 

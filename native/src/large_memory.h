@@ -7,7 +7,8 @@
 
 namespace nextword {
 
-/// Zeroed memory that begins at a huge page. The system may refuse huge pages: it is memory all the same.
+/// Zeroed memory that begins at a huge page, or at a cache line where it would not fill one. The system may refuse huge
+/// pages: it is memory all the same.
 class LargeMemory {
  public:
   LargeMemory() = default;

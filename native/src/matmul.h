@@ -1,289 +1,187 @@
-// Weights in their formats, and matrix products with them. Part of kernels.cpp: compiled for each instruction set.
+// Matrix products of packed weights and float32 activations. Part of kernels.cpp: compiled for each instruction set.
 #pragma once
 
 #include "kernels.h"
-#include "simd.h"
+#include "micro_kernel.h"
+#include "weights.h"
 
 namespace nextword {
 namespace NEXTWORD_ISA {
 namespace {
 
-constexpr int PER_BLOCK = BLOCK / WIDTH;
-constexpr int64_t PREFETCH_DISTANCE = 8 * 1024;  // bytes between the weights in use and those called for
+// An output is the sum, one after the other, of the sums of 128 columns, each of which is one multiplication and
+// addition a column: a lane of its own, whatever the number of rows and tokens, so that nothing changes its bits.
+constexpr int64_t CHUNK = 128;
+static_assert(CHUNK % BLOCK == 0);
 
-// -- weights: block `b` of a row as float32 ---------------------------------------------------------------------------
+constexpr int64_t TOKEN_BLOCK = 192;  // that meet a panel of weights together: of whole tiles
+static_assert(TOKEN_BLOCK % TILE == 0);
 
-template <Format>
-struct Dequantizer;
+constexpr int64_t AHEAD_BYTES = 8192;  // between the weights in use and those called for, of all groups together
 
-template <>
-struct Dequantizer<Format::F32> {
-  static void block(const uint8_t* row, int64_t b, Vector* out) {
-    const float* p = reinterpret_cast<const float*>(row) + b * BLOCK;
-    for (int i = 0; i < PER_BLOCK; ++i) out[i] = load(p + i * WIDTH);
-  }
-};
-
-template <>
-struct Dequantizer<Format::F16> {
-  static void block(const uint8_t* row, int64_t b, Vector* out) {
-    const uint16_t* p = reinterpret_cast<const uint16_t*>(row) + b * BLOCK;
-    for (int i = 0; i < PER_BLOCK; ++i) out[i] = load_fp16(p + i * WIDTH);
-  }
-};
-
-template <>
-struct Dequantizer<Format::BF16> {
-  static void block(const uint8_t* row, int64_t b, Vector* out) {
-    const uint16_t* p = reinterpret_cast<const uint16_t*>(row) + b * BLOCK;
-    for (int i = 0; i < PER_BLOCK; ++i) out[i] = load_bf16(p + i * WIDTH);
-  }
-};
-
-template <>
-struct Dequantizer<Format::Q8_0> {
-  static void block(const uint8_t* row, int64_t b, Vector* out) {
-    const uint8_t* p = row + b * block_bytes(Format::Q8_0);
-    const Vector scale = broadcast_fp16(p);
-    for (int i = 0; i < PER_BLOCK; ++i) out[i] = load_int8(reinterpret_cast<const int8_t*>(p + 2) + i * WIDTH) * scale;
-  }
-};
-
-template <>
-struct Dequantizer<Format::Q4_0> {
-  static void block(const uint8_t* row, int64_t b, Vector* out) {
-    const uint8_t* p = row + b * block_bytes(Format::Q4_0);
-    const Vector scale = broadcast_fp16(p);
-    load_int4(p + 2, scale, broadcast(-8.0f) * scale, out);
-  }
-};
-
-template <>
-struct Dequantizer<Format::Q4_1> {
-  static void block(const uint8_t* row, int64_t b, Vector* out) {
-    const uint8_t* p = row + b * block_bytes(Format::Q4_1);
-    Vector scale, offset;
-    broadcast_fp16_pair(p, &scale, &offset);
-    load_int4(p + 4, scale, offset, out);
-  }
-};
-
-/// `count` blocks of a row.
-template <Format FORMAT>
-void dequantize_blocks(const uint8_t* row, int64_t begin, int64_t count, float* out) {
-  for (int64_t b = 0; b < count; ++b) {
-    Vector w[PER_BLOCK];
-    Dequantizer<FORMAT>::block(row, begin + b, w);
-    for (int64_t at = 0; at < block_bytes(FORMAT); at += 64)
-      prefetch(row + (begin + b) * block_bytes(FORMAT) + at + PREFETCH_DISTANCE);
-    for (int i = 0; i < PER_BLOCK; ++i) store(out + b * BLOCK + i * WIDTH, w[i]);
-  }
-}
-
-// -- matrix products --------------------------------------------------------------------------------------------------
-
-// As in BLIS: a micro-kernel has a small tile of the output in registers, a macro-kernel runs it over a panel.
-constexpr int ROW_TILE = 4;
-constexpr int64_t GROUP_BYTES = 24 * 1024;  // of tokens that meet a panel together
-
-/// out = W x + bias + addend: where results go, and what is added to them.
+/// What comes of 16 rows of a token: value + bias + addend.
 struct Output {
   const float *bias, *addend;
   float* out;
-  int64_t stride;
+  int64_t stride, rows;  // of the matrix: the last group may have fewer than 16
 
-  /// For the chunks of columns behind the first, whose sums are added to what is there.
-  Output accumulating() const { return {nullptr, out, out, stride}; }
-
-  /// ROWS rows of one token; each is the sum of its vector's lanes.
-  template <int ROWS>
-  void write(int64_t token, int64_t row, const Vector* lanes) const {
-    float values[ROWS];
-    if constexpr (ROWS == ROW_TILE) reduce_add_x4(lanes, values);
-    else
-      for (int r = 0; r < ROWS; ++r) values[r] = reduce_add(lanes[r]);
-    write_values<ROWS>(token, row, values);
-  }
-
-  /// Two rows of two tokens.
-  void write_2x2(int64_t token, int64_t row, const Vector* first, const Vector* second) const {
-    const Vector lanes[ROW_TILE] = {first[0], first[1], second[0], second[1]};
-    float values[ROW_TILE];
-    reduce_add_x4(lanes, values);
-    write_values<2>(token, row, values);
-    write_values<2>(token + 1, row, values + 2);
-  }
-
-  template <int ROWS>
-  void write_values(int64_t token, int64_t row, float* values) const {
+  void write(int64_t token, int64_t row, const float* values) const {
     const int64_t index = token * stride + row;
-    if (bias)
-      for (int r = 0; r < ROWS; ++r) values[r] += bias[row + r];
-    if (addend)
-      for (int r = 0; r < ROWS; ++r) values[r] += addend[index + r];
-    memcpy(out + index, values, ROWS * sizeof(float));
-  }
-};
-
-/// Columns are summed in chunks of about 1024: what a tile reads of them stays in the first-level cache. How they are
-/// cut depends on their number only, and so does the order in which an output is summed.
-struct ColumnChunks {
-  int64_t blocks, count, size;
-
-  explicit ColumnChunks(int64_t all) : blocks(all), count((all + 31) / 32), size((all + count - 1) / count) {}
-  int64_t begin(int64_t chunk) const { return chunk * size; }
-  int64_t end(int64_t chunk) const { return min(blocks, (chunk + 1) * size); }
-};
-
-/// ROWS x TOKENS outputs at once, over `blocks` blocks. Each has a vector of sums of its own: lane l sums the columns
-/// l, l + WIDTH, ... in order. That order is the same for every ROWS and TOKENS.
-///
-/// Where the weights come from memory, what the rows behind these hold is called for in advance: the processor's own
-/// guesses do not see through blocks.
-template <Format FORMAT, int ROWS, int TOKENS, bool PREFETCH>
-inline void micro_kernel(const uint8_t* weights, int64_t row_bytes, int64_t row, const float* x, int64_t x_stride,
-                         int64_t blocks, int64_t token, const Output& output) {
-  Vector lanes[TOKENS][ROWS];
-  for (int t = 0; t < TOKENS; ++t)
-    for (int r = 0; r < ROWS; ++r) lanes[t][r] = zero();
-  for (int64_t b = 0; b < blocks; ++b) {
-    Vector w[ROWS][PER_BLOCK];
-    for (int r = 0; r < ROWS; ++r) Dequantizer<FORMAT>::block(weights + r * row_bytes, b, w[r]);
-    if (PREFETCH)
-      for (int64_t at = 0; at < ROWS * block_bytes(FORMAT); at += 64)
-        prefetch(weights + b * ROWS * block_bytes(FORMAT) + at + PREFETCH_DISTANCE);
-    for (int i = 0; i < PER_BLOCK; ++i)
-      for (int t = 0; t < TOKENS; ++t) {
-        const Vector column = load(x + t * x_stride + b * BLOCK + i * WIDTH);
-        for (int r = 0; r < ROWS; ++r) lanes[t][r] = fma(w[r][i], column, lanes[t][r]);
-      }
-  }
-  constexpr int SQUARES = ROWS == 2 ? TOKENS / 2 : 0;
-  for (int t = 0; t < 2 * SQUARES; t += 2) output.write_2x2(token + t, row, lanes[t], lanes[t + 1]);
-  for (int t = 2 * SQUARES; t < TOKENS; ++t) output.write<ROWS>(token + t, row, lanes[t]);
-}
-
-/// ROW_TILE rows for more than TOKEN_TILE tokens, up to twice as many: two rows at a time, dequantized once for all.
-template <Format FORMAT, bool PREFETCH, int TOKENS = 2 * TOKEN_TILE>
-inline void wide_micro_kernel(const uint8_t* weights, int64_t row_bytes, int64_t row, const float* x, int64_t x_stride,
-                              int64_t blocks, int64_t token, int64_t tokens, const Output& output) {
-  if constexpr (TOKENS > TOKEN_TILE) {
-    if (tokens < TOKENS)
-      return wide_micro_kernel<FORMAT, PREFETCH, TOKENS - 1>(weights, row_bytes, row, x, x_stride, blocks, token,
-                                                             tokens, output);
-    for (int r = 0; r < ROW_TILE; r += 2)
-      micro_kernel<FORMAT, 2, TOKENS, PREFETCH>(weights + r * row_bytes, row_bytes, row + r, x, x_stride, blocks, token,
-                                                output);
-  }
-}
-
-/// Tokens first <= t < last against ROWS rows.
-template <Format FORMAT, int ROWS, bool PREFETCH>
-inline void macro_kernel(const uint8_t* weights, int64_t row_bytes, int64_t row, const float* x, int64_t x_stride,
-                         int64_t blocks, int64_t first, int64_t last, const Output& output) {
-  int64_t t = first;
-  if constexpr (is_quantized(FORMAT) && ROWS == ROW_TILE)
-    for (int64_t count; (count = min(2 * TOKEN_TILE, last - t)) > TOKEN_TILE; t += count)
-      wide_micro_kernel<FORMAT, PREFETCH>(weights, row_bytes, row, x + t * x_stride, x_stride, blocks, t, count,
-                                          output);
-  for (; t + TOKEN_TILE <= last; t += TOKEN_TILE)
-    micro_kernel<FORMAT, ROWS, TOKEN_TILE, PREFETCH>(weights, row_bytes, row, x + t * x_stride, x_stride, blocks, t,
-                                                     output);
-  x += t * x_stride;
-  switch (last - t) {
-    case 3: return micro_kernel<FORMAT, ROWS, 3, PREFETCH>(weights, row_bytes, row, x, x_stride, blocks, t, output);
-    case 2: return micro_kernel<FORMAT, ROWS, 2, PREFETCH>(weights, row_bytes, row, x, x_stride, blocks, t, output);
-    case 1: return micro_kernel<FORMAT, ROWS, 1, PREFETCH>(weights, row_bytes, row, x, x_stride, blocks, t, output);
-    default: return;
-  }
-}
-
-/// ROWS rows for few tokens, chunk of columns after chunk.
-template <Format FORMAT, int ROWS>
-inline void matvec_rows(const uint8_t* weights, int64_t row_bytes, int64_t row, const float* x, int64_t x_stride,
-                        const ColumnChunks& chunks, int64_t tokens, const Output& output) {
-  Output part = output;
-  for (int64_t c = 0; c < chunks.count; ++c, part = output.accumulating()) {
-    const int64_t begin = chunks.begin(c), blocks = chunks.end(c) - begin;
-    macro_kernel<FORMAT, ROWS, true>(weights + begin * block_bytes(FORMAT), row_bytes, row, x + begin * BLOCK, x_stride,
-                                     blocks, 0, tokens, part);
-  }
-}
-
-/// One token, or few: the weights are read once, from where they lie.
-template <Format FORMAT>
-void matvec(const Matrix& m, int64_t first, int64_t last, const float* x, int64_t x_stride, int64_t tokens,
-            const Output& output) {
-  const ColumnChunks chunks(m.blocks());
-  const int64_t row_bytes = m.blocks() * block_bytes(FORMAT);
-  int64_t r = first;
-  for (; r + ROW_TILE <= last; r += ROW_TILE)
-    matvec_rows<FORMAT, ROW_TILE>(row_data(m, r), row_bytes, r, x, x_stride, chunks, tokens, output);
-  for (; r < last; ++r) matvec_rows<FORMAT, 1>(row_data(m, r), row_bytes, r, x, x_stride, chunks, tokens, output);
-}
-
-/// Many tokens: a panel of rows is dequantized once and stays in the L2 cache, a group of tokens in the L1.
-template <Format FORMAT>
-void gemm(const Matrix& m, int64_t first, int64_t last, const float* x, int64_t x_stride, int64_t tokens,
-          const Output& output, float* panel) {
-  const ColumnChunks chunks(m.blocks());
-  const int64_t stride = row_stride(chunks.size * BLOCK), bytes = stride * int64_t(sizeof(float));
-  const int64_t rows = PANEL_BYTES / bytes, group = max(1, GROUP_BYTES / bytes / TOKEN_TILE) * TOKEN_TILE;
-  const auto* weights = reinterpret_cast<const uint8_t*>(panel);
-  for (int64_t from = first; from < last; from += rows) {
-    const int64_t to = min(from + rows, last);
-    Output part = output;
-    for (int64_t c = 0; c < chunks.count; ++c, part = output.accumulating()) {
-      const int64_t begin = chunks.begin(c), blocks = chunks.end(c) - begin;
-      for (int64_t r = from; r < to; ++r)
-        dequantize_blocks<FORMAT>(row_data(m, r), begin, blocks, panel + (r - from) * stride);
-      for (int64_t t = 0; t < tokens; t += group) {
-        const int64_t until = min(t + group, tokens);
-        int64_t r = from;
-        for (; r + ROW_TILE <= to; r += ROW_TILE)
-          macro_kernel<Format::F32, ROW_TILE, false>(weights + (r - from) * bytes, bytes, r, x + begin * BLOCK,
-                                                     x_stride, blocks, t, until, part);
-        for (; r < to; ++r)
-          macro_kernel<Format::F32, 1, false>(weights + (r - from) * bytes, bytes, r, x + begin * BLOCK, x_stride,
-                                              blocks, t, until, part);
+    if (row + WIDTH <= rows) {
+      Vector value = load(values);
+      if (bias) value = value + load(bias + row);
+      if (addend) value = value + load(addend + index);
+      store(out + index, value);
+    } else {
+      for (int64_t r = 0; r < rows - row; ++r) {
+        float value = values[r];
+        if (bias) value += bias[row + r];
+        if (addend) value += addend[index + r];
+        out[index + r] = value;
       }
     }
   }
+};
+
+/// The activations of some tokens.
+struct Activations {
+  const float* data;
+  int64_t stride;
+
+  Activations behind(int64_t tokens) const { return {data + tokens * stride, stride}; }
+};
+
+/// totals[token][row of the groups] += groups . x over the columns begin <= c < end of a chunk.
+template <bool PREFETCH, int GROUPS, int TOKENS, class Element>
+inline void add_chunk(const Groups<Element>& groups, const Activations& x, int64_t begin, int64_t end, float* totals) {
+  const float* columns[TOKENS];
+  for (int t = 0; t < TOKENS; ++t) columns[t] = x.data + t * x.stride + begin;
+  Vector sums[GROUPS][TOKENS];
+  for (int g = 0; g < GROUPS; ++g)
+    for (int t = 0; t < TOKENS; ++t) sums[g][t] = zero();
+  micro_kernel<PREFETCH>(groups, columns, 0, end - begin, sums);
+  for (int g = 0; g < GROUPS; ++g)
+    for (int t = 0; t < TOKENS; ++t) {
+      float* total = totals + (t * GROUPS + g) * WIDTH;
+      store(total, load(total) + sums[g][t]);
+    }
 }
 
+// -- few tokens: weights are read once, from where they lie
+// ------------------------------------------------------------
+
+template <int GROUPS, int TOKENS, class Element>
+NEXTWORD_NOINLINE void stream_groups(const Matrix& m, int64_t row, const Activations& x, const Output& output) {
+  const int64_t columns = m.blocks() * BLOCK, stride = m.group_bytes() / int64_t(sizeof(Element));
+  const auto* data = reinterpret_cast<const Element*>(m.group(row / WIDTH));
+  alignas(64) float totals[TOKENS * GROUPS * WIDTH] = {};
+  for (int64_t begin = 0; begin < columns; begin += CHUNK) {
+    const Groups<Element> groups{data + begin * WIDTH, stride, WIDTH, AHEAD_BYTES / GROUPS / int64_t(sizeof(Element))};
+    add_chunk<true, GROUPS, TOKENS>(groups, x, begin, min(columns, begin + CHUNK), totals);
+  }
+  for (int t = 0; t < TOKENS; ++t)
+    for (int g = 0; g < GROUPS; ++g) output.write(t, row + g * WIDTH, totals + (t * GROUPS + g) * WIDTH);
+}
+
+template <class Element, int TOKENS = TILE>
+void stream_matmul(const Matrix& m, int64_t first, int64_t last, const Activations& x, int64_t tokens,
+                   const Output& output) {
+  if constexpr (TOKENS > 1)
+    if (tokens < TOKENS) return stream_matmul<Element, TOKENS - 1>(m, first, last, x, tokens, output);
+  constexpr int GROUPS = groups_for(TOKENS);
+  int64_t row = first;
+  for (; row + (GROUPS - 1) * WIDTH < last; row += GROUPS * WIDTH)
+    stream_groups<GROUPS, TOKENS, Element>(m, row, x, output);
+  for (; row < last; row += WIDTH) stream_groups<1, TOKENS, Element>(m, row, x, output);
+}
+
+// -- many tokens: as in BLIS, a panel of weights as float32 stays in the cache
+// -----------------------------------------
+
+constexpr int PANEL_ROW_GROUPS = groups_for(TILE);
+
+/// Columns begin <= c < end of one group of rows as float32: [column][16 rows].
+template <class Element>
+struct FloatPanel {
+  static void unpack(const uint8_t* group, int64_t begin, int64_t end, float* out) {
+    const auto* data = reinterpret_cast<const Element*>(group);
+    for (int64_t c = begin; c < end; ++c) store(out + (c - begin) * WIDTH, load(data + c * WIDTH));
+  }
+};
 template <Format FORMAT>
-void matmul_format(const Matrix& m, int64_t first, int64_t last, const float* x, int64_t x_stride, int64_t tokens,
-                   const Output& output, float* scratch) {
-  // Dequantizing twice costs less than keeping the result; numbers that need none may be read more often.
-  if (tokens <= (FORMAT == Format::F32 ? 32 : 2 * TOKEN_TILE))
-    matvec<FORMAT>(m, first, last, x, x_stride, tokens, output);
-  else gemm<FORMAT>(m, first, last, x, x_stride, tokens, output, scratch);
+struct QuantizedPanel {
+  static void unpack(const uint8_t* group, int64_t begin, int64_t end, float* out) {
+    for_each_block<FORMAT>(group, begin / BLOCK, end / BLOCK,
+                           [&](const uint8_t* head, const uint8_t* block, int64_t b) {
+                             dequantize_block<FORMAT>(head, block, out + (b * BLOCK - begin) * WIDTH);
+                           });
+  }
+};
+
+/// A tile of up to TOKENS tokens against a panel.
+template <int GROUPS, int TOKENS = TILE>
+void add_tile(const Groups<float>& panel, const Activations& x, int64_t tokens, int64_t begin, int64_t end,
+              float* totals) {
+  if constexpr (TOKENS > 1)
+    if (tokens < TOKENS) return add_tile<GROUPS, TOKENS - 1>(panel, x, tokens, begin, end, totals);
+  add_chunk<false, GROUPS, TOKENS>(panel, x, begin, end, totals);
+}
+
+/// GROUPS groups of rows for up to TOKEN_BLOCK tokens.
+template <class Panel, int GROUPS>
+void panel_groups(const Matrix& m, int64_t row, const Activations& x, int64_t tokens, const Output& output,
+                  float* scratch) {
+  const int64_t columns = m.blocks() * BLOCK;
+  float *totals = scratch, *panel = scratch + TOKEN_BLOCK * GROUPS * WIDTH;
+  memset(totals, 0, size_t(tokens * GROUPS * WIDTH) * sizeof(float));
+  for (int64_t begin = 0; begin < columns; begin += CHUNK) {
+    const int64_t end = min(columns, begin + CHUNK);
+    for (int g = 0; g < GROUPS; ++g) Panel::unpack(m.group(row / WIDTH + g), begin, end, panel + g * CHUNK * WIDTH);
+    const Groups<float> groups{panel, CHUNK * WIDTH, WIDTH, 0};
+    for (int64_t t = 0, here; t < tokens; t += here) {
+      const int64_t left = tokens - t;  // the last two tiles are of one size
+      here = left >= 2 * TILE ? TILE : left > TILE ? (left + 1) / 2 : left;
+      add_tile<GROUPS>(groups, x.behind(t), here, begin, end, totals + t * GROUPS * WIDTH);
+    }
+  }
+  for (int64_t t = 0; t < tokens; ++t)
+    for (int g = 0; g < GROUPS; ++g) output.write(t, row + g * WIDTH, totals + (t * GROUPS + g) * WIDTH);
+}
+
+template <class Panel>
+void panel_matmul(const Matrix& m, int64_t first, int64_t last, const Activations& x, int64_t tokens,
+                  const Output& output, float* scratch) {
+  for (int64_t t = 0; t < tokens; t += TOKEN_BLOCK) {
+    const int64_t here = min(TOKEN_BLOCK, tokens - t), offset = t * output.stride;
+    const Output part{output.bias, output.addend ? output.addend + offset : nullptr, output.out + offset, output.stride,
+                      output.rows};
+    int64_t row = first;
+    for (; row + (PANEL_ROW_GROUPS - 1) * WIDTH < last; row += PANEL_ROW_GROUPS * WIDTH)
+      panel_groups<Panel, PANEL_ROW_GROUPS>(m, row, x.behind(t), here, part, scratch);
+    for (; row < last; row += WIDTH) panel_groups<Panel, 1>(m, row, x.behind(t), here, part, scratch);
+  }
+}
+
+template <class Element>
+void float_matmul(const Matrix& m, int64_t first, int64_t last, const Activations& x, int64_t tokens,
+                  const Output& output, float* scratch) {
+  if (tokens <= TILE) stream_matmul<Element>(m, first, last, x, tokens, output);
+  else panel_matmul<FloatPanel<Element>>(m, first, last, x, tokens, output, scratch);
 }
 
 void matmul(const Matrix& m, int64_t first, int64_t last, const float* x, int64_t x_stride, int64_t tokens,
             const float* bias, const float* addend, float* out, int64_t out_stride, float* scratch) {
-  const Output output{bias, addend, out, out_stride};
+  const Activations activations{x, x_stride};
+  const Output output{bias, addend, out, out_stride, m.rows};
   switch (m.format) {
-    case Format::F32: return matmul_format<Format::F32>(m, first, last, x, x_stride, tokens, output, scratch);
-    case Format::F16: return matmul_format<Format::F16>(m, first, last, x, x_stride, tokens, output, scratch);
-    case Format::BF16: return matmul_format<Format::BF16>(m, first, last, x, x_stride, tokens, output, scratch);
-    case Format::Q8_0: return matmul_format<Format::Q8_0>(m, first, last, x, x_stride, tokens, output, scratch);
-    case Format::Q4_0: return matmul_format<Format::Q4_0>(m, first, last, x, x_stride, tokens, output, scratch);
-    case Format::Q4_1: return matmul_format<Format::Q4_1>(m, first, last, x, x_stride, tokens, output, scratch);
-    default: return;
+    case Format::F32: return float_matmul<float>(m, first, last, activations, tokens, output, scratch);
+    case Format::F16: return float_matmul<uint16_t>(m, first, last, activations, tokens, output, scratch);
+    case Format::BF16: return float_matmul<Bfloat16>(m, first, last, activations, tokens, output, scratch);
+    default: break;
   }
-}
-
-void dequantize_row(const Matrix& m, int64_t row, float* out) {
-  switch (m.format) {
-    case Format::F32: return dequantize_blocks<Format::F32>(row_data(m, row), 0, m.blocks(), out);
-    case Format::F16: return dequantize_blocks<Format::F16>(row_data(m, row), 0, m.blocks(), out);
-    case Format::BF16: return dequantize_blocks<Format::BF16>(row_data(m, row), 0, m.blocks(), out);
-    case Format::Q8_0: return dequantize_blocks<Format::Q8_0>(row_data(m, row), 0, m.blocks(), out);
-    case Format::Q4_0: return dequantize_blocks<Format::Q4_0>(row_data(m, row), 0, m.blocks(), out);
-    case Format::Q4_1: return dequantize_blocks<Format::Q4_1>(row_data(m, row), 0, m.blocks(), out);
-    default: return;
-  }
+  for_quantized_format(m.format, [&](auto format) {
+    panel_matmul<QuantizedPanel<decltype(format)::value>>(m, first, last, activations, tokens, output, scratch);
+  });
 }
 
 }  // namespace

@@ -10,13 +10,10 @@
 
 #include "dequantize.h"
 #include "packing.h"
+#include "sine.h"
 
 namespace nextword {
 namespace {
-
-int64_t element_bytes(CacheFormat format) {
-  return format == CacheFormat::F32 ? 4 : format == CacheFormat::F16 ? 2 : 1;
-}
 
 const float* data_or_null(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
 
@@ -39,43 +36,24 @@ uint64_t next_model_id() {
 // -- cache -----------------------------------------------------------------------------------------------------------
 
 Cache::Cache(const Config& config, int64_t capacity, CacheFormat format, uint64_t model)
-    : config_(config), format_(format), model_(model), capacity_(capacity), value_stride_(padded(config.head_dim)) {
+    : config_(config), format_(format), model_(model), capacity_(capacity),
+      head_bytes_(HeadCache{format, config.head_dim, nullptr, 0}.bytes()),
+      block_bytes_(head_bytes_ * config.num_layers * config.num_kv_heads) {
   if (capacity < 0) throw std::invalid_argument("a cache cannot hold " + std::to_string(capacity) + " tokens");
-  const double numbers =
-      double(config.num_layers) * double(config.num_kv_heads) * double(config.head_dim + value_stride_ + 2);
-  if (double(capacity) * numbers > 1e18) throw std::bad_alloc();  // its bytes could not even be counted
-  const int64_t tokens = (capacity + KEY_GROUP - 1) / KEY_GROUP * KEY_GROUP;
-  key_bytes_ = tokens * config.head_dim * element_bytes(format);
-  value_bytes_ = tokens * value_stride_ * element_bytes(format);
-  scale_bytes_ = format == CacheFormat::INT8 ? tokens * int64_t(sizeof(float)) : 0;
-  head_bytes_ = key_bytes_ + value_bytes_ + 2 * scale_bytes_;
-  bytes_ = head_bytes_ * config.num_layers * config.num_kv_heads;
-  // calloc: the system gives a page when it is touched.
-  memory_.reset(static_cast<uint8_t*>(std::calloc(size_t(std::max<int64_t>(1, bytes_)), 1)));
-  if (!memory_) throw std::bad_alloc();
+  const int64_t blocks = blocks_for(capacity);
+  if (double(blocks) * double(block_bytes_) > 1e18) throw std::bad_alloc();  // its bytes could not even be counted
+  bytes_ = blocks * block_bytes_;
+  memory_.allocate(size_t(bytes_));  // the system gives a page when it is touched
 }
 
 HeadCache Cache::head(int64_t layer, int64_t head) const {
-  uint8_t* keys = memory_.get() + (layer * config_.num_kv_heads + head) * head_bytes_;
-  uint8_t* values = keys + key_bytes_;
-  auto* key_scales = reinterpret_cast<float*>(keys + key_bytes_ + value_bytes_);
-  auto* value_scales = key_scales + scale_bytes_ / int64_t(sizeof(float));
-  return {format_, config_.head_dim, value_stride_, keys, values, key_scales, value_scales};
+  return {format_, config_.head_dim, memory_.data() + (layer * config_.num_kv_heads + head) * head_bytes_,
+          block_bytes_};
 }
 
 std::unique_ptr<Cache> Cache::fork() const {
   auto copy = std::make_unique<Cache>(config_, capacity_, format_, model_);
-  const int64_t groups = (length_ + KEY_GROUP - 1) / KEY_GROUP * KEY_GROUP, size = element_bytes(format_);
-  for (int64_t layer = 0; layer < config_.num_layers; ++layer)
-    for (int64_t i = 0; i < config_.num_kv_heads; ++i) {
-      const HeadCache from = head(layer, i), to = copy->head(layer, i);
-      std::memcpy(to.keys, from.keys, size_t(groups * config_.head_dim * size));
-      std::memcpy(to.values, from.values, size_t(length_ * value_stride_ * size));
-      if (scale_bytes_) {
-        std::memcpy(to.key_scales, from.key_scales, size_t(length_) * sizeof(float));
-        std::memcpy(to.value_scales, from.value_scales, size_t(length_) * sizeof(float));
-      }
-    }
+  std::memcpy(copy->memory_.data(), memory_.data(), size_t(blocks_for(length_) * block_bytes_));
   copy->length_ = length_;
   return copy;
 }
@@ -96,7 +74,7 @@ Model::Model(Config config, Weights weights, const Kernels& kernels, int threads
   q_width_ = row_stride(config_.num_heads * config_.head_dim);
   kv_width_ = row_stride(config_.num_kv_heads * config_.head_dim);
   ff_width_ = row_stride(config_.d_ff);
-  const int64_t longest = std::max({width_, q_width_, ff_width_});
+  const int64_t longest = std::max({width_, q_width_, ff_width_, ATTEND_QUERIES * padded(config_.head_dim)});
   for (auto& memory : scratch_) memory.resize(size_t(std::max<int64_t>(PANEL_BYTES / 4, longest)));
   pack();
 }
@@ -115,7 +93,7 @@ void Model::pack() {
   int64_t largest_group = 0;
   const auto add = [&](Linear& linear) {
     Matrix& matrix = linear.weights;
-    if (matrix.rows == 0 || !takes_quantized(linear)) return;
+    if (matrix.rows == 0) return;
     const int64_t group_bytes = matrix.group_bytes(), step = std::max<int64_t>(1, PART_BYTES / group_bytes);
     for (int64_t first = 0; first < matrix.groups(); first += step)
       parts.push_back({&matrix, first, std::min(matrix.groups(), first + step), bytes + size_t(first * group_bytes)});
@@ -164,6 +142,7 @@ void Model::check(const std::vector<Chunk>& chunks) const {
 }
 
 void Model::forward(const std::vector<Chunk>& chunks, bool all_logits, float* logits) {
+  if (chunks.empty()) return;
   std::lock_guard<std::mutex> lock(mutex_);
   check(chunks);
   embed(chunks);
@@ -213,9 +192,6 @@ void Model::embed(const std::vector<Chunk>& chunks) {
   grow(q_, tokens * q_width_), grow(z_, tokens * q_width_);
   grow(k_, tokens * kv_width_), grow(v_, tokens * kv_width_);
   grow(gate_, tokens * ff_width_), grow(up_, tokens * ff_width_);
-  const auto scores = size_t(MAX_QUERY_TILE * (max_length + KEY_GROUP));
-  for (auto& memory : scratch_)
-    if (memory.size() < scores) memory.resize(scores);
 
   for_each_token(tokens, [&](int64_t t, int thread) {
     float* x = &x_[size_t(t * width_)];
@@ -342,7 +318,7 @@ void Model::multiply(const Linear& linear, int64_t first, int64_t last, const In
       kernels_.matmul(weights, from, to, input.x, input.stride, tokens, its_bias, its_addend, out + row, out_stride,
                       scratch);
   };
-  if (linear.weights.packed || !takes_quantized(linear)) return run(linear.weights, 0, first, last);
+  if (linear.weights.packed) return run(linear.weights, 0, first, last);
   uint8_t* packed = row_groups_[size_t(thread)].data();
   for (int64_t row = first; row < last; row += ROW_GROUP) {
     pack_groups(linear.weights, row / ROW_GROUP, row / ROW_GROUP + 1, packed);
@@ -390,8 +366,9 @@ void Model::extend_rope_tables(int64_t positions) {
     if (values->capacity() < size) values->reserve(std::max(size, 2 * values->capacity()));
   for (size_t position = pairs ? cos_.size() / pairs : size_t(positions); position < size_t(positions); ++position)
     for (const double frequency : weights_.rope_frequencies) {
-      cos_.push_back(float(weights_.rope_attention_factor * std::cos(double(position) * frequency)));
-      sin_.push_back(float(weights_.rope_attention_factor * std::sin(double(position) * frequency)));
+      const CosSin angle = cos_sin(double(position) * frequency);
+      cos_.push_back(float(weights_.rope_attention_factor * angle.cos));
+      sin_.push_back(float(weights_.rope_attention_factor * angle.sin));
     }
 }
 

@@ -64,15 +64,13 @@ class Cache {
   HeadCache head(int64_t layer, int64_t head) const;
 
  private:
-  struct Free {
-    void operator()(void* memory) const { std::free(memory); }
-  };
+  static int64_t blocks_for(int64_t tokens) { return (tokens + KEY_BLOCK - 1) / KEY_BLOCK; }
 
   Config config_;
   CacheFormat format_;
   uint64_t model_;
-  int64_t capacity_, length_ = 0, value_stride_, key_bytes_, value_bytes_, scale_bytes_, head_bytes_, bytes_;
-  std::unique_ptr<uint8_t, Free> memory_;
+  int64_t capacity_, length_ = 0, head_bytes_, block_bytes_, bytes_ = 0;
+  LargeMemory memory_;  // [block][layer][head]: it fills from one end to the other
 };
 
 /// Memory that begins at a cache line: a vector that crosses one takes twice as long to load.

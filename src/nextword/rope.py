@@ -7,6 +7,7 @@ published with Llama 3.1; yarn: Peng et al. 2023, "YaRN: Efficient Context Windo
 from __future__ import annotations
 
 import math
+from decimal import Decimal, localcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,11 @@ from nextword.config import GPTConfig
 
 def inverse_frequencies(config: GPTConfig) -> NDArray[np.float64]:
     """Angle per position of each rotating pair of channels, [C/2]: `theta ** (-2c / C)`, scaled if asked."""
-    exponents = np.arange(0, config.head_dim, 2, dtype=np.float64) / config.head_dim
-    frequencies: NDArray[np.float64] = np.power(np.float64(config.rope_theta), -exponents)
+    with localcontext() as context:  # decimals are the same on every machine; a library's powers differ in the last bit
+        context.prec = 30
+        log_theta = Decimal(config.rope_theta).ln()
+        exponents = [Decimal(channel) / config.head_dim for channel in range(0, config.head_dim, 2)]
+        frequencies = np.array([float((-exponent * log_theta).exp()) for exponent in exponents])
     scaling = config.rope_scaling
     if scaling is None:
         return frequencies
