@@ -516,18 +516,20 @@ def test_weights_that_are_rounded_are_those_of_the_file_format(precision: str) -
 
 WITHOUT_MEMORY = """
 import resource, sys
+from dataclasses import replace
 import numpy as np
 from nextword.engine.backend import NativeBackend
 from tests.engine.test_backend import QWEN3, all_rows, ids_of, random_weights, stored
 
-tensors, ids = stored(random_weights(QWEN3), "Q8_0"), ids_of(QWEN3, 40)
-packed = NativeBackend(QWEN3, tensors, threads=1)
+config = replace(QWEN3, num_layers=4)
+tensors, ids = stored(random_weights(config), "Q8_0"), ids_of(config, 40)
+packed = NativeBackend(config, tensors, threads=1)
 expected = all_rows(packed, ids)
 pages = int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (3 << 20),) * 2)
-small = NativeBackend(QWEN3, tensors, "small", threads=1)
+small = NativeBackend(config, tensors, "small", threads=1)
 assert packed.reason == ""
-assert small.reason == "small; no memory for a copy of 1 MB that is read faster", small.reason
+assert small.reason == "small; no memory for a copy of 4 MB that is read faster", small.reason
 np.testing.assert_array_equal(all_rows(small, ids), expected)
 print("the same bits")
 """
