@@ -16,9 +16,9 @@ enum class Activation { GELU, GELU_TANH, RELU_SQUARED, SWIGLU };
 /// How keys and values are kept: whole, as half precision, or as 8-bit numbers with a scale for each token and head.
 enum class CacheFormat { F32, F16, INT8 };
 
-/// A cache lies in blocks of 128 tokens. Keys of one head are in groups of 16 tokens, within a group channel by
+/// A cache lies in blocks of 512 tokens. Keys of one head are in groups of 16 tokens, within a group channel by
 /// channel, as the rows of a packed matrix are.
-constexpr int64_t KEY_BLOCK = 128, KEY_GROUP = ROW_GROUP;
+constexpr int64_t KEY_BLOCK = 512, KEY_GROUP = ROW_GROUP;
 
 constexpr int64_t element_bytes(CacheFormat format) {
   return format == CacheFormat::F32 ? 4 : format == CacheFormat::F16 ? 2 : 1;

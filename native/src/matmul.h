@@ -120,8 +120,8 @@ struct QuantizedPanel {
 
 /// A tile of up to TOKENS tokens against a panel.
 template <int GROUPS, int TOKENS = TILE>
-void add_tile(const Groups<float>& panel, const Activations& x, int64_t tokens, int64_t begin, int64_t end,
-              float* totals) {
+NEXTWORD_NOINLINE void add_tile(const Groups<float>& panel, const Activations& x, int64_t tokens, int64_t begin,
+                                int64_t end, float* totals) {
   if constexpr (TOKENS > 1)
     if (tokens < TOKENS) return add_tile<GROUPS, TOKENS - 1>(panel, x, tokens, begin, end, totals);
   add_chunk<false, GROUPS, TOKENS>(panel, x, begin, end, totals);
