@@ -521,15 +521,15 @@ import numpy as np
 from nextword.engine.backend import NativeBackend
 from tests.engine.test_backend import QWEN3, all_rows, ids_of, random_weights, stored
 
-config = replace(QWEN3, num_layers=4)
+config = replace(QWEN3, num_heads=2, num_kv_heads=1, head_dim=64, d_ff=8192)  # much to copy, little to cache
 tensors, ids = stored(random_weights(config), "Q8_0"), ids_of(config, 40)
 packed = NativeBackend(config, tensors, threads=1)
 expected = all_rows(packed, ids)
 pages = int(open("/proc/self/statm").read().split()[0])
-resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (3 << 20),) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (6 << 20),) * 2)
 small = NativeBackend(config, tensors, "small", threads=1)
 assert packed.reason == ""
-assert small.reason == "small; no memory for a copy of 4 MB that is read faster", small.reason
+assert small.reason == "small; no memory for a copy of 7 MB that is read faster", small.reason
 np.testing.assert_array_equal(all_rows(small, ids), expected)
 print("the same bits")
 """
