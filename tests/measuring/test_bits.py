@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from nextword.engine.backend import NativeBackend
+from nextword.engine.kernels import available_kernels
 from nextword.files import read_model
+from nextword.files.precision import cast_matrices
 from nextword.files.tensors import RawTensor
 from nextword.loading import DEFAULT_MODEL
 from nextword.measuring.bits import hash_bits
@@ -55,3 +57,28 @@ def test_texts_end_where_the_context_does(backend: NativeBackend) -> None:
     bundle = read_model(DEFAULT_MODEL)
     short = NativeBackend(replace(bundle.config, context_length=8), bundle.tensors)
     assert hash_bits(short, BEGINNINGS, 1000).tokens == 5 + 6 + 4
+
+
+HASHES = {
+    ("auto", "int16"): "da6d33ae44f06771",  # float16 weights meet float32 activations
+    ("q8_0", "int16"): "a1c36e63f32d3111",
+    ("q8_0", "int8"): "12f58e707f70d447",
+    ("q8_0", "float32"): "8371e87d19a1fa64",
+}
+"""Of the default model's logits, of 15 tokens: on every machine, whatever its instruction set."""
+
+
+@pytest.mark.parametrize("kernels", available_kernels())
+@pytest.mark.parametrize(("precision", "activations"), HASHES)
+def test_every_instruction_set_gives_the_bits_written_here(precision: str, activations: str, kernels: str) -> None:
+    bundle = read_model(DEFAULT_MODEL)
+    tensors = cast_matrices(bundle.tensors, precision)
+    run = NativeBackend(bundle.config, tensors, kernels=kernels, activations=activations)  # type: ignore[arg-type]
+    assert hash_bits(run, BEGINNINGS, 15).logits[:16] == HASHES[precision, activations]
+
+
+def test_mixed_blocks_give_the_same_bits_on_every_instruction_set() -> None:
+    bundle = read_model(DEFAULT_MODEL)
+    tensors = cast_matrices(bundle.tensors, "q4_k_m")
+    runs = [NativeBackend(bundle.config, tensors, kernels=kernels) for kernels in available_kernels()]
+    assert len({hash_bits(run, BEGINNINGS, 15) for run in runs}) == 1
