@@ -7,11 +7,6 @@ from typing import Any
 
 import pytest
 
-import nextword.cli.chat
-import nextword.cli.figure
-import nextword.cli.generate
-import nextword.cli.look
-import nextword.cli.predict
 import nextword.loading
 import nextword.measuring.peers
 from nextword import LanguageModel
@@ -21,12 +16,12 @@ from tests.cli.conftest import Call
 
 TEXT = "To be, or not to"
 LOADERS = [
-    (nextword.cli.predict, ["predict", TEXT]),
-    (nextword.cli.generate, ["generate", TEXT, "-n", "2", "--seed", "0"]),
-    (nextword.cli.chat, ["chat", "--message", TEXT]),
-    (nextword.cli.look, ["look", TEXT]),
-    (nextword.cli.look, ["look", TEXT, "--open"]),
-    (nextword.cli.figure, ["figure", TEXT, "--kind", "next"]),
+    (nextword.loading, ["predict", TEXT]),
+    (nextword.loading, ["generate", TEXT, "-n", "2", "--seed", "0"]),
+    (nextword.loading, ["chat", "--message", TEXT]),
+    (nextword.loading, ["look", TEXT]),
+    (nextword.loading, ["look", TEXT, "--open"]),
+    (nextword.loading, ["figure", TEXT, "--kind", "next"]),
     (nextword.loading, ["cloze"]),
     (nextword.loading, ["serve"]),
     (nextword.measuring.peers, ["bench"]),
