@@ -183,13 +183,18 @@ void check_fma() {
     std::memcpy(&value, &bits, sizeof value);
     return value;
   };
+  const auto bits_of = [](float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+  };
   for (int64_t i = 0; i < ROUNDS; ++i) {
     const float a = number(int(random.bits() % 8)), b = number(int(random.bits() % 8));
     float c = number(int(random.bits() % 8));
     if (i % 3 == 0) c = -a * b;                                      // only what the product has lost is left
     if (i % 3 == 1) c = a * b * float(1 << random.between(22, 26));  // the product is about half a unit of the sum
     const float exact = std::fma(a, b, c), emulated = emulated_fma(a, b, c);
-    wrong += std::isnan(exact) ? !std::isnan(emulated) : std::memcmp(&exact, &emulated, sizeof exact) != 0;
+    wrong += std::isnan(exact) ? !std::isnan(emulated) : bits_of(exact) != bits_of(emulated);
   }
   std::printf("fma emulated: %lld of %lld differ\n", static_cast<long long>(wrong), static_cast<long long>(ROUNDS));
   failures += wrong != 0;
