@@ -147,6 +147,7 @@ def calls(tmp_path: Path) -> Iterator[tuple[str, Callable[..., Any], dict[str, A
     yield "encode_start", LETTERS.encode_start, {"text": "ab"}
     yield "encode_batch", LETTERS.encode_batch, {"texts": ["ab"]}
     yield "refuse_longer", LETTERS.refuse_longer, {"text": "ab", "num_tokens": 4}
+    yield "text_of", LETTERS.text_of, {"token_id": 1}
     yield "decode", LETTERS.decode, {"token_ids": [1]}
     yield "pieces", LETTERS.pieces, {"token_ids": [1]}
     yield "bytes_of", LETTERS.bytes_of, {"token_ids": [1], "continued": False}
