@@ -173,16 +173,16 @@ struct Scales {
   }
 };
 
-/// Calls `work(head, block, b)` for the blocks first <= b < last of a row group; `first` is a multiple of 8.
+/// Calls `work(head, block, b)` for the blocks first <= b < last of a row group.
 template <Format FORMAT, class Work>
 INLINE void for_each_block(const uint8_t* group, int64_t first, int64_t last, Work work) {
   using M = Meaning<FORMAT>;
-  constexpr int64_t PER_HEAD = M::SUPER ? 8 : 1;
-  const uint8_t* at = group + first / PER_HEAD * block_layout(FORMAT).packed_bytes;
-  for (int64_t b = first; b < last;) {
-    const uint8_t* head = at;
-    at += M::HEAD_BYTES;
-    for (const int64_t end = min(last, b + PER_HEAD); b < end; ++b, at += M::BLOCK_BYTES) work(head, at, b);
+  constexpr int64_t PER_HEAD = M::SUPER ? 8 : 1, BYTES = block_layout(FORMAT).packed_bytes;
+  const uint8_t* head = group + first / PER_HEAD * BYTES;
+  for (int64_t b = first; b < last; head += BYTES) {
+    const int64_t skipped = b % PER_HEAD, end = min(last, b - skipped + PER_HEAD);
+    const uint8_t* block = head + M::HEAD_BYTES + skipped * M::BLOCK_BYTES;
+    for (; b < end; ++b, block += M::BLOCK_BYTES) work(head, block, b);
   }
 }
 

@@ -234,11 +234,11 @@ int main() {
                                              {Format::Q5_0, "product, Q5_0", uint64_t{0x52921055a2d068b8}},
                                              {Format::Q5_1, "product, Q5_1", uint64_t{0x73ed59d9c75e6c81}},
                                              {Format::IQ4_NL, "product, IQ4_NL", uint64_t{0xc8a68226347dec8d}},
-                                             {Format::Q2_K, "product, Q2_K", uint64_t{0x921f066040a50770}},
-                                             {Format::Q3_K, "product, Q3_K", uint64_t{0x9e49071099af2447}},
-                                             {Format::Q4_K, "product, Q4_K", uint64_t{0x748cb37a1dd31679}},
-                                             {Format::Q5_K, "product, Q5_K", uint64_t{0x1522411760a15786}},
-                                             {Format::Q6_K, "product, Q6_K", uint64_t{0x64fcc7e767f0fa87}}})
+                                             {Format::Q2_K, "product, Q2_K", uint64_t{0xbf0ba7696e72da30}},
+                                             {Format::Q3_K, "product, Q3_K", uint64_t{0xb3163c1e7568c394}},
+                                             {Format::Q4_K, "product, Q4_K", uint64_t{0xd92d1122f86afea7}},
+                                             {Format::Q5_K, "product, Q5_K", uint64_t{0xfedef3e445f014b2}},
+                                             {Format::Q6_K, "product, Q6_K", uint64_t{0x4b9e66c222d12d9d}}})
       expect_hash(name, products(**tables, format), hash);
     expect_hash("attention, f32 cache", attention(**tables, CacheFormat::F32), 0x90eea1de9f2c7eec);
     expect_hash("attention, f16 cache", attention(**tables, CacheFormat::F16), 0xe130cfb1e12a1a82);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "named_formats.h"
 #include "packing.h"
 #include "reference.h"
 
@@ -26,15 +27,6 @@ int64_t between(int64_t low, int64_t high) { return std::uniform_int_distributio
 void expect(bool holds, const std::string& what) {
   if (!holds && ++failures <= 20) std::printf("FAILED: %s\n", what.c_str());
 }
-
-struct Named {
-  Format format;
-  const char* name;
-};
-constexpr Named QUANTIZED[] = {{Format::Q8_0, "Q8_0"},     {Format::Q4_0, "Q4_0"}, {Format::Q4_1, "Q4_1"},
-                               {Format::Q5_0, "Q5_0"},     {Format::Q5_1, "Q5_1"}, {Format::Q2_K, "Q2_K"},
-                               {Format::Q3_K, "Q3_K"},     {Format::Q4_K, "Q4_K"}, {Format::Q5_K, "Q5_K"},
-                               {Format::IQ4_NL, "IQ4_NL"}, {Format::Q6_K, "Q6_K"}};
 
 /// A matrix of random bytes as a file has it, and packed. Scales are numbers of ordinary size.
 struct Packed {
@@ -314,23 +306,26 @@ void check_products() {
     }
 }
 
-/// Every weight as float32: (d * factor) * code + minimum.
-void check_rows() {
+/// Every weight as float32, (d * factor) * code + minimum: its row's product with a column of the unit matrix.
+void check_values() {
+  constexpr int64_t ROWS = 35, COLUMNS = 700, WIDTH = padded(COLUMNS);
+  std::vector<float> unit(size_t(WIDTH * WIDTH)), out(size_t(WIDTH * ROWS));
+  for (int64_t i = 0; i < WIDTH; ++i) unit[size_t(i * WIDTH + i)] = 1;
+  const auto scratch = std::make_unique<Scratch>();
   for (auto tables = available_kernels(); *tables; ++tables)
     for (const auto& [format, name] : QUANTIZED) {
-      const Packed weights(format, 35, 700);
-      std::vector<float> out(size_t(padded(700)));
-      for (int64_t r = 0; r < 35; ++r) {
-        (*tables)->dequantize_packed_row(weights.matrix, r, out.data());
-        for (int64_t i = 0; i < padded(700); ++i) {
+      const Packed weights(format, ROWS, COLUMNS);
+      (*tables)->matmul(weights.matrix, 0, ROWS, unit.data(), WIDTH, WIDTH, nullptr, nullptr, out.data(), ROWS,
+                        reinterpret_cast<float*>(scratch->bytes));
+      for (int64_t r = 0; r < ROWS; ++r)
+        for (int64_t i = 0; i < WIDTH; ++i) {
           const reference::Block block = reference::decode(format, weights.row(r), i / BLOCK);
           const int64_t half = i % BLOCK / 16;
           volatile float value = block.d * float(block.factors[half]);
           value = value * float(block.codes[i % BLOCK]);
           if (reference::has_minima(format)) value = value + block.minima[half];
-          expect(out[size_t(i)] == value, std::string((*tables)->name) + ", a row of " + name);
+          expect(out[size_t(i * ROWS + r)] == value, std::string((*tables)->name) + ", a value of " + name);
         }
-      }
     }
 }
 
@@ -339,7 +334,7 @@ void check_rows() {
 int main(int count, char** arguments) {
   random_bits.seed(count > 1 ? unsigned(std::strtoul(arguments[1], nullptr, 10)) : 0);
   check_packing();
-  check_rows();
+  check_values();
   check_products();
   for (auto tables = available_kernels(); *tables; ++tables) std::printf("%s ", (*tables)->name);
   std::printf(failures ? "%d failures\n" : "all right\n", failures);

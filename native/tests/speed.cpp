@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "named_formats.h"
 #include "packing.h"
 #include "thread_pool.h"
 
@@ -23,15 +24,6 @@ namespace {
 
 constexpr int ROUNDS = 15;
 constexpr int64_t COLUMNS = 2048, LARGE = int64_t(96) << 20, MANY = 256, ITEM = 512;
-
-struct Named {
-  Format format;
-  const char* name;
-};
-constexpr Named QUANTIZED[] = {{Format::Q8_0, "Q8_0"}, {Format::Q4_0, "Q4_0"}, {Format::Q4_1, "Q4_1"},
-                               {Format::Q5_0, "Q5_0"}, {Format::Q6_K, "Q6_K"}, {Format::Q4_K, "Q4_K"},
-                               {Format::Q5_1, "Q5_1"}, {Format::Q5_K, "Q5_K"}, {Format::IQ4_NL, "IQ4_NL"},
-                               {Format::Q3_K, "Q3_K"}, {Format::Q2_K, "Q2_K"}};
 
 struct alignas(64) Scratch { uint8_t bytes[PANEL_BYTES]; };
 struct alignas(64) Line { uint8_t bytes[64]; };
