@@ -80,9 +80,6 @@ struct Kernels {
                            int64_t tokens, const float* bias, const float* addend, float* out, int64_t out_stride,
                            void* scratch);
 
-  /// One row of packed quantised weights as float32, padded to whole blocks.
-  void (*dequantize_packed_row)(const Matrix& weights, int64_t row, float* out);
-
   /// LayerNorm where there is a bias, else RMSNorm, of one token: out = (x - mean) / sqrt(var + eps) * weight + bias.
   void (*normalize)(const float* x, int64_t width, const float* weight, const float* bias, float eps, float* out);
 

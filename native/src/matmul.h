@@ -3,6 +3,7 @@
 
 #include "kernels.h"
 #include "micro_kernel.h"
+#include "output.h"
 #include "weights.h"
 
 namespace nextword {
@@ -18,30 +19,6 @@ constexpr int64_t TOKEN_BLOCK = 192;  // that meet a panel of weights together: 
 static_assert(TOKEN_BLOCK % TILE == 0);
 
 constexpr int64_t AHEAD_BYTES = 8192;  // between the weights in use and those called for, of all groups together
-
-/// What comes of 16 rows of a token: value + bias + addend.
-struct Output {
-  const float *bias, *addend;
-  float* out;
-  int64_t stride, rows;  // of the matrix: the last group may have fewer than 16
-
-  void write(int64_t token, int64_t row, const float* values) const {
-    const int64_t index = token * stride + row;
-    if (row + WIDTH <= rows) {
-      Vector value = load(values);
-      if (bias) value = value + load(bias + row);
-      if (addend) value = value + load(addend + index);
-      store(out + index, value);
-    } else {
-      for (int64_t r = 0; r < rows - row; ++r) {
-        float value = values[r];
-        if (bias) value += bias[row + r];
-        if (addend) value += addend[index + r];
-        out[index + r] = value;
-      }
-    }
-  }
-};
 
 /// The activations of some tokens.
 struct Activations {
@@ -67,8 +44,7 @@ inline void add_chunk(const Groups<Element>& groups, const Activations& x, int64
     }
 }
 
-// -- few tokens: weights are read once, from where they lie
-// ------------------------------------------------------------
+// -- few tokens: weights are read once, from where they lie -----------------------------------------------------------
 
 template <int GROUPS, int TOKENS, class Element>
 NEXTWORD_NOINLINE void stream_groups(const Matrix& m, int64_t row, const Activations& x, const Output& output) {
@@ -95,8 +71,7 @@ void stream_matmul(const Matrix& m, int64_t first, int64_t last, const Activatio
   for (; row < last; row += WIDTH) stream_groups<1, TOKENS, Element>(m, row, x, output);
 }
 
-// -- many tokens: as in BLIS, a panel of weights as float32 stays in the cache
-// -----------------------------------------
+// -- many tokens: as in BLIS, a panel of weights as float32 stays in the cache ----------------------------------------
 
 constexpr int PANEL_ROW_GROUPS = groups_for(TILE);
 

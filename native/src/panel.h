@@ -1,37 +1,12 @@
 // Products of quantised weights with many tokens: weights are decoded once, into a panel that stays in the cache.
 #pragma once
 
+#include "output.h"
 #include "weights.h"
 
 namespace nextword {
 namespace NEXTWORD_ISA {
 namespace {
-
-/// What comes of 16 rows of a token: value + bias + addend.
-struct QuantizedOutput {
-  const float *bias, *addend;
-  float* out;
-  int64_t stride, rows;  // of the matrix: the last group may have fewer than 16
-
-  void write(int64_t token, int64_t row, const float* values) const {
-    const int64_t index = token * stride + row, count = min(ROW_GROUP, rows - row);
-    if (count == ROW_GROUP) {
-      for (int64_t r = 0; r < ROW_GROUP; r += LANES) {
-        Floats value = load_floats(values + r);
-        if (bias) value = value + load_floats(bias + row + r);
-        if (addend) value = value + load_floats(addend + index + r);
-        store_floats(out + index + r, value);
-      }
-    } else {
-      for (int64_t r = 0; r < count; ++r) {
-        float value = values[r];
-        if (bias) value += bias[row + r];
-        if (addend) value += addend[index + r];
-        out[index + r] = value;
-      }
-    }
-  }
-};
 
 constexpr int64_t PANEL_BLOCKS = 18 / PANEL_GROUPS;  // that stay in the first-level cache with what meets them
 constexpr int64_t STRIP_ROWS = 64, STRIP_TOKENS = 256;
@@ -160,7 +135,7 @@ struct PairPanel {
 /// Columns are taken in pieces whose weights, decoded once for all tokens, stay in the first-level cache.
 template <Format FORMAT, class Kind>
 void many_tokens(const Matrix& weights, int64_t first, int64_t last, const QuantizedActivations& x, int64_t tokens,
-                 const QuantizedOutput& output, Panel& panel) {
+                 const Output& output, Panel& panel) {
   using M = Meaning<FORMAT>;
   const int64_t pieces = (x.blocks + PANEL_BLOCKS - 1) / PANEL_BLOCKS;
   const int64_t piece = M::SUPER ? PANEL_BLOCKS / 8 * 8 : (x.blocks + pieces - 1) / pieces;

@@ -90,7 +90,7 @@ constexpr int64_t few(ActivationFormat activations) {
 /// 16 rows x TOKENS outputs over all blocks. So many of the group's vectors at once as registers hold the sums of.
 template <Format FORMAT, int TOKENS>
 NOINLINE void group_tile(const uint8_t* group, const QuantizedActivations& x, int64_t token, int64_t row,
-                         const QuantizedOutput& output) {
+                         const Output& output) {
   using M = Meaning<FORMAT>;
   constexpr bool IN_PLACE = FOUR_BITS<FORMAT> && TOKENS <= 2;
   constexpr int SUMS = IN_PLACE ? 3 : M::HALVES ? 2 : 1, TOGETHER = min(PARTS, max(1, TILE_SUMS / TOKENS));
@@ -142,7 +142,7 @@ NOINLINE void group_tile(const uint8_t* group, const QuantizedActivations& x, in
 
 template <Format FORMAT>
 void few_tokens(const Matrix& weights, int64_t first, int64_t last, const QuantizedActivations& x, int64_t tokens,
-                const QuantizedOutput& output) {
+                const Output& output) {
   for (int64_t row = first; row < last; row += ROW_GROUP) {
     const uint8_t* group = weights.group(row / ROW_GROUP);
     int64_t t = 0;
@@ -160,7 +160,7 @@ void few_tokens(const Matrix& weights, int64_t first, int64_t last, const Quanti
 
 void matmul_quantized(const Matrix& weights, int64_t first, int64_t last, const QuantizedActivations& x, int64_t tokens,
                       const float* bias, const float* addend, float* out, int64_t out_stride, void* scratch) {
-  const QuantizedOutput output{bias, addend, out, out_stride, weights.rows};
+  const Output output{bias, addend, out, out_stride, weights.rows};
   const auto run = [&](auto format) {
     constexpr Format FORMAT = decltype(format)::value;
     auto& panel = *static_cast<Panel*>(scratch);
@@ -171,20 +171,6 @@ void matmul_quantized(const Matrix& weights, int64_t first, int64_t last, const 
         return many_tokens<FORMAT, BytePanel>(weights, first, last, x, tokens, output, panel);
 #endif
     many_tokens<FORMAT, PairPanel>(weights, first, last, x, tokens, output, panel);
-  };
-  for_quantized_format(weights.format, run);
-}
-
-/// One row of a packed quantised matrix as float32, padded to whole blocks.
-void dequantize_packed_row(const Matrix& weights, int64_t row, float* out) {
-  const auto run = [&](auto format) {
-    constexpr Format FORMAT = decltype(format)::value;
-    const uint8_t* group = weights.group(row / ROW_GROUP);
-    for_each_block<FORMAT>(group, 0, weights.blocks(), [&](const uint8_t* head, const uint8_t* block, int64_t b) {
-      float values[BLOCK * ROW_GROUP];
-      dequantize_block<FORMAT>(head, block, values);
-      for (int64_t i = 0; i < BLOCK; ++i) out[b * BLOCK + i] = values[i * ROW_GROUP + row % ROW_GROUP];
-    });
   };
   for_quantized_format(weights.format, run);
 }

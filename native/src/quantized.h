@@ -11,7 +11,5 @@ void quantize(const float* x, int64_t first, int64_t last, const QuantizedActiva
 void matmul_quantized(const Matrix& weights, int64_t first, int64_t last, const QuantizedActivations& x, int64_t tokens,
                       const float* bias, const float* addend, float* out, int64_t out_stride, void* scratch);
 
-void dequantize_packed_row(const Matrix& weights, int64_t row, float* out);
-
 }  // namespace NEXTWORD_ISA
 }  // namespace nextword
