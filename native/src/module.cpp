@@ -113,9 +113,7 @@ class WeightReader {
 
   Matrix matrix(const std::string& name, int64_t rows, int64_t columns) const {
     const auto stored = nb::cast<nb::tuple>(matrices_[name.c_str()]);
-    const auto format = nb::cast<std::string>(stored[0]);
-    const int64_t width = is_quantized(format_of(format)) ? columns : padded(columns);
-    return matrix_of(name, format, rows, width, nb::cast<Bytes>(stored[1]));
+    return matrix_of(name, nb::cast<std::string>(stored[0]), rows, columns, nb::cast<Bytes>(stored[1]));
   }
 
   std::vector<float> vector(const std::string& name, int64_t length) const {

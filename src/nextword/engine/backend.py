@@ -64,7 +64,7 @@ class NativeBackend:
         self.config = config
         self._cache_format = cache_format
         rotary = config.position == "rotary"
-        matrices, vectors = native_weights(config, tensors, activations)
+        matrices, vectors = native_weights(config, tensors)
         self.nbytes = sum(data.nbytes for _, data in matrices.values()) + sum(data.nbytes for data in vectors.values())
         [(kind, _)] = Counter(kind for kind, _ in matrices.values()).most_common(1)
         self.dtype = FLOAT_NAMES.get(kind, kind)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from nextword.backend_input import StoredTensor
 from nextword.config import GPTConfig
-from nextword.settings import Activations
 
 FORMATS = (
     *("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL"),
@@ -19,9 +18,6 @@ FORMATS = (
 """Element types that are computed with as they are."""
 FLOAT_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """What Python calls those that are no blocks."""
-
-_MEET_FLOATS = FORMATS[:6]
-_BLOCK = 32  # rows are whole blocks of so many numbers
 
 Bytes = NDArray[np.uint8]
 
@@ -33,7 +29,7 @@ class DequantizableTensor(StoredTensor, Protocol):
 
 
 def native_weights(
-    config: GPTConfig, tensors: Mapping[str, DequantizableTensor], activations: Activations
+    config: GPTConfig, tensors: Mapping[str, DequantizableTensor]
 ) -> tuple[dict[str, tuple[str, Bytes]], dict[str, NDArray[np.float32]]]:
     """Matrices by name (format and bytes, most of them views of the tensors) and vectors by name."""
     matrices, vectors = {}, {}
@@ -42,15 +38,11 @@ def native_weights(
         if len(shape) == 1:
             vectors[name] = np.ascontiguousarray(tensor.values(), np.float32)
         else:
-            matrices[name] = _matrix(tensor, activations)
+            matrices[name] = _matrix(tensor)
     return matrices, vectors
 
 
-def _matrix(tensor: DequantizableTensor, activations: Activations) -> tuple[str, Bytes]:
-    whole = tensor.shape[-1] % _BLOCK == 0
-    if tensor.dtype in FORMATS and whole and (activations != "float32" or tensor.dtype in _MEET_FLOATS):
+def _matrix(tensor: DequantizableTensor) -> tuple[str, Bytes]:
+    if tensor.dtype in FORMATS:
         return tensor.dtype, np.frombuffer(tensor.data, np.uint8)
-    values = tensor.values()
-    padded = np.zeros((len(values), -(-values.shape[1] // _BLOCK) * _BLOCK), np.float32)
-    padded[:, : values.shape[1]] = values
-    return "F32", padded.reshape(-1).view(np.uint8)
+    return "F32", tensor.values().reshape(-1).view(np.uint8)
