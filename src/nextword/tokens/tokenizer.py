@@ -240,7 +240,6 @@ class Tokenizer:
         return [text_of(self._bytes_of_id(token_id)) for token_id in range(self._vocab_size)]
 
     @checked
-    @checked
     def text_of(self, token_id: int) -> str:
         """The text of one token, as `vocabulary` has it; empty for an id beyond the vocabulary, as some models have."""
         return text_of(self._bytes_of_id(token_id)) if 0 <= token_id < self._vocab_size else ""
