@@ -38,7 +38,8 @@ def test_a_directory_is_equal_in_both_precisions(tmp_path: Path, name: str) -> N
     said: list[str] = []
     measured = verify(tmp_path / "model", watch=said.append)
     assert measured.equal
-    assert said[0] == "transformers"
+    passes = [f"transformers: {name}, {kind}" for kind in ("float32", "float64") for name in (*PROMPTS, "long")]
+    assert said[: 1 + len(passes)] == ["transformers", *passes]
     rows = [row for row in measured.comparisons if row.against == "transformers"]
     here = ("float32", "native") if is_built() else ("float32",)
     assert sorted((row.precision, row.prompt) for row in rows) == sorted(

@@ -70,14 +70,14 @@ def verify(path: Path, watch: Callable[[str], None] = lambda _: None) -> Verific
                 f"transformers cannot read {path}: {' '.join(str(error).split())}",
                 hint="hold its conversion against transformers: nextword convert, then verify the directory",
             ) from None
-        rows += _against_transformers(bundle, prompts, theirs, their_ids)
+        rows += _against_transformers(bundle, prompts, theirs, their_ids, watch)
     left_out = ""
     if find_spec("llama_cpp") is not None:
         import llama_cpp
 
         watch("llama.cpp")
         try:
-            rows += _against_llama_cpp(path, bundle, prompts)
+            rows += _against_llama_cpp(path, bundle, prompts, watch)
             versions["llama-cpp-python"] = llama_cpp.__version__
         except ConfigError as error:  # no file can be written that llama.cpp would open
             left_out = f"not held against llama.cpp: {error.message}"
@@ -111,6 +111,7 @@ def _against_transformers(
     prompts: dict[str, tuple[str, list[int]]],
     theirs: Any,
     their_ids: Callable[[str], list[int]],
+    watch: Callable[[str], None],
 ) -> Iterator[Comparison]:
     """In float32, then in float64 (where transformers still computes norms and rotations in float32)."""
     ours = TorchBackend.from_stored(bundle.config, bundle.dequantized(), device="cpu").model
@@ -125,6 +126,7 @@ def _against_transformers(
     for dtype in (torch.float32, torch.float64):
         theirs, ours = theirs.to(dtype).eval(), ours.to(dtype)
         for name, (text, ids) in prompts.items():
+            watch(f"transformers: {name}, {str(dtype).removeprefix('torch.')}")
             ids_1T = torch.tensor([ids])
             residuals = _Residuals()
             with torch.inference_mode():
@@ -194,9 +196,15 @@ def _compare(
 # -- llama.cpp -----------------------------------------------------------------------------------------------------
 
 
-def _against_llama_cpp(path: Path, bundle: Bundle, prompts: dict[str, tuple[str, list[int]]]) -> Iterator[Comparison]:
+def _against_llama_cpp(
+    path: Path, bundle: Bundle, prompts: dict[str, tuple[str, list[int]]], watch: Callable[[str], None]
+) -> Iterator[Comparison]:
     """The model as a float32 file; quantised files also as they are, where llama.cpp rounds activations to 8 bits."""
-    ours = TorchBackend.from_stored(bundle.config, bundle.dequantized(), device="cpu")
+    backend = TorchBackend.from_stored(bundle.config, bundle.dequantized(), device="cpu")
+    ours = {
+        name: backend.forward([ids], [backend.new_cache(len(ids))], logits="all")[0].astype(np.float64)
+        for name, (_, ids) in prompts.items()
+    }
     with tempfile.TemporaryDirectory() as scratch:
         unpacked = Path(scratch) / "model.gguf"
         write_gguf(unpacked, bundle, "f32")
@@ -206,7 +214,6 @@ def _against_llama_cpp(path: Path, bundle: Bundle, prompts: dict[str, tuple[str,
         for precision, file in files.items():
             theirs = LlamaCppLogits(file, max(len(ids) for _, ids in prompts.values()))
             for name, (text, ids) in prompts.items():
-                [logits_TV] = ours.forward([ids], [ours.new_cache(len(ids))], logits="all")
+                watch(f"llama.cpp: {name}, {precision}")
                 same = not text or theirs.encode(text, bundle.tokenizer)[: len(ids)] == ids
-                found_TV = logits_TV.astype(np.float64)
-                yield _compare("llama.cpp", precision, name, ids, same, found_TV, theirs.logits(ids))
+                yield _compare("llama.cpp", precision, name, ids, same, ours[name], theirs.logits(ids))
