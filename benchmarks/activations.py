@@ -2,7 +2,8 @@
 
 The model writes text greedily with float32 activations; with the others it reads that text. So every position tells
 how far logits move and whether the same token would have been written, and a text that no position would have changed
-would have been written alike. Figures are kept as they come: a file that was measured is not measured again.
+would have been written alike. Figures are kept as they come: a file that was measured is not measured again. Perplexity
+is shown as float32 activations have it, and how far the others are off.
 
     python benchmarks/activations.py model-Q4_1.gguf model-Q4_K_M.gguf ...
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nextword
-from nextword.engine.backend import NativeBackend
+from nextword.engine.backend import UBATCH_TOKENS, NativeBackend
 from nextword.engine.weights import FORMATS
 from nextword.files import read_model
 from nextword.files.precision import computable
@@ -43,6 +44,11 @@ OPENINGS = (
 )
 """How each text begins; all of them are written together."""
 ROUNDED: tuple[Activations, ...] = ("int16", "int8")
+STEPS = 12
+"""Tokens of every text that are written before they are read: with all texts about one batch of the engine."""
+REAL_TOKENS = 2048
+
+Errors = dict[str, NDArray[Any]]
 
 
 def main() -> int:
@@ -66,58 +72,75 @@ def measure(path: Path, tokens: int, threads: int | None) -> dict[str, Any]:
         NativeBackend(bundle.config, tensors, threads=threads, activations=activations)
         for activations in ("float32", *ROUNDED)
     )
+    rounded = dict(zip(ROUNDED, others, strict=True))
     openings = [bundle.tokenizer.encode_start(text) for text in OPENINGS]
-    texts = write_greedily(exact, openings, tokens // len(OPENINGS))
-    real = bundle.tokenizer.encode_start(real_text())[: min(bundle.config.context_length, 2048)]
-    found: dict[str, Any] = {"positions": sum(map(len, texts)), "perplexity": perplexity(exact, real)}
-    for activations, rounded in zip(ROUNDED, others, strict=True):
-        rows = [compare(exact, rounded, text, len(opening)) for text, opening in zip(texts, openings, strict=True)]
-        errors = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    real = bundle.tokenizer.encode_start(real_text())[: min(bundle.config.context_length, REAL_TOKENS)]
+    found: dict[str, Any] = {"perplexity": perplexity(exact, real)}
+    for activations, texts in write_and_read(exact, rounded, openings, tokens // len(OPENINGS)).items():
+        errors = {name: np.concatenate([text[name] for text in texts]) for name in texts[0]}
+        found["tokens"] = len(errors["same"])
         found[activations] = {
             "largest": float(errors["largest"].max()),
             "mean": float(errors["mean"].mean()),
             "divergence": float(errors["divergence"].mean()),
             "top1": float(errors["same"].mean()),
-            "identical": sum(bool(row["same"].all()) for row in rows) / len(rows),
-            "perplexity": perplexity(rounded, real),
+            "identical": sum(bool(text["same"].all()) for text in texts) / len(texts),
+            "perplexity": perplexity(rounded[activations], real),
         }
     return found
 
 
-def write_greedily(backend: NativeBackend, openings: Sequence[list[int]], count: int) -> list[list[int]]:
-    """Each opening and `count` tokens more, the most probable ones."""
-    texts, news = [list(opening) for opening in openings], [list(opening) for opening in openings]
-    caches = [backend.new_cache(len(opening) + count) for opening in openings]
-    for _ in range(count):
-        rows = backend.forward(news, caches)
-        news = [[int(row.argmax())] for row in rows]
-        for text, new in zip(texts, news, strict=True):
-            text.extend(new)
-    return texts
+def write_and_read(
+    exact: NativeBackend, rounded: Mapping[Activations, NativeBackend], openings: Sequence[list[int]], count: int
+) -> dict[Activations, list[Errors]]:
+    """Of each text the errors at every position whose next token was written.
+
+    `exact` writes `count` tokens behind each opening, the most probable ones, all texts together. After every STEPS
+    tokens the others read what was written: the logits of one block are all that is kept.
+    """
+    room = [len(opening) + count for opening in openings]
+    caches = [exact.new_cache(size) for size in room]
+    readers = {name: [backend.new_cache(size) for size in room] for name, backend in rounded.items()}
+    blocks: dict[Activations, list[list[Errors]]] = {name: [[] for _ in openings] for name in rounded}
+    news = [list(opening) for opening in openings]
+    for start in range(0, count, STEPS):
+        chunks: list[list[int]] = [[] for _ in openings]
+        written: list[list[NDArray[np.float32]]] = [[] for _ in openings]
+        for _ in range(min(STEPS, count - start)):
+            for chunk, new in zip(chunks, news, strict=True):
+                chunk.extend(new)
+            rows = exact.forward(news, caches)
+            for kept, row in zip(written, rows, strict=True):
+                kept.append(row)
+            news = [[int(row.argmax())] for row in rows]
+        read = {name: backend.forward(chunks, readers[name], "all") for name, backend in rounded.items()}
+        for text, kept in enumerate(written):
+            ours = np.stack(kept)
+            expected = log_softmax(ours)
+            for name, texts in read.items():  # the first chunk has the opening's positions too
+                blocks[name][text].append(compare(ours, expected, texts[text][-len(ours) :]))
+    return {
+        name: [{key: np.concatenate([block[key] for block in parts]) for key in parts[0]} for parts in texts]
+        for name, texts in blocks.items()
+    }
 
 
-def compare(
-    exact: NativeBackend, rounded: NativeBackend, text: list[int], opening: int
-) -> dict[str, NDArray[np.generic]]:
-    """Of each position whose next token was written: the errors of its logits, and whether the best is the same."""
-    ours, theirs = (logits(backend, text)[opening - 1 : -1] for backend in (exact, rounded))
+def compare(ours: NDArray[np.float32], expected: NDArray[np.float64], theirs: NDArray[np.float32]) -> Errors:
+    """The errors of logits, position by position, and whether the best is the same; `expected` is ours normalised."""
     error = np.abs(ours - theirs)
-    expected, found = log_softmax(ours), log_softmax(theirs)
-    divergence = (np.exp(expected) * (expected - found)).sum(-1)
+    divergence = (np.exp(expected) * (expected - log_softmax(theirs))).sum(-1)
     same = ours.argmax(-1) == theirs.argmax(-1)
     return {"largest": error.max(-1), "mean": error.mean(-1), "divergence": divergence, "same": same}
 
 
-def logits(backend: NativeBackend, ids: list[int]) -> NDArray[np.float32]:
-    """Of every position."""
-    (rows,) = backend.forward([ids], [backend.new_cache(len(ids))], "all")
-    return rows
-
-
 def perplexity(backend: NativeBackend, ids: list[int]) -> float:
     """On text that people wrote."""
-    chosen = log_softmax(logits(backend, ids)[:-1])[np.arange(len(ids) - 1), ids[1:]]
-    return float(np.exp(-chosen.mean()))
+    cache, loss = backend.new_cache(len(ids)), 0.0
+    for start in range(0, len(ids) - 1, UBATCH_TOKENS):
+        following = ids[start + 1 : start + UBATCH_TOKENS + 1]
+        [rows] = backend.forward([ids[start : start + len(following)]], [cache], "all")
+        loss -= float(log_softmax(rows)[np.arange(len(following)), following].sum())
+    return float(np.exp(loss / (len(ids) - 1)))
 
 
 def real_text() -> str:
@@ -128,17 +151,17 @@ def real_text() -> str:
 
 def table(measured: dict[str, Any]) -> str:
     """Markdown."""
-    lines = [
-        "| file | activations | largest error | mean | KL divergence | top-1 equal | texts identical | perplexity |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    columns = ["file", "tokens", "activations", "largest error", "mean", "KL divergence", "top-1 equal"]
+    columns += ["texts identical", "perplexity"]
+    lines = [f"| {' | '.join(columns)} |", "|---|---:|---|---:|---:|---:|---:|---:|---:|"]
     for name, figures in measured.items():
-        lines.append(f"| {name} | float32 | | | | | | {figures['perplexity']:.3f} |")
+        exact = figures["perplexity"]
+        lines.append(f"| {name} | {figures['tokens']:,} | float32 | | | | | | {exact:.3f} |")
         for activations in ROUNDED:
             row = figures[activations]
             lines.append(
-                f"| | {activations} | {row['largest']:.2g} | {row['mean']:.1e} | {row['divergence']:.1e} | "
-                f"{row['top1']:.2%} | {row['identical']:.0%} | {row['perplexity']:.3f} |"
+                f"| | | {activations} | {row['largest']:.2g} | {row['mean']:.1e} | {row['divergence']:.1e} | "
+                f"{row['top1']:.2%} | {row['identical']:.0%} | {row['perplexity'] - exact:+.1e} |"
             )
     return "\n".join(lines)
 

@@ -29,6 +29,7 @@ _NATIVE_ONLY = [
     "engine",
     "test_loading.py",
     "generation/test_speculation.py",
+    "measuring/test_activations.py",
     "measuring/test_rounding.py",
     "cli/test_bench.py",
 ]
