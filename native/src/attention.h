@@ -163,8 +163,8 @@ struct Weighted {
 
 /// Takes COUNT queries through a block.
 template <int COUNT, class Element>
-NEXTWORD_NOINLINE void attend_block(const HeadCache& cache, const Query* queries, KeyBlock block, float scale,
-                                    const Progress& progress) {
+NOINLINE void attend_block(const HeadCache& cache, const Query* queries, KeyBlock block, float scale,
+                           const Progress& progress) {
   constexpr int GROUPS = groups_for(COUNT);
   float scores[COUNT][KEY_BLOCK], factors[COUNT];
   const float* q[COUNT];

@@ -11,9 +11,6 @@
 #include <emmintrin.h>
 #endif
 
-#define INLINE [[gnu::always_inline]] inline  // GCC would rather not, where it sees long loops
-#define NOINLINE [[gnu::noinline]]
-
 namespace nextword {
 namespace NEXTWORD_ISA {
 namespace {
@@ -36,6 +33,7 @@ inline Words operator^(Words a, Words b) { return {_mm512_xor_si512(a.v, b.v)}; 
 inline Words operator+(Words a, Words b) { return {_mm512_add_epi32(a.v, b.v)}; }
 inline Words operator-(Words a, Words b) { return {_mm512_sub_epi32(a.v, b.v)}; }
 inline Words operator*(Words a, Words b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+inline Words max(Words a, Words b) { return {_mm512_max_epi32(a.v, b.v)}; }
 /// Of 16-bit numbers.
 inline Words subtract16(Words a, Words b) { return {_mm512_sub_epi16(a.v, b.v)}; }
 inline Words multiply16(Words a, Words b) { return {_mm512_mullo_epi16(a.v, b.v)}; }
@@ -86,6 +84,7 @@ inline Floats operator+(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; 
 inline Floats operator*(Floats a, Floats b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline Floats negative(Floats a) { return {_mm512_xor_ps(a.v, _mm512_set1_ps(-0.0f))}; }
 inline Floats to_floats(Words a) { return {_mm512_cvtepi32_ps(a.v)}; }
+inline Words bits_of(Floats a) { return {_mm512_castps_si512(a.v)}; }
 inline Floats load_halves(const uint8_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
 
 #elif defined(NEXTWORD_AVX2)
@@ -105,6 +104,7 @@ inline Words operator^(Words a, Words b) { return {_mm256_xor_si256(a.v, b.v)}; 
 inline Words operator+(Words a, Words b) { return {_mm256_add_epi32(a.v, b.v)}; }
 inline Words operator-(Words a, Words b) { return {_mm256_sub_epi32(a.v, b.v)}; }
 inline Words operator*(Words a, Words b) { return {_mm256_mullo_epi32(a.v, b.v)}; }
+inline Words max(Words a, Words b) { return {_mm256_max_epi32(a.v, b.v)}; }
 inline Words subtract16(Words a, Words b) { return {_mm256_sub_epi16(a.v, b.v)}; }
 inline Words multiply16(Words a, Words b) { return {_mm256_mullo_epi16(a.v, b.v)}; }
 template <int N> inline Words shift_left16(Words a) { return {_mm256_slli_epi16(a.v, N)}; }
@@ -138,6 +138,7 @@ inline Floats operator+(Floats a, Floats b) { return {_mm256_add_ps(a.v, b.v)}; 
 inline Floats operator*(Floats a, Floats b) { return {_mm256_mul_ps(a.v, b.v)}; }
 inline Floats negative(Floats a) { return {_mm256_xor_ps(a.v, _mm256_set1_ps(-0.0f))}; }
 inline Floats to_floats(Words a) { return {_mm256_cvtepi32_ps(a.v)}; }
+inline Words bits_of(Floats a) { return {_mm256_castps_si256(a.v)}; }
 inline Floats load_halves(const uint8_t* p) { return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}; }
 
 #elif defined(NEXTWORD_NEON)
@@ -156,6 +157,7 @@ inline Words operator|(Words a, Words b) { return {vorrq_s32(a.v, b.v)}; }
 inline Words operator+(Words a, Words b) { return {vaddq_s32(a.v, b.v)}; }
 inline Words operator-(Words a, Words b) { return {vsubq_s32(a.v, b.v)}; }
 inline Words operator*(Words a, Words b) { return {vmulq_s32(a.v, b.v)}; }
+inline Words max(Words a, Words b) { return {vmaxq_s32(a.v, b.v)}; }
 inline int16x8_t halves(Words a) { return vreinterpretq_s16_s32(a.v); }
 inline Words from_halves(int16x8_t a) { return {vreinterpretq_s32_s16(a)}; }
 inline Words subtract16(Words a, Words b) { return from_halves(vsubq_s16(halves(a), halves(b))); }
@@ -192,6 +194,7 @@ inline Floats operator+(Floats a, Floats b) { return {vaddq_f32(a.v, b.v)}; }
 inline Floats operator*(Floats a, Floats b) { return {vmulq_f32(a.v, b.v)}; }
 inline Floats negative(Floats a) { return {vnegq_f32(a.v)}; }
 inline Floats to_floats(Words a) { return {vcvtq_f32_s32(a.v)}; }
+inline Words bits_of(Floats a) { return {vreinterpretq_s32_f32(a.v)}; }
 inline Floats load_halves(const uint8_t* p) { return {vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)))}; }
 
 #else  // any processor: what GCC and Clang make of vectors of sixteen bytes
@@ -215,6 +218,7 @@ inline Words operator|(Words a, Words b) { return {a.v | b.v}; }
 inline Words operator+(Words a, Words b) { return {a.v + b.v}; }
 inline Words operator-(Words a, Words b) { return {a.v - b.v}; }
 inline Words operator*(Words a, Words b) { return {Vector16<int32_t>(Vector16<uint32_t>(a.v) * Vector16<uint32_t>(b.v))}; }
+inline Words max(Words a, Words b) { return {a.v > b.v ? a.v : b.v}; }
 inline Words subtract16(Words a, Words b) { return cast_to<Words>(Halves(cast_to<Halves>(a) - cast_to<Halves>(b))); }
 inline Words multiply16(Words a, Words b) { return cast_to<Words>(Halves(cast_to<Halves>(a) * cast_to<Halves>(b))); }
 template <int N> inline Words shift_left16(Words a) { return cast_to<Words>(UnsignedHalves(cast_to<UnsignedHalves>(a) << N)); }
@@ -250,6 +254,7 @@ inline Floats operator+(Floats a, Floats b) { return {a.v + b.v}; }
 inline Floats operator*(Floats a, Floats b) { return {a.v * b.v}; }
 inline Floats negative(Floats a) { return {-a.v}; }
 inline Floats to_floats(Words a) { return {__builtin_convertvector(a.v, Vector16<float>)}; }
+inline Words bits_of(Floats a) { return cast_to<Words>(a); }
 inline Floats load_halves(const uint8_t* p) {
   uint16_t half[LANES];
   std::memcpy(half, p, sizeof half);
@@ -290,6 +295,22 @@ inline void fence_after(Vector& sum) {
 }
 
 constexpr int PARTS = int(ROW_GROUP) / LANES;
+
+/// All words into one.
+template <class Combine>
+inline int32_t reduce(Words a, Combine combine) {
+  alignas(64) int32_t words[LANES];
+  store_words(words, a);
+  for (int half = LANES / 2; half; half /= 2)
+    for (int i = 0; i < half; ++i) words[i] = combine(words[i], words[i + half]);
+  return words[0];
+}
+inline int32_t reduce_add(Words a) {
+  return reduce(a, [](int32_t x, int32_t y) { return x + y; });
+}
+inline int32_t reduce_max(Words a) {
+  return reduce(a, [](int32_t x, int32_t y) { return x > y ? x : y; });
+}
 
 /// Two 16-bit numbers, or four bytes, the same for every row.
 inline Words set_pair(const void* p) {

@@ -8,6 +8,7 @@
 
 #include "attention.h"
 #include "matmul.h"
+#include "quantize.h"
 #include "quantized.h"
 #include "simd.h"
 #include "softmax.h"

@@ -47,7 +47,7 @@ inline void add_chunk(const Groups<Element>& groups, const Activations& x, int64
 // -- few tokens: weights are read once, from where they lie -----------------------------------------------------------
 
 template <int GROUPS, int TOKENS, class Element>
-NEXTWORD_NOINLINE void stream_groups(const Matrix& m, int64_t row, const Activations& x, const Output& output) {
+NOINLINE void stream_groups(const Matrix& m, int64_t row, const Activations& x, const Output& output) {
   const int64_t columns = m.blocks() * BLOCK, stride = m.group_bytes() / int64_t(sizeof(Element));
   const auto* data = reinterpret_cast<const Element*>(m.group(row / WIDTH));
   alignas(64) float totals[TOKENS * GROUPS * WIDTH] = {};
@@ -95,8 +95,8 @@ struct QuantizedPanel {
 
 /// A tile of up to TOKENS tokens against a panel.
 template <int GROUPS, int TOKENS = TILE>
-NEXTWORD_NOINLINE void add_tile(const Groups<float>& panel, const Activations& x, int64_t tokens, int64_t begin,
-                                int64_t end, float* totals) {
+NOINLINE void add_tile(const Groups<float>& panel, const Activations& x, int64_t tokens, int64_t begin, int64_t end,
+                       float* totals) {
   if constexpr (TOKENS > 1)
     if (tokens < TOKENS) return add_tile<GROUPS, TOKENS - 1>(panel, x, tokens, begin, end, totals);
   add_chunk<false, GROUPS, TOKENS>(panel, x, begin, end, totals);

@@ -1,54 +1,12 @@
 // Matrix products of quantised weights and quantised activations. As kernels.cpp, compiled for each instruction set.
 #include "quantized.h"
 
-#include <math.h>
-
 #include "byte_panel.h"
 
 namespace nextword {
 namespace NEXTWORD_ISA {
 
-// -- activations ------------------------------------------------------------------------------------------------------
-
-/// Blocks first <= b < last of one token, whose numbers begin at `x`; formats.h says what becomes of them.
-void quantize(const float* x, int64_t first, int64_t last, const QuantizedActivations& out, int64_t token) {
-  constexpr float MAGIC = 12582912.0f;  // 1.5 * 2^23: what it is added to becomes whole, ties to even
-  const float most = out.format == ActivationFormat::INT16 ? 16383.0f : 127.0f;
-  for (int64_t b = first; b < last; ++b) {
-    const float* in = x + b * BLOCK;
-    const int64_t at = token * out.blocks + b;
-    int32_t bits[BLOCK], greatest = 0, sums[2] = {0, 0};
-    memcpy(bits, in, sizeof bits);
-    for (int i = 0; i < BLOCK; ++i) {
-      const int32_t size = bits[i] & 0x7fffffff;  // grows with |x|; infinity and NaN are above all numbers
-      greatest = size > greatest ? size : greatest;
-    }
-    const float size = fp32_from_bits(uint32_t(greatest));
-    const bool finite = greatest < 0x7f800000, any = finite && size >= 1e-30f;
-    const float inverse = any ? most / size : 0.0f;
-    int16_t codes[BLOCK];
-    for (int i = 0; i < BLOCK; ++i) {
-      const float shifted = (any ? in[i] : 0.0f) * inverse + MAGIC;
-      int32_t code;
-      memcpy(&code, &shifted, sizeof code);
-      codes[i] = int16_t(code - 0x4b400000);  // the bits of MAGIC
-    }
-    for (int i = 0; i < BLOCK; ++i) sums[i / 16] += codes[i];
-    for (int i = 0; i < BLOCK; i += 4) {
-      int16_t* word = out.codes + at * BLOCK + i;
-      word[0] = codes[i], word[1] = codes[i + 2], word[2] = codes[i + 1], word[3] = codes[i + 3];
-    }
-    if (out.format == ActivationFormat::INT8)
-      for (int i = 0; i < BLOCK; ++i) out.bytes[at * BLOCK + i] = int8_t(codes[i]);
-    const float scale = !finite ? NAN : any ? size / most : 0.0f;
-    out.scales[at] = scale, out.sums[at] = scale * float(sums[0] + sums[1]);
-    out.half_sums[2 * at] = sums[0], out.half_sums[2 * at + 1] = sums[1];
-  }
-}
-
 namespace {
-
-// -- products: few tokens ---------------------------------------------------------------------------------------------
 
 /// The exact sums of a block, weight codes x activation codes of one token, with offsets taken off and factors in.
 template <Format FORMAT>

@@ -6,8 +6,6 @@
 namespace nextword {
 namespace NEXTWORD_ISA {
 
-void quantize(const float* x, int64_t first, int64_t last, const QuantizedActivations& out, int64_t token);
-
 void matmul_quantized(const Matrix& weights, int64_t first, int64_t last, const QuantizedActivations& x, int64_t tokens,
                       const float* bias, const float* addend, float* out, int64_t out_stride, void* scratch);
 

@@ -40,11 +40,8 @@ inline void prefetch(const void* p) {
 }
 
 // Each kernel a function of its own: what a compiler makes of a loop then does not depend on what is around it.
-#if defined(__GNUC__) || defined(__clang__)
-#define NEXTWORD_NOINLINE __attribute__((noinline))
-#else
-#define NEXTWORD_NOINLINE __declspec(noinline)
-#endif
+#define NOINLINE [[gnu::noinline]]
+#define INLINE [[gnu::always_inline]] inline  // GCC would rather not, where functions are long
 
 struct Bfloat16 { uint16_t bits; };  // half precision is a plain uint16_t
 
@@ -237,7 +234,7 @@ inline float reduce_max(Vector a) {
 }
 
 /// e^x to about two units in the last place, for x up to 88; anything below -87.3, -inf too, gives 1e-38.
-inline Vector exp(Vector x) {
+INLINE Vector exp(Vector x) {
   // x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor series, whose next term is below 4e-9. Numbers this large
   // have no fraction: adding 1.5 * 2^23 rounds to a whole n, which is then in the lowest bits.
   const Vector limited = max(broadcast(-87.3f), min(broadcast(88.0f), x)), whole = broadcast(12582912.0f);
