@@ -15,7 +15,7 @@ constexpr size_t HUGE_PAGE = size_t{2} << 20;
 
 }  // namespace
 
-void LargeMemory::allocate(size_t bytes) {
+void LargeMemory::allocate(size_t bytes, size_t sparse) {
   if (bytes > std::numeric_limits<size_t>::max() - 2 * HUGE_PAGE) throw std::bad_alloc();
   const bool is_large = bytes >= HUGE_PAGE;
   bytes_ = is_large ? (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE + HUGE_PAGE : bytes + 64;
@@ -30,7 +30,8 @@ void LargeMemory::allocate(size_t bytes) {
   const size_t line = is_large ? HUGE_PAGE : 64;
   data_ = static_cast<uint8_t*>(memory) + (line - uintptr_t(memory) % line) % line;
 #if defined(MADV_HUGEPAGE)
-  if (is_large) madvise(data_, bytes_ - HUGE_PAGE, MADV_HUGEPAGE);  // where it is refused, pages are small
+  const size_t first = (sparse + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+  if (is_large && bytes > first) madvise(data_ + first, bytes_ - HUGE_PAGE - first, MADV_HUGEPAGE);  // may be refused
 #endif
 }
 

@@ -16,8 +16,8 @@ class LargeMemory {
   LargeMemory(const LargeMemory&) = delete;
   LargeMemory& operator=(const LargeMemory&) = delete;
 
-  /// Once. Throws std::bad_alloc.
-  void allocate(size_t bytes);
+  /// Once. Throws std::bad_alloc. The first `sparse` bytes come in small pages: what is hardly touched stays small.
+  void allocate(size_t bytes, size_t sparse = 0);
   /// Null before that.
   uint8_t* data() const { return data_; }
 

@@ -43,7 +43,8 @@ Cache::Cache(const Config& config, int64_t capacity, CacheFormat format, uint64_
   const int64_t blocks = blocks_for(capacity);
   if (double(blocks) * double(block_bytes_) > 1e18) throw std::bad_alloc();  // its bytes could not even be counted
   bytes_ = blocks * block_bytes_;
-  memory_.allocate(size_t(bytes_));  // the system gives a page when it is touched
+  // The system gives a page when it is touched: a short text touches a little of every head in the first block.
+  memory_.allocate(size_t(bytes_), size_t(block_bytes_));
 }
 
 HeadCache Cache::head(int64_t layer, int64_t head) const {

@@ -16,8 +16,8 @@ constexpr int64_t SCAN_BLOCK = 32, BUCKETS = 512;
 constexpr float MAX_FLOAT = std::numeric_limits<float>::max();
 
 /// How far below the largest tempered logit tokens are looked at, first, then where those were not enough: e to these
-/// is 1e-3 and 1e-5.
-constexpr double HEAD_THRESHOLDS[] = {-6.9, -11.5, -std::numeric_limits<double>::infinity()};
+/// is 1e-3, 1e-4 and 1e-5.
+constexpr double HEAD_THRESHOLDS[] = {-6.9, -9.2, -11.5, -std::numeric_limits<double>::infinity()};
 
 /// As float32: no larger than the largest, or -inf.
 float to_float(double x) {

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -557,3 +558,20 @@ def test_where_large_pages_are_denied_the_bits_are_the_same() -> None:
     ran = subprocess.run([sys.executable, "-c", WITHOUT_LARGE_PAGES], check=False, capture_output=True, text=True)
     rows = all_rows(NativeBackend(QWEN3, stored(random_weights(QWEN3), "Q8_0")), ids_of(QWEN3, 40))
     assert (ran.returncode, ran.stdout) == (0, f"{rows.sum().tobytes().hex()}\n"), ran.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux which pages are in memory")
+def test_a_short_text_takes_little_of_the_memory_that_its_cache_sets_aside() -> None:
+    config = replace(QWEN3, num_heads=16, num_kv_heads=16, head_dim=64, num_layers=8, context_length=2000)
+    backend = NativeBackend(config, stored(random_weights(config)), threads=1)
+    backend.forward([[1]], [backend.new_cache(1)])
+
+    def resident() -> int:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.split("RssAnon:")[1].split()[0]) * 1024
+
+    cache = backend.new_cache(2000)
+    before = resident()
+    backend.forward([[1]], [cache])
+    assert cache.nbytes > 4 * 33_000_000  # a block of each head of each layer, four times
+    assert resident() - before < 5_000_000

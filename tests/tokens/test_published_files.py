@@ -14,7 +14,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
 from nextword import Tokenizer
-from nextword.errors import ModelFileError
+from nextword.errors import ModelFileError, TextError
 from tests.tokens.conftest import TEXTS
 
 CORPUS = [*TEXTS, "the quick brown fox jumps over the lazy dog", "토큰 입력부터 다음 단어 예측까지"] * 3
@@ -75,6 +75,20 @@ def test_a_blank_that_encoding_put_there_is_dropped_once_and_only_at_the_start()
     assert b"".join(tokenizer.bytes_of(ids, continued=True)) == b" the fox"
     assert tokenizer.decode([*ids, *ids]) == "the fox the fox"
     assert tokenizer.decode(tokenizer.encode("  two")) == "  two"
+
+
+def test_a_token_that_continues_a_text_adds_what_bytes_of_says_and_nothing_beyond_the_vocabulary() -> None:
+    sentencepiece = Tokenizer.from_str(_LLAMA2["legacy"], bos="<s>", eos="</s>")
+    words = Tokenizer.words(["먹고", "싶다"])
+    for tokenizer in (sentencepiece, words):
+        ids = range(tokenizer.vocab_size)
+        for _ in range(2):  # found, and kept
+            added = [tokenizer.continuation_bytes(token_id) for token_id in ids]
+            assert added == [tokenizer.bytes_of([token_id], continued=True)[0] for token_id in ids]
+        assert tokenizer.continuation_bytes(tokenizer.vocab_size + 3) == b""
+        with pytest.raises(TextError, match="token id -1"):
+            tokenizer.continuation_bytes(-1)
+    assert words.continuation_bytes(1) == " 싶다".encode()
 
 
 def test_bytes_of_an_unknown_character_are_its_utf8() -> None:

@@ -27,6 +27,8 @@ class StopStrings:
 
     def feed(self, text: str) -> str:
         """The text that is safe to show now, without the stop string and what follows it."""
+        if not self._stops:
+            return text
         if self.found:
             return ""
         self._buffer += text

@@ -208,7 +208,7 @@ class TextStream(Iterator[str]):
 
     def _advance(self) -> str:
         """Writes one token; the text that became whole with it."""
-        while tokens := self.next_batch():
+        while not self._logits_queue and (tokens := self.next_batch()):
             logits: Literal["last", "all"] = "all" if self.needs_all_logits else "last"
             self.feed_logits(self._backend.forward([tokens], [self.cache], logits)[0])
         return self.sample_next()
@@ -290,14 +290,14 @@ class TextStream(Iterator[str]):
 
     def feed_logits(self, logits: Logits) -> None:
         """What the model said behind the tokens of the batch: float32 logits, [V] of the last or [T, V] of all."""
-        rows = np.atleast_2d(logits)
         if self._prompt_logprobs is not None and self._scoring:
             followers = self._prompt_ids[len(self._memory.ids) + 1 :]
-            self._prompt_logprobs += map(self._token_logprob, rows, followers)
+            self._prompt_logprobs += map(self._token_logprob, logits, followers)
         self._memory.ids += self._batch
         del self._pending[: len(self._batch) - len(self._draft)]
         if not self._pending:
-            self._logits_queue.extend(rows[len(rows) - 1 - len(self._draft) :])
+            rows = [logits] if logits.ndim == 1 else logits[len(logits) - 1 - len(self._draft) :]
+            self._logits_queue.extend(rows)
 
     def sample_next(self) -> str:
         """Draws one token, once `ready`; the text that became whole with it."""
@@ -315,7 +315,7 @@ class TextStream(Iterator[str]):
         self._sampler.accept(token)
         self._remaining -= 1
         self._accept(token)
-        piece = self._stops.feed(self._decoder.feed(self._bytes_of(token)))
+        piece = self._stops.feed(self._decoder.feed(self._tokenizer.continuation_bytes(token)))
         if self._stops.found:
             self._finish = "stop"
         elif self._remaining == 0:
@@ -358,8 +358,3 @@ class TextStream(Iterator[str]):
         values = log_softmax(logits)
         top = tuple((int(i), self._tokenizer.text_of(i), float(values[i])) for i in topk_ids(values, self._top))
         return TokenLogprob(token, self._tokenizer.text_of(token), float(values[token]), top)
-
-    def _bytes_of(self, token: int) -> bytes:
-        """What a token adds to the text: nothing, if the model has more ids than the tokenizer has tokens."""
-        known = token < self._tokenizer.vocab_size
-        return self._tokenizer.bytes_of([token], continued=True)[0] if known else b""

@@ -82,6 +82,7 @@ class Tokenizer:
         self.bos_id = self._id_of(bos if first is None else first)
         self.adds_bos = first is not None and self.bos_id is not None
         self.eos_id = self._id_of(eos)
+        self._continuations: dict[int, bytes] = {}
         there = {token for token in ends if token < self._vocab_size}  # libraries write their own defaults
         self.end_ids = frozenset(there) | ({self.eos_id} if self.eos_id is not None else set())
 
@@ -353,6 +354,16 @@ class Tokenizer:
             pieces.append(data)
             started = started or token_id != self.bos_id
         return pieces
+
+    def continuation_bytes(self, token_id: int) -> bytes:
+        """The bytes that a token adds to the text before it, kept: every token that is written asks for them.
+
+        Nothing for an id beyond the vocabulary: a model may have more ids than its tokenizer has tokens.
+        """
+        if (data := self._continuations.get(token_id)) is None:
+            known = token_id < self._vocab_size
+            data = self._continuations[token_id] = self.bytes_of([token_id], continued=True)[0] if known else b""
+        return data
 
     def __repr__(self) -> str:
         return f"<Tokenizer {self.kind}, {pluralize(self.vocab_size, 'tokens')}>"

@@ -91,9 +91,8 @@ def _read_tokenizer(metadata: Metadata) -> Tokenizer:
     named = {name: tokens[i] if i is not None and tokens[i] in vocabulary else None for name, i in special_ids.items()}
     bos, eos, unknown = named["bos"], named["eos"], named["unknown"]
     ends = eog_tokens(vocabulary, {name: named[name] for name in EOG_KEYS})
-    special = [
-        token for token, i in vocabulary.items() if types[i] in (TokenType.CONTROL, TokenType.UNKNOWN) or token in ends
-    ]
+    hidden = {TokenType.CONTROL.value, TokenType.UNKNOWN.value}
+    special = [token for token, i in vocabulary.items() if types[i] in hidden or token in ends]
     if sentencepiece:
         raw, adds_bos = _read_sentencepiece(metadata, vocabulary, types, unknown, ends), True
     else:
@@ -101,7 +100,8 @@ def _read_tokenizer(metadata: Metadata) -> Tokenizer:
         metadata.pass_over("llama.cpp puts no blank before a text of byte-level BPE", f"{_PREFIX}add_space_prefix")
         raw, adds_bos = byte_level_tokenizer(vocabulary, _read_merges(metadata), pre_tokenizer), pre_tokenizer.adds_bos
     add_tokens(raw, special, special=True)
-    user_defined = [token for token, i in vocabulary.items() if types[i] == TokenType.USER_DEFINED]
+    whole = TokenType.USER_DEFINED.value
+    user_defined = [token for token, i in vocabulary.items() if types[i] == whole]
     add_tokens(raw, [token for token in user_defined if token not in ends], special=False)
     if metadata.flag(f"{_PREFIX}add_bos_token", adds_bos):
         if bos is None:
@@ -133,8 +133,9 @@ def _pre(metadata: Metadata) -> str:
 def _vocabulary_of(tokens: Sequence[str], types: Sequence[int], special: Collection[int]) -> dict[str, int]:
     """Token -> id, without those that fill up the list; `special` ids, and spellings that end a text, never do."""
     vocabulary: dict[str, int] = {}
+    unused = TokenType.UNUSED.value  # a name of an enumeration takes longer to find than all else here
     for i, (token, kind) in enumerate(zip(tokens, types, strict=True)):
-        if not token or (kind == TokenType.UNUSED and i not in special and not is_eog_spelling(token)):
+        if not token or (kind == unused and i not in special and not is_eog_spelling(token)):
             continue
         if token in vocabulary:
             raise ModelFileError(f"the token {quoted(token)} has the ids {vocabulary[token]} and {i}")

@@ -100,9 +100,7 @@ class ChatCompletion:
         return {**self._named(token.token_id, token.text, token.logprob), "top_logprobs": top}
 
     def _named(self, token: int, text: str, logprob: float) -> dict[str, Any]:
-        known = token < self._lm.tokenizer.vocab_size
-        data = self._lm.tokenizer.bytes_of([token], continued=True)[0] if known else b""
-        return {"token": text, "logprob": logprob, "bytes": list(data)}
+        return {"token": text, "logprob": logprob, "bytes": list(self._lm.tokenizer.continuation_bytes(token))}
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self._id, "object": kind, "created": self._created, "model": self._name}

@@ -37,8 +37,7 @@ class Logprobs:
         offsets, tops = [], list[dict[str, float] | None]()
         for token, known in tokens:
             offsets.append(self.offset)
-            if token < tokenizer.vocab_size:
-                self.offset += len(self.decoder.feed(tokenizer.bytes_of([token], continued=True)[0]))
+            self.offset += len(self.decoder.feed(tokenizer.continuation_bytes(token)))
             best: dict[str, float] = {}
             for _, text, value in known.top[: self.top] if known else ():
                 best.setdefault(text, value)
