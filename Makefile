@@ -80,7 +80,8 @@ test-transformer-lens: ## every value against TransformerLens, run live (install
 install-transformer-lens:
 	@$(PIP) install -qq -e '.[verify]' pytest pytest-timeout $(TRANSFORMER_LENS)
 
-test-native: $(DEV_STAMP) ## the native code under sanitizers; for ARM with qemu
+test-native: $(DEV_STAMP) ## the native code against plain loops: as it ships, under sanitizers, for ARM with qemu
+	@PATH="$(abspath $(BIN)):$$PATH" native/tests/run build/native
 	@for kind in address,undefined thread; do \
 	  PATH="$(abspath $(BIN)):$$PATH" native/tests/run build/native-$$kind -DNEXTWORD_SANITIZE=$$kind || exit 1; done
 	@if command -v qemu-aarch64 >/dev/null && command -v aarch64-linux-gnu-g++ >/dev/null; then \
