@@ -8,8 +8,8 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 PINS := constraints.txt
-KERNEL_TESTS := tests/docs/test_notebooks.py tests/generation/test_memory.py tests/generation/test_speculation.py \
-  tests/measuring/test_rounding.py tests/cli/test_predict.py tests/test_default_model.py tests/test_language_model.py
+KERNEL_TESTS := tests/generation/test_memory.py tests/generation/test_speculation.py tests/measuring/test_rounding.py \
+  tests/cli/test_predict.py tests/test_default_model.py tests/test_language_model.py -k "not ordinary_language and not docs_table"
 LLAMA_CPP := llama-cpp-python==0.3.36
 LLAMA_CPP_RELEASE := $(subst ==,-,$(LLAMA_CPP))
 ARCH ?= native
@@ -59,7 +59,9 @@ setup: $(DEV_STAMP) ## install everything: extras, tests, checks
 test: $(DEV_STAMP) $(NODE_STAMP) ## run the tests (ARGS=tests/tokens for some of them)
 	$(BIN)/python -m pytest $(ARGS)
 
-# tests/engine holds each of them against an oracle; these hold what stands on the engine.
+# tests/engine holds each of them against an oracle, and tests/measuring/test_bits.py all of them to the same bits; these
+# hold what stands on the engine. What the default model knows is left out: equal bits know the same, and plain arithmetic
+# takes many minutes to show it.
 test-kernels: $(DEV_STAMP) ## what computes, with the processor's other instruction sets
 	@for kernels in $$($(BIN)/python -c 'from nextword.engine.kernels import available_kernels as sets; print(*sets()[1:])'); do \
 	  echo "==> NEXTWORD_KERNELS=$$kernels"; \

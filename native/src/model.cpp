@@ -68,7 +68,8 @@ void QuantizedBuffer::resize(ActivationFormat format, int64_t tokens, int64_t co
   view_ = {format, blocks, codes_.data(), bytes_.data(), scales_.data(), sums_.data(), half_sums_.data()};
 }
 
-Model::Model(Config config, Weights weights, const Kernels& kernels, int threads, ActivationFormat activations)
+Model::Model(Config config, Weights weights, const Kernels& kernels, int threads, ActivationFormat activations,
+             bool packs)
     : id_(next_model_id()), config_(config), weights_(std::move(weights)), kernels_(kernels), activations_(activations),
       threads_(threads), scratch_(size_t(threads_.count())) {
   width_ = row_stride(config_.d_model);
@@ -77,11 +78,11 @@ Model::Model(Config config, Weights weights, const Kernels& kernels, int threads
   ff_width_ = row_stride(config_.d_ff);
   const int64_t longest = std::max({width_, q_width_, ff_width_, ATTEND_QUERIES * padded(config_.head_dim)});
   for (auto& memory : scratch_) memory.resize(size_t(std::max<int64_t>(PANEL_BYTES / 4, longest)));
-  pack();
+  pack(packs);
 }
 
-/// Copies every matrix that is multiplied, packed, into one piece of memory.
-void Model::pack() {
+/// Copies every matrix that is multiplied, packed, into one piece of memory, if there is as much.
+void Model::pack(bool has_memory) {
   struct Part {
     Matrix* matrix;
     int64_t first, last;  // row groups
@@ -106,8 +107,11 @@ void Model::pack() {
     for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.out, &layer.gate, &layer.up, &layer.down}) add(*linear);
   add(weights_.output);
   try {
-    packed_.allocate(bytes);
+    if (has_memory) packed_.allocate(bytes);
   } catch (const std::bad_alloc&) {
+    has_memory = false;
+  }
+  if (!has_memory) {
     row_groups_.resize(size_t(threads()));
     for (auto& memory : row_groups_) memory.resize(size_t(largest_group));
     return;

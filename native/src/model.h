@@ -114,13 +114,15 @@ struct Chunk {
 
 class Model {
  public:
-  /// Packs every matrix that is multiplied; what `weights` refers to must outlive the model.
-  Model(Config config, Weights weights, const Kernels& kernels, int threads, ActivationFormat activations);
+  /// Packs every matrix that is multiplied, if `packs`; what `weights` refers to must outlive the model.
+  Model(Config config, Weights weights, const Kernels& kernels, int threads, ActivationFormat activations,
+        bool packs = true);
 
   const Config& config() const { return config_; }
   const Kernels& kernels() const { return kernels_; }
   int threads() const { return threads_.count(); }
-  /// Whether there was memory for a packed copy of the weights; if not, rows are packed whenever they are needed.
+  /// Whether there is a packed copy of the weights; if there was no memory for one, rows are packed whenever they are
+  /// needed.
   bool is_packed() const { return packed_.data() != nullptr; }
   /// No other model of this process has or had it.
   uint64_t id() const { return id_; }
@@ -152,7 +154,7 @@ class Model {
     int64_t out_stride;
   };
 
-  void pack();
+  void pack(bool has_memory);
   void check(const std::vector<Chunk>& chunks) const;
   void embed(const std::vector<Chunk>& chunks);
   void attention(int64_t layer);

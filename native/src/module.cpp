@@ -160,7 +160,7 @@ class PyModel {
  public:
   PyModel(const nb::dict& config, const nb::dict& matrices, const nb::dict& vectors, const Doubles& rope_frequencies,
           double rope_attention_factor, const nb::list& rope_layers, const nb::list& windows, int threads,
-          const std::string& kernels, const std::string& activations)
+          const std::string& kernels, const std::string& activations, bool packs)
       : buffers_(nb::make_tuple(matrices, vectors)) {
     if (threads < 1) raise_value_error("a model runs on at least 1 thread, not on " + std::to_string(threads));
     const Config read = config_of(config);
@@ -182,7 +182,7 @@ class PyModel {
     weights.rope_frequencies.assign(rope_frequencies.data(), rope_frequencies.data() + rope_frequencies.size());
     weights.rope_attention_factor = rope_attention_factor;
     model_ = std::make_unique<Model>(read, std::move(weights), kernels_of(kernels), threads,
-                                     activation_format_of(activations));
+                                     activation_format_of(activations), packs);
   }
 
   std::unique_ptr<Cache> new_cache(int64_t capacity, const std::string& format) const {
@@ -282,9 +282,9 @@ NB_MODULE(_native, module) {
       .def("fork", &Cache::fork);
   nb::class_<PyModel>(module, "Model", "Weights, and threads that run them.")
       .def(nb::init<const nb::dict&, const nb::dict&, const nb::dict&, const Doubles&, double, const nb::list&,
-                    const nb::list&, int, const std::string&, const std::string&>(),
+                    const nb::list&, int, const std::string&, const std::string&, bool>(),
            "config"_a, "matrices"_a, "vectors"_a, "rope_frequencies"_a, "rope_attention_factor"_a, "rope_layers"_a,
-           "windows"_a, "threads"_a, "kernels"_a, "activations"_a)
+           "windows"_a, "threads"_a, "kernels"_a, "activations"_a, "packs"_a)
       .def_prop_ro("is_packed", &PyModel::is_packed)
       .def_prop_ro("kernels", &PyModel::kernels)
       .def_prop_ro("threads", &PyModel::threads)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 
-from nextword.errors import NextwordError, TextError
+from nextword.errors import ConfigError, NextwordError, TextError
 
 _QUIET = ContextVar("quiet", default=False)
 
@@ -29,7 +29,11 @@ def suppress_panic_output() -> Iterator[None]:
 
 @contextmanager
 def translate_panics(error: Callable[[str], NextwordError]) -> Iterator[None]:
-    """Turns what the library raises, or panics with, into an error made of its words, on one line."""
+    """Turns what the library raises, or panics with, into an error made of its words, on one line.
+
+    Raises:
+        ConfigError: The system has no threads left for it.
+    """
     try:
         with _without_stderr() if _QUIET.get() else nullcontext():
             yield
@@ -38,7 +42,13 @@ def translate_panics(error: Callable[[str], NextwordError]) -> Iterator[None]:
     except BaseException as raised:
         if not isinstance(raised, Exception) and type(raised).__name__ != "PanicException":
             raise  # Ctrl-C
-        raise error(" ".join(str(raised).split()) or type(raised).__name__) from None
+        said = " ".join(str(raised).split()) or type(raised).__name__
+        if "ThreadPoolBuildError" in said:
+            raise ConfigError(
+                "the system starts no threads for the tokenizer: too many run, or there is not enough memory",
+                hint="set TOKENIZERS_PARALLELISM=false",
+            ) from None
+        raise error(said) from None
 
 
 def not_encodable(said: str) -> TextError:

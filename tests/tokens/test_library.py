@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -71,6 +73,37 @@ def test_so_it_is_where_the_words_that_are_unknown_are_looked_for() -> None:
     raw.pre_tokenizer = pre_tokenizers.Split(Regex(PATHOLOGICAL), "isolated")
     with pytest.raises(TextError, match="Regex search error"):
         Tokenizer(raw).encode(BLANKS)
+
+
+WITHOUT_THREADS = """
+import resource
+from nextword import Tokenizer
+from nextword.errors import ConfigError
+from nextword.loading import DEFAULT_MODEL
+
+texts = ["hello", "안녕 🙂"]
+tokenizer = Tokenizer.load(DEFAULT_MODEL)
+taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + (1 << 20), resource.getrlimit(resource.RLIMIT_AS)[1]))
+try:
+    print([tokenizer.decode(ids) for ids in tokenizer.encode_batch(texts)] == texts)
+except ConfigError as error:
+    print(error.message, "|", error.hint)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the system how much memory the process has")
+def test_where_the_system_starts_no_threads_it_is_said_and_there_is_a_way_without() -> None:
+    expected = {
+        "true": "the system starts no threads for the tokenizer: too many run, or there is not enough memory | "
+        "set TOKENIZERS_PARALLELISM=false",
+        "false": "True",
+    }
+    for parallel, said in expected.items():
+        environment = {**os.environ, "TOKENIZERS_PARALLELISM": parallel}
+        command = [sys.executable, "-c", WITHOUT_THREADS]
+        ran = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+        assert (ran.returncode, ran.stdout.strip()) == (0, said), ran.stderr
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ class Model:
         threads: int,
         kernels: str,
         activations: str,
+        packs: bool,
     ) -> None: ...
     @property
     def is_packed(self) -> bool: ...

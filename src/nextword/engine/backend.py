@@ -15,6 +15,7 @@ from nextword.engine._native import Cache, Model
 from nextword.engine.kernels import select_kernels
 from nextword.engine.weights import FLOAT_NAMES, DequantizableTensor, native_weights
 from nextword.errors import ConfigError
+from nextword.machine.memory import machine_memory
 from nextword.machine.processors import check_threads, default_threads
 from nextword.rope import inverse_frequencies, rope_attention_factor
 from nextword.settings import Activations
@@ -23,6 +24,9 @@ CacheFormat = Literal["f32", "f16", "int8"]
 
 UBATCH_TOKENS = 256
 """Tokens of one native call (llama.cpp's n_ubatch): Ctrl-C is heard between two, and activations take little memory."""
+
+SPARE_BYTES = 64 << 20
+"""What a packed copy of the weights leaves of the free memory, at least: for caches, activations, logits."""
 
 
 class NativeBackend:
@@ -82,6 +86,7 @@ class NativeBackend:
                 count,
                 instructions,
                 activations,
+                _has_memory(self.nbytes),
             )
         except RuntimeError as error:
             raise ConfigError(str(error), hint="ask for fewer threads, or set NEXTWORD_THREADS") from None
@@ -150,6 +155,12 @@ class NativeBackend:
         if all_logits:
             return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in outputs]
         return [parts[0][0] for parts in outputs]
+
+
+def _has_memory(copy: int) -> bool:
+    """Whether a copy of so many bytes leaves enough; the system may give memory that it does not have."""
+    free = machine_memory().free
+    return free is None or free >= copy + SPARE_BYTES
 
 
 def _split_ubatches(lengths: list[int]) -> list[list[tuple[int, int, int]]]:
