@@ -161,7 +161,7 @@ def table(measured: dict[str, Any]) -> str:
             row = figures[activations]
             lines.append(
                 f"| | | {activations} | {row['largest']:.2g} | {row['mean']:.1e} | {row['divergence']:.1e} | "
-                f"{row['top1']:.2%} | {row['identical']:.0%} | {row['perplexity'] - exact:+.1e} |"
+                f"{row['top1']:.2%} | {row['identical']:.0%} | {row['perplexity'] - exact:+.4f} |"
             )
     return "\n".join(lines)
 
