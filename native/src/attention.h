@@ -12,37 +12,41 @@ namespace {
 
 // -- keys and values --------------------------------------------------------------------------------------------------
 
-/// `count` numbers as the cache holds them, to the nearest, from `out` on and `step` apart; returns their scale.
-template <class Element>
-inline float store_cached(const float* x, int64_t count, Element* out, int64_t step) {
-  for (int64_t c = 0; c < count; c += WIDTH) {
-    const int64_t here = min(WIDTH, count - c);
-    float numbers[WIDTH] = {};
-    memcpy(numbers, x + c, size_t(here) * sizeof(float));
-    Element rounded[WIDTH];
-    store(rounded, load(numbers));
-    for (int64_t i = 0; i < here; ++i) out[(c + i) * step] = rounded[i];
+/// Hands `count` numbers as the cache holds them, to the nearest, to put(index, number); returns their scale.
+///
+/// In 8 bits the largest becomes 127 or -127. Where one is no finite number all are 0, and the scale is NaN.
+template <class Element, class Put>
+inline float round_to_cache(const float* x, int64_t count, const Put& put) {
+  if constexpr (sizeof(Element) == 1) {
+    float absmax = 0, finite = 0;
+    for (int64_t i = 0; i < count; ++i) absmax = fabsf(x[i]) > absmax ? fabsf(x[i]) : absmax, finite += x[i] - x[i];
+    const bool is_zero = absmax < 1e-30f || finite != 0;
+    const float factor = is_zero ? 0 : 127.0f / absmax;
+    for (int64_t i = 0; i < count; ++i) put(i, is_zero ? Element(0) : Element(rintf(x[i] * factor)));
+    return is_zero ? finite : absmax / 127.0f;
+  } else {
+    for (int64_t first = 0; first < count; first += WIDTH) {
+      const int64_t here = min(WIDTH, count - first);
+      float numbers[WIDTH] = {};
+      memcpy(numbers, x + first, size_t(here) * sizeof(float));
+      Element rounded[WIDTH];
+      store(rounded, load(numbers));
+      for (int64_t i = 0; i < here; ++i) put(first + i, rounded[i]);
+    }
+    return 1;
   }
-  return 1;
-}
-
-/// The largest becomes 127 or -127. Where one is no finite number all are 0, and the scale is NaN.
-inline float store_cached(const float* x, int64_t count, int8_t* out, int64_t step) {
-  float absmax = 0, finite = 0;
-  for (int64_t i = 0; i < count; ++i) absmax = fabsf(x[i]) > absmax ? fabsf(x[i]) : absmax, finite += x[i] - x[i];
-  const bool is_zero = absmax < 1e-30f || finite != 0;
-  const float factor = is_zero ? 0 : 127.0f / absmax;
-  for (int64_t i = 0; i < count; ++i) out[i * step] = is_zero ? int8_t(0) : int8_t(rintf(x[i] * factor));
-  return is_zero ? finite : absmax / 127.0f;
 }
 
 template <class Element>
 void store_kv_as(const HeadCache& cache, int64_t position, const float* key, const float* value) {
   const int64_t block = position / KEY_BLOCK, at = position % KEY_BLOCK, group = at / KEY_GROUP;
   auto* keys = reinterpret_cast<Element*>(cache.keys(block)) + group * cache.head_dim * KEY_GROUP + at % KEY_GROUP;
-  auto* values = reinterpret_cast<Element*>(cache.values(block)) + at * cache.value_stride();
-  const float key_scale = store_cached(key, cache.head_dim, keys, KEY_GROUP);
-  const float value_scale = store_cached(value, cache.head_dim, values, 1);
+  auto* values = reinterpret_cast<Element*>(cache.values(block)) + at * VALUE_GROUP;
+  const float key_scale =
+      round_to_cache<Element>(key, cache.head_dim, [&](int64_t c, Element k) { keys[c * KEY_GROUP] = k; });
+  const float value_scale = round_to_cache<Element>(value, cache.head_dim, [&](int64_t c, Element v) {
+    values[c / VALUE_GROUP * KEY_BLOCK * VALUE_GROUP + c % VALUE_GROUP] = v;
+  });
   if (sizeof(Element) == 1) cache.key_scales(block)[at] = key_scale, cache.value_scales(block)[at] = value_scale;
 }
 
@@ -69,7 +73,7 @@ struct KeyBlock {
   int64_t first(const Query& query) const { return max(begin, query.first); }
   int64_t last(const Query& query) const { return min(end, query.last); }
   bool is_seen_by(const Query& query) const { return first(query) < last(query); }
-  int64_t vectors() const { return (end - begin + WIDTH - 1) / WIDTH; }
+  int64_t groups() const { return (end - begin + KEY_GROUP - 1) / KEY_GROUP; }
 };
 
 /// What queries have come to behind some blocks: out is sums / total.
@@ -83,20 +87,36 @@ struct Progress {
   }
 };
 
-/// GROUPS groups of keys, from `group` of the block on: their q . k * scale.
-template <int GROUPS, int COUNT, class Element>
+/// Vectors of a group that COUNT queries meet at once; the others come next, out of the processor's cache. A group is
+/// as wide as it is so that sums enough for three queries stay in registers while memory is read in its order: for one
+/// stream the processor calls ahead by itself, and faster than for several.
+template <int COUNT>
+constexpr int vectors_at_once() {
+  return min(KEY_GROUP / WIDTH, groups_for(COUNT));
+}
+
+/// Numbers that have to be converted keep it too busy to look far enough ahead: 64 columns are.
+template <class Element>
+constexpr bool PREFETCH = sizeof(Element) < sizeof(float);
+constexpr int64_t AHEAD = 64;
+
+/// q . k * scale of the keys of a group of the block.
+template <int COUNT, class Element>
 inline void qk_scores(const HeadCache& cache, const float* const* q, KeyBlock block, int64_t group, float scale,
                       float (*scores)[KEY_BLOCK]) {
-  const int64_t size = cache.head_dim * KEY_GROUP, at = group * KEY_GROUP;
-  const auto* keys = reinterpret_cast<const Element*>(cache.keys(block.number())) + group * size;
-  Vector sums[GROUPS][COUNT];
-  for (int g = 0; g < GROUPS; ++g)
-    for (int n = 0; n < COUNT; ++n) sums[g][n] = zero();
-  micro_kernel<true>(Groups<Element>{keys, size, KEY_GROUP, GROUPS * size}, q, 0, cache.head_dim, sums);
-  for (int g = 0; g < GROUPS; ++g) {
-    Vector factor = broadcast(scale);
-    if (sizeof(Element) == 1) factor = factor * load(cache.key_scales(block.number()) + at + g * WIDTH);
-    for (int n = 0; n < COUNT; ++n) store(scores[n] + at + g * WIDTH, sums[g][n] * factor);
+  constexpr int VECTORS = vectors_at_once<COUNT>();
+  const auto* keys = reinterpret_cast<const Element*>(cache.keys(block.number())) + group * cache.head_dim * KEY_GROUP;
+  for (int64_t at = group * KEY_GROUP; at < (group + 1) * KEY_GROUP; at += VECTORS * WIDTH, keys += VECTORS * WIDTH) {
+    Vector sums[VECTORS][COUNT];
+    for (int i = 0; i < VECTORS; ++i)
+      for (int n = 0; n < COUNT; ++n) sums[i][n] = zero();
+    micro_kernel<PREFETCH<Element>>(Groups<Element>{keys, WIDTH, KEY_GROUP, AHEAD * KEY_GROUP}, q, 0, cache.head_dim,
+                                    sums);
+    for (int i = 0; i < VECTORS; ++i) {
+      Vector factor = broadcast(scale);
+      if (sizeof(Element) == 1) factor = factor * load(cache.key_scales(block.number()) + at + i * WIDTH);
+      for (int n = 0; n < COUNT; ++n) store(scores[n] + at + i * WIDTH, sums[i][n] * factor);
+    }
   }
 }
 
@@ -135,29 +155,25 @@ struct Weighted {
   const float (*weights)[KEY_BLOCK];
   const float* factors;  // for what each query has summed before
 
-  /// WIDE vectors of channels of COUNT queries, from `sums` on: sums * factor + weights . values, key after key.
-  template <int COUNT, int WIDE>
-  void add_channels(int64_t channel, float* sums, int64_t stride) const {
-    const float* rows[COUNT];
-    for (int n = 0; n < COUNT; ++n) rows[n] = weights[n] + begin % KEY_BLOCK;
-    Vector lanes[WIDE][COUNT];
-    for (int i = 0; i < WIDE; ++i)
-      for (int n = 0; n < COUNT; ++n) lanes[i][n] = load(sums + n * stride + i * WIDTH) * broadcast(factors[n]);
-    const int64_t step = cache.value_stride();
-    const auto* values =
-        reinterpret_cast<const Element*>(cache.values(begin / KEY_BLOCK)) + begin % KEY_BLOCK * step + channel;
-    micro_kernel<true>(Groups<Element>{values, WIDTH, step, 16 * step}, rows, 0, end - begin, lanes);
-    for (int i = 0; i < WIDE; ++i)
-      for (int n = 0; n < COUNT; ++n) store(sums + n * stride + i * WIDTH, lanes[i][n]);
-  }
-
+  /// The sums of COUNT queries become sums * factor + weights . values, key after key.
   template <int COUNT>
   void add_to(const Progress& progress) const {
-    constexpr int WIDE = groups_for(COUNT);
-    int64_t c = 0;
-    for (; c + WIDE * WIDTH <= progress.stride; c += WIDE * WIDTH)
-      add_channels<COUNT, WIDE>(c, progress.sums + c, progress.stride);
-    for (; c < progress.stride; c += WIDTH) add_channels<COUNT, 1>(c, progress.sums + c, progress.stride);
+    constexpr int VECTORS = vectors_at_once<COUNT>();
+    const int64_t at = begin % KEY_BLOCK;
+    const auto* group = reinterpret_cast<const Element*>(cache.values(begin / KEY_BLOCK)) + at * VALUE_GROUP;
+    const float* rows[COUNT];
+    for (int n = 0; n < COUNT; ++n) rows[n] = weights[n] + at;
+    for (int64_t c = 0; c < progress.stride; c += VECTORS * WIDTH) {
+      const auto* values = group + c / VALUE_GROUP * KEY_BLOCK * VALUE_GROUP + c % VALUE_GROUP;
+      Vector lanes[VECTORS][COUNT];
+      for (int i = 0; i < VECTORS; ++i)
+        for (int n = 0; n < COUNT; ++n)
+          lanes[i][n] = load(progress.sums + n * progress.stride + c + i * WIDTH) * broadcast(factors[n]);
+      micro_kernel<PREFETCH<Element>>(Groups<Element>{values, WIDTH, VALUE_GROUP, AHEAD * VALUE_GROUP}, rows, 0,
+                                      end - begin, lanes);
+      for (int i = 0; i < VECTORS; ++i)
+        for (int n = 0; n < COUNT; ++n) store(progress.sums + n * progress.stride + c + i * WIDTH, lanes[i][n]);
+    }
   }
 };
 
@@ -165,14 +181,11 @@ struct Weighted {
 template <int COUNT, class Element>
 NOINLINE void attend_block(const HeadCache& cache, const Query* queries, KeyBlock block, float scale,
                            const Progress& progress) {
-  constexpr int GROUPS = groups_for(COUNT);
   float scores[COUNT][KEY_BLOCK], factors[COUNT];
   const float* q[COUNT];
   for (int n = 0; n < COUNT; ++n) q[n] = queries[n].q;
-  int64_t group = 0;
-  for (; group + GROUPS <= block.vectors(); group += GROUPS)
-    qk_scores<GROUPS, COUNT, Element>(cache, q, block, group, scale, scores);
-  for (; group < block.vectors(); ++group) qk_scores<1, COUNT, Element>(cache, q, block, group, scale, scores);
+  for (int64_t group = 0; group < block.groups(); ++group)
+    qk_scores<COUNT, Element>(cache, q, block, group, scale, scores);
 
   // The keys that all queries see lie in between those that only some of them see.
   int64_t from = block.begin, to = block.end;
@@ -212,7 +225,7 @@ void attend_tile(const HeadCache& cache, const Query* queries, int64_t count, Ke
 template <class Element>
 void attend_as(const HeadCache& cache, const Query* queries, int64_t count, float scale, float* scratch) {
   float maximum[ATTEND_QUERIES], total[ATTEND_QUERIES];
-  const int64_t stride = (cache.head_dim + WIDTH - 1) / WIDTH * WIDTH;
+  const int64_t stride = cache.value_groups() * VALUE_GROUP;
   const Progress progress{maximum, total, scratch, stride};
   int64_t first = queries[0].first, last = queries[0].last;
   for (int64_t n = 0; n < count; ++n) {
@@ -226,7 +239,7 @@ void attend_as(const HeadCache& cache, const Query* queries, int64_t count, floa
       attend_tile<Element>(cache, queries + n, min(TILE, count - n), block, scale, progress.behind(n));
   }
   for (int64_t n = 0; n < count; ++n)
-    for (int64_t c = 0; c < stride; c += WIDTH) {
+    for (int64_t c = 0; c < cache.head_dim; c += WIDTH) {
       float lanes[WIDTH];
       store(lanes, load(scratch + n * stride + c) * broadcast(1.0f / total[n]));
       memcpy(queries[n].out + c, lanes, size_t(min(WIDTH, cache.head_dim - c)) * sizeof(float));

@@ -16,25 +16,26 @@ enum class Activation { GELU, GELU_TANH, RELU_SQUARED, SWIGLU };
 /// How keys and values are kept: whole, as half precision, or as 8-bit numbers with a scale for each token and head.
 enum class CacheFormat { F32, F16, INT8 };
 
-/// A cache lies in blocks of 512 tokens. Keys of one head are in groups of 16 tokens, within a group channel by
-/// channel, as the rows of a packed matrix are.
-constexpr int64_t KEY_BLOCK = 512, KEY_GROUP = ROW_GROUP;
+/// A cache lies in blocks of 512 tokens. Keys of one head are in groups of 32 tokens, within a group channel by
+/// channel, as the rows of a packed matrix are; values in groups of 32 channels, within a group token by token. Both
+/// are read from one end to the other.
+constexpr int64_t KEY_BLOCK = 512, KEY_GROUP = 32, VALUE_GROUP = 32;
 
 constexpr int64_t element_bytes(CacheFormat format) {
   return format == CacheFormat::F32 ? 4 : format == CacheFormat::F16 ? 2 : 1;
 }
 
 /// One layer's keys and values of one head: in each block keys [group][head_dim][KEY_GROUP], values
-/// [token][value_stride] and, for INT8, a scale of each token's key and one of its value.
+/// [group][token][VALUE_GROUP] and, for INT8, a scale of each token's key and one of its value.
 struct HeadCache {
   CacheFormat format;
   int64_t head_dim;
   uint8_t* data;         // of the first block
   int64_t block_stride;  // bytes from one block to the next
 
-  int64_t value_stride() const { return padded(head_dim); }
+  int64_t value_groups() const { return (head_dim + VALUE_GROUP - 1) / VALUE_GROUP; }
   int64_t key_bytes() const { return KEY_BLOCK * head_dim * element_bytes(format); }
-  int64_t value_bytes() const { return KEY_BLOCK * value_stride() * element_bytes(format); }
+  int64_t value_bytes() const { return KEY_BLOCK * value_groups() * VALUE_GROUP * element_bytes(format); }
   int64_t scale_bytes() const { return format == CacheFormat::INT8 ? KEY_BLOCK * int64_t(sizeof(float)) : 0; }
   /// Of one block.
   int64_t bytes() const { return key_bytes() + value_bytes() + 2 * scale_bytes(); }
