@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from nextword import Tokenizer
 from nextword.errors import ModelFileError, TextError
 from nextword.tokens import END_OF_TEXT
+from nextword.tokens.description import read_added_tokens
 from tests.tokens.conftest import TEXTS
 
 Change = Callable[[dict[str, Any]], None]
@@ -319,6 +320,19 @@ def test_an_added_token_with_a_far_id_is_refused_and_not_moved(bpe: Tokenizer) -
     text = _with(bpe, lambda d: d["added_tokens"].append(_added("<|far|>", 1000)))
     with pytest.raises(ModelFileError, match=r"x\.json: the added token '<\|far\|>' has the id 1000, .* 440"):
         Tokenizer.from_str(text, source="x.json")
+
+
+@pytest.mark.parametrize("indent", [None, 0, 3])
+def test_added_tokens_are_found_wherever_they_stand(bpe: Tokenizer, indent: int | None) -> None:
+    description = json.loads(bpe.to_str())
+    expected = description["added_tokens"]
+    assert [token["content"] for token in expected] == ["<|endoftext|>"]
+    for names in (list(description), list(reversed(description))):
+        text = json.dumps({name: description[name] for name in names}, indent=indent, ensure_ascii=False)
+        assert read_added_tokens(f"\n {text}\n") == expected
+    del description["added_tokens"]
+    assert read_added_tokens(json.dumps(description)) == read_added_tokens("{ }") == []
+    assert read_added_tokens('{"added_tokens": null, "model": 1}') == []
 
 
 def test_a_vocabulary_with_holes_counts_up_to_its_highest_id() -> None:

@@ -11,7 +11,7 @@ from nextword.deprecated import warn_deprecated
 from nextword.errors import ConfigError
 from nextword.files.bundle import Bundle, write_bundle
 from nextword.files.huggingface.families import misfit
-from nextword.files.precision import PRECISIONS
+from nextword.files.precision import LLAMA_CPP_WORDS, PRECISIONS
 from nextword.files.quantization import BLOCKS
 from nextword.files.tensors import RawTensor
 from nextword.settings import OLD_PRECISIONS, Precision
@@ -20,7 +20,7 @@ Format = Literal["huggingface", "gguf"]
 
 # Precisions -> what each format's writer takes.
 _HUGGINGFACE = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-_GGUF = {"auto": "f32", "float32": "f32", "float16": "f16", "bfloat16": "bf16"} | {
+_GGUF = {"auto": "f32", **LLAMA_CPP_WORDS} | {
     precision: precision for precision, kind in PRECISIONS.items() if kind in BLOCKS
 }
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from nextword.generation.back_off import BackOff
 from nextword.generation.backend import Backend
 from nextword.generation.context import window_start
 from nextword.generation.memory import Memory
@@ -57,7 +58,7 @@ class DraftModel:
         self._started = False
         self._shared = 0  # tokens it has read that are those of the text, as far as was looked
         self._draft_length = _MAX_DRAFT // 2
-        self._misses = self._cooldown = 0
+        self._back_off = BackOff(longest=64)
 
     def add(self, token: int) -> None:
         """The text grew by a token."""
@@ -65,8 +66,7 @@ class DraftModel:
 
     def propose(self, limit: int) -> list[int]:
         """Up to `limit` tokens, greedily; none where that has not helped lately."""
-        if self._cooldown:
-            self._cooldown -= 1
+        if self._back_off.pauses():
             return []
         pending = self._unread_tokens()
         count = min(limit, self._draft_length, self._memory.capacity - len(self._memory.ids) - len(pending) + 1)
@@ -80,18 +80,14 @@ class DraftModel:
             draft.append(token)
             pending = [token]
         if not draft:
-            self._pause_after_misses(hit=False)
+            self._back_off.update(hit=False)
         return draft
 
     def update(self, proposed: int, accepted: int) -> None:
         """How many tokens of a draft were accepted: drafts become longer or shorter, or pause for longer and longer."""
         grown = self._draft_length + 2 if accepted == proposed else accepted + 1
         self._draft_length = min(grown, _MAX_DRAFT)
-        self._pause_after_misses(hit=accepted > 0)
-
-    def _pause_after_misses(self, *, hit: bool) -> None:
-        self._misses = 0 if hit else self._misses + 1
-        self._cooldown = 0 if self._misses < 2 else min(1 << (self._misses - 1), 64)
+        self._back_off.update(hit=accepted > 0)
 
     def _unread_tokens(self) -> list[int]:
         """Forgets what it read beside the text; the tokens of its window that it has not read."""

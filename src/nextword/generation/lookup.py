@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from nextword.generation.back_off import BackOff
+
 _NGRAM_SIZE = 3  # tokens that must have occurred before in a row
 _MIN_DRAFT, _MAX_DRAFT = 3, 12  # of a draft; so few more tokens hardly make a pass longer
 
@@ -18,7 +20,7 @@ class PromptLookup:
         self._ids: list[int] = []
         self._ngram_positions: dict[tuple[int, ...], int] = {}  # three tokens -> where the token behind them last stood
         self._draft_length = _MIN_DRAFT
-        self._misses = self._cooldown = 0
+        self._back_off = BackOff(longest=256)
         for token in token_ids:
             self.add(token)
 
@@ -31,10 +33,7 @@ class PromptLookup:
     def propose(self, limit: int) -> list[int]:
         """Up to `limit` tokens that stood behind the same three before; none where that has not helped lately."""
         place = self._ngram_positions.get(tuple(self._ids[-_NGRAM_SIZE:]))
-        if place is None:
-            return []
-        if self._cooldown:
-            self._cooldown -= 1
+        if place is None or self._back_off.pauses():
             return []
         period = len(self._ids) - place  # a text that goes round in a circle goes on so
         return [self._ids[place + i % period] for i in range(min(limit, self._draft_length))]
@@ -46,5 +45,4 @@ class PromptLookup:
             if accepted == proposed
             else max(_MIN_DRAFT, self._draft_length // 2)
         )
-        self._misses = 0 if accepted else self._misses + 1
-        self._cooldown = 0 if self._misses < 2 else min(1 << self._misses, 256)
+        self._back_off.update(hit=accepted > 0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from tokenizers import Regex, models, pre_tokenizers
@@ -148,13 +148,37 @@ def _steps(part: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
     return list(part[inner]) if part["type"] == "Sequence" else [part]
 
 
-def check_added_tokens(raw: RawTokenizer, description: dict[str, Any]) -> None:
+def read_added_tokens(text: str) -> list[dict[str, Any]]:
+    """The list `added_tokens` of a tokenizer.json that the library reads.
+
+    Files have it before the vocabulary and the merges, which are megabytes: what follows it is not read.
+    """
+    read, at = json.JSONDecoder().raw_decode, _skip(text, text.index("{") + 1)
+    while text[at] != "}":
+        key, at = read(text, at)
+        value, at = read(text, _skip(text, _skip(text, at) + 1))  # behind a colon
+        if key == "added_tokens":
+            return value or []
+        at = _skip(text, at)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+    return []
+
+
+def _skip(text: str, at: int) -> int:
+    """The first place from `at` on that is not blank."""
+    while text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def check_added_tokens(raw: RawTokenizer, tokens: Iterable[Mapping[str, Any]]) -> None:
     """The library moves an added token whose id is not the next free one, which the model was not trained with.
 
     Raises:
         ModelFileError: A token was moved.
     """
-    for token in description.get("added_tokens") or ():
+    for token in tokens:
         name, wanted, found = token["content"], token["id"], raw.token_to_id(token["content"])
         if found != wanted:
             raise ModelFileError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +25,7 @@ from nextword.tokens.description import (
     describe,
     has_unbounded_tokens,
     max_bytes_per_byte,
+    read_added_tokens,
     spellings_by_id,
     strips_leading_space,
     tokenizer_kind,
@@ -188,7 +188,7 @@ class Tokenizer:
         with translate_panics(lambda said: ModelFileError(f"{source} is no valid tokenizer: {said}")):
             raw = RawTokenizer.from_str(text)
         try:
-            check_added_tokens(raw, json.loads(text))
+            check_added_tokens(raw, read_added_tokens(text))
         except ModelFileError as error:
             raise ModelFileError(f"{source}: {error.message}", hint=error.hint) from None
         return cls._checked(raw, source, SpecialTokens(bos=bos, eos=eos, ends=tuple(ends)))

@@ -19,7 +19,7 @@ from nextword.files.gguf.architecture import architecture_of, config_metadata, n
 from nextword.files.gguf.metadata import SAMPLING
 from nextword.files.gguf.rope import FACTORS, llama3_factors
 from nextword.files.gguf.vocabulary import tokenizer_metadata
-from nextword.files.precision import mixed_types, round_tensor
+from nextword.files.precision import LLAMA_CPP_WORDS, mixed_types, round_tensor
 from nextword.files.quantization import block_rows
 from nextword.files.tensors import RawTensor, check_tensors, count_bytes
 from nextword.settings import Precision
@@ -41,7 +41,7 @@ FILE_TYPES = {
     "bf16": 32,
 }
 """llama.cpp's words for what a file mostly holds, and its numbers."""
-_FLOATS: dict[str, Precision] = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+_FLOATS = {word: precision for precision, word in LLAMA_CPP_WORDS.items()}
 
 
 def write_gguf(path: Path, bundle: Bundle, dtype: str, watch: Callable[[str], None] = lambda _: None) -> None:
