@@ -25,7 +25,7 @@ PRECISIONS: dict[Precision, str] = {
     "q4_0": "Q4_0",
 }
 """What weights can be rounded to, and the element type that most matrices get."""
-LLAMA_CPP_WORDS: dict[Precision, str] = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+LLAMA_CPP_WORDS: dict[str, str] = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 """What llama.cpp calls floats; its words for blocks are ours."""
 _SHORTER_BLOCKS = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0"}
 """What stands in where rows are no whole super-blocks of 256."""
