@@ -50,7 +50,7 @@ class Row:
     speeds: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     """Engine -> `read` and `write` -> tokens a second in every round."""
     whole_calls: dict[str, list[float]] = field(default_factory=dict)
-    """`greedy` and `sampled` -> tokens a second of our `lm.generate` in every round."""
+    """`passes`, `greedy` and `sampled` -> tokens a second of our `lm.generate` in every round, and of what it runs."""
 
     def median(self, engine: str, work: str) -> float:
         """Of an engine's tokens a second."""
@@ -132,14 +132,26 @@ def turn(lm: LanguageModel, ids: list[int], count: int) -> dict[str, float]:
 
 
 def whole_calls(lm: LanguageModel, ids: list[int], count: int) -> dict[str, float]:
-    """Tokens a second of `lm.generate`, reading a short prompt included: the most probable ones, and drawn ones."""
+    """Tokens a second of `lm.generate`: the most probable ones, and drawn ones. And of the passes that it makes alone.
+
+    All of them read a short prompt into a new cache, and the last token is not read.
+    """
+    short = ids[:SHORT_PROMPT]
+
+    def passes() -> int:
+        cache, pending = lm.backend.new_cache(SHORT_PROMPT + count), short
+        for _ in range(count):
+            pending = [int(lm.backend.forward([pending], [cache])[0].argmax())]
+        return count
+
+    def written(temperature: float) -> int:
+        settings: dict[str, Any] = {"temperature": temperature, "seed": 0, "speculative": False, "memory": Memory()}
+        return len(lm.generate(short, count, **settings).token_ids)
+
     found = {}
-    for name, temperature in (("greedy", 0.0), ("sampled", 0.8)):
+    for name, run in (("passes", passes), ("greedy", lambda: written(0)), ("sampled", lambda: written(0.8))):
         start = time.perf_counter()
-        done = lm.generate(
-            ids[:SHORT_PROMPT], count, temperature=temperature, seed=0, speculative=False, memory=Memory()
-        )
-        found[name] = len(done.token_ids) / (time.perf_counter() - start)
+        found[name] = run() / (time.perf_counter() - start)
     return found
 
 
@@ -163,8 +175,9 @@ def table(rows: Sequence[Row]) -> str:
             lines.append(f"| {' | '.join(cells)} |")
     lines.append("")
     for row in rows:
-        passes = row.median("nextword", "write")
-        whole = [f"{name} {statistics.median(found) / passes:.0%}" for name, found in row.whole_calls.items()]
+        calls = {name: statistics.median(found) for name, found in row.whole_calls.items()}
+        passes = calls.pop("passes")
+        whole = [f"{name} {speed / passes:.0%}" for name, speed in calls.items()]
         lines.append(
             f"- {row.file}, {row.kernels}, {row.threads} threads: {row.weight_bytes / 1e6:,.1f} MB a token, "
             f"memory read at {max(row.read_speed) / 1e9:.1f} GB/s; reads {row.prompt}, writes {row.count}; "

@@ -279,9 +279,9 @@ class TextStream(Iterator[str]):
         if self._finish is not None or self.ready:
             return []
         self._draft, self._draft_length = [], 0
-        room = min(self._remaining, self._memory.capacity - len(self._memory.ids)) - 1
-        if draft and len(self._pending) == 1 and room > 0:
-            for drafter in self._drafters:
+        if draft and self._drafters and len(self._pending) == 1:
+            room = min(self._remaining, self._memory.capacity - len(self._memory.ids)) - 1
+            for drafter in self._drafters if room > 0 else ():
                 if proposed := drafter.propose(room):
                     self._drafter, self._draft, self._draft_length = drafter, proposed, len(proposed)
                     break

@@ -13,8 +13,11 @@ class StreamDecoder:
     """
 
     def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._open = b""  # the beginning of a character
 
     def feed(self, token_bytes: bytes) -> str:
         """The text that these bytes complete; empty while a character is still open."""
-        return self._decoder.decode(token_bytes)
+        data = self._open + token_bytes
+        text, read = codecs.utf_8_decode(data, "replace", False)
+        self._open = data[read:]
+        return text
