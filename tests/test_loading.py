@@ -287,6 +287,21 @@ def test_what_is_rounded_again_is_said_and_what_blocks_meet(
     assert json.loads(capsys.readouterr().out)["backend"] == {"name": "native", "reason": lm.backend.reason}
 
 
+def test_a_smaller_cache_is_said_and_moves_logits_a_little() -> None:
+    exact = nextword.load()
+    ids = exact.tokenizer.encode("The children are playing in the garden")
+    [expected] = exact.backend.forward([ids], [exact.backend.new_cache(64)], logits="all")
+    for cache, limit, share in (("float16", 0.02, 0.5), ("int8", 0.5, 0.32)):
+        lm = nextword.load(cache=cache)  # type: ignore[arg-type]
+        assert lm.backend.reason == f"the fastest on a CPU; keys and values are kept as {cache}"
+        kept = lm.backend.new_cache(64)
+        [rows] = lm.backend.forward([ids], [kept], logits="all")
+        assert 0 < np.abs(rows - expected).max() < limit
+        assert kept.nbytes <= share * exact.backend.new_cache(64).nbytes
+    with pytest.raises(ConfigError, match="cache is 'float16', which the torch backend does not keep"):
+        nextword.load(backend="torch", cache="float16")
+
+
 def test_what_was_passed_over_is_kept_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(LLAMA.but(u32("llama.pooling_type", 3)).written())

@@ -56,8 +56,8 @@ Format format_of(const std::string& name) {
 }
 
 CacheFormat cache_format_of(const std::string& name) {
-  return parse_choice<CacheFormat>(name,
-                                   {{"f32", CacheFormat::F32}, {"f16", CacheFormat::F16}, {"int8", CacheFormat::INT8}});
+  return parse_choice<CacheFormat>(
+      name, {{"float32", CacheFormat::F32}, {"float16", CacheFormat::F16}, {"int8", CacheFormat::INT8}});
 }
 
 ActivationFormat activation_format_of(const std::string& name) {

@@ -18,7 +18,7 @@ from nextword.files.sources.resolving import SHIPPED_MODEL
 from nextword.files.tensors import DequantizedTensors, RawTensor
 from nextword.generation import Backend
 from nextword.language_model import LanguageModel
-from nextword.settings import Activations, Backends, LoadingKeywords, LoadingSettings, takes_settings
+from nextword.settings import Activations, Backends, CacheFormat, LoadingKeywords, LoadingSettings, takes_settings
 
 DEFAULT_MODEL = SHIPPED_MODEL
 
@@ -45,7 +45,9 @@ def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) 
         ConfigError: The backend, device, dtype, precision or kind of activations is not available.
     """
     requested = LoadingSettings(**settings)
-    choice = choose_backend(requested.backend, requested.device, requested.dtype, requested.activations)
+    choice = choose_backend(
+        requested.backend, requested.device, requested.dtype, requested.activations, requested.cache
+    )
     path = resolve_model(DEFAULT_MODEL if source is None else source, revision=requested.revision)
     bundle = read_model(path)
     tensors = cast_matrices(bundle.tensors, requested.precision)
@@ -59,6 +61,7 @@ def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) 
             choice.with_weights(tensors).reason,
             threads=requested.threads,
             activations=choice.activations,
+            cache_format=choice.cache,
         )
         release_pages(tensor.data for tensor in bundle.tensors.values())  # what is multiplied has been copied
     else:
@@ -94,6 +97,8 @@ class Choice:
     reason: str
     activations: Activations = "float32"
     """What quantised weights meet."""
+    cache: CacheFormat = "float32"
+    """What keys and values are kept as."""
 
     def with_weights(self, tensors: Mapping[str, RawTensor]) -> Choice:
         """The same choice; its reason also says what quantised weights meet, and which are not taken as they lie."""
@@ -102,6 +107,8 @@ class Choice:
             notes = [requantization_note(tensors, FORMATS), meet] if self.name == "native" else ["blocks are unpacked"]
         else:
             notes = ["there are no blocks for int8 activations"] if self.activations == "int8" else []
+        if self.cache != "float32":
+            notes.append(f"keys and values are kept as {self.cache}")
         return replace(self, reason="; ".join([self.reason, *filter(None, notes)]))
 
     def __str__(self) -> str:
@@ -110,7 +117,11 @@ class Choice:
 
 @checked
 def choose_backend(
-    backend: Backends = "auto", device: str = "auto", dtype: str | None = None, activations: Activations | None = None
+    backend: Backends = "auto",
+    device: str = "auto",
+    dtype: str | None = None,
+    activations: Activations | None = None,
+    cache: CacheFormat = "float32",
 ) -> Choice:
     """The backend that `load` takes.
 
@@ -133,5 +144,10 @@ def choose_backend(
                 f"activations is {activations!r}, which the torch backend does not compute with ({reason})",
                 hint='leave out activations=..., or say "float32"',
             )
+        if cache != "float32":
+            raise ConfigError(
+                f"cache is {cache!r}, which the torch backend does not keep ({reason})",
+                hint='leave out cache=..., or say "float32"',
+            )
         return Choice("torch", reason)
-    return Choice("native", reason, "int16" if activations is None else activations)
+    return Choice("native", reason, "int16" if activations is None else activations, cache)

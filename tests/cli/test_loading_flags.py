@@ -1,4 +1,4 @@
-"""`--precision`, `--activations`, `--device` on every command that loads a model: they reach it, or nothing changes."""
+"""`--precision`, `--activations`, `--cache`, `--device` on commands that load: they reach it, or nothing changes."""
 
 from __future__ import annotations
 
@@ -61,6 +61,11 @@ def test_both_reach_the_model(loaded: Any) -> None:
 def test_activations_reach_the_model(loaded: Any) -> None:
     assert loaded().activations is None
     assert loaded("--activations", "int8").activations == loaded("--activations=int8").activations == "int8"
+
+
+def test_a_cache_reaches_the_model(loaded: Any) -> None:
+    assert loaded().cache == "float32"
+    assert loaded("--cache", "float16").cache == loaded("--cache=float16").cache == "float16"
 
 
 def test_a_device_reaches_the_model(loaded: Any, request: pytest.FixtureRequest) -> None:

@@ -208,7 +208,7 @@ def test_any_shape_gives_the_oracles_logits(kernel: str, data: st.DataObject) ->
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("cache_format", ["f32", "f16", "int8"])
+@pytest.mark.parametrize("cache_format", ["float32", "float16", "int8"])
 @pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0", "Q4_1"])
 def test_logits_have_the_same_bits_whatever_the_batch_the_chunks_the_threads_and_the_cache(
     kind: str, cache_format: str, kernel: str
@@ -315,7 +315,7 @@ def test_a_forked_process_goes_on_without_the_other_threads() -> None:
 # -- the cache -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("cache_format", "tolerance", "share"), [("f16", 0.01, 0.5), ("int8", 0.5, 0.32)])
+@pytest.mark.parametrize(("cache_format", "tolerance", "share"), [("float16", 0.01, 0.5), ("int8", 0.5, 0.32)])
 def test_a_smaller_cache_gives_nearly_the_same_logits(cache_format: str, tolerance: float, share: float) -> None:
     weights = random_weights(BLOCKS)
     ids = ids_of(BLOCKS, 120)
@@ -326,7 +326,7 @@ def test_a_smaller_cache_gives_nearly_the_same_logits(cache_format: str, toleran
     assert backend.new_cache(128).nbytes <= share * exact.new_cache(128).nbytes
 
 
-@pytest.mark.parametrize("cache_format", ["f32", "f16", "int8"])
+@pytest.mark.parametrize("cache_format", ["float32", "float16", "int8"])
 def test_forks_grow_apart_and_truncated_caches_forget(cache_format: str) -> None:
     backend = NativeBackend(BLOCKS, stored(random_weights(BLOCKS)), cache_format=cache_format)  # type: ignore[arg-type]
     ids, other = ids_of(BLOCKS, 100), ids_of(BLOCKS, 100, 2)
@@ -436,12 +436,12 @@ def test_a_cache_of_another_model_is_refused_and_stays_as_it_is() -> None:
 
 def test_the_compiled_module_itself_refuses_what_would_write_elsewhere() -> None:
     ours, other = (NativeBackend(BLOCKS, stored(random_weights(BLOCKS)))._model for _ in range(2))
-    cache, ids = ours.new_cache(4, "f32"), np.array([1, 2, 3], np.int32)
+    cache, ids = ours.new_cache(4, "float32"), np.array([1, 2, 3], np.int32)
     for caches, why in (
-        ([other.new_cache(9, "f32")], "of another model"),
+        ([other.new_cache(9, "float32")], "of another model"),
         ([cache, cache], "given twice"),
         ([None], "no cache"),
-        ([cache, ours.new_cache(1, "f32")], "room for 1"),
+        ([cache, ours.new_cache(1, "float32")], "room for 1"),
         ([], "as many caches as chunks"),
     ):
         with pytest.raises(ValueError, match=why):
@@ -450,10 +450,10 @@ def test_the_compiled_module_itself_refuses_what_would_write_elsewhere() -> None
         ours.forward([np.array([71], np.int32)], [cache], False)
     assert cache.length == 0
     with pytest.raises(ValueError, match="cannot hold -1 tokens"):
-        ours.new_cache(-1, "f32")
+        ours.new_cache(-1, "float32")
     for absurd in (10**13, 2**62):
         with pytest.raises(MemoryError):
-            ours.new_cache(absurd, "f32")
+            ours.new_cache(absurd, "float32")
 
 
 def test_two_callers_who_share_a_cache_never_write_behind_its_end() -> None:

@@ -18,9 +18,7 @@ from nextword.errors import ConfigError
 from nextword.machine.memory import machine_memory
 from nextword.machine.processors import check_threads, default_threads
 from nextword.rope import inverse_frequencies, rope_attention_factor
-from nextword.settings import Activations
-
-CacheFormat = Literal["f32", "f16", "int8"]
+from nextword.settings import Activations, CacheFormat
 
 UBATCH_TOKENS = 256
 """Tokens of one native call (llama.cpp's n_ubatch): Ctrl-C is heard between two, and activations take little memory."""
@@ -45,7 +43,7 @@ class NativeBackend:
             is.
         activations: What quantised weights meet: the activations themselves, or these rounded to 16 or 8 bits for every
             32 of them. Weights that are floats meet float32.
-        cache_format: How keys and values are kept; `f16` and `int8` take a half and a quarter of the memory.
+        cache_format: How keys and values are kept; `float16` and `int8` take a half and a quarter of the memory.
 
     Raises:
         ConfigError: The threads or kernels are not to be had here.
@@ -63,10 +61,10 @@ class NativeBackend:
         threads: int | None = None,
         kernels: str = "",
         activations: Activations = "int16",
-        cache_format: CacheFormat = "f32",
+        cache_format: CacheFormat = "float32",
     ) -> None:
         self.config = config
-        self._cache_format = cache_format
+        self.cache_format = cache_format
         rotary = config.position == "rotary"
         matrices, vectors = native_weights(config, tensors)
         self.nbytes = sum(data.nbytes for _, data in matrices.values()) + sum(data.nbytes for data in vectors.values())
@@ -115,7 +113,7 @@ class NativeBackend:
 
     def new_cache(self, capacity: int, origin: int = 0) -> Cache:  # noqa: ARG002  no edit counts positions here
         """An empty cache for one sequence of up to `capacity` tokens."""
-        return self._model.new_cache(capacity, self._cache_format)
+        return self._model.new_cache(capacity, self.cache_format)
 
     def owns(self, cache: object) -> bool:
         """Whether it made this cache: another model's keys and values mean nothing to it."""

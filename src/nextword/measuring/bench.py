@@ -27,7 +27,7 @@ from nextword.files.precision import cast_matrices, computable
 from nextword.generation import Backend
 from nextword.loading import DEFAULT_MODEL
 from nextword.measuring.peers import Engine, LlamaCpp, NativeEngine, Transformers
-from nextword.settings import Activations, Precision
+from nextword.settings import Activations, CacheFormat, Precision
 
 SHORT_PROMPT = 16
 STREAMS = 8
@@ -99,6 +99,7 @@ def bench(
     device: str = "auto",
     precision: Precision = "auto",
     activations: Activations | None = None,
+    cache: CacheFormat = "float32",
     peers: bool = True,
     watch: Callable[[str], None] = lambda _: None,
 ) -> Bench:
@@ -113,6 +114,7 @@ def bench(
         device: `auto` or `cpu`: where the native engine runs.
         precision: As `nextword.load` takes it; other engines take the weights as the file has them, or no part.
         activations: As `nextword.load` takes it.
+        cache: As `nextword.load` takes it.
         peers: Whether other engines are measured too.
         watch: Is told what is being done.
 
@@ -133,7 +135,7 @@ def bench(
 
     path = resolve_model(DEFAULT_MODEL if source is None else source)
     watch("the native engine")
-    ours = _load_timed(lambda: NativeEngine(path, threads, precision, activations))
+    ours = _load_timed(lambda: NativeEngine(path, threads, precision, activations, cache))
     lm, config = ours.engine.lm, ours.engine.lm.config
     backend: Any = lm.backend
     count = max(1, min(count, config.context_length - SHORT_PROMPT))

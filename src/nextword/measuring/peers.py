@@ -13,7 +13,7 @@ from nextword.files import Bundle
 from nextword.files.huggingface.families import misfit
 from nextword.generation import Memory
 from nextword.loading import load
-from nextword.settings import Activations, Precision
+from nextword.settings import Activations, CacheFormat, Precision
 
 
 class Engine(Protocol):
@@ -41,8 +41,11 @@ class NativeEngine:
         threads: int | None,
         precision: Precision = "auto",
         activations: Activations | None = None,
+        cache: CacheFormat = "float32",
     ) -> None:
-        self.lm = load(path, backend="native", threads=threads, precision=precision, activations=activations)
+        self.lm = load(
+            path, backend="native", threads=threads, precision=precision, activations=activations, cache=cache
+        )
 
     def read(self, ids: Sequence[int]) -> None:
         """Into a fresh cache."""

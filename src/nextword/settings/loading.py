@@ -6,7 +6,7 @@ from typing import TypedDict
 
 from nextword.arguments import Device
 from nextword.settings.base import Settings
-from nextword.settings.words import Activations, Backends, Precision
+from nextword.settings.words import Activations, Backends, CacheFormat, Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,9 @@ class BaseLoadingSettings(Settings):
     activations: Activations | None = None
     """What quantised weights meet: int16 (if left out; float32 with torch), int8, which reads prompts faster and errs a
     hundred times as much, or float32. Weights that are floats meet float32."""
+    cache: CacheFormat = "float32"
+    """What keys and values of a text are kept as: float16 and int8 take half and a quarter of the memory, write faster
+    deep in a long text, and are not exact. Of the native backend."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,7 @@ class LoadingKeywords(TypedDict, total=False):
     device: Device
     precision: Precision
     activations: Activations | None
+    cache: CacheFormat
     backend: Backends
     dtype: str | None
     threads: int | None

@@ -40,6 +40,8 @@ Precision = Annotated[
 them as they are."""
 Activations = Literal["float32", "int16", "int8"]
 """What quantised weights are multiplied with: whole numbers of so many bits with a scale for every 32, or floats."""
+CacheFormat = Literal["float32", "float16", "int8"]
+"""What keys and values are kept as: floats, or whole numbers of 8 bits with a scale for each token and head."""
 Backends = Literal["auto", "native", "torch"]
 Overflow = Literal["slide", "stop"]
 Strategy = Literal["ddp", "fsdp"]
