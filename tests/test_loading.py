@@ -274,10 +274,14 @@ def test_what_is_rounded_again_is_said_and_what_blocks_meet(
 ) -> None:
     lm = nextword.load(quantised)
     again = "blocks of IQ2_XXS are rounded again, to Q8_0"
-    assert lm.backend.reason == f"the fastest on a CPU; {again}; blocks meet int16 activations"
-    for activations in ("float32", "int8"):
+    half = "keys and values are kept as float16"
+    assert lm.backend.reason == f"the fastest on a CPU; {again}; blocks meet int16 activations; {half}"
+    for activations, cache in (("float32", ""), ("int8", f"; {half}")):
         reason = nextword.load(quantised, activations=activations).backend.reason  # type: ignore[arg-type]
-        assert reason == f"the fastest on a CPU; {again}; blocks meet {activations} activations"
+        assert reason == f"the fastest on a CPU; {again}; blocks meet {activations} activations{cache}"
+    for chosen, said in (("float32", ""), ("int8", "; keys and values are kept as int8")):
+        reason = nextword.load(quantised, cache=chosen).backend.reason  # type: ignore[arg-type]
+        assert reason == f"the fastest on a CPU; {again}; blocks meet int16 activations{said}"
     reason = nextword.load(activations="int8").backend.reason
     assert reason == "the fastest on a CPU; there are no blocks for int8 activations"
     assert nextword.load(quantised, precision="float32").backend.reason == "the fastest on a CPU"

@@ -51,6 +51,7 @@ def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) 
     path = resolve_model(DEFAULT_MODEL if source is None else source, revision=requested.revision)
     bundle = read_model(path)
     tensors = cast_matrices(bundle.tensors, requested.precision)
+    choice = choice.with_weights(tensors)
     run: Backend
     if choice.name == "native":
         from nextword.engine.backend import NativeBackend
@@ -58,10 +59,10 @@ def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) 
         run = NativeBackend(
             bundle.config,
             computable(tensors, FORMATS),
-            choice.with_weights(tensors).reason,
+            choice.reason,
             threads=requested.threads,
             activations=choice.activations,
-            cache_format=choice.cache,
+            cache_format=choice.cache or "float32",
         )
         release_pages(tensor.data for tensor in bundle.tensors.values())  # what is multiplied has been copied
     else:
@@ -73,7 +74,7 @@ def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) 
             DequantizedTensors(tensors),
             device=requested.device,
             dtype=requested.dtype,
-            reason=choice.with_weights(tensors).reason,
+            reason=choice.reason,
         )
     return LanguageModel(
         run,
@@ -97,19 +98,26 @@ class Choice:
     reason: str
     activations: Activations = "float32"
     """What quantised weights meet."""
-    cache: CacheFormat = "float32"
-    """What keys and values are kept as."""
+    cache: CacheFormat | None = None
+    """What keys and values are kept as; None where the weights decide."""
 
     def with_weights(self, tensors: Mapping[str, RawTensor]) -> Choice:
-        """The same choice; its reason also says what quantised weights meet, and which are not taken as they lie."""
+        """The same choice, what was left to the weights decided.
+
+        Its reason also says what quantised weights meet, which are not taken as they lie, and what the cache holds.
+        Where activations are rounded, keys and values in float16 move logits about as little.
+        """
+        cache = self.cache or "float32"
         if any(tensor.is_quantized for tensor in tensors.values()):
             meet = f"blocks meet {self.activations} activations"
             notes = [requantization_note(tensors, FORMATS), meet] if self.name == "native" else ["blocks are unpacked"]
+            if self.cache is None and self.activations != "float32":
+                cache = "float16"
         else:
             notes = ["there are no blocks for int8 activations"] if self.activations == "int8" else []
-        if self.cache != "float32":
-            notes.append(f"keys and values are kept as {self.cache}")
-        return replace(self, reason="; ".join([self.reason, *filter(None, notes)]))
+        if cache != "float32":
+            notes.append(f"keys and values are kept as {cache}")
+        return replace(self, cache=cache, reason="; ".join([self.reason, *filter(None, notes)]))
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
@@ -121,7 +129,7 @@ def choose_backend(
     device: str = "auto",
     dtype: str | None = None,
     activations: Activations | None = None,
-    cache: CacheFormat = "float32",
+    cache: CacheFormat | None = None,
 ) -> Choice:
     """The backend that `load` takes.
 
@@ -144,7 +152,7 @@ def choose_backend(
                 f"activations is {activations!r}, which the torch backend does not compute with ({reason})",
                 hint='leave out activations=..., or say "float32"',
             )
-        if cache != "float32":
+        if cache not in (None, "float32"):
             raise ConfigError(
                 f"cache is {cache!r}, which the torch backend does not keep ({reason})",
                 hint='leave out cache=..., or say "float32"',

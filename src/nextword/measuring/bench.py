@@ -99,7 +99,7 @@ def bench(
     device: str = "auto",
     precision: Precision = "auto",
     activations: Activations | None = None,
-    cache: CacheFormat = "float32",
+    cache: CacheFormat | None = None,
     peers: bool = True,
     watch: Callable[[str], None] = lambda _: None,
 ) -> Bench:

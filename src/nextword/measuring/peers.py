@@ -41,7 +41,7 @@ class NativeEngine:
         threads: int | None,
         precision: Precision = "auto",
         activations: Activations | None = None,
-        cache: CacheFormat = "float32",
+        cache: CacheFormat | None = None,
     ) -> None:
         self.lm = load(
             path, backend="native", threads=threads, precision=precision, activations=activations, cache=cache

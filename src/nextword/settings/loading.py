@@ -20,9 +20,10 @@ class BaseLoadingSettings(Settings):
     activations: Activations | None = None
     """What quantised weights meet: int16 (if left out; float32 with torch), int8, which reads prompts faster and errs a
     hundred times as much, or float32. Weights that are floats meet float32."""
-    cache: CacheFormat = "float32"
-    """What keys and values of a text are kept as: float16 and int8 take half and a quarter of the memory, write faster
-    deep in a long text, and are not exact. Of the native backend."""
+    cache: CacheFormat | None = None
+    """What keys and values of a text are kept as: float32, or float16 and int8, which take half and a quarter of the
+    memory, write faster deep in a long text, and are not exact. If left out, float16 where quantised weights meet
+    rounded activations, else float32. Of the native backend."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class LoadingKeywords(TypedDict, total=False):
     device: Device
     precision: Precision
     activations: Activations | None
-    cache: CacheFormat
+    cache: CacheFormat | None
     backend: Backends
     dtype: str | None
     threads: int | None
