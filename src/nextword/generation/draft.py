@@ -58,7 +58,7 @@ class DraftModel:
         self._started = False
         self._shared = 0  # tokens it has read that are those of the text, as far as was looked
         self._draft_length = _MAX_DRAFT // 2
-        self._back_off = BackOff(longest=64)
+        self._back_off = BackOff(first=2, longest=64)
 
     def add(self, token: int) -> None:
         """The text grew by a token."""

@@ -20,7 +20,7 @@ class PromptLookup:
         self._ids: list[int] = []
         self._ngram_positions: dict[tuple[int, ...], int] = {}  # three tokens -> where the token behind them last stood
         self._draft_length = _MIN_DRAFT
-        self._back_off = BackOff(longest=256)
+        self._back_off = BackOff(first=4, longest=256)
         for token in token_ids:
             self.add(token)
 
