@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nextword.config import GPTConfig
 from nextword.engine.backend import NativeBackend
 from nextword.engine.weights import FORMATS
 from nextword.errors import ModelFileError
@@ -15,6 +16,7 @@ from nextword.files.precision import PRECISIONS, cast_matrices, computable, mixe
 from nextword.files.tensors import DequantizedTensors, count_bytes
 from nextword.generation import Sampling, TextStream
 from nextword.generation.sampling import log_softmax
+from nextword.loading import choose_backend
 from nextword.measuring.verification_file import Rounding
 from nextword.settings import Precision
 
@@ -43,7 +45,7 @@ def rounding_losses(bundle: Bundle, watch: Callable[[str], None] = lambda _: Non
             tensors = computable(cast_matrices(bundle.tensors, precision), FORMATS)
         except ModelFileError:  # a weight is too large for float16
             continue
-        rounded = NativeBackend(bundle.config, tensors)
+        rounded = loaded_backend(bundle.config, tensors)
         found.append(_loss(precision, rounded, texts, references, _size(tensors) / size))
     return found
 
@@ -65,9 +67,15 @@ def exact_backend(bundle: Bundle) -> NativeBackend:
     return NativeBackend(bundle.config, DequantizedTensors(bundle.tensors, keep=FORMATS), activations="float32")
 
 
-def loaded_backend(bundle: Bundle) -> NativeBackend:
-    """The native backend as `nextword.load` sets it up."""
-    return NativeBackend(bundle.config, computable(bundle.tensors, FORMATS))
+def loaded_backend(config: GPTConfig, tensors: Mapping[str, RawTensor]) -> NativeBackend:
+    """The native backend as `nextword.load` sets it up for such weights."""
+    choice = choose_backend("native").with_weights(tensors)
+    return NativeBackend(
+        config,
+        computable(tensors, FORMATS),
+        activations=choice.activations,
+        cache_format=choice.cache or "float32",
+    )
 
 
 def _size(tensors: Mapping[str, RawTensor]) -> int:

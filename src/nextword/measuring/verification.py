@@ -89,7 +89,9 @@ def verify(path: Path, watch: Callable[[str], None] = lambda _: None) -> Verific
 
         roundings = rounding_losses(bundle, watch)
         watch("the hash of its bits")
-        bits = hash_bits(loaded_backend(bundle), [ids for name, (_, ids) in prompts.items() if name != "long"])
+        bits = hash_bits(
+            loaded_backend(bundle.config, bundle.tensors), [ids for name, (_, ids) in prompts.items() if name != "long"]
+        )
     return Verification(versions, tuple(rows), left_out, tuple(roundings), bits)
 
 
@@ -121,7 +123,7 @@ def _against_transformers(
 
         engines["native"] = exact_backend(bundle)
         if any(tensor.is_quantized for tensor in bundle.tensors.values()):
-            engines[INT16] = loaded_backend(bundle)
+            engines[INT16] = loaded_backend(bundle.config, bundle.tensors)
     natives: list[Comparison] = []
     for dtype in (torch.float32, torch.float64):
         theirs, ours = theirs.to(dtype).eval(), ours.to(dtype)
