@@ -95,7 +95,7 @@ constexpr int vectors_at_once() {
   return min(KEY_GROUP / WIDTH, groups_for(COUNT));
 }
 
-/// Numbers that have to be converted keep it too busy to look far enough ahead: 64 columns are.
+/// Converting numbers keeps it too busy to look far enough ahead: columns are called 64 before they are read.
 template <class Element>
 constexpr bool PREFETCH = sizeof(Element) < sizeof(float);
 constexpr int64_t AHEAD = 64;

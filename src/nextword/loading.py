@@ -30,8 +30,8 @@ def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) 
 
     `precision="auto"` leaves weights as the file has them; others round them, to float32, float16, bfloat16 or ggml's
     blocks (`q8_0` of 8 bits to `q4_0` of 4: the mixes that `export` writes). Torch unpacks all blocks, and the native
-    backend rounds rare ones (IQ2_XXS, MXFP4, ...) again, to Q8_0: `backend.reason` says so, and which activations
-    blocks meet.
+    backend rounds rare ones (IQ2_XXS, MXFP4, ...) again, to Q8_0: `backend.reason` says so, which activations
+    blocks meet, and what keys and values are kept as where that is not float32.
 
     Args:
         source: A model directory (nextword's, or any of Hugging Face's layout), a .gguf file, a name that
@@ -42,7 +42,7 @@ def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) 
     Raises:
         ModelFileError: It does not exist, its files are damaged or unsupported, the hub cannot be reached, or a weight
             is too large for float16.
-        ConfigError: The backend, device, dtype, precision or kind of activations is not available.
+        ConfigError: The backend, device, dtype, precision, kind of activations or of cache is not available.
     """
     requested = LoadingSettings(**settings)
     choice = choose_backend(

@@ -49,7 +49,7 @@ class StopStrings:
 
     def _partial_match_length(self) -> int:
         """Length of the longest end of the held text that begins a stop string."""
-        longest = max((len(stop) for stop in self._stops), default=1) - 1
+        longest = max(len(stop) for stop in self._stops) - 1
         for length in range(min(longest, len(self._buffer)), 0, -1):
             if any(stop.startswith(self._buffer[-length:]) for stop in self._stops):
                 return length

@@ -25,10 +25,11 @@ _ROWS = 4
 
 
 def rounding_losses(bundle: Bundle, watch: Callable[[str], None] = lambda _: None) -> list[Rounding]:
-    """The loss of every precision that makes this model smaller, and of `auto`, of what blocks meet, if there are any.
+    """The loss of every precision that makes this model smaller, as `load` sets it up.
 
-    One that cannot hold a weight (float16) is left out. The loss is the mean Kullback-Leibler divergence of the rounded
-    model's predictions from the model's own, in nats a token, over about 2,000 tokens that the model draws from its own
+    Where there are blocks, `auto` is what rounding activations, keys and values costs alone. A precision that cannot
+    hold a weight (float16) is left out. The loss is the mean Kullback-Leibler divergence of the rounded model's
+    predictions from the model's own, in nats a token, over about 2,000 tokens that the model draws from its own
     distribution.
     """
     exact = exact_backend(bundle)
