@@ -13,7 +13,7 @@ from nextword.files.quantization import quantize
 from nextword.files.tensors import RawTensor
 from nextword.generation import Sampling, TextStream
 from nextword.measuring import rounding
-from nextword.measuring.rounding import exact_backend, rounding_losses
+from nextword.measuring.rounding import exact_backend, loaded_backend, rounding_losses
 from nextword.model import TorchBackend
 from nextword.settings import Precision
 from tests.files.making import CONFIGS, random_bundle
@@ -75,5 +75,7 @@ def test_blocks_are_verified_with_exact_activations_and_what_rounding_these_cost
     assert np.abs(found - expected).max() < 1e-4
     losses = {loss.precision: loss for loss in rounding_losses(blocks)}
     assert list(losses) == cast == ["auto", "q4_1", "q4_0"]  # the others take as much room, or more: not even made
-    assert 0 < losses["auto"].divergence < 1e-4 * losses["q4_1"].divergence  # that of activations of 16 bits
+    assert 0 < losses["auto"].divergence < 1e-4 * losses["q4_1"].divergence  # of activations of 16 bits, and the cache
     assert losses["auto"].size == 1
+    assert loaded_backend(config, tensors).cache_format == "float16"
+    assert loaded_backend(config, bundle.tensors).cache_format == exact.cache_format == "float32"
