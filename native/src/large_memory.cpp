@@ -1,5 +1,6 @@
 #include "large_memory.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <limits>
 #include <new>
@@ -30,8 +31,11 @@ void LargeMemory::allocate(size_t bytes, size_t sparse) {
   const size_t line = is_large ? HUGE_PAGE : 64;
   data_ = static_cast<uint8_t*>(memory) + (line - uintptr_t(memory) % line) % line;
 #if defined(MADV_HUGEPAGE)
-  const size_t first = (sparse + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-  if (is_large && bytes > first) madvise(data_ + first, bytes_ - HUGE_PAGE - first, MADV_HUGEPAGE);  // may be refused
+  if (!is_large) return;
+  const size_t whole = bytes_ - HUGE_PAGE;
+  const size_t small = std::min((sparse + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE, whole);
+  if (small > 0) madvise(data_, small, MADV_NOHUGEPAGE);  // either may be refused
+  if (small < whole) madvise(data_ + small, whole - small, MADV_HUGEPAGE);
 #endif
 }
 
