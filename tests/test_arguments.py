@@ -221,6 +221,7 @@ def test_every_public_call_is_walked(tmp_path: Path) -> None:
         *("GPTModel.forward", "GPTModel.hidden", "TransformerBlock.forward"),  # tensors, in the training's loop
         *("GPTConfig.lesson", "GPTConfig.gpt2", "GPTConfig.llama", "GPTConfig.qwen3"),  # all that they take are fields
         *("Sampling.draw", "Sampling.penalized"),  # arrays, for each token
+        "Tokenizer.continuation_bytes",  # for each token
         "train",  # tests/training walks what it takes
         "Tokenizer.from_json",  # hands on to from_str
     }
