@@ -296,20 +296,15 @@ inline void fence_after(Vector& sum) {
 
 constexpr int PARTS = int(ROW_GROUP) / LANES;
 
-/// All words into one.
-template <class Combine>
-inline int32_t reduce(Words a, Combine combine) {
+inline int32_t reduce_add(Words a) {
   alignas(64) int32_t words[LANES];
   store_words(words, a);
-  for (int half = LANES / 2; half; half /= 2)
-    for (int i = 0; i < half; ++i) words[i] = combine(words[i], words[i + half]);
-  return words[0];
-}
-inline int32_t reduce_add(Words a) {
-  return reduce(a, [](int32_t x, int32_t y) { return x + y; });
+  return reduce_add(words);
 }
 inline int32_t reduce_max(Words a) {
-  return reduce(a, [](int32_t x, int32_t y) { return x > y ? x : y; });
+  alignas(64) int32_t words[LANES];
+  store_words(words, a);
+  return reduce_max(words);
 }
 
 /// Two 16-bit numbers, or four bytes, the same for every row.

@@ -217,20 +217,30 @@ inline Vector max(Vector a, Vector b) { return make([&](int i) { return maximum(
 inline Vector min(Vector a, Vector b) { return make([&](int i) { return minimum(a.part[i], b.part[i]); }); }
 // clang-format on
 
-/// All lanes into one: lane i and i + 8, then i + 4, i + 2, i + 1.
-template <class Combine>
-inline float reduce(Vector a, Combine combine) {
-  float lanes[WIDTH];
-  store(lanes, a);
-  for (int half = WIDTH / 2; half; half /= 2)
+/// All lanes into one: of sixteen, lane i and i + 8, then i + 4, i + 2, i + 1.
+template <class Number, int COUNT, class Combine>
+inline Number reduce(Number (&lanes)[COUNT], Combine combine) {
+  for (int half = COUNT / 2; half; half /= 2)
     for (int i = 0; i < half; ++i) lanes[i] = combine(lanes[i], lanes[i + half]);
   return lanes[0];
 }
+template <class Number, int COUNT>
+inline Number reduce_add(Number (&lanes)[COUNT]) {
+  return reduce(lanes, [](Number x, Number y) { return x + y; });
+}
+template <class Number, int COUNT>
+inline Number reduce_max(Number (&lanes)[COUNT]) {
+  return reduce(lanes, [](Number x, Number y) { return x > y ? x : y; });
+}
 inline float reduce_add(Vector a) {
-  return reduce(a, [](float x, float y) { return x + y; });
+  float lanes[WIDTH];
+  store(lanes, a);
+  return reduce_add(lanes);
 }
 inline float reduce_max(Vector a) {
-  return reduce(a, [](float x, float y) { return x > y ? x : y; });
+  float lanes[WIDTH];
+  store(lanes, a);
+  return reduce_max(lanes);
 }
 
 /// e^x to about two units in the last place, for x up to 88; anything below -87.3, -inf too, gives 1e-38.
