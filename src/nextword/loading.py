@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from nextword.arguments import checked
+from nextword.config import GPTConfig
 from nextword.engine import is_built
 from nextword.engine.weights import FORMATS
 from nextword.errors import ConfigError, require_packages
@@ -19,6 +20,9 @@ from nextword.files.tensors import DequantizedTensors, RawTensor
 from nextword.generation import Backend
 from nextword.language_model import LanguageModel
 from nextword.settings import Activations, Backends, CacheFormat, LoadingKeywords, LoadingSettings, takes_settings
+
+if TYPE_CHECKING:
+    from nextword.engine.backend import NativeBackend
 
 DEFAULT_MODEL = SHIPPED_MODEL
 
@@ -54,16 +58,7 @@ def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) 
     choice = choice.with_weights(tensors)
     run: Backend
     if choice.name == "native":
-        from nextword.engine.backend import NativeBackend
-
-        run = NativeBackend(
-            bundle.config,
-            computable(tensors, FORMATS),
-            choice.reason,
-            threads=requested.threads,
-            activations=choice.activations,
-            cache_format=choice.cache or "float32",
-        )
+        run = native_backend(bundle.config, tensors, choice, requested.threads)
         release_pages(tensor.data for tensor in bundle.tensors.values())  # what is multiplied has been copied
     else:
         require_packages("running a model without the native backend", "torch", "torch")
@@ -87,6 +82,22 @@ def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) 
         tensors=tensors if choice.name == "native" else None,
         # On one thread: a second one would wait where the model's own threads look for work.
         draft=None if requested.draft is None else load(requested.draft, backend="native", threads=1),
+    )
+
+
+def native_backend(
+    config: GPTConfig, tensors: Mapping[str, RawTensor], choice: Choice, threads: int | None = None
+) -> NativeBackend:
+    """The native backend as it was chosen for these weights."""
+    from nextword.engine.backend import NativeBackend
+
+    return NativeBackend(
+        config,
+        computable(tensors, FORMATS),
+        choice.reason,
+        threads=threads,
+        activations=choice.activations,
+        cache_format=choice.cache or "float32",
     )
 
 

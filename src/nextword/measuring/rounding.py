@@ -16,7 +16,7 @@ from nextword.files.precision import PRECISIONS, cast_matrices, computable, mixe
 from nextword.files.tensors import DequantizedTensors, count_bytes
 from nextword.generation import Sampling, TextStream
 from nextword.generation.sampling import log_softmax
-from nextword.loading import choose_backend
+from nextword.loading import choose_backend, native_backend
 from nextword.measuring.verification_file import Rounding
 from nextword.settings import Precision
 
@@ -70,13 +70,7 @@ def exact_backend(bundle: Bundle) -> NativeBackend:
 
 def loaded_backend(config: GPTConfig, tensors: Mapping[str, RawTensor]) -> NativeBackend:
     """The native backend as `nextword.load` sets it up for such weights."""
-    choice = choose_backend("native").with_weights(tensors)
-    return NativeBackend(
-        config,
-        computable(tensors, FORMATS),
-        activations=choice.activations,
-        cache_format=choice.cache or "float32",
-    )
+    return native_backend(config, tensors, choose_backend("native").with_weights(tensors))
 
 
 def _size(tensors: Mapping[str, RawTensor]) -> int:
