@@ -113,11 +113,11 @@ def test_a_storm_of_clients_that_give_up_leaves_nothing_behind(endless: Path, tm
         until(lambda: idle(server))
         assert server.metric("nextword_written_tokens") < 200 * 10_000
         sizes = []
-        for _ in range(3):  # what it holds does not grow from storm to storm
+        for _ in range(8):  # the first two fill what is kept for later: caches of slots, the allocator's arenas
             asyncio.run(storm(server.url))
             until(lambda: idle(server))
             sizes.append(resident(server.process.pid))
-        assert sizes[-1] < 1.1 * sizes[0]
+        assert min(sizes[-3:]) < 1.05 * max(sizes[2:5]), sizes  # and then it grows no more from storm to storm
 
 
 def test_a_client_that_reads_slowly_holds_up_nobody(endless: Path, tmp_path: Path) -> None:
