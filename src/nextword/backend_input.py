@@ -1,9 +1,11 @@
-"""What every backend is given: stored weights, and chunks of tokens behind caches."""
+"""What every backend is given: stored weights, chunks of tokens behind caches, and a tap that looks into the pass."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ContextOverflowError, TextError
@@ -18,6 +20,31 @@ class StoredTensor(Protocol):
     def shape(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
     def data(self) -> memoryview: ...  # noqa: D102
+
+
+class Tap(Protocol):
+    """Sees named values of a forward pass, and may change them. `inspection.hook_names` has the names."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """The values that it wants; what nobody wants may never be computed."""
+        ...
+
+    def __call__(self, name: str, value: NDArray[Any], chunk: int) -> NDArray[Any] | None:
+        """Takes a value of chunk number `chunk`, and gives back what the pass goes on with.
+
+        Args:
+            name: Which value it is.
+            value: One row a token ([T, D], [T, H, C], ...; scores and patterns [H, T, S]), in an array of its own. The
+                rows are those of the chunk, or, of `ln_final` and `logits`, of its last tokens if only theirs are
+                computed.
+            chunk: The number of the chunk.
+
+        Returns:
+            An array of the same shape that takes its place, or None if it stays as it is; what is the same to the last
+            bit changes no bit of the logits.
+        """
+        ...
 
 
 class CacheOwner(Protocol):
