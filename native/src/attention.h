@@ -257,6 +257,76 @@ void attend(const HeadCache& cache, const Query* queries, int64_t count, float s
   }
 }
 
+// -- attention step by step, where somebody looks
+// -----------------------------------------------------------------------
+
+template <class Element>
+void attention_scores_as(const HeadCache& cache, const float* q, int64_t first, int64_t last, float scale,
+                         float* scores) {
+  float block_scores[1][KEY_BLOCK];
+  for (KeyBlock block{first / KEY_BLOCK * KEY_BLOCK, 0}; block.begin < last; block.begin += KEY_BLOCK) {
+    block.end = min(block.begin + KEY_BLOCK, last);
+    for (int64_t group = 0; group < block.groups(); ++group)
+      qk_scores<1, Element>(cache, &q, block, group, scale, block_scores);
+    const int64_t from = max(block.begin, first);
+    memcpy(scores + from - first, block_scores[0] + from - block.begin, size_t(block.end - from) * sizeof(float));
+  }
+}
+
+void attention_scores(const HeadCache& cache, const float* q, int64_t first, int64_t last, float scale, float* scores) {
+  switch (cache.format) {
+    case CacheFormat::F32: return attention_scores_as<float>(cache, q, first, last, scale, scores);
+    case CacheFormat::F16: return attention_scores_as<uint16_t>(cache, q, first, last, scale, scores);
+    case CacheFormat::INT8: return attention_scores_as<int8_t>(cache, q, first, last, scale, scores);
+  }
+}
+
+void attention_pattern(float* scores, int64_t count) {
+  float highest = -HUGE_VALF, total = 0;
+  for (int64_t j = 0; j < count; ++j) highest = scores[j] > highest ? scores[j] : highest;
+  if (highest == -HUGE_VALF) highest = 0;  // then every weight is 0, or not a number
+  for (int64_t first = 0; first < count; first += WIDTH) {
+    const int64_t here = min(WIDTH, count - first);
+    float lanes[WIDTH];
+    for (int64_t i = 0; i < WIDTH; ++i) lanes[i] = i < here ? scores[first + i] : -HUGE_VALF;
+    store(lanes, exp(load(lanes) - broadcast(highest)));  // of -inf it is 1e-38
+    for (int64_t i = 0; i < WIDTH; ++i) lanes[i] = i < here && scores[first + i] == -HUGE_VALF ? 0 : lanes[i];
+    for (int64_t i = here; i < WIDTH; ++i) lanes[i] = 0;
+    total += reduce_add(load(lanes));
+    memcpy(scores + first, lanes, size_t(here) * sizeof(float));
+  }
+  const float factor = total == 0 ? 0 : 1.0f / total;
+  for (int64_t j = 0; j < count; ++j) scores[j] *= factor;
+}
+
+template <class Element>
+void attention_values_as(const HeadCache& cache, const float* pattern, int64_t first, int64_t last, float* out,
+                         float* scratch) {
+  const int64_t stride = cache.value_groups() * VALUE_GROUP;
+  memset(scratch, 0, size_t(stride) * sizeof(float));
+  const float one = 1;
+  for (int64_t begin = first; begin < last;) {
+    const int64_t block = begin / KEY_BLOCK, end = min(last, (block + 1) * KEY_BLOCK);
+    float weights[1][KEY_BLOCK];
+    for (int64_t j = begin; j < end; ++j) {
+      float& weight = weights[0][j % KEY_BLOCK] = pattern[j - first];
+      if (sizeof(Element) == 1) weight *= cache.value_scales(block)[j % KEY_BLOCK];
+    }
+    Weighted<Element>{cache, begin, end, weights, &one}.template add_to<1>({nullptr, nullptr, scratch, stride});
+    begin = end;
+  }
+  memcpy(out, scratch, size_t(cache.head_dim) * sizeof(float));
+}
+
+void attention_values(const HeadCache& cache, const float* pattern, int64_t first, int64_t last, float* out,
+                      float* scratch) {
+  switch (cache.format) {
+    case CacheFormat::F32: return attention_values_as<float>(cache, pattern, first, last, out, scratch);
+    case CacheFormat::F16: return attention_values_as<uint16_t>(cache, pattern, first, last, out, scratch);
+    case CacheFormat::INT8: return attention_values_as<int8_t>(cache, pattern, first, last, out, scratch);
+  }
+}
+
 }  // namespace
 }  // namespace NEXTWORD_ISA
 }  // namespace nextword

@@ -19,7 +19,7 @@ namespace {
 
 // -- norms and activations --------------------------------------------------------------------------------------------
 
-void normalize(const float* x, int64_t width, const float* weight, const float* bias, float eps, float* out) {
+float normalize(const float* x, int64_t width, const float* weight, const float* bias, float eps, float* out) {
   const int64_t whole = width / WIDTH * WIDTH;
   float mean = 0;
   if (bias) {
@@ -36,7 +36,7 @@ void normalize(const float* x, int64_t width, const float* weight, const float* 
   }
   float total = reduce_add(squares);
   for (int64_t i = whole; i < width; ++i) total += (x[i] - mean) * (x[i] - mean);
-  const float factor = 1.0f / sqrtf(total / float(width) + eps);
+  const float scale = sqrtf(total / float(width) + eps), factor = 1.0f / scale;
   for (int64_t i = 0; i < whole; i += WIDTH) {
     const Vector scaled = (load(x + i) - broadcast(mean)) * broadcast(factor) * load(weight + i);
     store(out + i, bias ? scaled + load(bias + i) : scaled);
@@ -45,6 +45,7 @@ void normalize(const float* x, int64_t width, const float* weight, const float* 
     const float scaled = (x[i] - mean) * factor * weight[i];
     out[i] = bias ? scaled + bias[i] : scaled;
   }
+  return scale;
 }
 
 inline Vector silu(Vector x) { return x / (broadcast(1.0f) + exp(zero() - x)); }
@@ -120,6 +121,9 @@ const Kernels kernels = {NEXTWORD_STRING(NEXTWORD_ISA),
                          activate,
                          store_kv,
                          attend,
+                         attention_scores,
+                         attention_pattern,
+                         attention_values,
                          exp_weights,
                          row_max,
                          read_loop,

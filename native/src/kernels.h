@@ -82,7 +82,8 @@ struct Kernels {
                            void* scratch);
 
   /// LayerNorm where there is a bias, else RMSNorm, of one token: out = (x - mean) / sqrt(var + eps) * weight + bias.
-  void (*normalize)(const float* x, int64_t width, const float* weight, const float* bias, float eps, float* out);
+  /// Returns sqrt(var + eps).
+  float (*normalize)(const float* x, int64_t width, const float* weight, const float* bias, float eps, float* out);
 
   /// x becomes activation(x), or silu(x) * up for SWIGLU. `count` is a multiple of BLOCK.
   void (*activate)(Activation kind, float* x, const float* up, int64_t count);
@@ -94,6 +95,17 @@ struct Kernels {
   ///
   /// `scratch` has room for ATTEND_QUERIES x padded(head_dim).
   void (*attend)(const HeadCache& cache, const Query* queries, int64_t count, float scale, float* scratch);
+
+  /// scores[j - first] = scale q . k[j] for the keys first <= j < last: what `attend` computes and does not keep.
+  void (*attention_scores)(const HeadCache& cache, const float* q, int64_t first, int64_t last, float scale,
+                           float* scores);
+
+  /// scores become softmax(scores); all become 0 where there is none above -inf.
+  void (*attention_pattern)(float* scores, int64_t count);
+
+  /// out = sum_j pattern[j - first] v[j] over the keys first <= j < last. `scratch` has room for padded(head_dim).
+  void (*attention_values)(const HeadCache& cache, const float* pattern, int64_t first, int64_t last, float* out,
+                           float* scratch);
 
   /// weights[i] = e to (logits[i] - largest) / divisor, where no logit is larger; their sum. The same bits everywhere.
   double (*exp_weights)(const float* logits, int64_t count, float largest, float divisor, double* weights);

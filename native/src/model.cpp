@@ -15,12 +15,8 @@
 namespace nextword {
 namespace {
 
-const float* data_or_null(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
-
-/// Makes room for `count` numbers. What is new is zero, and padding is never written: it stays zero.
-template <class T>
-void grow(Aligned<T>& values, int64_t count) {
-  if (int64_t(values.size()) < count) values.assign(size_t(count), T());
+void add_row(int64_t width, float* x, const float* addend) {
+  for (int64_t i = 0; i < width; ++i) x[i] += addend[i];
 }
 
 int64_t blocks_of(int64_t rows) { return (rows + BLOCK - 1) / BLOCK; }
@@ -32,32 +28,6 @@ uint64_t next_model_id() {
 }
 
 }  // namespace
-
-// -- cache -----------------------------------------------------------------------------------------------------------
-
-Cache::Cache(const Config& config, int64_t capacity, CacheFormat format, uint64_t model)
-    : config_(config), format_(format), model_(model), capacity_(capacity),
-      head_bytes_(HeadCache{format, config.head_dim, nullptr, 0}.bytes()),
-      block_bytes_(head_bytes_ * config.num_layers * config.num_kv_heads) {
-  if (capacity < 0) throw std::invalid_argument("a cache cannot hold " + std::to_string(capacity) + " tokens");
-  const int64_t blocks = blocks_for(capacity);
-  if (double(blocks) * double(block_bytes_) > 1e18) throw std::bad_alloc();  // its bytes could not even be counted
-  bytes_ = blocks * block_bytes_;
-  // The system gives a page when it is touched: a short text touches a little of every head in the first block.
-  memory_.allocate(size_t(bytes_), size_t(block_bytes_));
-}
-
-HeadCache Cache::head(int64_t layer, int64_t head) const {
-  return {format_, config_.head_dim, memory_.data() + (layer * config_.num_kv_heads + head) * head_bytes_,
-          block_bytes_};
-}
-
-std::unique_ptr<Cache> Cache::fork() const {
-  auto copy = std::make_unique<Cache>(config_, capacity_, format_, model_);
-  std::memcpy(copy->memory_.data(), memory_.data(), size_t(blocks_for(length_) * block_bytes_));
-  copy->length_ = length_;
-  return copy;
-}
 
 // -- forward pass ----------------------------------------------------------------------------------------------------
 
@@ -146,44 +116,86 @@ void Model::check(const std::vector<Chunk>& chunks) const {
     throw std::invalid_argument("a cache is given twice");
 }
 
-void Model::forward(const std::vector<Chunk>& chunks, bool all_logits, float* logits) {
+void Model::forward(const std::vector<Chunk>& chunks, LogitRows rows, float* logits, Tap* tap) {
   if (chunks.empty()) return;
   std::lock_guard<std::mutex> lock(mutex_);
   check(chunks);
+  look_with(tap, rows != LogitRows::NONE);
   embed(chunks);
-  for (int64_t i = 0; i < config_.num_layers; ++i) {
+  for (int64_t i = 0; i < config_.num_layers && is_wanted_from({Point::RESID_PRE, i}); ++i) {
     attention(i);
-    feed_forward(weights_.layers[size_t(i)]);
+    feed_forward(i);
   }
-  // The tokens whose logits are asked for, one behind the other.
-  int64_t rows = 0, token = 0;
-  for (const Chunk& chunk : chunks) {
-    const int64_t first = all_logits ? token : token + chunk.count - 1;
-    token += chunk.count;
-    for (int64_t t = first; t < token; ++t, ++rows)
-      if (rows != t) std::copy_n(&x_[size_t(t * width_)], width_, &x_[size_t(rows * width_)]);
+  if (!is_wanted_from({Point::LN_FINAL_SCALE, config_.num_layers})) return;
+  if (rows == LogitRows::LAST) {  // one behind the other
+    for (size_t i = 0; i < chunks_.size(); ++i) {
+      const int64_t last = chunks_[i].first + chunks_[i].count - 1;
+      if (last != int64_t(i)) std::copy_n(&x_[size_t(last * width_)], width_, &x_[i * size_t(width_)]);
+      chunks_[i] = {int64_t(i), 1};
+    }
   }
-  normalize(weights_.final_norm, x_.data(), rows, {&weights_.output});
+  final_norm_and_head(chunks_.back().first + chunks_.back().count, logits);
+  if (has_logits_)
+    for (const Chunk& chunk : chunks) chunk.cache->advance(chunk.count);  // now that nothing can fail
+}
+
+void Model::unembed(const float* residual, int64_t rows, float* logits, Tap* tap) {
+  if (rows == 0) return;
+  std::lock_guard<std::mutex> lock(mutex_);
+  look_with(tap, true);
+  chunks_ = {{0, rows}};
+  grow(x_, rows * width_), grow(h_, rows * width_);
+  for (int64_t t = 0; t < rows; ++t)
+    std::copy_n(residual + t * config_.d_model, config_.d_model, &x_[size_t(t * width_)]);
+  final_norm_and_head(rows, logits);
+}
+
+void Model::final_norm_and_head(int64_t rows, float* logits) {
+  const int64_t behind = config_.num_layers;
+  normalize(weights_.final_norm, x_.data(), rows, {Point::LN_FINAL_SCALE, behind}, {&weights_.output});
+  if (!has_logits_) return;
   matmul({{&weights_.output, logits, config_.vocab_size}}, {h_.data(), width_, quantized_}, rows, nullptr);
-  for (const Chunk& chunk : chunks) chunk.cache->advance(chunk.count);  // now that nothing can fail
+  see_all({Point::LOGITS, behind}, logits, config_.vocab_size, 0, config_.vocab_size);
+}
+
+const Linear* Model::linear(const std::string& name) const {
+  if (name == "output_layer") return &weights_.output;
+  for (int64_t i = 0; i < config_.num_layers; ++i) {
+    const std::string block = "blocks." + std::to_string(i) + ".";
+    if (name.compare(0, block.size(), block) != 0) continue;
+    const Layer& layer = weights_.layers[size_t(i)];
+    const std::pair<const char*, const Linear*> linears[] = {
+        {"attn.q_proj", &layer.q}, {"attn.k_proj", &layer.k}, {"attn.v_proj", &layer.v}, {"attn.out_proj", &layer.out},
+        {"ffn.gate", &layer.gate}, {"ffn.up", &layer.up},     {"ffn.down", &layer.down}};
+    for (const auto& [kind, one] : linears)
+      if (name.compare(block.size(), std::string::npos, kind) == 0 && one->weights.rows) return one;
+  }
+  return nullptr;
+}
+
+void Model::apply(const Linear& linear, const float* x, int64_t rows, float* out) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const Linear without_bias{linear.weights, {}};
+  const int64_t columns = linear.weights.columns, stride = row_stride(columns);
+  Floats inputs;
+  grow(inputs, rows * stride);
+  for (int64_t t = 0; t < rows; ++t) std::copy_n(x + t * columns, columns, &inputs[size_t(t * stride)]);
+  if (takes_quantized(linear)) {
+    quantized_.resize(activations_, rows, columns);
+    quantize_rows(inputs.data(), stride, rows, quantized_);
+  }
+  matmul({{&without_bias, out, linear.weights.rows}}, {inputs.data(), stride, quantized_}, rows, nullptr);
 }
 
 /// Neighbouring tokens of one item of a parallel_for: what they read and write lies together.
 int64_t Model::tokens_per_item(int64_t tokens) const { return std::clamp<int64_t>(tokens / (4 * threads()), 1, 16); }
 
-template <class Work>
-void Model::for_each_token(int64_t tokens, const Work& work) {
-  const int64_t step = tokens_per_item(tokens);
-  threads_.parallel_for((tokens + step - 1) / step, [&](int64_t item, int thread) {
-    for (int64_t t = item * step; t < std::min(tokens, (item + 1) * step); ++t) work(t, thread);
-  });
-}
-
 void Model::embed(const std::vector<Chunk>& chunks) {
-  batch_.clear();
+  batch_.clear(), chunks_.clear();
   std::vector<int32_t> ids;
   int64_t max_length = 0;
   for (const Chunk& chunk : chunks) {
+    chunks_.push_back({int64_t(batch_.size()), chunk.count});
     for (int64_t i = 0; i < chunk.count; ++i) {
       batch_.push_back({chunk.cache, chunk.cache->length() + i});
       ids.push_back(chunk.ids[i]);
@@ -198,45 +210,69 @@ void Model::embed(const std::vector<Chunk>& chunks) {
   grow(k_, tokens * kv_width_), grow(v_, tokens * kv_width_);
   grow(gate_, tokens * ff_width_), grow(up_, tokens * ff_width_);
 
-  for_each_token(tokens, [&](int64_t t, int thread) {
-    float* x = &x_[size_t(t * width_)];
+  const bool is_seen = is_wanted({Point::EMBED, 0}, Point::POS_EMBED);
+  for_each_token(tokens, [&](int64_t t, int) {
+    float *x = &x_[size_t(t * width_)], *position = &h_[size_t(t * width_)];
     dequantize_row(weights_.embedding, ids[size_t(t)], x);
     if (!weights_.positions.data) return;
-    float* position = scratch_[size_t(thread)].data();
     dequantize_row(weights_.positions, batch_[size_t(t)].position, position);
-    for (int64_t i = 0; i < config_.d_model; ++i) x[i] += position[i];
+    if (!is_seen) add_row(config_.d_model, x, position);
   });
+  if (!is_seen) return;
+  see_all({Point::EMBED, 0}, x_.data(), width_, 0, config_.d_model);
+  if (!weights_.positions.data) return;
+  see_all({Point::POS_EMBED, 0}, h_.data(), width_, 0, config_.d_model);
+  for_each_token(tokens,
+                 [&](int64_t t, int) { add_row(config_.d_model, &x_[size_t(t * width_)], &h_[size_t(t * width_)]); });
 }
 
 void Model::attention(int64_t index) {
   const Layer& layer = weights_.layers[size_t(index)];
   const auto tokens = int64_t(batch_.size());
   const int64_t C = config_.head_dim, K = config_.num_kv_heads, group = config_.num_heads / K;
-  normalize(layer.ln1, x_.data(), tokens, {&layer.q, &layer.k, &layer.v});
+  see_all({Point::RESID_PRE, index}, x_.data(), width_, 0, config_.d_model);
+  if (!is_wanted_from({Point::LN1_SCALE, index})) return;
+  normalize(layer.ln1, x_.data(), tokens, {Point::LN1_SCALE, index}, {&layer.q, &layer.k, &layer.v});
   matmul({{&layer.q, q_.data(), q_width_}, {&layer.k, k_.data(), kv_width_}, {&layer.v, v_.data(), kv_width_}},
          {h_.data(), width_, quantized_}, tokens, nullptr);
 
+  see_all({Point::Q, index}, q_.data(), q_width_, config_.num_heads, C);
+  see_all({Point::K, index}, k_.data(), kv_width_, K, C);
+  see_all({Point::V, index}, v_.data(), kv_width_, K, C);
+
   // Of one token, for one head of keys and values and the query heads that share it.
-  const auto rope_and_store_kv = [&](int64_t t, int64_t kv_head) {
-    const BatchToken& token = batch_[size_t(t)];
-    const auto norm_and_rope = [&](float* head, const Norm& norm) {
+  const auto norm_and_rope = [&](int64_t t, int64_t kv_head) {
+    const auto norm_and_rope_head = [&](float* head, const Norm& norm) {
       if (!norm.weight.empty()) kernels_.normalize(head, C, norm.weight.data(), nullptr, config_.norm_eps, head);
-      if (layer.use_rope) apply_rope(head, token.position);
+      if (layer.use_rope) apply_rope(head, batch_[size_t(t)].position);
     };
     for (int64_t i = kv_head * group; i < (kv_head + 1) * group; ++i)
-      norm_and_rope(&q_[size_t(t * q_width_ + i * C)], layer.q_norm);
-    float* key = &k_[size_t(t * kv_width_ + kv_head * C)];
-    norm_and_rope(key, layer.k_norm);
-    kernels_.store_kv(token.cache->head(index, kv_head), token.position, key, &v_[size_t(t * kv_width_ + kv_head * C)]);
+      norm_and_rope_head(&q_[size_t(t * q_width_ + i * C)], layer.q_norm);
+    norm_and_rope_head(&k_[size_t(t * kv_width_ + kv_head * C)], layer.k_norm);
   };
-  if (!is_decode_)
+  const auto store_kv = [&](int64_t t, int64_t kv_head) {
+    const auto offset = size_t(t * kv_width_ + kv_head * C);
+    kernels_.store_kv(batch_[size_t(t)].cache->head(index, kv_head), batch_[size_t(t)].position, &k_[offset],
+                      &v_[offset]);
+  };
+  const auto for_each_head = [&](const auto& work) {
     for_each_token(tokens, [&](int64_t t, int) {
-      for (int64_t head = 0; head < K; ++head) rope_and_store_kv(t, head);
+      for (int64_t head = 0; head < K; ++head) work(t, head);
     });
+  };
+  const bool is_seen = is_wanted({Point::ROT_Q, index}, Point::Z);
+  if (is_seen) {
+    for_each_head(norm_and_rope);
+    see_all({Point::ROT_Q, index}, q_.data(), q_width_, config_.num_heads, C);
+    see_all({Point::ROT_K, index}, k_.data(), kv_width_, K, C);
+    for_each_head(store_kv);
+  } else if (!is_decode_) {
+    for_each_head([&](int64_t t, int64_t head) { norm_and_rope(t, head), store_kv(t, head); });
+  }
 
   const float scale = 1.0f / std::sqrt(float(C));
   // The attention of a head is quantised where it is computed if it fills whole blocks, else when all of it is there.
-  const bool quantizes = takes_quantized(layer.out), whole_blocks = group * C % BLOCK == 0;
+  const bool quantizes = takes_quantized(layer.out), quantizes_heads = group * C % BLOCK == 0 && !is_seen;
   if (quantizes) quantized_.resize(activations_, tokens, layer.out.weights.columns);
   const int64_t step = tokens_per_item(tokens);
   threads_.parallel_for((tokens + step - 1) / step * K, [&](int64_t item, int thread) {
@@ -244,7 +280,7 @@ void Model::attention(int64_t index) {
     std::vector<Query> queries;
     for (int64_t t = first_token; t < end; ++t) {
       const BatchToken& token = batch_[size_t(t)];
-      if (is_decode_) rope_and_store_kv(t, head);  // no other token of the pass looks at its key
+      if (is_decode_ && !is_seen) norm_and_rope(t, head), store_kv(t, head);  // no other token of the pass reads it
       const int64_t last = token.position + 1, first = layer.window ? std::max<int64_t>(0, last - layer.window) : 0;
       for (int64_t i = 0; i < group; ++i) {  // the heads that share these keys
         const auto offset = size_t(t * q_width_ + (head * group + i) * C);
@@ -255,40 +291,79 @@ void Model::attention(int64_t index) {
                       scratch_[size_t(thread)].data());
       queries.clear();
     }
-    if (!quantizes || !whole_blocks) return;
+    if (!quantizes || !quantizes_heads) return;
     const int64_t blocks = group * C / BLOCK;
     for (int64_t t = first_token; t < end; ++t)
       kernels_.quantize(&z_[size_t(t * q_width_)], head * blocks, (head + 1) * blocks, quantized_.view(), t);
   });
-  if (quantizes && !whole_blocks)
-    for_each_token(tokens, [&](int64_t t, int) {
-      kernels_.quantize(&z_[size_t(t * q_width_)], 0, quantized_.view().blocks, quantized_.view(), t);
-    });
-
-  const float* residual = config_.residual_normalized ? h_.data() : x_.data();
-  matmul({{&layer.out, x_.data(), width_}}, {z_.data(), q_width_, quantized_}, tokens, residual);
+  if (is_seen) {
+    see_attention(index, scale);
+    see_all({Point::Z, index}, z_.data(), q_width_, config_.num_heads, C);
+  }
+  if (quantizes && !quantizes_heads) quantize_rows(z_.data(), q_width_, tokens, quantized_);
+  project_into_stream(layer.out, {z_.data(), q_width_, quantized_}, tokens, {Point::ATTN_OUT, index});
+  see_all({Point::RESID_MID, index}, x_.data(), width_, 0, config_.d_model);
 }
 
-void Model::feed_forward(const Layer& layer) {
+void Model::feed_forward(int64_t index) {
+  if (!is_wanted_from({Point::LN2_SCALE, index})) return;
+  const Layer& layer = weights_.layers[size_t(index)];
   const auto tokens = int64_t(batch_.size());
-  normalize(layer.ln2, x_.data(), tokens, {&layer.gate, &layer.up});
+  normalize(layer.ln2, x_.data(), tokens, {Point::LN2_SCALE, index}, {&layer.gate, &layer.up});
   const Input input{h_.data(), width_, quantized_};
   const bool gated = config_.activation == Activation::SWIGLU, quantizes = takes_quantized(layer.down);
   if (quantizes) quantized_ff_.resize(activations_, tokens, config_.d_ff);
   const int64_t rows = config_.d_ff;
   float* activated = gated ? gate_.data() : up_.data();
-  threads_.parallel_for_ranges(blocks_of(rows), [&](int64_t first_block, int64_t last_block, int thread) {
-    const int64_t first = first_block * BLOCK, last = std::min(rows, last_block * BLOCK);
+  const auto up = [&](int64_t first, int64_t last, int thread) {
     if (gated) multiply(layer.gate, first, last, input, tokens, nullptr, gate_.data(), ff_width_, thread);
     multiply(layer.up, first, last, input, tokens, nullptr, up_.data(), ff_width_, thread);
-    for (int64_t t = 0; t < tokens; ++t) {
-      float* x = activated + t * ff_width_;
-      kernels_.activate(config_.activation, x + first, &up_[size_t(t * ff_width_ + first)], padded(last - first));
-      if (quantizes) kernels_.quantize(x, first / BLOCK, padded(last) / BLOCK, quantized_ff_.view(), t);
-    }
-  });
+  };
+  const auto activate = [&](int64_t first, int64_t last) {
+    for (int64_t t = 0; t < tokens; ++t)
+      kernels_.activate(config_.activation, activated + t * ff_width_ + first, &up_[size_t(t * ff_width_ + first)],
+                        padded(last - first));
+  };
+  const auto quantize = [&](int64_t first, int64_t last) {
+    for (int64_t t = 0; quantizes && t < tokens; ++t)
+      kernels_.quantize(activated + t * ff_width_, first / BLOCK, padded(last) / BLOCK, quantized_ff_.view(), t);
+  };
+  const auto for_each_range = [&](const auto& work) {
+    threads_.parallel_for_ranges(blocks_of(rows), [&](int64_t first_block, int64_t last_block, int thread) {
+      work(first_block * BLOCK, std::min(rows, last_block * BLOCK), thread);
+    });
+  };
+  if (is_wanted({Point::MLP_PRE, index}, Point::MLP_POST)) {
+    for_each_range(up);
+    see_all({Point::MLP_PRE, index}, activated, ff_width_, 0, rows);
+    if (gated) see_all({Point::MLP_PRE_LINEAR, index}, up_.data(), ff_width_, 0, rows);
+    for_each_range([&](int64_t first, int64_t last, int) { activate(first, last); });
+    see_all({Point::MLP_POST, index}, activated, ff_width_, 0, rows);
+    for_each_range([&](int64_t first, int64_t last, int) { quantize(first, last); });
+  } else {
+    for_each_range([&](int64_t first, int64_t last, int thread) {
+      up(first, last, thread), activate(first, last), quantize(first, last);
+    });
+  }
+  project_into_stream(layer.down, {activated, ff_width_, quantized_ff_}, tokens, {Point::MLP_OUT, index});
+  see_all({Point::RESID_POST, index}, x_.data(), width_, 0, config_.d_model);
+}
+
+/// x = W z + bias + residual: in one step, or, where the result is looked at, in two that round the same.
+void Model::project_into_stream(const Linear& linear, const Input& input, int64_t tokens, Site result) {
   const float* residual = config_.residual_normalized ? h_.data() : x_.data();
-  matmul({{&layer.down, x_.data(), width_}}, {activated, ff_width_, quantized_ff_}, tokens, residual);
+  if (!is_wanted(result, result.point)) {
+    matmul({{&linear, x_.data(), width_}}, input, tokens, residual);
+    return;
+  }
+  grow(sublayer_, tokens * width_);
+  matmul({{&linear, sublayer_.data(), width_}}, input, tokens, nullptr);
+  see_all(result, sublayer_.data(), width_, 0, config_.d_model);
+  for_each_token(tokens, [&](int64_t t, int) {
+    const auto at = size_t(t * width_);
+    if (config_.residual_normalized) std::copy_n(&h_[at], config_.d_model, &x_[at]);
+    add_row(config_.d_model, &x_[at], &sublayer_[at]);
+  });
 }
 
 /// Whether a matrix meets quantised activations.
@@ -297,15 +372,25 @@ bool Model::takes_quantized(const Linear& linear) const {
 }
 
 /// h = norm(x), quantised too where one of its readers wants that.
-void Model::normalize(const Norm& norm, const float* x, int64_t count, std::initializer_list<const Linear*> readers) {
+void Model::normalize(const Norm& norm, const float* x, int64_t count, Site scale,
+                      std::initializer_list<const Linear*> readers) {
   const bool quantizes = std::any_of(readers.begin(), readers.end(), [&](auto* one) { return takes_quantized(*one); });
+  const bool is_seen = is_wanted(scale, Point(int(scale.point) + 2));  // scale, normalized, out
   if (quantizes) quantized_.resize(activations_, count, config_.d_model);
   for_each_token(count, [&](int64_t t, int) {
     float* h = &h_[size_t(t * width_)];
     kernels_.normalize(x + t * width_, config_.d_model, norm.weight.data(), data_or_null(norm.bias), config_.norm_eps,
                        h);
-    if (quantizes) kernels_.quantize(h, 0, quantized_.view().blocks, quantized_.view(), t);
+    if (quantizes && !is_seen) kernels_.quantize(h, 0, quantized_.view().blocks, quantized_.view(), t);
   });
+  if (!is_seen) return;
+  see_norm(norm, x, scale);
+  if (quantizes) quantize_rows(h_.data(), width_, count, quantized_);
+}
+
+void Model::quantize_rows(const float* x, int64_t stride, int64_t count, const QuantizedBuffer& out) {
+  for_each_token(count,
+                 [&](int64_t t, int) { kernels_.quantize(x + t * stride, 0, out.view().blocks, out.view(), t); });
 }
 
 /// out = W x + bias + addend, for the rows first <= r < last (multiples of ROW_GROUP, or the last row).

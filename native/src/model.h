@@ -8,20 +8,14 @@
 #include <new>
 #include <vector>
 
+#include "cache.h"
+#include "config.h"
 #include "kernels.h"
 #include "large_memory.h"
+#include "tap.h"
 #include "thread_pool.h"
 
 namespace nextword {
-
-/// What of a GPTConfig decides the arithmetic; the names are the same.
-struct Config {
-  int64_t vocab_size, d_model, num_heads, num_kv_heads, head_dim, num_layers, d_ff, context_length;
-  float norm_eps;
-  Activation activation;
-  bool rope_interleaved;     // rope_layout
-  bool residual_normalized;  // residual == "normalized"
-};
 
 struct Linear {
   Matrix weights;
@@ -48,31 +42,6 @@ struct Weights {
   double rope_attention_factor = 1.0;
 };
 
-/// The KV cache of one sequence, in memory that is set aside once and touched as it fills.
-class Cache {
- public:
-  /// `model` is the id of the model whose keys and values it holds: no other one can read them.
-  Cache(const Config& config, int64_t capacity, CacheFormat format, uint64_t model);
-
-  uint64_t model() const { return model_; }
-  int64_t length() const { return length_; }
-  int64_t capacity() const { return capacity_; }
-  int64_t bytes() const { return bytes_; }
-  void truncate(int64_t length) { length_ = length; }
-  void advance(int64_t count) { length_ += count; }
-  std::unique_ptr<Cache> fork() const;
-  HeadCache head(int64_t layer, int64_t head) const;
-
- private:
-  static int64_t blocks_for(int64_t tokens) { return (tokens + KEY_BLOCK - 1) / KEY_BLOCK; }
-
-  Config config_;
-  CacheFormat format_;
-  uint64_t model_;
-  int64_t capacity_, length_ = 0, head_bytes_, block_bytes_, bytes_ = 0;
-  LargeMemory memory_;  // [block][layer][head]: it fills from one end to the other
-};
-
 /// Memory that begins at a cache line: a vector that crosses one takes twice as long to load.
 template <class T>
 struct CacheAligned {
@@ -90,6 +59,14 @@ struct CacheAligned {
 template <class T>
 using Aligned = std::vector<T, CacheAligned<T>>;
 using Floats = Aligned<float>;
+
+/// Makes room for `count` numbers. What is new is zero, and padding is never written: it stays zero.
+template <class T>
+void grow(Aligned<T>& values, int64_t count) {
+  if (int64_t(values.size()) < count) values.assign(size_t(count), T());
+}
+
+inline const float* data_or_null(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
 
 /// Memory for the activations of a batch, quantised.
 class QuantizedBuffer {
@@ -112,6 +89,9 @@ struct Chunk {
   Cache* cache;
 };
 
+/// Whose logits a pass computes: of each chunk's last token, of every token, of none.
+enum class LogitRows { LAST, ALL, NONE };
+
 class Model {
  public:
   /// Packs every matrix that is multiplied, if `packs`; what `weights` refers to must outlive the model.
@@ -130,18 +110,31 @@ class Model {
   /// An empty cache for `capacity` tokens of one sequence.
   std::unique_ptr<Cache> new_cache(int64_t capacity, CacheFormat format) const;
 
-  /// Runs each chunk behind its cache. `logits` has a row of vocab_size for each chunk's last token, or for each token.
+  /// Runs each chunk behind its cache. `logits` has a row of vocab_size for each token whose logits are asked for.
   ///
   /// A token's logits are the same to the last bit whatever else is in the batch and however its text was cut into
-  /// chunks. Calls from several threads run one after the other. Throws std::invalid_argument where an id is outside
-  /// the vocabulary, a cache is full, another model's, or given twice; whatever it throws, no cache has grown.
-  void forward(const std::vector<Chunk>& chunks, bool all_logits, float* logits);
+  /// chunks, and whether a tap looks on or not. Calls from several threads run one after the other. Where no logits are
+  /// asked for, the pass ends behind the last value that the tap wants, and no cache grows. Throws
+  /// std::invalid_argument where an id is outside the vocabulary, a cache is full, another model's, or given twice;
+  /// whatever it throws, no cache has grown.
+  void forward(const std::vector<Chunk>& chunks, LogitRows rows, float* logits, Tap* tap = nullptr);
+
+  /// The logits of rows of the residual stream: final norm and head, as at the end of `forward`. The tap sees one
+  /// chunk.
+  void unembed(const float* residual, int64_t rows, float* logits, Tap* tap = nullptr);
+
+  /// The matrix of this name (`blocks.3.attn.out_proj`), or null.
+  const Linear* linear(const std::string& name) const;
+
+  /// out[t] = W x[t], without a bias, as the pass computes it.
+  void apply(const Linear& linear, const float* x, int64_t rows, float* out);
 
  private:
   struct BatchToken {
     Cache* cache;
     int64_t position;
   };
+  struct Rows { int64_t first, count; };
   /// What products read: as it is, and quantised for the matrices that take it so.
   struct Input {
     const float* x;
@@ -158,9 +151,13 @@ class Model {
   void check(const std::vector<Chunk>& chunks) const;
   void embed(const std::vector<Chunk>& chunks);
   void attention(int64_t layer);
-  void feed_forward(const Layer& layer);
+  void feed_forward(int64_t layer);
+  void project_into_stream(const Linear& linear, const Input& input, int64_t tokens, Site result);
+  void final_norm_and_head(int64_t rows, float* logits);
   bool takes_quantized(const Linear& linear) const;
-  void normalize(const Norm& norm, const float* x, int64_t count, std::initializer_list<const Linear*> readers);
+  void normalize(const Norm& norm, const float* x, int64_t count, Site scale,
+                 std::initializer_list<const Linear*> readers);
+  void quantize_rows(const float* x, int64_t stride, int64_t count, const QuantizedBuffer& out);
   void multiply(const Linear& linear, int64_t first, int64_t last, const Input& input, int64_t tokens,
                 const float* addend, float* out, int64_t out_stride, int thread);
   void matmul(const std::vector<MatMul>& matmuls, const Input& input, int64_t tokens, const float* addend);
@@ -169,6 +166,15 @@ class Model {
   int64_t tokens_per_item(int64_t tokens) const;
   template <class Work>
   void for_each_token(int64_t tokens, const Work& work);
+
+  // Where a tap looks on.
+  void look_with(Tap* tap, bool has_logits);
+  bool is_wanted(Site first, Point last) const;
+  bool is_wanted_from(Site site) const { return !tap_ || has_logits_ || site.index() <= last_wanted_; }
+  bool see(Site site, int64_t chunk, float* x, int64_t stride, int64_t columns, int64_t width);
+  void see_all(Site site, float* x, int64_t stride, int64_t columns, int64_t width);
+  void see_norm(const Norm& norm, const float* x, Site scale);
+  void see_attention(int64_t layer, float scale);
 
   const uint64_t id_;
   Config config_;
@@ -183,12 +189,28 @@ class Model {
   // norm, z what the heads read, before the output projection.
   int64_t width_, q_width_, kv_width_, ff_width_;
   std::vector<BatchToken> batch_;
-  bool is_decode_ = false;  // each sequence has one new token
+  std::vector<Rows> chunks_;  // the rows of each chunk
+  bool is_decode_ = false;    // each sequence has one new token
   Floats x_, h_, q_, k_, v_, z_, gate_, up_;
   QuantizedBuffer quantized_, quantized_ff_;  // h or z; what `down` reads
   std::vector<Floats> scratch_;               // one a thread
   std::vector<Aligned<uint8_t>> row_groups_;  // where there is no packed copy: one row group a thread
   std::vector<float> cos_, sin_;              // rope tables: [position][pair]
+
+  // Of the pass that is under way.
+  Tap* tap_ = nullptr;
+  bool has_logits_ = true;
+  int64_t last_wanted_ = -1;        // index of a site
+  Floats normalized_, sublayer_;    // before a norm's weight; what attention or feed-forward adds
+  std::vector<float> norm_scales_;  // a row's divisor
 };
+
+template <class Work>
+void Model::for_each_token(int64_t tokens, const Work& work) {
+  const int64_t step = tokens_per_item(tokens);
+  threads_.parallel_for((tokens + step - 1) / step, [&](int64_t item, int thread) {
+    for (int64_t t = item * step; t < std::min(tokens, (item + 1) * step); ++t) work(t, thread);
+  });
+}
 
 }  // namespace nextword

@@ -9,6 +9,7 @@
 #include "ceilings.h"
 #include "dequantize.h"
 #include "model.h"
+#include "python_tap.h"
 #include "sampler.h"
 
 namespace nb = nanobind;
@@ -21,6 +22,7 @@ using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::
 using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Doubles = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Ids = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using FloatRows = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using NumberRows = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
 
 [[noreturn]] void raise_value_error(const std::string& message) { throw nb::value_error(message.c_str()); }
@@ -155,6 +157,10 @@ class WeightReader {
   const nb::dict &matrices_, &vectors_;
 };
 
+LogitRows logit_rows_of(const std::string& name) {
+  return parse_choice<LogitRows>(name, {{"last", LogitRows::LAST}, {"all", LogitRows::ALL}, {"none", LogitRows::NONE}});
+}
+
 /// A model and the Python buffers its weights lie in.
 class PyModel {
  public:
@@ -189,22 +195,38 @@ class PyModel {
     return model_->new_cache(capacity, cache_format_of(format));
   }
 
-  NumberRows forward(const std::vector<Ids>& ids, const std::vector<Cache*>& caches, bool all_logits) {
+  NumberRows forward(const std::vector<Ids>& ids, const std::vector<Cache*>& caches, const std::string& logits,
+                     const nb::object& tap) {
     if (ids.size() != caches.size()) raise_value_error("as many caches as chunks are needed");
+    const LogitRows asked = logit_rows_of(logits);
     std::vector<Chunk> chunks;
     size_t rows = 0;
     for (size_t i = 0; i < ids.size(); ++i) {
       if (!caches[i]) raise_value_error("a chunk has no cache");
       chunks.push_back({ids[i].data(), int64_t(ids[i].size()), caches[i]});
-      rows += all_logits ? ids[i].size() : 1;
+      rows += asked == LogitRows::ALL ? ids[i].size() : asked == LogitRows::LAST ? 1 : 0;
     }
-    const auto width = size_t(model_->config().vocab_size);
-    auto logits = std::make_unique<float[]>(rows * width);
+    return run(rows, tap, [&](float* out, Tap* seen) { model_->forward(chunks, asked, out, seen); });
+  }
+
+  NumberRows unembed(const FloatRows& residual, const nb::object& tap) {
+    if (int64_t(residual.shape(1)) != model_->config().d_model) raise_value_error("rows of another width");
+    const auto rows = int64_t(residual.shape(0));
+    return run(residual.shape(0), tap,
+               [&](float* out, Tap* seen) { model_->unembed(residual.data(), rows, out, seen); });
+  }
+
+  NumberRows linear(const std::string& name, const FloatRows& x) {
+    const Linear* linear = model_->linear(name);
+    if (!linear) raise_value_error("the model has no matrix " + name);
+    if (int64_t(x.shape(1)) != linear->weights.columns) raise_value_error("rows of another width");
+    const auto rows = int64_t(x.shape(0));
+    auto out = std::make_unique<float[]>(size_t(rows * linear->weights.rows));
     {
       nb::gil_scoped_release release;
-      model_->forward(chunks, all_logits, logits.get());
+      if (rows) model_->apply(*linear, x.data(), rows, out.get());
     }
-    return to_numpy(std::move(logits), rows, width);
+    return to_numpy(std::move(out), x.shape(0), size_t(linear->weights.rows));
   }
 
   bool owns(const Cache& cache) const { return cache.model() == model_->id(); }
@@ -213,6 +235,20 @@ class PyModel {
   int threads() const { return model_->threads(); }
 
  private:
+  /// What work(logits, tap) writes: rows of logits.
+  template <class Work>
+  NumberRows run(size_t rows, const nb::object& tap, const Work& work) {
+    const auto width = size_t(model_->config().vocab_size);
+    auto logits = std::make_unique<float[]>(rows * width);
+    std::unique_ptr<PyTap> seen;
+    if (!tap.is_none()) seen = std::make_unique<PyTap>(tap, model_->config());
+    {
+      nb::gil_scoped_release release;
+      work(logits.get(), seen.get());
+    }
+    return to_numpy(std::move(logits), rows, width);
+  }
+
   nb::object buffers_;
   std::unique_ptr<Model> model_;
 };
@@ -279,7 +315,9 @@ NB_MODULE(_native, module) {
             cache.truncate(length);
           },
           "length"_a)
-      .def("fork", &Cache::fork);
+      .def("fork", &Cache::fork)
+      .def_rw("origin", &Cache::origin)
+      .def_rw("edits", &Cache::edits);
   nb::class_<PyModel>(module, "Model", "Weights, and threads that run them.")
       .def(nb::init<const nb::dict&, const nb::dict&, const nb::dict&, const Doubles&, double, const nb::list&,
                     const nb::list&, int, const std::string&, const std::string&, bool>(),
@@ -290,7 +328,9 @@ NB_MODULE(_native, module) {
       .def_prop_ro("threads", &PyModel::threads)
       .def("owns", &PyModel::owns, "cache"_a)
       .def("new_cache", &PyModel::new_cache, "capacity"_a, "cache_format"_a)
-      .def("forward", &PyModel::forward, "ids"_a, "caches"_a, "all_logits"_a);
+      .def("forward", &PyModel::forward, "ids"_a, "caches"_a, "logits"_a, "tap"_a.none() = nb::none())
+      .def("unembed", &PyModel::unembed, "residual"_a, "tap"_a.none() = nb::none())
+      .def("linear", &PyModel::linear, "name"_a, "x"_a);
   nb::class_<Sampler>(module, "Sampler", "Draws the tokens of one text.")
       .def("__init__", &init_sampler, "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a,
            "presence_penalty"_a, "frequency_penalty"_a, "logit_bias"_a, "kernels"_a)

@@ -290,6 +290,25 @@ int64_t times_out_of_memory(const std::function<void()>& work) {
   }
 }
 
+/// A tap that wants everything, and may write what it has seen.
+class Everything : public Tap {
+ public:
+  explicit Everything(bool writes) : writes_(writes) {}
+  bool wants(Site) const override { return true; }
+  bool see(Site, int64_t, const Values& values) override {
+    const int64_t row = std::max<int64_t>(1, values.columns) * values.width;
+    for (int64_t i = 0; i < values.rows; ++i, seen += row) {
+      std::vector<float> copy(values.data + i * values.stride, values.data + i * values.stride + row);
+      if (writes_) std::copy(copy.begin(), copy.end(), values.data + i * values.stride);
+    }
+    return writes_;
+  }
+  int64_t seen = 0;
+
+ private:
+  bool writes_;
+};
+
 /// A small model: the same bits from any number of threads, in any chunks, from several callers at once, and after any
 /// allocation that failed.
 void check_model(const Kernels& kernels) {
@@ -320,7 +339,8 @@ void check_model(const Kernels& kernels) {
     const auto cache = model.new_cache(150, CacheFormat::F32);
     std::vector<float> logits(ids.size() * 50);
     for (int64_t start = 0; start < 150; start += step)
-      model.forward({{ids.data() + start, std::min(step, 150 - start), cache.get()}}, true, logits.data() + start * 50);
+      model.forward({{ids.data() + start, std::min(step, 150 - start), cache.get()}}, LogitRows::ALL,
+                    logits.data() + start * 50);
     return logits;
   };
   const auto activations = ActivationFormat::INT16;
@@ -330,6 +350,21 @@ void check_model(const Kernels& kernels) {
     expect(logits_of(one, step) == expected, "one thread, chunks of " + std::to_string(step));
     expect(logits_of(four, step) == expected, "four threads, chunks of " + std::to_string(step));
   }
+  for (const bool writes : {false, true})
+    for (const int64_t step : {1, 64, 150}) {
+      const auto cache = four.new_cache(150, CacheFormat::F32);
+      std::vector<float> logits(ids.size() * 50);
+      Everything tap(writes);
+      for (int64_t start = 0; start < 150; start += step)
+        four.forward({{ids.data() + start, std::min(step, 150 - start), cache.get()}}, LogitRows::ALL,
+                     logits.data() + start * 50, &tap);
+      const std::string what = "a tap, chunks of " + std::to_string(step);
+      double error = 0;
+      for (size_t i = 0; i < logits.size(); ++i) error = std::max(error, double(std::fabs(logits[i] - expected[i])));
+      if (writes) expect_small(error, 1e-4, what);  // attention step by step rounds otherwise
+      else expect(logits == expected, what);
+      expect(tap.seen > 150 * (2 * (8 * 40 + 3 * 70) + 50), what + " sees much");
+    }
   std::vector<std::thread> callers;
   callers.reserve(4);
   std::vector<int> same(4);
@@ -341,7 +376,7 @@ void check_model(const Kernels& kernels) {
     std::vector<float> logits(size_t(50 * 400));
     bool thrown = false;
     try {
-      four.forward(chunks, true, logits.data());
+      four.forward(chunks, LogitRows::ALL, logits.data());
     } catch (const std::invalid_argument&) {
       thrown = true;
     }
@@ -360,7 +395,7 @@ void check_model(const Kernels& kernels) {
   std::vector<float> logits(ids.size() * 50);
   const auto failed = times_out_of_memory([&] {
     expect(cache->length() == 0, "no cache has grown where memory ran out");
-    fresh.forward({{ids.data(), 150, cache.get()}}, true, logits.data());
+    fresh.forward({{ids.data(), 150, cache.get()}}, LogitRows::ALL, logits.data());
   });
   expect(failed > 20, "memory ran out " + std::to_string(failed) + " times");
   expect(logits_of(fresh, 40) == expected, "the same bits after memory ran out");

@@ -445,9 +445,9 @@ def test_the_compiled_module_itself_refuses_what_would_write_elsewhere() -> None
         ([], "as many caches as chunks"),
     ):
         with pytest.raises(ValueError, match=why):
-            ours.forward([ids] * max(1, len(caches)), caches, False)
+            ours.forward([ids] * max(1, len(caches)), caches, "last")
     with pytest.raises(ValueError, match="no token has the id 71"):
-        ours.forward([np.array([71], np.int32)], [cache], False)
+        ours.forward([np.array([71], np.int32)], [cache], "last")
     assert cache.length == 0
     with pytest.raises(ValueError, match="cannot hold -1 tokens"):
         ours.new_cache(-1, "float32")

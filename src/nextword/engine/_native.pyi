@@ -3,6 +3,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nextword.backend_input import Tap
+
 Ids = NDArray[np.int32]
 
 def kernels() -> list[str]:
@@ -27,6 +29,8 @@ class Cache:
     def capacity(self) -> int: ...
     @property
     def nbytes(self) -> int: ...
+    origin: int
+    edits: int
     def truncate(self, length: int) -> None: ...
     def fork(self) -> Cache: ...
 
@@ -54,8 +58,10 @@ class Model:
     def owns(self, cache: Cache) -> bool: ...
     def new_cache(self, capacity: int, cache_format: str) -> Cache: ...
     def forward(
-        self, ids: Sequence[NDArray[np.int32]], caches: Sequence[Cache], all_logits: bool
+        self, ids: Sequence[NDArray[np.int32]], caches: Sequence[Cache], logits: str, tap: Tap | None = None
     ) -> NDArray[np.float32]: ...
+    def unembed(self, residual: NDArray[np.float32], tap: Tap | None = None) -> NDArray[np.float32]: ...
+    def linear(self, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
 class Sampler:
     def __init__(

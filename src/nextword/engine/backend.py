@@ -9,7 +9,7 @@ from typing import Literal, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.backend_input import check_chunks
+from nextword.backend_input import Tap, check_chunks
 from nextword.config import GPTConfig
 from nextword.engine._native import Cache, Model
 from nextword.engine.kernels import select_kernels
@@ -111,26 +111,34 @@ class NativeBackend:
     def __repr__(self) -> str:
         return f"<NativeBackend {self.kernels}, {self.threads} threads: {self.reason}>"
 
-    def new_cache(self, capacity: int, origin: int = 0) -> Cache:  # noqa: ARG002  no edit counts positions here
-        """An empty cache for one sequence of up to `capacity` tokens."""
-        return self._model.new_cache(capacity, self.cache_format)
+    def new_cache(self, capacity: int, origin: int = 0) -> Cache:
+        """An empty cache for one sequence of up to `capacity` tokens, the first of them token `origin` of its text."""
+        cache = self._model.new_cache(capacity, self.cache_format)
+        cache.origin = origin
+        return cache
 
     def owns(self, cache: object) -> bool:
         """Whether it made this cache: another model's keys and values mean nothing to it."""
         return isinstance(cache, Cache) and self._model.owns(cache)
 
     def forward(
-        self, chunks: Sequence[Sequence[int]], caches: Sequence[Cache], logits: Literal["last", "all"] = "last"
+        self,
+        chunks: Sequence[Sequence[int]],
+        caches: Sequence[Cache],
+        logits: Literal["last", "all", "none"] = "last",
+        tap: Tap | None = None,
     ) -> list[NDArray[np.float32]]:
         """Runs each chunk of tokens behind its cache.
 
         Args:
             chunks: New token ids, at least one a sequence; lengths may differ.
             caches: One per chunk; each grows by its chunk.
-            logits: Only the last position's, or all.
+            logits: Only the last position's, all, or none: then the pass ends behind the last value that the tap wants,
+                and no cache grows.
+            tap: Sees named values on the way, and may change them; one that changes nothing changes no bit.
 
         Returns:
-            Per chunk float32 logits, [V] or [T_new, V].
+            Per chunk float32 logits, [V], [T_new, V] or [0, V].
 
         Raises:
             ContextOverflowError: A sequence becomes longer than its cache or the context; no cache has grown then.
@@ -140,19 +148,55 @@ class NativeBackend:
         """
         check_chunks(self, chunks, caches)
         arrays = [np.asarray(chunk, np.int32) for chunk in chunks]
-        all_logits = logits == "all"
         outputs: list[list[NDArray[np.float32]]] = [[] for _ in chunks]
-        for ubatch in _split_ubatches([len(array) for array in arrays]):
+        for ubatch in _split_ubatches([len(array) for array in arrays], whole=tap is not None):
             ids = [arrays[i][start:end] for i, start, end in ubatch]
-            rows = self._model.forward(ids, [caches[i] for i, _, _ in ubatch], all_logits)
+            seen = None if tap is None else _PartTap(tap, [i for i, _, _ in ubatch])
+            rows = self._model.forward(ids, [caches[i] for i, _, _ in ubatch], logits, seen)
             row = 0
             for i, start, end in ubatch:
-                count = end - start if all_logits else 1
-                outputs[i] = [*(outputs[i] if all_logits else ()), rows[row : row + count]]
+                count = {"last": 1, "all": end - start, "none": 0}[logits]
+                outputs[i] = [*(outputs[i] if logits == "all" else ()), rows[row : row + count]]
                 row += count
-        if all_logits:
-            return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in outputs]
-        return [parts[0][0] for parts in outputs]
+        if logits == "last":
+            return [parts[0][0] for parts in outputs]
+        return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in outputs]
+
+    def unembed(self, rows_PD: NDArray[np.float32], tap: Tap | None = None) -> NDArray[np.float32]:
+        """The logits of rows of the residual stream, [P, V]: final norm and head, as at the end of `forward`.
+
+        Args:
+            rows_PD: The rows, [P, D].
+            tap: Sees `ln_final` and `logits`, of chunk 0.
+        """
+        return self._model.unembed(np.ascontiguousarray(rows_PD, np.float32), tap)
+
+    def linear(self, name: str, x_NE: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rows through one of the model's matrices, without its bias, as the pass computes it: [N, E] -> [N, D].
+
+        Args:
+            name: Which, such as `blocks.3.attn.out_proj`.
+            x_NE: The rows.
+
+        Raises:
+            ConfigError: The model has no such matrix, or its rows have another width.
+        """
+        try:
+            return self._model.linear(name, np.ascontiguousarray(x_NE, np.float32))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+
+
+class _PartTap:
+    """Hands on the values of some of the chunks, by the numbers that they have among all."""
+
+    def __init__(self, tap: Tap, chunks: Sequence[int]) -> None:
+        self._tap, self._chunks = tap, chunks
+        self.names = tap.names
+
+    def __call__(self, name: str, value: NDArray[np.float32], chunk: int) -> NDArray[np.float32] | None:
+        changed = self._tap(name, value, self._chunks[chunk])
+        return None if changed is None else np.ascontiguousarray(changed, np.float32)
 
 
 def _has_memory(copy: int) -> bool:
@@ -161,17 +205,20 @@ def _has_memory(copy: int) -> bool:
     return free is None or free >= copy + SPARE_BYTES
 
 
-def _split_ubatches(lengths: list[int]) -> list[list[tuple[int, int, int]]]:
-    """Chunks in parts of at most UBATCH_TOKENS together: (chunk, start, end), in order."""
+def _split_ubatches(lengths: list[int], whole: bool = False) -> list[list[tuple[int, int, int]]]:
+    """Chunks in parts of at most UBATCH_TOKENS together: (chunk, start, end), in order.
+
+    A tap is shown `whole` chunks: one that is longer makes a part of its own.
+    """
     ubatches: list[list[tuple[int, int, int]]] = [[]]
     remaining = UBATCH_TOKENS
     for i, length in enumerate(lengths):
         start = 0
         while start < length:
-            if remaining == 0:
+            if remaining <= 0 or (whole and ubatches[-1] and length > remaining):
                 ubatches.append([])
                 remaining = UBATCH_TOKENS
-            end = min(length, start + remaining)
+            end = length if whole else min(length, start + remaining)
             ubatches[-1].append((i, start, end))
             remaining -= end - start
             start = end
