@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nextword.backend_input import Tap
 from nextword.config import GPTConfig
 
 Logits = NDArray[np.float32]
@@ -67,7 +68,49 @@ class Backend(Protocol):
         ...
 
     def forward(
-        self, chunks: Sequence[Sequence[int]], caches: Sequence[Any], logits: Literal["last", "all"] = "last"
+        self,
+        chunks: Sequence[Sequence[int]],
+        caches: Sequence[Any],
+        logits: Literal["last", "all", "none"] = "last",
+        tap: Tap | None = None,
     ) -> list[Logits]:
-        """Runs each chunk of new tokens behind its cache: float32 logits, [V] or [T_new, V]."""
+        """Runs each chunk of new tokens behind its cache.
+
+        Args:
+            chunks: New token ids, at least one a sequence; lengths may differ.
+            caches: One per chunk; each grows by its chunk, unless no logits are wanted.
+            logits: Only the last position's, all, or none: a pass then stops behind the last value that the tap wants.
+            tap: Sees, and may change, named values of the passes. Without one, and with one that changes nothing, the
+                logits are the same bits.
+
+        Returns:
+            Per chunk float32 logits, [V] or [T_new, V]; an empty array where none are wanted.
+        """
+        ...
+
+    def unembed(self, rows_PD: NDArray[Any], tap: Tap | None = None) -> NDArray[Any]:
+        """Rows of the residual stream through the final norm and the head, as `forward` reads the last block's.
+
+        Args:
+            rows_PD: The rows, [P, D].
+            tap: Sees, and may change, the values of `ln_final` and the logits, of chunk 0.
+
+        Returns:
+            Logits, [P, V]: float32, or float64 of a model of that precision.
+        """
+        ...
+
+    def linear(self, name: str, x_NE: NDArray[Any]) -> NDArray[Any]:
+        """What a weight matrix makes of rows, without its bias, computed as the pass does it.
+
+        Args:
+            name: The layer, such as `blocks.3.attn.out_proj`.
+            x_NE: The rows, [N, E].
+
+        Returns:
+            [N, D]: float32, or float64 of a model of that precision.
+
+        Raises:
+            ConfigError: The model has no such matrix.
+        """
         ...

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import nn
 
 from nextword.arguments import Device, checked
-from nextword.backend_input import StoredTensor, check_chunks
+from nextword.backend_input import StoredTensor, Tap, check_chunks
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
 from nextword.model.cache import KVCache
 from nextword.model.evaluation import eval_mode
 from nextword.model.gpt import GPTModel
-from nextword.model.tap import Tap
+from nextword.model.tap import ArrayTapAdapter, PassStoppedError, scope, tap_point
+from nextword.model.tap import Tap as TorchTap
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 DTYPE_NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -36,7 +39,7 @@ class TorchBackend:
     bitwise_invariant = False  # a matrix product's rounding may depend on how many rows it has
 
     @checked
-    def __init__(self, model: GPTModel, reason: str = "", tap: Callable[[int], Tap] | None = None) -> None:
+    def __init__(self, model: GPTModel, reason: str = "", tap: Callable[[int], TorchTap] | None = None) -> None:
         self.model = model.eval()
         self.config = model.config
         self.reason = reason
@@ -92,37 +95,124 @@ class TorchBackend:
         self,
         chunks: Sequence[Sequence[int]],
         caches: Sequence[KVCache],
-        logits: Literal["last", "all"] = "last",
+        logits: Literal["last", "all", "none"] = "last",
+        tap: Tap | None = None,
     ) -> list[NDArray[np.float32]]:
         """Runs each chunk of tokens behind its cache.
 
         Args:
             chunks: New token ids, at least one a sequence; lengths may differ.
-            caches: One per chunk; each grows by its chunk.
-            logits: Only the last position's, or all.
+            caches: One per chunk; each grows by its chunk, unless no logits are wanted.
+            logits: Only the last position's, all, or none: a pass then stops behind the last value that the tap wants.
+            tap: Sees, and may change, named values of the passes. Values of half precision are widened to float32.
 
         Returns:
-            Per chunk float32 logits, [V] or [T_new, V].
+            Per chunk float32 logits, [V] or [T_new, V]; an empty array where none are wanted.
 
         Raises:
             ContextOverflowError: A sequence becomes longer than its cache or the context; no cache has grown then.
             TextError: A chunk is empty, or holds an id that is not in the vocabulary.
-            ConfigError: A cache was not made by this backend, or two chunks have the same one.
+            ConfigError: A cache was not made by this backend, two chunks have the same one, or the tap gave back a
+                value of another shape.
         """
         check_chunks(self, chunks, caches)
-        device = self.model.token_embedding.weight.device
+        names = frozenset(() if tap is None else tap.names)
         results = []
         with eval_mode(self.model), torch.inference_mode():
-            for chunk, cache in zip(chunks, caches, strict=True):
-                ids_1T = torch.tensor([list(chunk)], dtype=torch.long, device=device)
-                if logits == "all" or self._tap is not None:
-                    tap = None if self._tap is None else self._tap(cache.origin + cache.length)
-                    rows_TV = self.model(ids_1T, cache=cache, tap=tap)[0]
-                else:
-                    rows_TV = self.model.output_layer(self.model.hidden(ids_1T, cache=cache)[:, -1])
-                rows = rows_TV.float().cpu().numpy()
-                results.append(rows if logits == "all" else rows[-1])
+            for number, (chunk, cache) in enumerate(zip(chunks, caches, strict=True)):
+                if logits == "none":
+                    if tap is not None and names:
+                        self._run_without_logits(chunk, cache, ArrayTapAdapter(tap, names, number, stops=True))
+                    results.append(np.empty(0, np.float32))
+                    continue
+                own: TorchTap | None = None if tap is None else ArrayTapAdapter(tap, names, number)
+                if self._tap is not None:
+                    own = self._tap(cache.origin + cache.length)
+                results.append(self._run(chunk, cache, logits, own).float().cpu().numpy())
         return results
+
+    def unembed(self, rows_PD: NDArray[Any], tap: Tap | None = None) -> NDArray[Any]:
+        """Rows of the residual stream through the final norm and the head, as `forward` reads the last block's.
+
+        Args:
+            rows_PD: The rows, [P, D].
+            tap: Sees, and may change, the values of `ln_final` and the logits, of chunk 0.
+
+        Returns:
+            Logits, [P, V]: float32, or float64 of a model of that precision.
+
+        Raises:
+            ConfigError: The tap gave back a value of another shape.
+        """
+        with eval_mode(self.model), torch.inference_mode():
+            own = None if tap is None else ArrayTapAdapter(tap, frozenset(tap.names), 0)
+            read_1PD = self.model.ln_final(self._rows(rows_PD)[None], scope(own, "ln_final."))
+            logits_PV = tap_point(own, "logits", self.model.output_layer(read_1PD))[0]
+            return _widened(logits_PV)
+
+    def linear(self, name: str, x_NE: NDArray[Any]) -> NDArray[Any]:
+        """What a weight matrix makes of rows, without its bias.
+
+        Args:
+            name: The layer, such as `blocks.3.attn.out_proj`.
+            x_NE: The rows, [N, E].
+
+        Returns:
+            [N, D]: float32, or float64 of a model of that precision.
+
+        Raises:
+            ConfigError: The model has no such matrix.
+        """
+        known = self.config.parameter_shapes()
+        if len(known.get(f"{name}.weight", ())) != 2 and name != "output_layer":
+            raise ConfigError(
+                f"the model has no matrix {name!r}", hint="matrices are named like blocks.0.attn.out_proj"
+            )
+        with eval_mode(self.model), torch.inference_mode():
+            layer, x = self.model.get_submodule(name), self._rows(x_NE)
+            if isinstance(layer, nn.Linear) and type(layer) is not nn.Linear:  # with adapters beside its weight
+                moved: torch.Tensor = layer(x)
+                return _widened(moved if layer.bias is None else moved - layer.bias)
+            return _widened(F.linear(x, layer.get_parameter("weight")))
+
+    def _run(
+        self, chunk: Sequence[int], cache: KVCache, logits: Literal["last", "all"], tap: TorchTap | None
+    ) -> torch.Tensor:
+        """One pass: [V] or [T_new, V]."""
+        ids_1T = self._ids(chunk)
+        if logits == "all":
+            return self.model(ids_1T, cache=cache, tap=tap)[0]  # type: ignore[no-any-return]
+        last_1D = self.model.hidden(ids_1T, cache=cache, tap=tap)[:, -1]
+        logits_1V: torch.Tensor = self.model.output_layer(last_1D)
+        return tap_point(tap, "logits", logits_1V[:, None])[0, 0]
+
+    def _run_without_logits(self, chunk: Sequence[int], cache: KVCache, tap: ArrayTapAdapter) -> None:
+        """One pass as far as the tap wants something of it; the cache stays as it is."""
+        length = cache.length
+        try:
+            if tap.wants("logits"):
+                self.model(self._ids(chunk), cache=cache, tap=tap)
+            else:
+                self.model.hidden(self._ids(chunk), cache=cache, tap=tap)
+        except PassStoppedError:
+            pass
+        finally:
+            cache.truncate(length)
+
+    def _ids(self, chunk: Sequence[int]) -> torch.Tensor:
+        """[1, T], where the weights are."""
+        return torch.tensor([list(chunk)], dtype=torch.long, device=self.model.token_embedding.weight.device)
+
+    def _rows(self, rows: NDArray[Any]) -> torch.Tensor:
+        """An array where the weights are, in their precision."""
+        weight = self.model.token_embedding.weight
+        return torch.tensor(rows, dtype=weight.dtype, device=weight.device)
+
+
+def _widened(tensor: torch.Tensor) -> NDArray[Any]:
+    """float32 or wider, on the CPU."""
+    array: NDArray[Any] = tensor.to("cpu", torch.promote_types(tensor.dtype, torch.float32)).numpy()
+    return array
 
 
 def choose_device(device: str) -> str:

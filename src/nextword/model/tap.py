@@ -2,13 +2,20 @@
 
 At each named point the code says `x = tap_point(tap, "hook_resid_mid", x)`. A tap that stores captures the value; a tap
 that returns another tensor edits it. The names are TransformerLens's.
+
+What drives backends knows taps of arrays (`backend_input.Tap`): `ArrayTapAdapter` lets one of these see a torch pass.
 """
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Protocol
 
+import torch
 from torch import Tensor
+
+from nextword import backend_input
+from nextword.errors import ConfigError
 
 
 class Tap(Protocol):
@@ -51,3 +58,52 @@ def tap_point(tap: Tap | None, name: str, tensor: Tensor) -> Tensor:
     if tap is None or not tap.wants(name):
         return tensor
     return tap(name, tensor)
+
+
+class PassStoppedError(Exception):
+    """Everything that is wanted of a pass has been seen: the rest of it need not be computed."""
+
+
+class ArrayTapAdapter:
+    """Lets a tap of arrays see, and change, the pass of one chunk, a batch of one.
+
+    Args:
+        tap: The tap of arrays.
+        names: What it wants.
+        chunk: The number of the chunk.
+        stops: Whether to end the pass, with a PassStoppedError, once every value that is wanted has been seen.
+    """
+
+    def __init__(self, tap: backend_input.Tap, names: Set[str], chunk: int, *, stops: bool = False) -> None:
+        self._tap, self._names, self._chunk = tap, names, chunk
+        self._unseen = set(names) if stops else None
+
+    def wants(self, name: str) -> bool:  # noqa: D102
+        return name in self._names
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor:
+        """The value that the pass goes on with; the same object if the tap left every bit as it was.
+
+        Raises:
+            ConfigError: What the tap gave back has another shape.
+            PassStoppedError: This was the last value that is wanted.
+        """
+        exact = torch.promote_types(tensor.dtype, torch.float32)
+        given = tensor[0].detach().to("cpu", exact, copy=True, memory_format=torch.contiguous_format).numpy()
+        result = self._tap(name, given, self._chunk)
+        if self._unseen is not None:
+            self._unseen.discard(name)
+            if not self._unseen:
+                raise PassStoppedError
+        if result is None:
+            return tensor
+        if result.shape != tensor.shape[1:]:
+            raise ConfigError(
+                f"a tap gave back {name} with shape {result.shape}, it must stay {tuple(tensor.shape[1:])}"
+            )
+        changed = torch.tensor(result, dtype=tensor.dtype, device=tensor.device)[None]
+        return tensor if _same_bits(changed, tensor) else changed
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    return torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
