@@ -58,7 +58,7 @@ def load(source: str | Path | None = None, **settings: Unpack[LoadingKeywords]) 
     choice = choice.with_weights(tensors)
     run: Backend
     if choice.name == "native":
-        run = native_backend(bundle.config, tensors, choice, requested.threads)  # type: ignore[assignment]  # taps follow
+        run = native_backend(bundle.config, tensors, choice, requested.threads)
         release_pages(tensor.data for tensor in bundle.tensors.values())  # what is multiplied has been copied
     else:
         require_packages("running a model without the native backend", "torch", "torch")

@@ -89,7 +89,7 @@ def _sample_texts(backend: NativeBackend, bundle: Bundle) -> list[list[int]]:
         count = min(-(-missing // length), TOKENS // 4 - len(texts))
         streams = [
             TextStream(
-                backend,  # type: ignore[arg-type]  # taps follow
+                backend,
                 tokenizer,
                 [start],
                 max_new_tokens=length - 1,
