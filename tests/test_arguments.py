@@ -93,6 +93,14 @@ def calls(tmp_path: Path) -> Iterator[tuple[str, Callable[..., Any], dict[str, A
     yield "score", lm.score, {"text": text, "stride": 2}
     yield "trace", lm.trace, {"text": text, "names": "embed", "layers": 0, "max_bytes": 10**6, "overflow": "slide"}
     yield "edit", _edited(lm), {"edits": edit}
+    yield (
+        "record",
+        lm.record,
+        {"texts": ["a"], "out": tmp_path / "acts", "names": "resid_post", "layers": 0, "positions": [0]},
+    )
+    record = lm.record(["ab"], tmp_path / "record", "resid_post")
+    yield "Record", nextword.Record, {"path": tmp_path / "record"}
+    yield "shards", record.shards, {"names": ["text"]}
     yield "attribute", lm.attribute, {"text": text, "target": 1, "overflow": "slide"}
     yield "save", lm.save, {"path": tmp_path / "saved", "precision": "auto", "files": {}}
     yield (

@@ -17,7 +17,9 @@ COMMANDS = re.findall(r"^nextword .*$", PAGE, flags=re.MULTILINE)
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["trace", "save", "read", "change", "figures", "page", "hooks"])
+@pytest.mark.parametrize(
+    "program", PROGRAMS, ids=["trace", "save", "read", "change", "figures", "page", "record", "hooks"]
+)
 def test_every_program_runs(
     program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,7 @@ _HOMES = {
     "ModelFileError": "nextword.errors",
     "NextwordError": "nextword.errors",
     "Prediction": "nextword.generation",
+    "Record": "nextword.inspection.record",
     "Sampling": "nextword.generation",
     "TextError": "nextword.errors",
     "Tokenizer": "nextword.tokens",
@@ -64,6 +65,7 @@ __all__ = [
     "ModelFileError",
     "NextwordError",
     "Prediction",
+    "Record",
     "Sampling",
     "TextError",
     "Tokenizer",
@@ -100,6 +102,7 @@ if TYPE_CHECKING:
         set_value,
         swap_embedding,
     )
+    from nextword.inspection.record import Record
     from nextword.inspection.trace import Trace
     from nextword.language_model import LanguageModel, generate
     from nextword.loading import load

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, Unpack, overload
 
-from nextword.arguments import Destination, argument, checked
+from nextword.arguments import OWN_CHECK, Destination, argument, checked
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, require_packages
 from nextword.files import Bundle, RawTensor, write_bundle
@@ -39,6 +39,7 @@ from nextword.tokens.chat import ChatTemplate
 if TYPE_CHECKING:
     from nextword.inspection.edits import Edit, Edits
     from nextword.inspection.gradient import Attribution
+    from nextword.inspection.record import Record
     from nextword.inspection.trace import Trace
     from nextword.inspection.weight_checksums import WeightChecksum
     from nextword.model import GPTModel, TorchBackend
@@ -438,6 +439,53 @@ class LanguageModel:
             edits=self.edits,
             max_bytes=MAX_BYTES if max_bytes is None else max_bytes,
             dropped_tokens=dropped,
+        )
+
+    @checked
+    def record(
+        self,
+        texts: Annotated[Iterable[Prompt], OWN_CHECK],
+        out: Destination,
+        names: Iterable[str] | str,
+        layers: Sequence[int] | int | None = None,
+        positions: Sequence[int] | None = None,
+        *,
+        batch_tokens: int = 2048,
+        shard_bytes: int = 256 << 20,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Record:
+        """Writes values of many texts to a directory, one row a token; see `nextword.inspection.record.record`.
+
+        Args:
+            texts: Texts or token ids, taken one by one.
+            out: The directory; one that holds a part of this record already is gone on with.
+            names: Full names, patterns (`*.hook_resid_post`) or kinds (`resid_post`).
+            layers: Only these blocks; None is all.
+            positions: Only these places of each text, negative ones from its end; None is every one.
+            batch_tokens: Tokens that are read at once, about.
+            shard_bytes: Bytes of values in memory, after which a file is written.
+            progress: Called with the texts and rows that are done.
+
+        Raises:
+            ConfigError: A name or layer does not exist, or what is asked for has no row a token.
+            TextError: A text is empty, or cannot be encoded.
+            ModelFileError: `out` cannot be written, or holds another record.
+        """
+        from nextword.inspection.record import record
+
+        self._check_weights()
+        return record(
+            self.backend,
+            self.tokenizer,
+            texts,
+            Path(out),
+            names=names,
+            layers=layers,
+            positions=positions,
+            edits=self.edits,
+            batch_tokens=batch_tokens,
+            shard_bytes=shard_bytes,
+            progress=progress,
         )
 
     @checked
