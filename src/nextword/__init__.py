@@ -48,7 +48,6 @@ _HOMES = {
 }
 
 _EXTRAS = {
-    "nextword.inspection.edits": "torch",
     "nextword.inspection.trace": "torch",
     "nextword.model": "torch",
     "nextword.training": "train",

@@ -105,6 +105,7 @@ class LanguageModel:
         self.recommended = dict(recommended or {})
         self.notes = tuple(notes)
         self.edits: tuple[Edit, ...] = ()
+        self._unedited: LanguageModel | None = None
         self.draft = draft
         if draft is not None:
             _check_draft(backend, tokenizer, draft)
@@ -146,9 +147,10 @@ class LanguageModel:
         Raises:
             ConfigError: torch is not installed.
         """
-        if self.backend is not self._torch():
-            self.backend = self._torch()
-            self.backend.reason = "lm.use_torch() was called"
+        torch = self._torch()
+        if self._plain_backend is not torch:
+            torch.reason = "lm.use_torch() was called"
+            self._run_on(torch)
 
     @property
     def dtype(self) -> str:
@@ -171,12 +173,27 @@ class LanguageModel:
         """
         return self._torch().model
 
+    @property
+    def _plain_backend(self) -> Backend:
+        """What runs the passes, without the edits."""
+        from nextword.inspection.edited_backend import EditedBackend
+
+        return self.backend.plain if isinstance(self.backend, EditedBackend) else self.backend
+
+    def _run_on(self, backend: Backend) -> None:
+        """Lets another backend run the passes, under the edits if there are some."""
+        from nextword.inspection.edited_backend import EditedBackend
+
+        self.backend = EditedBackend(backend, self.edits) if self.edits else backend
+
     def _torch(self) -> TorchBackend:
         """The model in torch, which everything that looks inside works on; made when it is first needed.
 
         Raises:
             ConfigError: torch is not installed.
         """
+        if self._unedited is not None:
+            return self._unedited._torch()
         if self._reference is None:
             require_packages(_INSPECTION_PURPOSE, "torch", "torch")
             from nextword.inspection.weight_checksums import checksum_weights
@@ -197,11 +214,12 @@ class LanguageModel:
         Raises:
             ConfigError: The GPTModel's were changed, and a backend that has its own runs.
         """
-        if not self._checksums or self._reference is None or self.backend is self._reference:
+        source = self if self._unedited is None else self._unedited
+        if not source._checksums or source._reference is None or self._plain_backend is source._reference:
             return
         from nextword.inspection.weight_checksums import were_modified
 
-        if were_modified(self._checksums, self._reference.model, thoroughly):
+        if were_modified(source._checksums, source._reference.model, thoroughly):
             raise ConfigError(
                 f"the weights of lm.reference were changed, but the {self.backend.name} backend runs those of the file",
                 hint="lm.use_torch() lets the changed ones count",
@@ -496,20 +514,15 @@ class LanguageModel:
         of a text; where its window moves on, in `score` and in `generate`, they stay with their tokens.
 
         Raises:
-            ConfigError: An edit does not fit the architecture, or the backend cannot be looked into.
+            ConfigError: An edit does not fit the architecture.
         """
-        require_packages(_INSPECTION_PURPOSE, "torch", "torch")
-        from nextword.inspection.edit_tap import EditTap
         from nextword.inspection.edits import flatten
-        from nextword.model import TorchBackend, eval_mode
 
-        model, together = self.reference, (*self.edits, *flatten(edits))
+        together = (*self.edits, *flatten(edits))
         for edit in together:
             edit.check(self.config)
-        with eval_mode(model):  # a model that is being trained goes on in its mode
-            backend = TorchBackend(model, "the model is edited", tap=partial(EditTap, together, model))
         edited = LanguageModel(
-            backend,
+            self._plain_backend,
             self.tokenizer,
             provenance=self.provenance,
             card=self.card,
@@ -518,6 +531,9 @@ class LanguageModel:
             notes=self.notes,
         )
         edited.edits = together
+        edited._unedited = self if self._unedited is None else self._unedited
+        edited._run_on(edited.backend)
+        edited.draft = self.draft if edited.backend.bitwise_invariant else None
         return edited
 
     @checked

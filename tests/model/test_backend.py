@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ContextOverflowError, ModelFileError
@@ -79,30 +78,6 @@ def test_the_last_row_of_all_is_last(case: str) -> None:
         assert last.shape == (backend.config.vocab_size,)
         assert last.dtype == np.float32
         assert np.abs(every[-1] - last).max() < 5e-5
-
-
-def test_a_tap_sees_every_chunk_and_its_edit_reaches_the_logits() -> None:
-    class Louder:
-        names: list[str]
-
-        def __init__(self) -> None:
-            self.names = []
-
-        def wants(self, name: str) -> bool:
-            return name == "logits"
-
-        def __call__(self, name: str, tensor: Tensor) -> Tensor:
-            self.names.append(name)
-            return tensor * 2
-
-    plain, tap = backend_for("qwen3"), Louder()
-    loud = TorchBackend(plain.model, tap=lambda start: tap)
-    chunks = [some_ids(plain.config, 4), some_ids(plain.config, 6, seed=2)]
-    quiet_rows = plain.forward(chunks, [plain.new_cache(6) for _ in chunks])
-    loud_rows = loud.forward(chunks, [loud.new_cache(6) for _ in chunks])
-    assert tap.names == ["logits", "logits"]
-    for quiet, loud_row in zip(quiet_rows, loud_rows, strict=True):
-        assert np.abs(loud_row - 2 * quiet).max() < 5e-5
 
 
 def test_a_cache_that_is_too_small_says_so() -> None:

@@ -1,20 +1,72 @@
-"""The tap that makes a forward pass follow edits."""
+"""The taps that make a forward pass follow edits: one for the arrays of any backend, one for torch's own passes.
+
+Both apply an edit with what NumPy arrays and torch tensors have in common, so that gradients flow through edits too.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from nextword.inspection.edits import Edit
 from nextword.inspection.hook_names import is_pattern
-from nextword.model import GPTModel
+
+if TYPE_CHECKING:
+    from nextword.backend_input import Tap
+    from nextword.model import GPTModel
+
+EmbeddingLookup = Callable[[int], Any]
+"""A token's embedding, [D]."""
+
+
+class ArrayEditTap:
+    """Applies edits to the passes of a backend, one after the other; one for each call of `forward`.
+
+    Args:
+        edits: The changes.
+        positions: Per chunk, where its tokens stand in the text; a value with fewer rows has the last ones.
+        embed: Finds the rows of swapped embeddings.
+        tap: Sees every value after its edits, and may change it further.
+    """
+
+    def __init__(
+        self,
+        edits: Sequence[Edit],
+        positions: Sequence[Sequence[int]],
+        embed: EmbeddingLookup,
+        tap: Tap | None = None,
+    ) -> None:
+        self._edits = _by_name(edits)
+        self._positions, self._embed, self._tap = positions, embed, tap
+        self._shown = frozenset(() if tap is None else tap.names)
+
+    @property
+    def names(self) -> Collection[str]:
+        """What edits are about, and what the other tap wants."""
+        return self._edits.keys() | self._shown
+
+    def __call__(self, name: str, value: NDArray[Any], chunk: int) -> NDArray[Any] | None:
+        """The value after its edits and the other tap; None if neither changes anything here."""
+        changed: NDArray[Any] | None = None
+        if name in self._edits:
+            places = self._positions[chunk]
+            places = places[len(places) - value.shape[1 if is_pattern(name) else 0] :]
+            result = apply_edits(self._edits[name], value[None], places, self._embed)[0]
+            if not _equal(result, value):
+                changed = result
+        if self._tap is not None and name in self._shown:
+            seen = value if changed is None else changed
+            further = self._tap(name, seen if changed is None else seen.copy(), chunk)
+            changed = changed if further is None else further
+        return changed
 
 
 class EditTap:
-    """The tap that applies edits, one after the other; one a forward pass.
+    """The tap that applies edits to a pass of a GPTModel; one a forward pass.
 
     Args:
         edits: The changes.
@@ -26,69 +78,96 @@ class EditTap:
     def __init__(
         self, edits: Sequence[Edit], model: GPTModel, start: int = 0, positions: Sequence[int] | None = None
     ) -> None:
-        self._edits: dict[str, list[Edit]] = {}
-        for edit in edits:
-            self._edits.setdefault(edit.name, []).append(edit)
+        self._edits = _by_name(edits)
         self._model, self._start, self._positions = model, start, positions
 
     def wants(self, name: str) -> bool:
         """Whether an edit is about this value."""
         return name in self._edits
 
-    def __call__(self, name: str, tensor: Tensor) -> Tensor:
+    def __call__(self, name: str, tensor: Any) -> Any:
         """The value after its edits; the same object if they change nothing here."""
-        changed = tensor
-        for edit in self._edits[name]:
-            changed = self._apply(edit, changed)
+        count = tensor.shape[2 if is_pattern(name) else 1]
+        places = range(self._start, self._start + count) if self._positions is None else self._positions
+        changed = apply_edits(self._edits[name], tensor, places, self._embedding)
         # What an edit only seems to change (times 1, plus 0) must stay the same object: a changed pattern or scale
         # makes its layer compute step by step, which rounds otherwise than the fused kernels.
-        return tensor if changed is tensor or torch.equal(changed, tensor) else changed
+        return tensor if changed is tensor or _equal(changed, tensor) else changed
 
-    def _apply(self, edit: Edit, tensor: Tensor) -> Tensor:
-        axis = 2 if is_pattern(edit.name) else 1
-        here = self._rows(edit, tensor.shape[axis])
-        if not here:
-            return tensor
-        rows, places = (torch.tensor(numbers, device=tensor.device) for numbers in zip(*here, strict=True))
-        index: tuple[Tensor | slice, ...] = (slice(None), places)
-        moved = tensor.movedim(axis, 1)  # [B, T, ...]: the heads, where there are some, are the next axis
-        changed = moved[index]  # a copy
-        if edit.heads is None:
-            changed = self._edited_value(edit, changed, rows)
-        else:
-            heads = list(edit.heads)
-            result = self._edited_value(edit, changed[:, :, heads], rows)
-            changed[:, :, heads] = result
-        copy = moved.clone()
-        copy[index] = changed
-        return copy.movedim(1, axis)
-
-    def _rows(self, edit: Edit, count: int) -> list[tuple[int, int]]:
-        """Pairs: a row of the edit's values, and the row of the pass that it is for."""
-        start = self._start
-        positions = range(start, start + count) if self._positions is None else self._positions
-        if edit.positions is None:
-            return [(row, row) for row in range(count)]
-        row_of = {place: row for row, place in enumerate(edit.positions)}
-        return [(row_of[place], row) for row, place in enumerate(positions) if place in row_of]
-
-    def _edited_value(self, edit: Edit, part: Tensor, rows: Tensor) -> Tensor:
-        if edit.action == "embed":
-            tokens = torch.tensor(edit.value.ravel().tolist(), device=part.device)
-            vectors: Tensor = self._model.token_embedding(tokens)
-            return vectors.to(part.dtype).expand_as(part)
-        value = torch.from_numpy(edit.value.copy()).to(part.device, part.dtype)
-        if edit.by_position:
-            value = value[rows]
-        if is_pattern(edit.name) and value.dim():
-            value = _fit_keys(value, part.shape[-1], -math.inf if edit.name.endswith("scores") else 0.0)
-        if edit.action == "scale":
-            return part * value
-        return part + value if edit.action == "add" else value.expand_as(part)
+    def _embedding(self, token: int) -> Any:
+        return self._model.token_embedding.weight[token]
 
 
-def _fit_keys(value: Tensor, count: int, blank: float) -> Tensor:
+def _by_name(edits: Sequence[Edit]) -> dict[str, list[Edit]]:
+    named: dict[str, list[Edit]] = {}
+    for edit in edits:
+        named.setdefault(edit.name, []).append(edit)
+    return named
+
+
+def apply_edits(edits: Sequence[Edit], x: Any, positions: Sequence[int], embed: EmbeddingLookup) -> Any:
+    """A value after its edits, one after the other; the same object if none is about these positions.
+
+    Args:
+        edits: Those of this value.
+        x: The value with its batch axis, [B, T, ...] or [B, H, T, S]: an array, or a tensor.
+        positions: Where its rows stand in the text.
+        embed: Finds the rows of swapped embeddings.
+    """
+    for edit in edits:
+        x = _apply(edit, x, positions, embed)
+    return x
+
+
+def _apply(edit: Edit, x: Any, positions: Sequence[int], embed: EmbeddingLookup) -> Any:
+    found = _places(edit, positions)
+    if not found:
+        return x
+    axis = 2 if is_pattern(edit.name) else 1
+    moved = x.swapaxes(1, axis)  # [B, T, ...]: the heads, where there are some, are the next axis
+    rows, places = map(list, zip(*found, strict=True))
+    where: tuple[Any, ...] = (slice(None), places)
+    if edit.heads is not None:
+        where = (slice(None), [[place] for place in places], [list(edit.heads)])
+    copy = moved.copy() if isinstance(moved, np.ndarray) else moved.clone()
+    copy[where] = _edited_part(edit, moved[where], rows, embed)
+    return copy.swapaxes(1, axis)
+
+
+def _places(edit: Edit, positions: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs: a row of the edit's values, and the row of the pass that it is for."""
+    if edit.positions is None:
+        return [(row, row) for row in range(len(positions))]
+    row_of = {place: row for row, place in enumerate(edit.positions)}
+    return [(row_of[place], row) for row, place in enumerate(positions) if place in row_of]
+
+
+def _edited_part(edit: Edit, part: Any, rows: list[int], embed: EmbeddingLookup) -> Any:
+    """What takes the place of the rows and heads that an edit is about."""
+    if edit.action == "embed":
+        return _like(part, embed(int(edit.value)))
+    value = edit.value[rows] if edit.by_position else edit.value
+    if is_pattern(edit.name) and value.ndim:
+        value = _fit_keys(value, part.shape[-1], -math.inf if edit.name.endswith("scores") else 0.0)
+    number = _like(part, value)
+    if edit.action == "scale":
+        return part * number
+    return part + number if edit.action == "add" else number
+
+
+def _like(x: Any, value: Any) -> Any:
+    """A value as what `x` is: an array of its type, or a tensor of its type where it is."""
+    if isinstance(x, np.ndarray):
+        return np.asarray(value, x.dtype)
+    return value.to(x) if hasattr(value, "to") else x.new_tensor(value)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return bool((a == b).all())
+
+
+def _fit_keys(value: NDArray[Any], count: int, blank: float) -> NDArray[Any]:
     """Rows of another text for `count` keys: what lies behind the rows' own position is seen by none."""
-    if value.shape[-1] >= count:
-        return value[..., :count]
-    return torch.nn.functional.pad(value, (0, count - value.shape[-1]), value=blank)
+    missing = max(0, count - value.shape[-1])
+    padding = [(0, 0)] * (value.ndim - 1) + [(0, missing)]
+    return np.pad(value[..., :count], padding, constant_values=blank)

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from nextword.arguments import OWN_CHECK, argument, check_fields, checked
 from nextword.config import GPTConfig
@@ -264,15 +262,22 @@ def _edit(
     positions: Sequence[int] | None = None,
     heads: Sequence[int] | None = None,
 ) -> Edit:
-    if isinstance(value, Tensor):
-        value = value.detach().to(torch.promote_types(value.dtype, torch.float32)).cpu().numpy()
     return Edit(
         full_name(name),
         action,
-        cast(Value, value),
+        cast(Value, _array(value)),
         None if positions is None else tuple(positions),
         None if heads is None else tuple(heads),
     )
+
+
+def _array(value: object) -> object:
+    """A torch tensor as an array of at least float32; anything else as it is."""
+    if not hasattr(value, "detach"):
+        return value
+    tensor: Any = value
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
 
 
 def flatten(edits: Iterable[Edits]) -> tuple[Edit, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +19,6 @@ from nextword.model.cache import KVCache
 from nextword.model.evaluation import eval_mode
 from nextword.model.gpt import GPTModel
 from nextword.model.tap import ArrayTapAdapter, PassStoppedError, scope, tap_point
-from nextword.model.tap import Tap as TorchTap
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 DTYPE_NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -31,19 +30,16 @@ class TorchBackend:
     Args:
         model: The model; it is put into evaluation mode, and runs without dropout whatever mode it is in later.
         reason: Why this backend was chosen, in words.
-        tap: Makes what sees, and may change, a forward pass: given the number of tokens of the text before it, so that
-            it knows which positions it is shown. Each pass has its own.
     """
 
     name = "torch"
     bitwise_invariant = False  # a matrix product's rounding may depend on how many rows it has
 
     @checked
-    def __init__(self, model: GPTModel, reason: str = "", tap: Callable[[int], TorchTap] | None = None) -> None:
+    def __init__(self, model: GPTModel, reason: str = "") -> None:
         self.model = model.eval()
         self.config = model.config
         self.reason = reason
-        self._tap = tap
 
     @classmethod
     def from_stored(
@@ -84,12 +80,11 @@ class TorchBackend:
         weight = self.model.token_embedding.weight
         cache = KVCache(self.config, capacity, dtype=weight.dtype, device=weight.device, origin=origin)
         cache.bind(self.model)
-        cache.edits = self._tap
         return cache
 
     def owns(self, cache: object) -> bool:
-        """Whether it made this cache: keys and values of another model, or of other edits, mean nothing to it."""
-        return isinstance(cache, KVCache) and cache.model is self.model and cache.edits is self._tap
+        """Whether it made this cache: another model's keys and values mean nothing to it."""
+        return isinstance(cache, KVCache) and cache.model is self.model
 
     def forward(
         self,
@@ -125,9 +120,7 @@ class TorchBackend:
                         self._run_without_logits(chunk, cache, ArrayTapAdapter(tap, names, number, stops=True))
                     results.append(np.empty(0, np.float32))
                     continue
-                own: TorchTap | None = None if tap is None else ArrayTapAdapter(tap, names, number)
-                if self._tap is not None:
-                    own = self._tap(cache.origin + cache.length)
+                own = None if tap is None else ArrayTapAdapter(tap, names, number)
                 results.append(self._run(chunk, cache, logits, own).float().cpu().numpy())
         return results
 
@@ -176,7 +169,7 @@ class TorchBackend:
             return _widened(F.linear(x, layer.get_parameter("weight")))
 
     def _run(
-        self, chunk: Sequence[int], cache: KVCache, logits: Literal["last", "all"], tap: TorchTap | None
+        self, chunk: Sequence[int], cache: KVCache, logits: Literal["last", "all"], tap: ArrayTapAdapter | None
     ) -> torch.Tensor:
         """One pass: [V] or [T_new, V]."""
         ids_1T = self._ids(chunk)

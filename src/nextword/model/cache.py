@@ -23,12 +23,7 @@ class KVCache:
         dtype: Element type, the model's.
         device: Where the model's weights are.
         origin: Where in the text its first token stands; edits count positions from the text's start.
-
-    Attributes:
-        edits: What else than the model decides the values it holds, if anything does.
     """
-
-    edits: object = None
 
     def __init__(
         self,
@@ -115,5 +110,5 @@ class KVCache:
         copy.capacity = self.capacity
         copy.length = self.length
         copy.origin = self.origin
-        copy._model, copy.edits = self._model, self.edits
+        copy._model = self._model
         return copy
