@@ -518,7 +518,7 @@ class LanguageModel:
         """
         from nextword.inspection.edits import flatten
 
-        together = (*self.edits, *flatten(edits))
+        together = (*self.edits, *(one for edit in flatten(edits) for one in edit.expand(self.config)))
         for edit in together:
             edit.check(self.config)
         edited = LanguageModel(

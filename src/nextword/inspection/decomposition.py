@@ -125,6 +125,8 @@ def _edited(trace: Trace, name: str, place: int, dtype: torch.dtype) -> tuple[Va
     for edit in trace.edits:
         if edit.name != name or not (edit.positions is None or place in edit.positions):
             continue
+        if edit.action not in ("embed", "scale", "add", "set"):
+            raise ConfigError(f"{edit.name} is changed by {edit.action}: what was written before is no sum of parts")
         if edit.action == "embed":
             factor_D, shift_D = np.ones(D), np.zeros(D)
             continue

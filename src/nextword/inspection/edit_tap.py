@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.inspection.edits import Edit
-from nextword.inspection.hook_names import is_pattern
+from nextword.config import GPTConfig
+from nextword.errors import ConfigError
+from nextword.inspection.edits import Edit, EditContext, EditFunction
+from nextword.inspection.hook_names import is_pattern, layer_of
 
 if TYPE_CHECKING:
     from nextword.backend_input import Tap
@@ -30,6 +32,7 @@ class ArrayEditTap:
         edits: The changes.
         positions: Per chunk, where its tokens stand in the text; a value with fewer rows has the last ones.
         embed: Finds the rows of swapped embeddings.
+        config: The architecture.
         tap: Sees every value after its edits, and may change it further.
     """
 
@@ -38,8 +41,10 @@ class ArrayEditTap:
         edits: Sequence[Edit],
         positions: Sequence[Sequence[int]],
         embed: EmbeddingLookup,
+        config: GPTConfig,
         tap: Tap | None = None,
     ) -> None:
+        self._config = config
         self._edits = _by_name(edits)
         self._positions, self._embed, self._tap = positions, embed, tap
         self._shown = frozenset(() if tap is None else tap.names)
@@ -55,7 +60,7 @@ class ArrayEditTap:
         if name in self._edits:
             places = self._positions[chunk]
             places = places[len(places) - value.shape[1 if is_pattern(name) else 0] :]
-            result = apply_edits(self._edits[name], value[None], places, self._embed)[0]
+            result = apply_edits(self._edits[name], value[None], places, self._embed, self._config)[0]
             if not _equal(result, value):
                 changed = result
         if self._tap is not None and name in self._shown:
@@ -89,7 +94,7 @@ class EditTap:
         """The value after its edits; the same object if they change nothing here."""
         count = tensor.shape[2 if is_pattern(name) else 1]
         places = range(self._start, self._start + count) if self._positions is None else self._positions
-        changed = apply_edits(self._edits[name], tensor, places, self._embedding)
+        changed = apply_edits(self._edits[name], tensor, places, self._embedding, self._model.config)
         # What an edit only seems to change (times 1, plus 0) must stay the same object: a changed pattern or scale
         # makes its layer compute step by step, which rounds otherwise than the fused kernels.
         return tensor if changed is tensor or _equal(changed, tensor) else changed
@@ -105,7 +110,9 @@ def _by_name(edits: Sequence[Edit]) -> dict[str, list[Edit]]:
     return named
 
 
-def apply_edits(edits: Sequence[Edit], x: Any, positions: Sequence[int], embed: EmbeddingLookup) -> Any:
+def apply_edits(
+    edits: Sequence[Edit], x: Any, positions: Sequence[int], embed: EmbeddingLookup, config: GPTConfig
+) -> Any:
     """A value after its edits, one after the other; the same object if none is about these positions.
 
     Args:
@@ -113,13 +120,14 @@ def apply_edits(edits: Sequence[Edit], x: Any, positions: Sequence[int], embed: 
         x: The value with its batch axis, [B, T, ...] or [B, H, T, S]: an array, or a tensor.
         positions: Where its rows stand in the text.
         embed: Finds the rows of swapped embeddings.
+        config: The architecture.
     """
     for edit in edits:
-        x = _apply(edit, x, positions, embed)
+        x = _apply(edit, x, positions, embed, config)
     return x
 
 
-def _apply(edit: Edit, x: Any, positions: Sequence[int], embed: EmbeddingLookup) -> Any:
+def _apply(edit: Edit, x: Any, positions: Sequence[int], embed: EmbeddingLookup, config: GPTConfig) -> Any:
     found = _places(edit, positions)
     if not found:
         return x
@@ -130,7 +138,14 @@ def _apply(edit: Edit, x: Any, positions: Sequence[int], embed: EmbeddingLookup)
     if edit.heads is not None:
         where = (slice(None), [[place] for place in places], [list(edit.heads)])
     copy = moved.copy() if isinstance(moved, np.ndarray) else moved.clone()
-    copy[where] = _edited_part(edit, moved[where], rows, embed)
+    if edit.function is None:
+        copy[where] = _edited_part(edit, moved[where], rows, embed)
+    else:
+        context = EditContext(
+            edit.name, layer_of(edit.name), tuple(positions[place] for place in places), edit.heads, config
+        )
+        for text, part in enumerate(moved[where]):
+            copy[(text, *where[1:])] = _called(edit.function, part, context)
     return copy.swapaxes(1, axis)
 
 
@@ -147,12 +162,37 @@ def _edited_part(edit: Edit, part: Any, rows: list[int], embed: EmbeddingLookup)
     if edit.action == "embed":
         return _like(part, embed(int(edit.value)))
     value = edit.value[rows] if edit.by_position else edit.value
-    if is_pattern(edit.name) and value.ndim:
+    if is_pattern(edit.name) and value.ndim and edit.action != "clamp":
         value = _fit_keys(value, part.shape[-1], -math.inf if edit.name.endswith("scores") else 0.0)
     number = _like(part, value)
     if edit.action == "scale":
         return part * number
+    if edit.action == "clamp":
+        return part.clip(number[0], number[1])
+    if edit.action.startswith("project"):
+        part = np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part
+        along = (part * number).sum(-1)[..., None] * number
+        return along if edit.action == "project_onto" else part - along
     return part + number if edit.action == "add" else number
+
+
+def _called(function: EditFunction, part: Any, context: EditContext) -> Any:
+    """What a function makes of the rows and heads of one text.
+
+    Raises:
+        ConfigError: It gave back something of another shape.
+    """
+    recorded = getattr(part, "requires_grad", False)
+    tensor = not isinstance(part, np.ndarray)
+    own = part.clone() if recorded else part.detach().cpu().float().numpy().copy() if tensor else part.copy()
+    result = function(own, context)
+    result = own if result is None else result
+    if np.shape(result) != tuple(part.shape):
+        raise ConfigError(
+            f"the function that changes {context.name} gave back {type(result).__name__} of shape {np.shape(result)}, "
+            f"it must be {tuple(part.shape)}"
+        )
+    return _like(part, result)
 
 
 def _like(x: Any, value: Any) -> Any:

@@ -73,7 +73,8 @@ class EditedBackend:
         self.config, self.name = plain.config, plain.name
         self.reason = f"{plain.reason}; the model is edited" if plain.reason else "the model is edited"
         # Where scores, pattern or a norm's parts change, the rest of their layer's chunk is computed step by step too.
-        stepwise = any(edit.name.endswith(_STEPWISE) for edit in self.edits)
+        # What a function does may depend on which rows it sees.
+        stepwise = any(edit.name.endswith(_STEPWISE) or edit.function is not None for edit in self.edits)
         self.bitwise_invariant = plain.bitwise_invariant and not stepwise
 
     @property
@@ -112,7 +113,7 @@ class EditedBackend:
         starts = [cache.origin + cache.length for cache in caches]
         positions = [range(start, start + len(chunk)) for start, chunk in zip(starts, chunks, strict=True)]
         edits = self.edits if logits != "none" else self._edits_before(frozenset(() if tap is None else tap.names))
-        edit_tap = ArrayEditTap(edits, positions, self._embeddings.__getitem__, tap)
+        edit_tap = ArrayEditTap(edits, positions, self._embeddings.__getitem__, self.config, tap)
         return self.plain.forward(chunks, [cache.inner for cache in caches], logits, edit_tap)
 
     def unembed(
@@ -132,7 +133,9 @@ class EditedBackend:
         if positions is None and (bound := next((edit for edit in edits if edit.positions is not None), None)):
             raise ConfigError(f"{bound.name} is edited at some positions: which ones are read must be said")
         places = range(len(rows_PD)) if positions is None else positions
-        return self.plain.unembed(rows_PD, ArrayEditTap(edits, [places], self._embeddings.__getitem__, tap))
+        return self.plain.unembed(
+            rows_PD, ArrayEditTap(edits, [places], self._embeddings.__getitem__, self.config, tap)
+        )
 
     def linear(self, name: str, x_NE: NDArray[Any]) -> NDArray[Any]:
         """What a weight matrix makes of rows, without its bias; see `Backend.linear`."""

@@ -7,8 +7,8 @@ were, to the last bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
@@ -18,7 +18,7 @@ from nextword.arguments import OWN_CHECK, argument, check_fields, checked
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
 from nextword.formatting import pluralize
-from nextword.inspection.hook_names import Key, full_name, hook_shapes, is_pattern, name_of_version_1, resolve
+from nextword.inspection.hook_names import Key, full_name, hook_shapes, is_pattern, name_of_version_1, resolve, select
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
@@ -26,8 +26,27 @@ if TYPE_CHECKING:
 VERSION = 2
 """Of edits as JSON. In version 1, which says nothing of itself, a norm's output was named `hook_normalized`."""
 
-Action = Literal["scale", "add", "set", "embed"]
+Action = Literal["scale", "add", "set", "embed", "clamp", "project_out", "project_onto", "function"]
 Value = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class EditContext:
+    """What a function that changes a value is told about it."""
+
+    name: str
+    """The value's full name."""
+    layer: int | None
+    """The block that it belongs to; None outside all blocks."""
+    positions: tuple[int, ...]
+    """Where the rows that are given stand in the text."""
+    heads: tuple[int, ...] | None
+    """Which heads are given; None is all of them."""
+    config: GPTConfig
+
+
+EditFunction = Callable[[Any, EditContext], Any]
+"""Takes an array, which it may write into, and its context; gives an array of the same shape, or None."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +59,8 @@ class Edit:
     name: str
     """The value that is changed."""
     action: Action
-    """`scale` multiplies, `add` adds, `set` replaces, `embed` takes another token's embedding."""
+    """`scale` multiplies, `add` adds, `set` replaces, `embed` takes another token's embedding, `clamp` keeps between
+    two bounds, `project_out` and `project_onto` take out or keep what lies along a direction, `function` calls one."""
     value: Annotated[Value, OWN_CHECK]
     """What with: a number, a vector for every position, or one row a position (read-only)."""
     positions: tuple[int, ...] | None = None
@@ -49,6 +69,10 @@ class Edit:
     """Only these heads; None is all."""
     by_position: bool = False
     """Whether `value` has a row for each of `positions`."""
+    layers: tuple[int, ...] | None = None
+    """Which blocks' values a kind or pattern means, counted from the last one if negative; None is all."""
+    function: EditFunction | None = None
+    """What changes the value, if the action is `function`."""
 
     def __post_init__(self) -> None:
         """Checks what does not depend on a model, and makes the value read-only."""
@@ -98,6 +122,10 @@ class Edit:
             wanted[0] = len(self.heads)
         if self.by_position:
             wanted.insert(0, count)
+        if self.action.startswith("project") and is_pattern(self.name):
+            raise ConfigError(f"{self.name} has no direction: its last axis is the keys")
+        if self.action == "clamp":
+            wanted = [2]
         padded = (1,) * (len(wanted) - self.value.ndim) + self.value.shape
         if len(padded) > len(wanted) or any(n not in (1, m) for n, m in zip(padded, wanted, strict=True)):
             raise ConfigError(
@@ -112,20 +140,41 @@ class Edit:
 
     def _key(self) -> tuple[object, ...]:
         value = (self.value.dtype.str, self.value.shape, self.value.tobytes())
-        return self.name, self.action, value, self.positions, self.heads, self.by_position
+        return self.name, self.action, value, self.positions, self.heads, self.by_position, self.layers, self.function
+
+    def expand(self, config: GPTConfig) -> tuple[Edit, ...]:
+        """One edit for each value that the name means in an architecture, by its full name.
+
+        Raises:
+            ConfigError: It means none, or a layer does not exist.
+        """
+        names = select(config, self.name, self.layers)
+        names = tuple(name for name in names if not name.endswith("hook_result")) or names
+        return tuple(replace(self, name=name, layers=None) for name in names)
 
     def __str__(self) -> str:
         what = f"{self.value:g}" if self.value.ndim == 0 else f"values of shape {self.value.shape}"
         what = f"token {int(self.value)}" if self.action == "embed" else what
+        what = getattr(self.function, "__name__", "a function") if self.function is not None else what
         where = "" if self.heads is None else f" head {', '.join(map(str, self.heads))}"
         at = "" if self.positions is None else f" at {', '.join(map(str, self.positions))}"
-        return f"{self.action} {self.name}{where}{at}: {what}"
+        layers = "" if self.layers is None else f" in layers {', '.join(map(str, self.layers))}"
+        return f"{self.action} {self.name}{layers}{where}{at}: {what}"
 
     def __repr__(self) -> str:
         return f"<Edit {self}>"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; floats keep every bit (not-a-number and infinities as words)."""
+        """Plain values; floats keep every bit (not-a-number and infinities as words).
+
+        Raises:
+            ConfigError: It is a function.
+        """
+        if self.function is not None:
+            raise ConfigError(
+                f"the edit of {self.name} is a Python function, which cannot be written as JSON",
+                hint="scale, add, set_value, clamp and project_out make edits that can",
+            )
         flat = [_plain(number) for number in self.value.ravel().tolist()]
         return {
             "version": VERSION,
@@ -137,6 +186,7 @@ class Edit:
             "positions": None if self.positions is None else list(self.positions),
             "heads": None if self.heads is None else list(self.heads),
             "by_position": self.by_position,
+            **({} if self.layers is None else {"layers": list(self.layers)}),
         }
 
     @classmethod
@@ -161,6 +211,7 @@ class Edit:
                 positions,
                 heads,
                 bool(values["by_position"]),
+                None if values.get("layers") is None else tuple(values["layers"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"this is no edit: {error}") from None
@@ -190,14 +241,18 @@ def ablate_layer(layer: int, positions: Sequence[int] | None = None) -> tuple[Ed
 
 @checked
 def scale(
-    name: Key, factor: object, positions: Sequence[int] | None = None, heads: Sequence[int] | None = None
+    name: Key,
+    factor: object,
+    positions: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    layers: Sequence[int] | int | None = None,
 ) -> Edit:
     """Multiplies a value by a number, or each channel by its own: 1 changes nothing, 0 takes it out, -1 turns it round.
 
     Raises:
         ConfigError: A factor is not finite: it would leave no number.
     """
-    edit = _edit(name, "scale", factor, positions, heads)
+    edit = _edit(name, "scale", factor, positions, heads, layers)
     if not np.isfinite(edit.value).all():
         raise ConfigError(f"{edit.name} is scaled by what is not finite, factor must be finite numbers")
     return edit
@@ -205,16 +260,106 @@ def scale(
 
 @checked
 def set_value(
-    name: Key, vector: object, positions: Sequence[int] | None = None, heads: Sequence[int] | None = None
+    name: Key,
+    vector: object,
+    positions: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    layers: Sequence[int] | int | None = None,
 ) -> Edit:
-    """Puts a number, or a vector (an array, list or tensor), in a value's place."""
-    return _edit(name, "set", vector, positions, heads)
+    """Puts a number, a vector (an array, list or tensor), or one vector for each of `positions`, in a value's place."""
+    return _edit(name, "set", vector, positions, heads, layers)
 
 
 @checked
-def add(name: Key, vector: object, positions: Sequence[int] | None = None, heads: Sequence[int] | None = None) -> Edit:
-    """Adds a number or a vector; into the residual stream, this steers the model."""
-    return _edit(name, "add", vector, positions, heads)
+def add(
+    name: Key,
+    vector: object,
+    positions: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    layers: Sequence[int] | int | None = None,
+) -> Edit:
+    """Adds a number, a vector, or one for each of `positions`; into the residual stream, this steers the model."""
+    return _edit(name, "add", vector, positions, heads, layers)
+
+
+@checked
+def clamp(
+    name: Key,
+    low: float = -math.inf,
+    high: float = math.inf,
+    positions: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    layers: Sequence[int] | int | None = None,
+) -> Edit:
+    """Keeps a value's numbers between two bounds.
+
+    Raises:
+        ConfigError: The bounds are no numbers, or the lower one is above the other.
+    """
+    if not low <= high:
+        raise ConfigError(f"{full_name(name)} is kept between {low} and {high}, low must be at most high")
+    return _edit(name, "clamp", [low, high], positions, heads, layers)
+
+
+@checked
+def project_out(
+    name: Key,
+    direction: object,
+    positions: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    layers: Sequence[int] | int | None = None,
+) -> Edit:
+    """Takes out of a value what lies along a direction, a vector of any length but 0.
+
+    Raises:
+        ConfigError: The direction is no vector of finite numbers, or has no length.
+    """
+    return _edit(name, "project_out", _unit_vector(direction), positions, heads, layers)
+
+
+@checked
+def project_onto(
+    name: Key,
+    direction: object,
+    positions: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    layers: Sequence[int] | int | None = None,
+) -> Edit:
+    """Keeps of a value only what lies along a direction.
+
+    Raises:
+        ConfigError: The direction is no vector of finite numbers, or has no length.
+    """
+    return _edit(name, "project_onto", _unit_vector(direction), positions, heads, layers)
+
+
+@checked
+def at(
+    name: Key,
+    layers: Sequence[int] | int | None = None,
+    positions: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+) -> Callable[[EditFunction], Edit]:
+    """Makes an edit of any function of a value: `lm.edit(nextword.at("resid_post", 5)(function))`.
+
+    The function is given an array of its own (the rows at the positions and heads, [T, D], [T, H, C] or, of scores and
+    patterns, [T, H, S]) and an `EditContext`. It gives back an array of the same shape; None keeps what it has written
+    into the one it was given. While a text is written, it sees the rows of each pass, not of the whole text. Where
+    torch records gradients it is given a tensor.
+
+    Args:
+        name: A full name, its short form, a pattern or a kind such as `resid_post`.
+        layers: Only these blocks; -1 is the last one. None is all.
+        positions: Only these places in the text; None is every one, generated ones included.
+        heads: Only these heads; None is all.
+    """
+
+    def edit(function: EditFunction) -> Edit:
+        if not callable(function):
+            raise ConfigError(f"{type(function).__name__} is no function of an array and its context")
+        return replace(_edit(name, "set", 0.0, positions, heads, layers), action="function", function=function)
+
+    return edit
 
 
 @checked
@@ -261,14 +406,41 @@ def _edit(
     value: object,
     positions: Sequence[int] | None = None,
     heads: Sequence[int] | None = None,
+    layers: Sequence[int] | int | None = None,
 ) -> Edit:
+    array = _array(value)
+    places = None if positions is None else tuple(positions)
+    full = full_name(name)
+    try:
+        shape = np.array(array).shape
+    except ValueError:  # rows of different lengths, which Edit refuses
+        shape = ()
+    rows = action in ("add", "set") and places is not None and shape[:-1] == (len(places),)
     return Edit(
-        full_name(name),
+        full,
         action,
-        cast(Value, _array(value)),
-        None if positions is None else tuple(positions),
+        cast(Value, array),
+        places,
         None if heads is None else tuple(heads),
+        by_position=rows and heads is None and not is_pattern(full) and ".attn." not in full,
+        layers=None if layers is None else (layers,) if isinstance(layers, int) else tuple(layers),
     )
+
+
+def _unit_vector(direction: object) -> Value:
+    """A direction at length 1.
+
+    Raises:
+        ConfigError: It is no vector of finite numbers, or has no length.
+    """
+    try:
+        vector = np.array(_array(direction), np.float64)
+    except (TypeError, ValueError):
+        vector = np.zeros(0)
+    length = float(np.linalg.norm(vector)) if vector.ndim == 1 else 0.0
+    if not 0 < length < math.inf:
+        raise ConfigError("a direction is a vector of finite numbers that are not all 0")
+    return vector / length
 
 
 def _array(value: object) -> object:

@@ -6,7 +6,7 @@ The names are TransformerLens's; docs/inspection.md has the table.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 
 from nextword.config import GPTConfig
@@ -14,6 +14,9 @@ from nextword.errors import ConfigError
 
 Key = str | tuple[str | int, ...]
 """A full name, or its short form: `("pattern", 3)`, `("scale", 3, "ln1")`, `"embed"`."""
+
+NameTest = Callable[[str], bool]
+"""Says yes to some full names."""
 
 LAZY = ("hook_attn_scores", "hook_pattern", "hook_result")
 """What a trace computes from other values when it is asked for."""
@@ -105,6 +108,9 @@ def resolve(key: Key, config: GPTConfig) -> str:
         ConfigError: This architecture has no such value; the hint names the nearest.
     """
     name = full_name(key)
+    if name.startswith("blocks.-"):  # counted from the last block
+        _, number, rest = name.split(".", 2)
+        name = f"blocks.{int(number) + config.num_layers}.{rest}" if number[1:].isdigit() else name
     if name not in (known := hook_shapes(config, 1)):
         near = get_close_matches(name, known, n=3, cutoff=0.5)
         raise NoSuchValueError(
@@ -129,13 +135,16 @@ def full_name(key: Key) -> str:
     return f"blocks.{layer}.{submodule}.hook_{name}" if submodule else f"blocks.{layer}.hook_{name}"
 
 
-def select(config: GPTConfig, names: Iterable[str] | str | None, layers: Sequence[int] | int | None) -> tuple[str, ...]:
+def select(
+    config: GPTConfig, names: Iterable[Key | NameTest] | str | NameTest | None, layers: Sequence[int] | int | None
+) -> tuple[str, ...]:
     """The names that fit, in the order of the pass.
 
     Args:
         config: The architecture.
-        names: Full names, patterns with `*`, or bare kinds (`pattern`, `resid_post`); None is every one.
-        layers: Only these blocks' values (and those outside all blocks); None is every block.
+        names: Full names, short forms such as `("pattern", -1)`, patterns with `*`, bare kinds (`pattern`,
+            `resid_post`) or functions that say yes to full names; None is every one. A tuple with a number is one name.
+        layers: Only these blocks' values (and those outside all blocks), -1 is the last; None is every block.
 
     Raises:
         ConfigError: A name fits nothing, or a layer does not exist.
@@ -144,18 +153,34 @@ def select(config: GPTConfig, names: Iterable[str] | str | None, layers: Sequenc
     chosen = set(known)
     if names is not None:
         chosen = set()
-        for name in [names] if isinstance(names, str) else names:
-            found = {
-                full for full in known if fnmatch.fnmatchcase(full, name) or _kind(full) == _ALIASES.get(name, name)
-            }
-            chosen |= found or {resolve(name, config)}
+        for name in _one_by_one(names):
+            chosen |= _fitting(name, known) or {resolve("" if callable(name) else name, config)}
     if layers is None:
         return tuple(name for name in known if name in chosen)
-    wanted = [layers] if isinstance(layers, int) else list(layers)
-    for layer in wanted:
-        if not 0 <= layer < config.num_layers:
+    wanted = []
+    for layer in [layers] if isinstance(layers, int) else layers:
+        if not -config.num_layers <= layer < config.num_layers:
             raise ConfigError(f"there is no layer {layer}", hint=f"layers are 0 to {config.num_layers - 1}")
+        wanted.append(layer % config.num_layers)
     return tuple(name for name in known if name in chosen and layer_of(name) in (None, *wanted))
+
+
+def _one_by_one(names: Iterable[Key | NameTest] | str | NameTest) -> list[Key | NameTest]:
+    if isinstance(names, str) or callable(names):
+        return [names]
+    if isinstance(names, tuple) and any(isinstance(part, int) for part in names):
+        return [names]
+    return list(names)
+
+
+def _fitting(name: Key | NameTest, known: Sequence[str]) -> set[str]:
+    """The full names that a pattern, a kind or a function means; none of a short form."""
+    if callable(name):
+        return {full for full in known if name(full)}
+    if isinstance(name, tuple):
+        return set()
+    kind = _ALIASES.get(name, name)
+    return {full for full in known if fnmatch.fnmatchcase(full, name) or _kind(full) == kind}
 
 
 def layer_of(name: str) -> int | None:
