@@ -210,6 +210,8 @@ def _python_of(edit: Edit) -> str:
     function = "set_value" if edit.action == "set" else edit.action
     value = repr(float(edit.value)) if edit.value.ndim == 0 else f"<values of shape {edit.value.shape}>"
     of = "" if heads is None else f", heads={list(heads)}"
+    if edit.function is not None:
+        return f'nextword.at("{edit.name}"{at}{of})({getattr(edit.function, "__name__", "function")})'
     return f'nextword.{function}("{edit.name}", {value}{at}{of})'
 
 
