@@ -186,8 +186,9 @@ def logit_attribution(
 
 def _own_logits(trace: Trace, place: int) -> Values:
     stored = "logits" in trace
-    row_V = trace["logits"][place] if stored else unembed(trace, trace.config.num_layers, [place])[0].numpy()
-    return row_V.astype(np.float64)
+    row_V = trace["logits"][place] if stored else unembed(trace, trace.config.num_layers, [place])[0]
+    wide_V: Values = row_V.astype(np.float64)
+    return wide_V
 
 
 def _row(head: torch.nn.Linear, token: int) -> tuple[Values, float]:

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from nextword.errors import ConfigError, TextError
 from nextword.formatting import pluralize
@@ -74,7 +72,7 @@ class Lens:
         count = self.trace.config.num_layers
         if not 0 <= layer <= count:
             raise ConfigError(f"the lens has no row {layer}", hint=f"rows are 0 to {count}")
-        return unembed(self.trace, layer, self.positions).numpy()
+        return unembed(self.trace, layer, self.positions)
 
     def label(self, row: int, position: int, place: int = 0) -> str:
         """The text of a predicted token, blanks made visible; bytes that are no whole character as `⟨EA·B0⟩`.
@@ -192,26 +190,26 @@ def logit_lens(
     entropy, kl, target_probability = (np.zeros((L + 1, P)) for _ in range(3))
     target_ids, target_rank = np.zeros(P, np.int64), np.zeros((L + 1, P), np.int64)
 
-    def read(here: slice, logits_RPV: Tensor) -> None:
+    def read(here: slice, logits_RPV: NDArray[Any]) -> None:
         final_PV = logits_RPV[L]
         check_final_logits(trace, places[here], final_PV)
         softmax = SoftmaxBuffer(*final_PV.shape)
         softmax.read(final_PV)
         final_p_PV = softmax.probabilities()
         final_P = softmax.cross_entropy(final_p_PV)
-        target_ids[here] = final_PV.argmax(-1).numpy() if given is None else given[here]
-        target_P1 = torch.from_numpy(target_ids[here])[:, None]
+        target_ids[here] = final_PV.argmax(-1) if given is None else given[here]
+        target_P1 = target_ids[here][:, None]
         for row, logits_PV in enumerate(logits_RPV):
             softmax.read(logits_PV)
             best_Pk = rowwise_topk_ids(logits_PV, k)
-            token_ids[row, here] = best_Pk.numpy()
-            probabilities[row, here] = softmax.probabilities_of(best_Pk).numpy()
-            entropy[row, here] = softmax.entropy().numpy()
+            token_ids[row, here] = best_Pk
+            probabilities[row, here] = softmax.probabilities_of(best_Pk)
+            entropy[row, here] = softmax.entropy()
             lacking_P = softmax.cross_entropy(final_p_PV) - final_P
-            kl[row, here] = lacking_P.clamp(min=0.0).numpy()  # rounding may leave -1e-17
-            of_rows = zip(logits_PV.numpy(), target_ids[here], strict=True)
+            kl[row, here] = np.maximum(lacking_P, 0.0)  # rounding may leave -1e-17
+            of_rows = zip(logits_PV, target_ids[here], strict=True)
             target_rank[row, here] = [1 + np.count_nonzero(row_V > row_V[target]) for row_V, target in of_rows]
-            target_probability[row, here] = softmax.probabilities_of(target_P1)[:, 0].numpy()
+            target_probability[row, here] = softmax.probabilities_of(target_P1)[:, 0]
 
     unembed_blocks(trace, places, read)
     arrays = (token_ids, probabilities, entropy, kl, target_ids, target_rank, target_probability)

@@ -9,11 +9,11 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from nextword.errors import NextwordError
 from nextword.inspection.edit_tap import EditTap
@@ -23,13 +23,17 @@ from nextword.model.tap import scope, tap_point
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
 
+Array = NDArray[Any]
+Ids = NDArray[np.int64]
+Values = NDArray[np.float64]
+
 _BLOCK_LOGITS = 1 << 25
 """Logits that are read out at a time: 128 MB in float32."""
 _CHUNK_LOGITS = 1 << 18
 """Logits of one row that a thread works on at a time: 2 MB in float64."""
 
 
-def unembed(trace: Trace, layer: int, positions: Sequence[int]) -> Tensor:
+def unembed(trace: Trace, layer: int, positions: Sequence[int]) -> Array:
     """Row `layer` of the residual stream through the final norm and the head: [P, V], float32 or wider, on the CPU.
 
     Edits of the norm and of the logits act on it, as they do on the last row.
@@ -37,10 +41,11 @@ def unembed(trace: Trace, layer: int, positions: Sequence[int]) -> Tensor:
     Raises:
         NextwordError: The weights of norm or head were changed after the trace was made.
     """
-    return _unembed_rows(trace, range(layer, layer + 1), positions)[0]
+    logits_PV: Array = _unembed_rows(trace, range(layer, layer + 1), positions)[0]
+    return logits_PV
 
 
-def unembed_blocks(trace: Trace, positions: Sequence[int], work: Callable[[slice, Tensor], None]) -> None:
+def unembed_blocks(trace: Trace, positions: Sequence[int], work: Callable[[slice, Array], None]) -> None:
     """Reads every row at all positions, and has the work done for some of the positions at a time.
 
     One product reads what fits, since the head's weights, which are many, pass by once for all of it. The rest is done
@@ -84,7 +89,7 @@ def _slices(start: int, stop: int, step: int) -> list[slice]:
 
 
 @torch.inference_mode()
-def _unembed_rows(trace: Trace, rows: Sequence[int], positions: Sequence[int]) -> Tensor:
+def _unembed_rows(trace: Trace, rows: Sequence[int], positions: Sequence[int]) -> Array:
     model = trace.model_for("ln_final", "output_layer")
     rows_RPD = torch.from_numpy(np.stack([trace.residual(row)[list(positions)] for row in rows]))
     weight = model.output_layer.weight
@@ -92,7 +97,8 @@ def _unembed_rows(trace: Trace, rows: Sequence[int], positions: Sequence[int]) -
     tap = EditTap(behind, model, positions=positions) if behind else None
     read_RPD = model.ln_final(rows_RPD.to(weight.device, weight.dtype), scope(tap, "ln_final."))
     logits_RPV = tap_point(tap, "logits", model.output_layer(read_RPD))
-    return logits_RPV.to("cpu", torch.promote_types(logits_RPV.dtype, torch.float32))
+    read: Array = logits_RPV.to("cpu", torch.promote_types(logits_RPV.dtype, torch.float32)).numpy()
+    return read
 
 
 class SoftmaxBuffer:
@@ -104,53 +110,52 @@ class SoftmaxBuffer:
     """
 
     def __init__(self, positions: int, vocab_size: int) -> None:
-        self._shifted_PV = torch.empty(positions, vocab_size, dtype=torch.float64)
-        self._exp_PV = torch.empty_like(self._shifted_PV)
+        self._shifted_PV = np.empty((positions, vocab_size))
+        self._exp_PV = np.empty_like(self._shifted_PV)
 
-    def read(self, logits_PV: Tensor) -> None:
+    def read(self, logits_PV: Array) -> None:
         """Takes the next rows of logits in."""
-        self._shifted_PV.copy_(logits_PV)
-        self._shifted_PV -= self._shifted_PV.amax(-1, keepdim=True)
-        self._shifted_PV.clamp_(min=-1e300)  # what has no probability at all: 0 times it is 0
-        torch.exp(self._shifted_PV, out=self._exp_PV)
-        self._total_P1 = self._exp_PV.sum(-1, keepdim=True)
+        np.copyto(self._shifted_PV, logits_PV)
+        with np.errstate(invalid="ignore"):  # infinity less itself is no number, and is shown as one that is none
+            self._shifted_PV -= self._shifted_PV.max(-1, keepdims=True)
+        np.maximum(self._shifted_PV, -1e300, out=self._shifted_PV)  # what has no probability at all: 0 times it is 0
+        np.exp(self._shifted_PV, out=self._exp_PV)
+        self._total_P1 = self._exp_PV.sum(-1, keepdims=True)
 
-    def probabilities(self) -> Tensor:
+    def probabilities(self) -> Values:
         """[P, V]."""
-        return self._exp_PV / self._total_P1
+        probabilities_PV: Values = self._exp_PV / self._total_P1
+        return probabilities_PV
 
-    def probabilities_of(self, ids_Pk: Tensor) -> Tensor:
+    def probabilities_of(self, ids_Pk: Ids) -> Values:
         """Of some tokens, [P, k]."""
-        return self._exp_PV.gather(1, ids_Pk) / self._total_P1
+        probabilities_Pk: Values = np.take_along_axis(self._exp_PV, ids_Pk, -1) / self._total_P1
+        return probabilities_Pk
 
-    def entropy(self) -> Tensor:
+    def entropy(self) -> Values:
         """In nats, [P]."""
         total_P = self._total_P1[:, 0]
-        dot_P = _rowwise_dot(self._exp_PV, self._shifted_PV)
-        return total_P.log() - dot_P / total_P
+        entropy_P: Values = np.log(total_P) - np.einsum("pv,pv->p", self._exp_PV, self._shifted_PV) / total_P
+        return entropy_P
 
-    def cross_entropy(self, p_PV: Tensor) -> Tensor:
+    def cross_entropy(self, p_PV: Values) -> Values:
         """What another distribution would need with these probabilities, in nats, [P]."""
-        dot_P = _rowwise_dot(p_PV, self._shifted_PV)
-        return self._total_P1.log()[:, 0] - dot_P
+        nats_P: Values = np.log(self._total_P1)[:, 0] - np.einsum("pv,pv->p", p_PV, self._shifted_PV)
+        return nats_P
 
 
-def _rowwise_dot(a_PV: Tensor, b_PV: Tensor) -> Tensor:
-    """Row by row, [P]. `torch.linalg.vecdot` would write all the products down first."""
-    return torch.stack([a_V @ b_V for a_V, b_V in zip(a_PV, b_PV, strict=True)])
-
-
-def rowwise_topk_ids(logits_PV: Tensor, k: int) -> Tensor:
+def rowwise_topk_ids(logits_PV: Array, k: int) -> Ids:
     """The ids of the `k` largest logits of each row, largest first, equal ones by id: [P, k]."""
-    best_Pk, ids_Pk = logits_PV.topk(min(k + 1, logits_PV.shape[-1]), dim=-1)
+    V = logits_PV.shape[-1]
+    ids_Pk = np.argpartition(logits_PV, V - min(k + 1, V), -1)[:, V - min(k + 1, V) :]
+    best_Pk = np.take_along_axis(logits_PV, ids_Pk, -1)
+    order_Pk = np.lexsort((ids_Pk, -best_Pk), -1)
+    ids_Pk, best_Pk = np.take_along_axis(ids_Pk, order_Pk, -1), np.take_along_axis(best_Pk, order_Pk, -1)
     edge_P = (best_Pk[:, k:] == best_Pk[:, k - 1 : k]).any(-1)
-    ids_Pk = ids_Pk[:, :k].sort(-1).values
-    order_Pk = logits_PV.gather(1, ids_Pk).sort(dim=-1, descending=True, stable=True).indices
-    ids_Pk = ids_Pk.gather(1, order_Pk)
-    # Which of several equal logits at the edge `topk` takes is not said; such rows are sorted as a whole.
-    for row in edge_P.nonzero()[:, 0].tolist():
-        ids_Pk[row] = logits_PV[row].sort(descending=True, stable=True).indices[:k]
-    return ids_Pk
+    # Which of several equal logits at the edge are found is not said; such rows are sorted as a whole.
+    for row in np.flatnonzero(edge_P):
+        ids_Pk[row, :k] = np.argsort(-logits_PV[row], kind="stable")[:k]
+    return ids_Pk[:, :k]
 
 
 def is_unembed_edit(edit: Edit) -> bool:
@@ -158,7 +163,7 @@ def is_unembed_edit(edit: Edit) -> bool:
     return edit.name == "logits" or edit.name.startswith("ln_final.")
 
 
-def check_final_logits(trace: Trace, positions: Sequence[int], final_PV: Tensor) -> None:
+def check_final_logits(trace: Trace, positions: Sequence[int], final_PV: Array) -> None:
     """Holds the last row against the logits that the trace kept.
 
     Raises:
@@ -166,7 +171,7 @@ def check_final_logits(trace: Trace, positions: Sequence[int], final_PV: Tensor)
     """
     if "logits" not in trace:
         return
-    own_PV, read_PV = trace["logits"][list(positions)].astype(np.float64), final_PV.double().numpy()
+    own_PV, read_PV = trace["logits"][list(positions)].astype(np.float64), final_PV.astype(np.float64)
     differ_PV = own_PV != read_PV  # an edit may have put the same infinity into both
     gap = float(np.abs(read_PV[differ_PV] - own_PV[differ_PV]).max(initial=0.0))
     largest = float(np.abs(own_PV[np.isfinite(own_PV)]).max(initial=1.0))
