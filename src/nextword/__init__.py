@@ -44,6 +44,7 @@ _HOMES = {
     "generate": "nextword.language_model",
     "load": "nextword.loading",
     "patch": "nextword.inspection.edits",
+    "patch_map": "nextword.inspection.sweep",
     "project_onto": "nextword.inspection.edits",
     "project_out": "nextword.inspection.edits",
     "scale": "nextword.inspection.edits",
@@ -88,6 +89,7 @@ __all__ = [
     "generate",
     "load",
     "patch",
+    "patch_map",
     "project_onto",
     "project_out",
     "scale",
@@ -117,6 +119,7 @@ if TYPE_CHECKING:
         swap_embedding,
     )
     from nextword.inspection.record import Record
+    from nextword.inspection.sweep import patch_map
     from nextword.inspection.trace import Trace
     from nextword.language_model import LanguageModel, generate
     from nextword.loading import load

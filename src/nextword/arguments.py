@@ -318,8 +318,12 @@ def _coerce_item(item: Any, hint: Any) -> Any:
 
 
 def _members(kind: type) -> list[str]:
-    """The methods of a protocol."""
-    return [name for name, value in vars(kind).items() if inspect.isfunction(value) and not name.startswith("_")]
+    """The methods and properties of a protocol."""
+    return [
+        name
+        for name, value in vars(kind).items()
+        if (inspect.isfunction(value) or isinstance(value, property)) and not name.startswith("_")
+    ]
 
 
 def _format_value(value: object) -> str:

@@ -1,0 +1,102 @@
+"""Sweeps against patches that are made one by one, on the reference model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nextword
+from nextword.errors import ConfigError, NextwordError, TextError
+from nextword.inspection.sweep import patch_map
+from tests.inspection.models import language_model
+
+CLEAN, CORRUPTED = "abcdefgh", "abkdefgh"
+
+
+def difference(lm: nextword.LanguageModel, text: str, target: int, against: int) -> float:
+    logits = lm.predict(text).logits
+    return float(logits[target]) - float(logits[against])
+
+
+@pytest.mark.parametrize("name", ["resid_pre", "attn_out", "mlp_out", "z", "k"])
+@pytest.mark.parametrize("case", ["qwen3", "gpt2", "lesson"])
+def test_each_cell_is_the_patch_made_alone(case: str, name: str) -> None:
+    lm = language_model(case)
+    clean = lm.trace(CLEAN)
+    found = patch_map(lm, CLEAN, CORRUPTED, (3, 5), name)
+    assert found.values.shape == (lm.config.num_layers, len(CORRUPTED))
+    assert found.columns == tuple(CORRUPTED)
+    assert found.clean == pytest.approx(difference(lm, CLEAN, 3, 5), abs=1e-5)
+    assert found.corrupted == pytest.approx(difference(lm, CORRUPTED, 3, 5), abs=1e-5)
+    for layer in range(lm.config.num_layers):
+        for place in range(len(CORRUPTED)):
+            patched = lm.edit(nextword.patch((name, layer), clean, positions=[place]))
+            assert found.values[layer, place] == pytest.approx(difference(patched, CORRUPTED, 3, 5), abs=1e-5)
+    if name == "resid_pre":  # at the first layer only the place that differs tells anything, and it tells all
+        restored = found.restored[0]
+        assert restored[2] == pytest.approx(1, abs=1e-4)
+        assert np.abs(np.delete(restored, 2)).max() < 1e-4
+
+
+def test_heads_are_swept_over_all_positions_or_some() -> None:
+    lm = language_model("qwen3")
+    clean = lm.trace(CLEAN)
+    heads = range(lm.config.num_heads)
+    for positions in (None, [2, 5]):
+        found = patch_map(lm, CLEAN, CORRUPTED, ("d", "f"), "z", layers=[-1, 0], positions=positions, heads=[*heads])
+        assert found.layers == (lm.config.num_layers - 1, 0)
+        assert found.axis == "head"
+        for row, layer in enumerate(found.layers):
+            for head in heads:
+                patched = lm.edit(nextword.patch(("z", layer), clean, positions=positions, heads=[head]))
+                assert found.values[row, head] == pytest.approx(difference(patched, CORRUPTED, 3, 5), abs=1e-5)
+
+
+def test_texts_of_unequal_length_say_what_belongs_together() -> None:
+    lm = language_model("qwen3")
+    with pytest.raises(ConfigError, match="the clean text has 8 tokens, the corrupted one 3"):
+        patch_map(lm, CLEAN, "abc", (3, 5))
+    found = patch_map(lm, CLEAN, "abc", lambda logits: logits.max(), positions={0: 4, -1: -1})
+    assert found.values.shape == (lm.config.num_layers, 2)
+    last = lm.trace(CLEAN)["resid_pre", lm.config.num_layers - 1][-1]
+    edit = nextword.set_value(("resid_pre", lm.config.num_layers - 1), last, positions=[2])
+    assert found.values[-1, 1] == pytest.approx(float(lm.edit(edit).predict("abc").logits.max()), abs=1e-5)
+    assert found.clean == pytest.approx(found.values[-1, 1], abs=1e-5) or lm.config.position == "rotary"
+
+
+def test_a_native_model_needs_no_torch_and_gives_the_reference_numbers() -> None:
+    lm = nextword.load()
+    clean, corrupted = "배가 고파서 밥을", "목이 말라서 밥을"
+    if len(lm.tokenizer.encode_start(clean)) != len(lm.tokenizer.encode_start(corrupted)):
+        corrupted = clean.replace("밥", "물")
+    native = patch_map(lm, clean, corrupted, lambda logits: float(logits[400]), layers=[0, 2])
+    reference = nextword.LanguageModel.from_model(lm.reference, lm.tokenizer)
+    torch = patch_map(reference, clean, corrupted, lambda logits: float(logits[400]), layers=[0, 2])
+    assert native.values == pytest.approx(torch.values, abs=1e-3)
+    assert "most" in str(native)
+    assert native.to_json()["columns"] == list(native.columns)
+    assert "<table" in native._repr_html_()
+
+
+def test_what_cannot_be_swept_is_said_in_one_line() -> None:
+    lm = language_model("qwen3")
+    for change, message in (
+        ({"name": "pattern"}, "no kind of value that has one row"),
+        ({"name": "embed"}, "no kind of value that has one row"),
+        ({"layers": [7]}, "there is no layer 7"),
+        ({"positions": [8]}, "it must be places of the texts"),
+        ({"positions": {"a": 1}}, "it must be places of the texts"),
+        ({"positions": 3}, "positions is 3"),
+        ({"heads": [0]}, "has 0 heads"),
+        ({"metric": (1, 2, 3)}, "metric has 3 tokens"),
+        ({"metric": 3}, "metric is 3"),
+        ({"metric": list}, "metric gives no number"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            patch_map(**{"lm": lm, "clean": CLEAN, "corrupted": CORRUPTED, "metric": (3, 5), **change})  # type: ignore[arg-type]
+    with pytest.raises(TextError, match="empty"):
+        patch_map(lm, "", CORRUPTED, (3, 5))
+    same = patch_map(lm, CLEAN, CLEAN, (3, 5))
+    assert str(same) == repr(same)
+    with pytest.raises(NextwordError, match="nothing to restore"):
+        _ = same.restored
