@@ -137,6 +137,12 @@ def calls(tmp_path: Path) -> Iterator[tuple[str, Callable[..., Any], dict[str, A
     yield "ablate_head", nextword.ablate_head, {"layer": 0, "head": 0, "positions": [0]}
     yield "ablate_mlp", nextword.ablate_mlp, {"layer": 0, "positions": [0]}
     yield "ablate_layer", nextword.ablate_layer, {"layer": 0, "positions": [0]}
+    yield "clamp", nextword.clamp, {"name": "embed", "low": 0.0, "high": 1.0, **places, "layers": None}
+    yield "project_out", nextword.project_out, {"name": "embed", "direction": [1.0] * config.d_model, **places}
+    yield "project_onto", nextword.project_onto, {"name": "embed", "direction": [1.0] * config.d_model, **places}
+    yield "at", nextword.at, {"name": "embed", "layers": None, **places}
+    yield "Edit.check", edit.check, {"config": config}
+    yield "Edit.expand", edit.expand, {"config": config}
     yield "swap_embedding", nextword.swap_embedding, {"position": 0, "token_id": 1}
     yield "Edit.from_json", type(edit).from_json, {"values": edit.to_json()}
     yield "Sampling", Sampling, dict(Sampling())

@@ -23,8 +23,7 @@ from tests.environments import make_environment
 
 TRAIN = "train text.txt --steps 1 --preset tiny --context-length 16 --batch-size 2 --vocab-size 300"
 INSIDE = "looking into a model"
-TORCH = ["GPTModel", "Trace", "TransformerBlock", "ablate_head", "ablate_layer", "ablate_mlp", "add", "patch", "scale"]
-TORCH += ["set_value", "swap_embedding"]
+TORCH = ["GPTModel", "Trace", "TransformerBlock"]
 TRAINING = ["TrainingRun", "train"]
 BRINGS = {
     "torch": {"torch"},
@@ -77,7 +76,9 @@ COMMANDS_TRIED = [
 PYTHON_TRIED = [
     Case("lm.predict('안녕')"),
     Case("lm.trace('안녕')", ("torch",), INSIDE, ("torch",)),
-    Case("lm.edit()", ("torch",), INSIDE, ("torch",)),
+    Case("lm.edit(nextword.ablate_head(1, 1)).predict('안녕')"),
+    Case("lm.record(['안녕'], 'acts', 'resid_post')"),
+    Case("nextword.patch_map(lm, 'a boy', 'a girl', max, layers=[0])"),
     Case("lm.attribute('hi')", ("torch",), INSIDE, ("torch",)),
     Case("lm.reference", ("torch",), INSIDE, ("torch",)),
     Case("lm.model", ("torch",), INSIDE, ("torch",)),

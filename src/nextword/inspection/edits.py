@@ -89,6 +89,7 @@ class Edit:
         value.flags.writeable = False
         object.__setattr__(self, "value", value)
 
+    @checked
     def check(self, config: GPTConfig) -> None:
         """Whether it fits an architecture.
 
@@ -142,6 +143,7 @@ class Edit:
         value = (self.value.dtype.str, self.value.shape, self.value.tobytes())
         return self.name, self.action, value, self.positions, self.heads, self.by_position, self.layers, self.function
 
+    @checked
     def expand(self, config: GPTConfig) -> tuple[Edit, ...]:
         """One edit for each value that the name means in an architecture, by its full name.
 
