@@ -79,6 +79,7 @@ class Trace(Mapping[Key, Array]):
 
     # -- the mapping -----------------------------------------------------------------------------------------------
 
+    @checked
     def __getitem__(self, key: Key) -> Array:
         array = self._value(key).view()
         array.flags.writeable = False
