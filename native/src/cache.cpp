@@ -41,7 +41,7 @@ std::unique_ptr<Cache> Cache::fork() const {
       std::memcpy(to.key_scales(whole), from.key_scales(whole), size_t(rest) * sizeof(float));
       std::memcpy(to.value_scales(whole), from.value_scales(whole), size_t(rest) * sizeof(float));
     }
-  copy->length_ = length_, copy->origin = origin, copy->edits = edits;
+  copy->length_ = length_, copy->origin = origin;
   return copy;
 }
 

@@ -25,7 +25,6 @@ class Cache {
   HeadCache head(int64_t layer, int64_t head) const;
 
   int64_t origin = 0;  // where its first token stands in the text
-  int64_t edits = 0;   // the changes under which its tokens were read, by number; 0: none
 
  private:
   static int64_t blocks_for(int64_t tokens) { return (tokens + KEY_BLOCK - 1) / KEY_BLOCK; }

@@ -153,7 +153,12 @@ void Model::unembed(const float* residual, int64_t rows, float* logits, Tap* tap
 void Model::final_norm_and_head(int64_t rows, float* logits) {
   const int64_t behind = config_.num_layers;
   normalize(weights_.final_norm, x_.data(), rows, {Point::LN_FINAL_SCALE, behind}, {&weights_.output});
-  if (!has_logits_) return;
+  std::vector<float> shown;  // to the tap alone
+  if (!has_logits_) {
+    if (!is_wanted({Point::LOGITS, behind}, Point::LOGITS)) return;
+    shown.resize(size_t(rows * config_.vocab_size));
+    logits = shown.data();
+  }
   matmul({{&weights_.output, logits, config_.vocab_size}}, {h_.data(), width_, quantized_}, rows, nullptr);
   see_all({Point::LOGITS, behind}, logits, config_.vocab_size, 0, config_.vocab_size);
 }

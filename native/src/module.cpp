@@ -316,8 +316,7 @@ NB_MODULE(_native, module) {
           },
           "length"_a)
       .def("fork", &Cache::fork)
-      .def_rw("origin", &Cache::origin)
-      .def_rw("edits", &Cache::edits);
+      .def_rw("origin", &Cache::origin);
   nb::class_<PyModel>(module, "Model", "Weights, and threads that run them.")
       .def(nb::init<const nb::dict&, const nb::dict&, const nb::dict&, const Doubles&, double, const nb::list&,
                     const nb::list&, int, const std::string&, const std::string&, bool>(),

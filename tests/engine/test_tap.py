@@ -230,8 +230,6 @@ def test_without_logits_the_pass_ends_behind_the_last_value_and_no_cache_grows()
     ids = ids_of(BLOCKS, 20)
     whole = look(backend, [ids])[1].chunks[0]
     for name in names_of(BLOCKS):
-        if name == "logits":
-            continue
         cache, tap = backend.new_cache(20), Recorder([name])
         (nothing,) = backend.forward([ids], [cache], "none", tap)
         assert nothing.shape == (0, BLOCKS.vocab_size)
@@ -325,6 +323,24 @@ def test_what_a_tap_raises_ends_the_pass_and_no_cache_grows() -> None:
     assert np.array_equal(rows, look(backend, [ids])[0][0])
 
 
+def test_a_tap_cannot_run_the_model_that_it_looks_into() -> None:
+    backend, other = (NativeBackend(BLOCKS, stored(random_weights(BLOCKS))) for _ in range(2))
+    ids, name = ids_of(BLOCKS, 20), "blocks.0.hook_resid_mid"
+    row = np.zeros((1, BLOCKS.d_model), np.float32)
+    for call in (
+        lambda: backend.forward([[1]], [backend.new_cache(1)]),
+        lambda: backend.unembed(row),
+        lambda: backend.linear("blocks.0.attn.q_proj", row),
+    ):
+        with pytest.raises(ConfigError, match="cannot run the model that it looks into"):
+            backend.forward(
+                [ids], [backend.new_cache(20)], "all", Recorder([name], {name: lambda _, call=call: call()})
+            )  # type: ignore[misc]
+    (plain,) = backend.forward([ids], [backend.new_cache(20)], "all")
+    changes: dict[str, Change] = {name: lambda value: value + 0 * other.unembed(row)[0, 0]}  # another one it may run
+    assert np.array_equal(backend.forward([ids], [backend.new_cache(20)], "all", Recorder([name], changes))[0], plain)
+
+
 def test_what_a_tap_keeps_outlives_model_and_pass() -> None:
     tap = Recorder(names_of(BLOCKS))
     for _ in range(2):
@@ -343,9 +359,9 @@ def test_a_fork_holds_what_was_read_over_several_blocks_too(cache_format: CacheF
     backend = NativeBackend(config, stored(random_weights(config)), cache_format=cache_format)
     for count in (1, 31, 33, 511, 512, 513, 1061):
         cache = backend.new_cache(1200)
-        cache.origin, cache.edits = 7, 3
+        cache.origin = 7
         backend.forward([ids_of(config, count)], [cache])
         fork = cache.fork()
-        assert (fork.length, fork.origin, fork.edits, fork.nbytes) == (count, 7, 3, cache.nbytes)
+        assert (fork.length, fork.origin, fork.nbytes) == (count, 7, cache.nbytes)
         (found,), (expected,) = (backend.forward([[5, 6]], [one], "all") for one in (fork, cache))
         assert np.array_equal(found, expected)

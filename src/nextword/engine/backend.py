@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, NoReturn
@@ -88,6 +89,7 @@ class NativeBackend:
             )
         except RuntimeError as error:
             raise ConfigError(str(error), hint="ask for fewer threads, or set NEXTWORD_THREADS") from None
+        self._tapped: set[int] = set()
         if not self._model.is_packed:
             reason += f"; no memory for a copy of {-(-self.nbytes // 10**6):,} MB that is read faster"
         self.reason = reason
@@ -143,15 +145,16 @@ class NativeBackend:
         Raises:
             ContextOverflowError: A sequence becomes longer than its cache or the context; no cache has grown then.
             TextError: A chunk is empty, or holds an id that is not in the vocabulary.
-            ConfigError: A cache was not made by this backend, or two chunks have the same one.
+            ConfigError: A cache was not made by this backend, two chunks have the same one, or a tap of it asks.
             MemoryError: There is not enough memory; no cache has grown by the part that failed.
         """
         check_chunks(self, chunks, caches)
+        self._refuse_own_tap()
         arrays = [np.asarray(chunk, np.int32) for chunk in chunks]
         outputs: list[list[NDArray[np.float32]]] = [[] for _ in chunks]
         for ubatch in _split_ubatches([len(array) for array in arrays], whole=tap is not None):
             ids = [arrays[i][start:end] for i, start, end in ubatch]
-            seen = None if tap is None else _PartTap(tap, [i for i, _, _ in ubatch])
+            seen = None if tap is None else self._part_of(tap, [i for i, _, _ in ubatch])
             rows = self._model.forward(ids, [caches[i] for i, _, _ in ubatch], logits, seen)
             row = 0
             for i, start, end in ubatch:
@@ -169,7 +172,9 @@ class NativeBackend:
             rows_PD: The rows, [P, D].
             tap: Sees `ln_final` and `logits`, of chunk 0.
         """
-        return self._model.unembed(np.ascontiguousarray(rows_PD, np.float32), tap)
+        self._refuse_own_tap()
+        seen = None if tap is None else self._part_of(tap, [0])
+        return self._model.unembed(np.ascontiguousarray(rows_PD, np.float32), seen)
 
     def linear(self, name: str, x_NE: NDArray[np.float32]) -> NDArray[np.float32]:
         """Rows through one of the model's matrices, without its bias, as the pass computes it: [N, E] -> [N, D].
@@ -181,21 +186,44 @@ class NativeBackend:
         Raises:
             ConfigError: The model has no such matrix, or its rows have another width.
         """
+        self._refuse_own_tap()
         try:
             return self._model.linear(name, np.ascontiguousarray(x_NE, np.float32))
         except ValueError as error:
             raise ConfigError(str(error)) from None
 
+    def _part_of(self, tap: Tap, chunks: Sequence[int]) -> _PartTap:
+        return _PartTap(tap, chunks, self._tapped)
+
+    def _refuse_own_tap(self) -> None:
+        """A pass that waits for its tap cannot wait for another pass meanwhile."""
+        if threading.get_ident() in self._tapped:
+            raise ConfigError(
+                "a tap, or an edit's function, cannot run the model that it looks into",
+                hint="run what it needs before; another model, loaded beside it, may run",
+            )
+
 
 class _PartTap:
-    """Hands on the values of some of the chunks, by the numbers that they have among all."""
+    """Hands on the values of some of the chunks, by the numbers that they have among all.
 
-    def __init__(self, tap: Tap, chunks: Sequence[int]) -> None:
-        self._tap, self._chunks = tap, chunks
+    Args:
+        tap: Whom to.
+        chunks: Their numbers.
+        tapped: Threads that are in a tap of this model; this one is while it is called.
+    """
+
+    def __init__(self, tap: Tap, chunks: Sequence[int], tapped: set[int]) -> None:
+        self._tap, self._chunks, self._tapped = tap, chunks, tapped
         self.names = tap.names
 
     def __call__(self, name: str, value: NDArray[np.float32], chunk: int) -> NDArray[np.float32] | None:
-        changed = self._tap(name, value, self._chunks[chunk])
+        thread = threading.get_ident()
+        self._tapped.add(thread)
+        try:
+            changed = self._tap(name, value, self._chunks[chunk])
+        finally:
+            self._tapped.discard(thread)
         return None if changed is None else np.ascontiguousarray(changed, np.float32)
 
 
