@@ -150,7 +150,7 @@ def test_an_unknown_name_is_refused_with_its_neighbours() -> None:
     with pytest.raises(ConfigError) as caught:
         trace["blocks.0.attn.hook_patern"]
     assert "blocks.0.attn.hook_pattern" in caught.value.hint
-    for absent in ("hook_pos_embed", ("pattern", 3), ("pattern", -1), "nothing", 7, ()):
+    for absent in ("hook_pos_embed", ("pattern", 3), ("pattern", -4), "nothing", 7, ()):
         assert absent not in trace
     assert trace.get(("pattern", 9)) is None
 
