@@ -25,6 +25,7 @@ void Model::look_with(Tap* tap, bool has_logits) {
 bool Model::is_wanted(Site first, Point last) const {
   if (!tap_) return false;
   for (int point = int(first.point); point <= int(last); ++point)
+    // From one point of a pass to a later one: NOLINTNEXTLINE(clang-analyzer-optin.core.EnumCastOutOfRange)
     if (tap_->wants({Point(point), first.layer})) return true;
   return false;
 }
