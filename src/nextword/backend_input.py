@@ -86,3 +86,15 @@ def check_chunks(backend: CacheOwner, chunks: Sequence[Sequence[int]], caches: S
             raise ContextOverflowError(cache.length + len(chunk), room)
         if not len(chunk) or not 0 <= min(chunk) <= max(chunk) < config.vocab_size:
             raise TextError(f"no tokens, or ids outside the vocabulary of {config.vocab_size}: {chunk[:8]}")
+
+
+def check_weight(config: GPTConfig, name: str) -> None:
+    """Refuses a weight that there is not; the head has one even where the embedding serves as it.
+
+    Raises:
+        ConfigError: The model has no weight of that name.
+    """
+    if name not in config.parameter_shapes() and name != "output_layer.weight":
+        raise ConfigError(
+            f"the model has no weight {name!r}", hint="weights are named like blocks.0.attn.out_proj.weight"
+        )

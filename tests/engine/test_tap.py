@@ -279,6 +279,20 @@ def test_rows_of_the_residual_stream_are_read_out_as_the_pass_does(kind: str, ke
     assert backend.unembed(np.empty((0, BLOCKS.d_model), np.float32)).shape == (0, BLOCKS.vocab_size)
 
 
+@pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0"])
+def test_weights_are_told_whole_and_by_rows(kind: str) -> None:
+    config = BLOCKS if kind == "Q8_0" else CASES["lesson"]
+    tensors = stored(random_weights(config), kind)
+    backend = NativeBackend(config, tensors)
+    for name, tensor in tensors.items():
+        assert np.array_equal(backend.weight(name), tensor.values())
+        assert np.array_equal(backend.weight(name, [2, 0]), tensor.values()[[2, 0]])
+    head = tensors.get("output_layer.weight", tensors["token_embedding.weight"])
+    assert np.array_equal(backend.weight("output_layer.weight", [1]), head.values()[[1]])
+    with pytest.raises(ConfigError, match=r"no weight 'blocks\.9"):
+        backend.weight("blocks.9.ln1.weight")
+
+
 @pytest.mark.parametrize(("kind", "tolerance"), [("F32", 1e-5), ("F16", 1e-5), ("Q8_0", 1e-3)])
 def test_rows_go_through_a_matrix_as_in_the_pass(kind: str, tolerance: float) -> None:
     config = BLOCKS if kind == "Q8_0" else CASES["lesson"]  # which has biases

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer as RawTokenizer
 from tokenizers import decoders, models, pre_tokenizers
 
 from nextword import GPTConfig, GPTModel, LanguageModel, Tokenizer
+from nextword.backend_input import Tap
 from nextword.generation import Sampling
 from nextword.generation.backend import Logits
 from nextword.generation.context import window_start
@@ -57,7 +59,7 @@ class TableBackend:
     """Its logits are a function of the tokens that the model sees."""
 
     name, reason, bitwise_invariant = "table", "a test", True
-    nbytes, dtype = 0, "float32"
+    nbytes, dtype, eps = 0, "float32", 2.0**-23
 
     def __init__(
         self, vocab_size: int, rule: Callable[[Sequence[int]], Sequence[float]], context_length: int = 1000
@@ -75,8 +77,11 @@ class TableBackend:
         self,
         chunks: Sequence[Sequence[int]],
         caches: Sequence[TableCache],
-        logits: Literal["last", "all"] = "last",
+        logits: Literal["last", "all", "none"] = "last",
+        tap: Tap | None = None,
     ) -> list[Logits]:
+        assert logits != "none", "a table has no values to look at"
+        assert tap is None, "a table has no values to look at"
         results = []
         for chunk, cache in zip(chunks, caches, strict=True):
             assert chunk, "an empty chunk"
@@ -87,6 +92,15 @@ class TableBackend:
             assert cache.length <= min(cache.capacity, self.config.context_length), "more tokens than there is room for"
             results.append(np.stack(rows) if logits == "all" else rows[-1])
         return results
+
+    def unembed(self, rows_PD: NDArray[Any], tap: Tap | None = None) -> NDArray[Any]:
+        raise AssertionError("a table has no residual stream")
+
+    def linear(self, name: str, x_NE: NDArray[Any]) -> NDArray[Any]:
+        raise AssertionError("a table has no weights")
+
+    def weight(self, name: str, rows: Sequence[int] | None = None) -> NDArray[Any]:
+        raise AssertionError("a table has no weights")
 
 
 def always(probabilities: Sequence[float], context_length: int = 1000) -> TableBackend:

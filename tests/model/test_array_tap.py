@@ -188,6 +188,16 @@ def test_unembed_reads_rows_as_the_pass_does(case: str, dtype: torch.dtype) -> N
 
 
 @pytest.mark.parametrize("case", BACKENDS)
+def test_weights_are_told_whole_and_by_rows(case: str) -> None:
+    backend = backend_for(case)
+    for name, weight in {**backend.model.weights(), "output_layer.weight": backend.model.output_layer.weight}.items():
+        np.testing.assert_array_equal(backend.weight(name), weight.detach().numpy())
+        np.testing.assert_array_equal(backend.weight(name, [2, 0]), weight.detach().numpy()[[2, 0]])
+    with pytest.raises(ConfigError, match=r"no weight 'blocks\.9\.ln1\.weight'"):
+        backend.weight("blocks.9.ln1.weight")
+
+
+@pytest.mark.parametrize("case", BACKENDS)
 def test_linear_multiplies_with_a_matrix_without_its_bias(case: str) -> None:
     backend = backend_for(case)
     weights = backend.model.weights()

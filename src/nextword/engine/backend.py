@@ -10,7 +10,7 @@ from typing import Literal, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.backend_input import Tap, check_chunks
+from nextword.backend_input import Tap, check_chunks, check_weight
 from nextword.config import GPTConfig
 from nextword.engine._native import Cache, Model
 from nextword.engine.kernels import select_kernels
@@ -23,6 +23,8 @@ from nextword.settings import Activations, CacheFormat
 
 UBATCH_TOKENS = 256
 """Tokens of one native call (llama.cpp's n_ubatch): Ctrl-C is heard between two, and activations take little memory."""
+
+_ACTIVATION_EPS = {"float32": 2.0**-23, "int16": 2.0**-15, "int8": 2.0**-7}
 
 SPARE_BYTES = 64 << 20
 """What a packed copy of the weights leaves of the free memory, at least: for caches, activations, logits."""
@@ -89,6 +91,9 @@ class NativeBackend:
             )
         except RuntimeError as error:
             raise ConfigError(str(error), hint="ask for fewer threads, or set NEXTWORD_THREADS") from None
+        self._tensors = tensors
+        rounded = self.dtype not in FLOAT_NAMES.values()
+        self.eps = _ACTIVATION_EPS[activations] if rounded else float(np.finfo(np.float32).eps)
         self._tapped: set[int] = set()
         if not self._model.is_packed:
             reason += f"; no memory for a copy of {-(-self.nbytes // 10**6):,} MB that is read faster"
@@ -191,6 +196,13 @@ class NativeBackend:
             return self._model.linear(name, np.ascontiguousarray(x_NE, np.float32))
         except ValueError as error:
             raise ConfigError(str(error)) from None
+
+    def weight(self, name: str, rows: Sequence[int] | None = None) -> NDArray[np.float32]:
+        """The numbers of a weight, or of some of its rows, as the file holds them; see `Backend.weight`."""
+        check_weight(self.config, name)
+        tied = self.config.tie_embeddings and name == "output_layer.weight"
+        tensor = self._tensors["token_embedding.weight" if tied else name]
+        return np.asarray((tensor if rows is None else tensor.rows(rows)).values(), np.float32)
 
     def _part_of(self, tap: Tap, chunks: Sequence[int]) -> _PartTap:
         return _PartTap(tap, chunks, self._tapped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +26,7 @@ class DequantizableTensor(StoredTensor, Protocol):
     """A stored tensor that can also be read as numbers."""
 
     def values(self) -> NDArray[np.float32]: ...  # noqa: D102
+    def rows(self, rows: Sequence[int]) -> DequantizableTensor: ...  # noqa: D102
 
 
 def native_weights(

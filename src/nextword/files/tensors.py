@@ -6,7 +6,7 @@ NumPy has no bfloat16 and no quantised blocks, so the bytes travel as they lie, 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +61,12 @@ class RawTensor:
         if self.dtype == "BF16":
             return (self.bits().astype(np.uint32) << 16).view(np.float32)
         return self.bits().astype(np.float32)
+
+    def rows(self, rows: Sequence[int]) -> RawTensor:
+        """Some rows of a matrix, in this order."""
+        size = len(self.data) // self.shape[0]
+        data = b"".join(self.data[row * size : (row + 1) * size] for row in rows)
+        return RawTensor(self.name, self.dtype, (len(rows), *self.shape[1:]), memoryview(data))
 
     def astype(self, dtype: str) -> RawTensor:
         """The same values, rounded to another element type (F64, F32, F16 or BF16); itself if it has it.

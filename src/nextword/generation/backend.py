@@ -56,6 +56,11 @@ class Backend(Protocol):
         """The element type of most weights, as they are held: float32, bfloat16, or a quantised one such as Q4_1."""
         ...
 
+    @property
+    def eps(self) -> float:
+        """How far what a product adds up is rounded, relative to it: by the element type, or of rounded activations."""
+        ...
+
     def new_cache(self, capacity: int, origin: int = 0) -> Any:
         """An empty cache for one sequence of up to `capacity` tokens.
 
@@ -112,5 +117,21 @@ class Backend(Protocol):
 
         Raises:
             ConfigError: The model has no such matrix.
+        """
+        ...
+
+    def weight(self, name: str, rows: Sequence[int] | None = None) -> NDArray[Any]:
+        """The numbers of a weight, or of some of its rows.
+
+        Args:
+            name: As in `config.parameter_shapes()`, such as `blocks.3.attn.out_proj.weight`. Of adapters beside it the
+                sum counts.
+            rows: Which; None is all.
+
+        Returns:
+            float32, or float64 of a model of that precision; quantised ones unpacked.
+
+        Raises:
+            ConfigError: The model has no such weight.
         """
         ...

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextword.errors import ConfigError, NextwordError
-from nextword.inspection.weight_checksums import linear_weight
 from nextword.model import eval_mode
+from nextword.model.layers import linear_weight
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace

@@ -70,7 +70,7 @@ class EditedBackend:
 
     def __init__(self, plain: Backend, edits: Sequence[Edit]) -> None:
         self.plain, self.edits = plain, tuple(edits)
-        self.config, self.name = plain.config, plain.name
+        self.config, self.name, self.eps = plain.config, plain.name, plain.eps
         self.reason = f"{plain.reason}; the model is edited" if plain.reason else "the model is edited"
         # Where scores, pattern or a norm's parts change, the rest of their layer's chunk is computed step by step too.
         # What a function does may depend on which rows it sees.
@@ -140,6 +140,10 @@ class EditedBackend:
     def linear(self, name: str, x_NE: NDArray[Any]) -> NDArray[Any]:
         """What a weight matrix makes of rows, without its bias; see `Backend.linear`."""
         return self.plain.linear(name, x_NE)
+
+    def weight(self, name: str, rows: Sequence[int] | None = None) -> NDArray[Any]:
+        """The numbers of a weight, which edits leave as they are; see `Backend.weight`."""
+        return self.plain.weight(name, rows)
 
     def _edits_before(self, names: frozenset[str]) -> list[Edit]:
         """The edits that the last of these values can depend on: a pass need not go on for the others."""

@@ -19,8 +19,8 @@ from torch import Tensor
 from nextword.errors import ConfigError, TextError
 from nextword.inspection.hook_names import Key, full_name, hook_shapes, layer_of, resolve
 from nextword.inspection.inspectable import InspectableModel, unpack_model, with_edits
-from nextword.inspection.weight_checksums import linear_weight
 from nextword.model import GPTModel, eval_mode
+from nextword.model.layers import linear_weight
 from nextword.tokens import Tokenizer
 
 

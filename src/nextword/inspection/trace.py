@@ -19,8 +19,9 @@ from nextword.generation.prediction import Candidate, topk_candidates
 from nextword.inspection.edits import Edit
 from nextword.inspection.hook_names import Key, NoSuchValueError, full_name, hook_shapes, is_lazy, layer_of, resolve
 from nextword.inspection.rebuilt import attention_pattern, attention_scores, head_results
-from nextword.inspection.weight_checksums import WeightChecksum, check_weights, linear_weight
+from nextword.inspection.weight_checksums import WeightChecksum, check_weights
 from nextword.model import GPTModel, eval_mode
+from nextword.model.layers import linear_weight
 from nextword.tokens import Piece, Tokenizer
 from nextword.tokens.visible import shortened
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nextword.errors import NextwordError
 from nextword.model import GPTModel
@@ -85,16 +85,6 @@ def check_weights(checksums: Mapping[str, WeightChecksum], model: GPTModel, part
                 f"the weights of {part} were changed after this trace was made",
                 hint="trace the text again: what a trace computes later takes the weights that ran",
             )
-
-
-def linear_weight(layer: nn.Module) -> Tensor:
-    """[out, in]: what a linear layer multiplies with, adapters beside its weight included."""
-    if type(layer) is nn.Linear:
-        return layer.weight
-    assert isinstance(layer, nn.Linear)  # noqa: S101  adapters are linear layers too
-    unit = torch.eye(layer.in_features, dtype=layer.weight.dtype, device=layer.weight.device)
-    moved: Tensor = layer(unit)
-    return (moved if layer.bias is None else moved - layer.bias).T
 
 
 def _checksum(weight: Tensor) -> WeightChecksum:

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nextword.arguments import Device, checked
-from nextword.backend_input import StoredTensor, Tap, check_chunks
+from nextword.backend_input import StoredTensor, Tap, check_chunks, check_weight
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
 from nextword.model.cache import KVCache
 from nextword.model.evaluation import eval_mode
 from nextword.model.gpt import GPTModel
+from nextword.model.layers import linear_weight
 from nextword.model.tap import ArrayTapAdapter, PassStoppedError, scope, tap_point
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -71,6 +72,11 @@ class TorchBackend:
     def dtype(self) -> str:
         """The element type of the weights."""
         return str(self.model.token_embedding.weight.dtype).removeprefix("torch.")
+
+    @property
+    def eps(self) -> float:
+        """How far what a product adds up is rounded, relative to it."""
+        return torch.finfo(self.model.token_embedding.weight.dtype).eps
 
     def __repr__(self) -> str:
         return f"<TorchBackend {self.dtype} on {self.model.token_embedding.weight.device}: {self.reason}>"
@@ -167,6 +173,18 @@ class TorchBackend:
                 moved: torch.Tensor = layer(x)
                 return _widened(moved if layer.bias is None else moved - layer.bias)
             return _widened(F.linear(x, layer.get_parameter("weight")))
+
+    def weight(self, name: str, rows: Sequence[int] | None = None) -> NDArray[Any]:
+        """The numbers of a weight, or of some of its rows, with adapters beside it; see `Backend.weight`."""
+        check_weight(self.config, name)
+        module, _, kind = name.rpartition(".")
+        layer = self.model.get_submodule(module)
+        with eval_mode(self.model), torch.inference_mode():
+            if kind == "weight" and isinstance(layer, nn.Linear):
+                weight = linear_weight(layer)
+            else:
+                weight = layer.get_parameter(kind)
+            return _widened(weight if rows is None else weight[list(rows)])
 
     def _run(
         self, chunk: Sequence[int], cache: KVCache, logits: Literal["last", "all"], tap: ArrayTapAdapter | None

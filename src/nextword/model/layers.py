@@ -80,3 +80,13 @@ class FeedForward(nn.Module):
         if self.activation == "relu_squared":
             return F.relu(x).square()
         return F.gelu(x, approximate="tanh" if self.activation == "gelu_tanh" else "none")
+
+
+def linear_weight(layer: nn.Module) -> Tensor:
+    """[out, in]: what a linear layer multiplies with, adapters beside its weight included."""
+    if type(layer) is nn.Linear:
+        return layer.weight
+    assert isinstance(layer, nn.Linear)  # noqa: S101  adapters are linear layers too
+    unit = torch.eye(layer.in_features, dtype=layer.weight.dtype, device=layer.weight.device)
+    moved: Tensor = layer(unit)
+    return (moved if layer.bias is None else moved - layer.bias).T
