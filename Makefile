@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# Tests of one file share what takes long to make, so that a file is one worker's.
+WORKERS ?= -n logical --maxprocesses 4 --dist loadfile
 
 BIN := $(VENV)/bin
 PINS := constraints.txt
@@ -57,7 +59,7 @@ run: $(RUN_STAMP) ## install the least that runs, and predict two next words
 setup: $(DEV_STAMP) ## install everything: extras, tests, checks
 
 test: $(DEV_STAMP) $(NODE_STAMP) ## run the tests (ARGS=tests/tokens for some of them)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 # tests/engine holds each of them against an oracle, and tests/measuring/test_bits.py all of them to the same bits; these
 # hold what stands on the engine. What the default model knows is left out: equal bits know the same, and plain arithmetic
@@ -65,7 +67,7 @@ test: $(DEV_STAMP) $(NODE_STAMP) ## run the tests (ARGS=tests/tokens for some of
 test-kernels: $(DEV_STAMP) ## what computes, with the processor's other instruction sets
 	@for kernels in $$($(BIN)/python -c 'from nextword.engine.kernels import available_kernels as sets; print(*sets()[1:])'); do \
 	  echo "==> NEXTWORD_KERNELS=$$kernels"; \
-	  NEXTWORD_KERNELS=$$kernels $(BIN)/python -m pytest $(or $(ARGS),$(KERNEL_TESTS)) || exit 1; done
+	  NEXTWORD_KERNELS=$$kernels $(BIN)/python -m pytest $(WORKERS) $(or $(ARGS),$(KERNEL_TESTS)) || exit 1; done
 
 test-llama-cpp: $(DEV_STAMP) ## exported models in llama.cpp (built first: 8 minutes)
 	@$(PIP) install -qq $(LLAMA_CPP)

@@ -175,12 +175,13 @@ def calls(tmp_path: Path) -> Iterator[tuple[str, Callable[..., Any], dict[str, A
     yield "lens", trace.lens, {"top": 2, "positions": [0]}
     yield "attribution", trace.attribution, {"target": 1, "position": -1, "against": 2}
     yield "top", trace.top, {"position": -1, "top": 2}
-    yield "model_for", trace.model_for, {}
+    yield "backend_for", trace.backend_for, {}
+    yield "check_weights", lm.check_weights, {"thoroughly": True}
     yield "Trace.save", trace.save, {"path": tmp_path / "trace"}
     yield (
         "Trace.load",
         nextword.Trace.load,
-        {"path": trace.save(tmp_path / "kept"), "model": lm.reference, "tokenizer": tokenizer},
+        {"path": trace.save(tmp_path / "kept"), "model": lm, "tokenizer": tokenizer},
     )
     yield "to_html", trace.to_html, {"path": None, "plain": None, "facts": None}
     yield "texts", prediction.texts, {"token_ids": [1]}

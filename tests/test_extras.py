@@ -22,9 +22,9 @@ from tests.conftest import Trained
 from tests.environments import make_environment
 
 TRAIN = "train text.txt --steps 1 --preset tiny --context-length 16 --batch-size 2 --vocab-size 300"
-INSIDE = "looking into a model"
-TORCH = ["GPTModel", "Trace", "TransformerBlock"]
+TORCH = ["GPTModel", "TransformerBlock"]
 TRAINING = ["TrainingRun", "train"]
+DRAWN = ["embedding", "attention", "lens", "norms", "logits", "ablation"]
 BRINGS = {
     "torch": {"torch"},
     "train": {"torch"},
@@ -60,12 +60,13 @@ COMMANDS_TRIED = [
     Case("export --out exported"),
     Case("convert exported exported.gguf"),
     Case("runs ."),
-    Case("look hi", ("torch",), INSIDE, ("torch",)),
-    Case("look hi --ablate 1.1", ("torch",), INSIDE, ("torch",)),
-    Case("look hi --html look.html", ("torch",), INSIDE, ("torch",)),
-    Case("look hi --open", ("torch", "serve"), "the page", ("torch", "fastapi"), runs=False),
+    Case("look hi"),
+    Case("look hi --ablate 1.1"),
+    Case("look hi --html look.html"),
+    Case("look hi --open", ("serve",), "the page", ("fastapi",), runs=False),
     Case("figure hi --kind next", ("figures",), "drawing figures", ("matplotlib", "seaborn")),
-    Case("figure hi", ("torch", "figures"), "drawing a model's inside", ("torch", "matplotlib")),
+    *(Case(f"figure hi --kind {kind}", ("figures",), "drawing figures", ("matplotlib",)) for kind in DRAWN),
+    Case("figure hi --kind attribution", ("torch", "figures"), "drawing gradients", ("torch", "matplotlib")),
     Case("runs . --curve curve.svg", ("figures",), "drawing figures", ("matplotlib",)),
     Case(f"{TRAIN} --out m", ("train",), "training", ("torch",)),
     Case(f"{TRAIN} --out m --serve", ("train", "serve"), "training with a page", ("torch", "fastapi"), runs=False),
@@ -75,13 +76,16 @@ COMMANDS_TRIED = [
 ]
 PYTHON_TRIED = [
     Case("lm.predict('안녕')"),
-    Case("lm.trace('안녕')", ("torch",), INSIDE, ("torch",)),
+    Case("lm.trace('안녕').lens()"),
+    Case("lm.trace('안녕').attribution()"),
+    Case("lm.trace('안녕').to_html()"),
+    Case("lm.trace(['안녕', 'hi'])[1]['result', 0]"),
     Case("lm.edit(nextword.ablate_head(1, 1)).predict('안녕')"),
     Case("lm.record(['안녕'], 'acts', 'resid_post')"),
     Case("nextword.patch_map(lm, 'a boy', 'a girl', max, layers=[0])"),
-    Case("lm.attribute('hi')", ("torch",), INSIDE, ("torch",)),
-    Case("lm.reference", ("torch",), INSIDE, ("torch",)),
-    Case("lm.model", ("torch",), INSIDE, ("torch",)),
+    Case("lm.attribute('hi')", ("torch",), "following gradients", ("torch",)),
+    Case("lm.reference", ("torch",), "a GPTModel", ("torch",)),
+    Case("lm.model", ("torch",), "a GPTModel", ("torch",)),
     Case("nextword.load(backend='torch')", ("torch",), "running a model without the native backend", ("torch",)),
     Case("importlib.import_module('nextword.training').train", ("train",), "training", ("torch",)),
     *(Case(f"nextword.{name}", ("torch",), f"nextword.{name}", ("torch",)) for name in TORCH),
@@ -111,7 +115,7 @@ names = {}
 exec("from nextword import *", names)
 told["star"] = sorted(set(names) - {"__builtins__"})
 try:
-    exec("from nextword import Trace")
+    exec("from nextword import GPTModel")
     told["imported"] = None
 except ImportError as error:
     told["imported"] = str(error)
@@ -165,7 +169,7 @@ def test_what_is_missing_is_said_and_the_rest_works(extra: str, trained: Trained
             hint = f"hint: {python} -m pip install 'nextword[{','.join(case.extras)}]'"
             assert said == [f"{case.says} needs torch", [hint], True]
     has_torch = "torch" in there
-    assert told["imported"] == (None if has_torch else "nextword.Trace needs torch")
+    assert told["imported"] == (None if has_torch else "nextword.GPTModel needs torch")
     there_are = sorted(set(nextword.__all__) - (set() if has_torch else {*TORCH, *TRAINING}))
     assert told["dir"] == told["star"] == there_are
     assert "class LanguageModel" in told["help"]

@@ -75,16 +75,15 @@ def test_the_korean_readme_has_the_same_commands_installs_and_programs() -> None
 @pytest.mark.skipif(not is_built(), reason="the base installation runs models in native code")
 def test_what_stands_before_make_setup_needs_only_make_run(tmp_path: Path) -> None:
     """Word for word in a fresh shell, which has activated an environment with the base installation."""
-    first, _, rest = README.partition("`make setup`")
+    first = README.partition("`make setup`")[0]
     tour = re.findall(r"^nextword .*$", first, flags=re.MULTILINE)
-    assert len(tour) == 8
+    assert len(tour) == 11
     assert ". .venv/bin/activate\n```\n\n## A 60-second tour" in first
-    assert '\nnextword look "The children are playing in the" ' in rest
     python = make_environment(tmp_path / ".venv")
     command = python.with_name("nextword")
     command.write_text(f"#!{python}\nfrom nextword.cli import main\nmain()\n", encoding="utf-8")
     command.chmod(0o755)
-    script = "\n".join(["set -e", ". .venv/bin/activate", *tour, 'nextword look "The children are playing in the"'])
+    script = "\n".join(["set -e", ". .venv/bin/activate", *tour])
     done = subprocess.run(
         ["sh", "-c", script],
         capture_output=True,
@@ -94,12 +93,8 @@ def test_what_stands_before_make_setup_needs_only_make_run(tmp_path: Path) -> No
         check=False,
         timeout=300,
     )
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-2:] == [
-        "error: looking into a model needs torch",
-        "hint: .venv/bin/python -m pip install 'nextword[torch]'",
-    ]
-    assert [done.stderr.count(word) for word in ("error", "Traceback", "not found")] == [1, 0, 0]
+    assert done.returncode == 0, done.stderr
+    assert [done.stderr.count(word) for word in ("error", "Traceback", "not found")] == [0, 0, 0]
     [prompt, *_] = shlex.split(tour[0], comments=True)[1:]
     assert f"{nextword.load().predict(prompt, 1)[0].probability:.2%}".replace("%", " %") in done.stdout
 

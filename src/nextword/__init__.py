@@ -54,7 +54,6 @@ _HOMES = {
 }
 
 _EXTRAS = {
-    "nextword.inspection.trace": "torch",
     "nextword.model": "torch",
     "nextword.training": "train",
 }

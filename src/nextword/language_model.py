@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, Unpack, cast, overload
 
 from nextword.arguments import OWN_CHECK, Destination, argument, checked
 from nextword.config import GPTConfig
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from nextword.model import GPTModel, TorchBackend
 
 
-_INSPECTION_PURPOSE = "looking into a model"
 _MIN_CACHE_TOKENS = 2048
 """Tokens that the cache has room for which a model keeps from one text to the next."""
 
@@ -164,7 +163,7 @@ class LanguageModel:
 
     @property
     def reference(self) -> GPTModel:
-        """The GPTModel that everything works on that looks inside; which backend runs the model stays as it is.
+        """The model in torch, for gradients and for changing weights; which backend runs the model stays as it is.
 
         Where that is the native one, it has weights of its own: `use_torch` before the GPTModel's are changed.
 
@@ -187,7 +186,7 @@ class LanguageModel:
         self.backend = EditedBackend(backend, self.edits) if self.edits else backend
 
     def _torch(self) -> TorchBackend:
-        """The model in torch, which everything that looks inside works on; made when it is first needed.
+        """The model in torch; made when it is first needed.
 
         Raises:
             ConfigError: torch is not installed.
@@ -195,7 +194,7 @@ class LanguageModel:
         if self._unedited is not None:
             return self._unedited._torch()
         if self._reference is None:
-            require_packages(_INSPECTION_PURPOSE, "torch", "torch")
+            require_packages("a GPTModel", "torch", "torch")
             from nextword.inspection.weight_checksums import checksum_weights
             from nextword.model import TorchBackend
 
@@ -208,8 +207,11 @@ class LanguageModel:
                 self._checksums = checksum_weights(self._reference.model, every=True)
         return self._reference
 
-    def _check_weights(self, thoroughly: bool = False) -> None:
-        """Whether the backend still runs the weights that the GPTModel has.
+    def check_weights(self, thoroughly: bool = False) -> None:
+        """Whether the backend still runs the weights that the GPTModel has; everything that runs the model asks.
+
+        Args:
+            thoroughly: Whether the numbers are looked at, too, which finds what went past PyTorch (`weight.data`).
 
         Raises:
             ConfigError: The GPTModel's were changed, and a backend that has its own runs.
@@ -252,7 +254,7 @@ class LanguageModel:
         """
         if top < 1:
             raise ConfigError(f"top is {top}, it must be at least 1")
-        self._check_weights()
+        self.check_weights()
         if unit == "word":
             return predict_word(self.backend, self.tokenizer, text, top, overflow)
         with self._prefix_cache() as memory:
@@ -272,7 +274,7 @@ class LanguageModel:
         Returns:
             An iterator of text (never half a character) whose `.generation` holds the whole when it has ended.
         """
-        self._check_weights()
+        self.check_weights()
         chosen = GenerationSettings(**settings)
         sampling = {one.name: chosen[one.name] for one in fields(Sampling)}
         biases = token_biases(chosen.logit_bias, self.config.vocab_size)
@@ -414,28 +416,48 @@ class LanguageModel:
             TextError: The text is empty, or has words that the tokenizer does not know.
             ConfigError: `stride` is out of range.
         """
-        self._check_weights()
+        self.check_weights()
         return score_tokens(self.backend, self.tokenizer, text, stride)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    @overload
+    def trace(  # type: ignore[overload-overlap]  # a str is a sequence of str too
+        self,
+        text: Prompt,
+        names: Iterable[str] | str | None = ...,
+        layers: Sequence[int] | int | None = ...,
+        max_bytes: int | None = ...,
+        overflow: Overflow = ...,
+    ) -> Trace: ...
+    @overload
+    def trace(
+        self,
+        text: Sequence[Prompt],
+        names: Iterable[str] | str | None = ...,
+        layers: Sequence[int] | int | None = ...,
+        max_bytes: int | None = ...,
+        overflow: Overflow = ...,
+    ) -> list[Trace]: ...
     @checked
     def trace(
         self,
-        text: Prompt,
+        text: Prompt | Sequence[Prompt],
         names: Iterable[str] | str | None = None,
         layers: Sequence[int] | int | None = None,
         max_bytes: int | None = None,
         overflow: Overflow = "slide",
-    ) -> Trace:
+    ) -> Trace | list[Trace]:
         """Every named value of the forward pass over a text, from the embeddings to the logits.
 
+        The pass is the one that predicts, by the same backend, to the bit; it ends behind the last value that is kept.
+
         Args:
-            text: The text, or its token ids.
+            text: The text, or its token ids; or several of them, which are run together and give a trace each.
             names: Full names (`blocks.3.attn.hook_z`), patterns (`*.hook_resid_post`) or kinds (`pattern`); None is
                 everything.
             layers: Only these blocks; None is all.
-            max_bytes: Memory that the trace may take; 2 GiB if not given.
+            max_bytes: Memory that the traces may take together; 2 GiB if not given.
             overflow: A text longer than the context: `slide` looks at its newest part, `stop` refuses it.
 
         Raises:
@@ -443,21 +465,26 @@ class LanguageModel:
             ContextOverflowError: It is too long and `overflow` is `stop`.
             ConfigError: A name or layer does not exist, or the trace would be too large.
         """
-        require_packages(_INSPECTION_PURPOSE, "torch", "torch")
-        from nextword.inspection.capture import MAX_BYTES, capture
+        from nextword.inspection.capture import MAX_BYTES, TextToTrace, capture_all
 
-        ids, dropped = fit_to_context(self.tokenizer, text, self.config.context_length, overflow)
-        return capture(
-            self.reference,
+        self.check_weights()
+        several = isinstance(text, list | tuple) and len(text) > 0 and all(hasattr(one, "__len__") for one in text)
+        prompts = cast(Sequence[Prompt], text if several else [text])
+        texts = [
+            TextToTrace(prompt_text(self.tokenizer, one), *fit_to_context(self.tokenizer, one, context, overflow))
+            for context in [self.config.context_length]
+            for one in prompts
+        ]
+        traces = capture_all(
+            self._plain_backend,
             self.tokenizer,
-            prompt_text(self.tokenizer, text),
-            ids,
+            texts,
             names=names,
             layers=layers,
             edits=self.edits,
             max_bytes=MAX_BYTES if max_bytes is None else max_bytes,
-            dropped_tokens=dropped,
         )
+        return traces if several else traces[0]
 
     @checked
     def record(
@@ -491,7 +518,7 @@ class LanguageModel:
         """
         from nextword.inspection.record import record
 
-        self._check_weights()
+        self.check_weights()
         return record(
             self.backend,
             self.tokenizer,
@@ -550,7 +577,7 @@ class LanguageModel:
             ContextOverflowError: It is too long and `overflow` is `stop`.
             ConfigError: `target` is no single token.
         """
-        require_packages(_INSPECTION_PURPOSE, "torch", "torch")
+        require_packages("following gradients", "torch", "torch")
         from nextword.inspection.gradient import gradient_x_input
 
         ids, dropped = fit_to_context(self.tokenizer, text, self.config.context_length, overflow)
@@ -617,7 +644,7 @@ class LanguageModel:
             raise ConfigError(
                 "an edited model cannot be written: its changes are no weights", hint="save the model that was edited"
             )
-        self._check_weights(thoroughly=True)
+        self.check_weights(thoroughly=True)
         return Bundle(
             self.config,
             self._stored_tensors(precision),

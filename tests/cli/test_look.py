@@ -83,7 +83,7 @@ def test_tokens_stand_there_with_place_id_and_part(call: Call, default: Language
 
 def test_json_holds_the_traces_numbers(call: Call, trained: Trained) -> None:
     text = "한국의 수도는"
-    lm = trained.run.model
+    lm = trained.lm
     values = call("look", text, "-m", trained.path, "--json", "--top", "3", "--layer", "1", "--head", "2").json
     trace = lm.trace(text)
     count = len(trace.token_ids)

@@ -91,8 +91,8 @@ def test_the_look_frame_is_the_trace(case: str) -> None:
     model = about["model"]
     assert (model["layers"], model["heads"], model["vocab_size"]) == (L, config.num_heads, config.vocab_size)
     assert (model["position"], model["residual"]) == (config.position, config.residual)
-    assert (model["parameters"], model["bytes"]) == (config.num_parameters, 4 * config.num_parameters)
-    assert (model["backend"], model["dtype"]) == ("torch", "float32")
+    assert (model["parameters"], model["bytes"]) == (config.num_parameters, lm.nbytes)
+    assert (model["backend"], model["dtype"]) == (lm.backend.name, lm.dtype)
 
 
 def test_a_fragment_of_a_syllable_knows_which_part_it_is() -> None:

@@ -198,7 +198,7 @@ def test_wrong_names_and_layers_are_refused() -> None:
 def test_the_estimate_is_no_less_than_what_is_held_and_the_limit_is_kept(case: str) -> None:
     lm, ids = language_model(case), some_tokens(case)
     kept = [name for name in hook_shapes(lm.config, 1) if not is_lazy(name)]
-    estimate = nextword.inspection.capture.estimate_nbytes(lm.model, kept, len(ids))
+    estimate = nextword.inspection.capture.estimate_nbytes(lm.backend, kept, len(ids))
     trace = lm.trace(ids, max_bytes=estimate)
     assert 0.5 * estimate < trace.nbytes <= estimate
     with pytest.raises(ConfigError, match="the limit is") as caught:

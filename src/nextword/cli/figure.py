@@ -80,14 +80,14 @@ def figure(
 
     drawable_suffix(out)  # before what takes seconds is imported
     sampling = Sampling(**sampled) if sampled else None  # type: ignore[arg-type]
-    if kind == "next":  # the one that takes nothing from inside
-        require_packages("drawing figures", "figures", "matplotlib", "seaborn")
+    if kind == "attribution":  # gradients
+        require_packages("drawing gradients", "torch,figures", "torch", "matplotlib", "seaborn")
     else:
-        require_packages("drawing a model's inside", "torch,figures", "torch", "matplotlib", "seaborn")
+        require_packages("drawing figures", "figures", "matplotlib", "seaborn")
     prompt = read_text(text)
     from nextword.terminal.console import make_console
 
-    with make_console(stderr=True).status("reading the model") as status:  # PyTorch and matplotlib take seconds to load
+    with make_console(stderr=True).status("reading the model") as status:  # matplotlib takes a second to load
         from nextword.figures import save_figure
         from nextword.loading import load
 

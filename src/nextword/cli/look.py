@@ -73,16 +73,15 @@ def look(
     if open_page:
         if ablate or patch_from is not None or html is not None or as_json:
             raise ConfigError("--open shows the page, which has switches of its own", hint="leave out the other flags")
-        require_packages("the page", "torch,serve", "torch", *SERVING)
+        require_packages("the page", "serve", *SERVING)
         _open_page(prompt, model, loading)
         return
     if html is not None and as_json:
         raise ConfigError("--html writes the page, --json prints values", hint="ask for one after the other")
-    require_packages("looking into a model", "torch", "torch")
     from nextword.loading import load
     from nextword.terminal.console import make_console
 
-    with make_console(stderr=True).status("looking inside"):  # PyTorch alone takes a second to load
+    with make_console(stderr=True).status("looking inside"):
         lm = load(model, **loading)
         changes = [change for part in off for change in _ablation(part, lm)]
         before = _trace(lm, prompt, overflow)

@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 from packaging.requirements import Requirement
 
 PURPOSES = {
-    "torch": "look inside a model",
+    "torch": "follow gradients, and change weights from Python",
     "figures": "draw figures",
     "train": "train",
     "data": "train on .parquet, .zst, addresses and data sets of the hub",

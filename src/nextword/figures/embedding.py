@@ -5,16 +5,15 @@ Every value is the model's own, captured through the tap during its forward pass
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from nextword.config import GPTConfig
+from nextword.errors import TextError
 from nextword.figures.canvas import (
     DPI,
     broken,
@@ -26,14 +25,17 @@ from nextword.figures.canvas import (
     thinning_step,
     token_label,
 )
-from nextword.inspection.capture import check_tokens
+from nextword.generation.backend import Backend
+from nextword.inspection.capture import capture
 from nextword.inspection.edits import Edit
-from nextword.inspection.inspectable import InspectableModel, unpack_model, with_edits
-from nextword.model import GPTModel, eval_mode
+from nextword.inspection.inspectable import InspectableModel, unpack_backend
+from nextword.rope import inverse_frequencies, rope_attention_factor
 from nextword.tokens import Tokenizer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from nextword.model import GPTModel
 
 EMBED, POSITION, COMBINED = "hook_embed", "hook_pos_embed", "blocks.0.hook_resid_pre"
 
@@ -43,7 +45,7 @@ ROW_HEIGHT, FRAME_HEIGHT = 0.2, 1.2  # inches: a label with its gap; titles and 
 
 
 def embedding_figure(
-    model: GPTModel | InspectableModel, tokenizer: Tokenizer, text: str, *, title: str | None = None
+    model: InspectableModel | Backend | GPTModel, tokenizer: Tokenizer, text: str, *, title: str | None = None
 ) -> Figure:
     """Three aligned heatmaps: token embedding, position, combined (what the first block reads).
 
@@ -55,7 +57,7 @@ def embedding_figure(
     (`fonts.choose_fonts` tells them beforehand).
 
     Args:
-        model: A LanguageModel (its edits are applied), or a GPTModel.
+        model: A LanguageModel (its edits are applied), a backend or a GPTModel.
         tokenizer: Its tokenizer.
         text: At least one token, at most `context_length`.
         title: A line above the figure.
@@ -66,8 +68,8 @@ def embedding_figure(
         ConfigError: matplotlib or seaborn is not installed.
     """
     token_ids = tokenizer.encode(text)
-    gpt, _, edits = unpack_model(model)
-    panels = _panels(gpt, token_ids, edits)
+    backend, _, edits = unpack_backend(model)
+    panels = _panels(backend, token_ids, edits)
     pieces = tokenizer.pieces(token_ids)
     fonts = fonts_for([title or "", *(piece.text for piece in pieces)])
     height = min(max(MIN_HEIGHT, len(pieces) * ROW_HEIGHT + FRAME_HEIGHT), MAX_HEIGHT)
@@ -107,8 +109,8 @@ class _Panel:
     clipped: bool = False  # whether values lie beyond the colours' ends
 
 
-def _panels(model: GPTModel, token_ids: Sequence[int], edits: Sequence[Edit]) -> list[_Panel]:
-    values = _capture(model, token_ids, edits)
+def _panels(backend: Backend, token_ids: Sequence[int], edits: Sequence[Edit]) -> list[_Panel]:
+    values = _capture(backend, token_ids, edits)
     limit, clipped = _colour_limit(values)
     colours = {"cmap": diverging(), "vmin": -limit, "vmax": limit}
     bar = f"value (beyond ±{limit:.3g}: drawn as ±{limit:.3g})" if clipped else "value"
@@ -116,9 +118,9 @@ def _panels(model: GPTModel, token_ids: Sequence[int], edits: Sequence[Edit]) ->
     if POSITION in values:
         position = _Panel(values[POSITION], "Position", "dimension", colours)
         return [embedding, position, _Panel(values[COMBINED], "Combined", "dimension", colours, bar, clipped)]
-    unturned = ", ".join(map(str, model.config.no_rope_layers))
+    unturned = ", ".join(map(str, backend.config.no_rope_layers))
     turns = _Panel(
-        _cosines(model, len(token_ids)),
+        _cosines(backend.config, len(token_ids)),
         "Rotary position (turns q and k; nothing is added)",
         "pair of channels, in every head" + (f" (but not in layers {unturned})" if unturned else ""),
         {"cmap": diverging(), "vmin": -1.0, "vmax": 1.0},
@@ -130,48 +132,21 @@ def _panels(model: GPTModel, token_ids: Sequence[int], edits: Sequence[Edit]) ->
     return [embedding, turns, combined]
 
 
-class _StopForwardError(Exception):
-    """Ends a forward pass: everything wanted has been captured."""
-
-
-class _FirstBlockInput:
-    """A tap that keeps what the first block reads and what it was added up from, then ends the pass."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, NDArray[Any]] = {}
-
-    def wants(self, name: str) -> bool:
-        return name in (EMBED, POSITION, COMBINED)
-
-    def __call__(self, name: str, tensor: Tensor) -> Tensor:
-        # NumPy has no bfloat16; widening changes no value.
-        self.values[name] = tensor[0].to(torch.promote_types(tensor.dtype, torch.float32)).cpu().numpy()
-        if name == COMBINED:
-            raise _StopForwardError
-        return tensor
-
-
-def _capture(model: GPTModel, token_ids: Sequence[int], edits: Sequence[Edit]) -> dict[str, NDArray[Any]]:
+def _capture(backend: Backend, token_ids: Sequence[int], edits: Sequence[Edit]) -> dict[str, NDArray[Any]]:
     """Name -> [T, D]; without POSITION for a model that adds no position vector."""
-    check_tokens(model.config, token_ids, "no token to draw")
-    tap = _FirstBlockInput()
-    ids_1T = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device)
-    with eval_mode(model), torch.inference_mode(), contextlib.suppress(_StopForwardError):
-        model.hidden(ids_1T, tap=with_edits(edits, model, tap))
-    return tap.values
+    if not token_ids:
+        raise TextError("the text is empty: there is no token to draw")
+    names = [EMBED, *([POSITION] if backend.config.position == "learned" else []), COMBINED]
+    trace = capture(backend, None, "", token_ids, names=names, edits=edits)
+    return {name: trace[name] for name in names}
 
 
-def _cosines(model: GPTModel, count: int) -> NDArray[Any]:
+def _cosines(config: GPTConfig, count: int) -> NDArray[Any]:
     """Cosine of each channel pair's angle at each position, [T, C/2]: where the model's rotation takes (1, 0)."""
-    assert model.rotary is not None  # noqa: S101  a model has learned or rotary positions
-    config, weight = model.config, model.token_embedding.weight
-    first = slice(0, None, 2) if config.rope_layout == "interleaved" else slice(0, config.head_dim // 2)
-    dtype = torch.promote_types(weight.dtype, torch.float32)
-    unit_BTHC = torch.zeros(1, count, 1, config.head_dim, dtype=dtype, device=weight.device)
-    unit_BTHC[..., first] = 1
-    turned_BTHC = model.rotary.rotation_at(0, count, unit_BTHC)(unit_BTHC)
-    cosines: NDArray[Any] = turned_BTHC[0, :, 0, first].cpu().numpy()
-    return cosines
+    cosines_TP: NDArray[Any] = rope_attention_factor(config) * np.cos(
+        np.outer(np.arange(count), inverse_frequencies(config))
+    )
+    return cosines_TP
 
 
 def _colour_limit(values: Mapping[str, NDArray[Any]]) -> tuple[float, bool]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from nextword.errors import ConfigError, NextwordError
 from nextword.generation import html
-from nextword.inspection.decomposition import Values, as_array, decomposition
+from nextword.generation.backend import Backend
+from nextword.inspection.decomposition import Values, decomposition
 from nextword.inspection.lens import token_label, token_of
 from nextword.inspection.readout import is_unembed_edit, unembed
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
 
 SUM_TOLERANCE = 1e-4
-"""How far the parts may miss the logit (in logits, for float32 and wider)."""
+"""How far the parts may miss the logit (in logits, where products are rounded as in float32 or less)."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -135,26 +135,25 @@ def logit_attribution(
     chosen = int(logits_V.argmax()) if target is None else token_of(target, trace.tokenizer, config.vocab_size)
     other = None if against is None else token_of(against, trace.tokenizer, config.vocab_size)
 
-    model = trace.model_for("ln_final", "output_layer")
-    norm, head = model.ln_final, model.output_layer
-    direction_D, offset = _row(head, chosen)
+    backend = trace.backend_for("ln_final", "output_layer")
+    direction_D, offset = _row(backend, chosen)
     logit = float(logits_V[chosen])
     if other is not None:
-        other_D, other_offset = _row(head, other)
+        other_D, other_offset = _row(backend, other)
         direction_D, offset, logit = direction_D - other_D, offset - other_offset, logit - float(logits_V[other])
 
     stream_D = parts_nD.sum(0)
-    if norm.bias is not None:
+    centred = config.norm == "layernorm"
+    if centred:
         parts_nD = parts_nD - parts_nD.mean(-1, keepdims=True)
         stream_D = stream_D - stream_D.mean()
-    scale = np.sqrt(np.mean(stream_D**2) + norm.eps)
-    reading_D = as_array(norm.weight) / scale * direction_D
-    constant = offset + (0.0 if norm.bias is None else float(as_array(norm.bias) @ direction_D))
+    scale = np.sqrt(np.mean(stream_D**2) + config.norm_eps)
+    reading_D = backend.weight("ln_final.weight").astype(np.float64) / scale * direction_D
+    constant = offset + (float(backend.weight("ln_final.bias").astype(np.float64) @ direction_D) if centred else 0.0)
     values = np.append(parts_nD @ reading_D, constant)
 
     # How far rounding can push a half-precision pass; for float32 it stays below the tolerance.
-    eps = torch.finfo(head.weight.dtype).eps
-    bound = max(SUM_TOLERANCE, eps * (np.abs(logits_V).max() + 8 * float(np.linalg.norm(stream_D * reading_D))))
+    bound = max(SUM_TOLERANCE, backend.eps * (np.abs(logits_V).max() + 8 * float(np.linalg.norm(stream_D * reading_D))))
     if not abs(values.sum() - logit) <= bound:  # not-a-number too
         raise NextwordError(
             f"the parts sum to {values.sum():.6g}, the logit is {logit:.6g}",
@@ -191,6 +190,7 @@ def _own_logits(trace: Trace, place: int) -> Values:
     return wide_V
 
 
-def _row(head: torch.nn.Linear, token: int) -> tuple[Values, float]:
+def _row(backend: Backend, token: int) -> tuple[Values, float]:
     """The head's weights for one token, [D], and its bias."""
-    return as_array(head.weight[token]), 0.0 if head.bias is None else float(head.bias[token].detach())
+    row_D: Values = backend.weight("output_layer.weight", [token])[0].astype(np.float64)
+    return row_D, float(backend.weight("output_layer.bias")[token]) if backend.config.output_bias else 0.0

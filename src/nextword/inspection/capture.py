@@ -1,105 +1,152 @@
-"""One forward pass whose values are kept."""
+"""Forward passes whose values are kept."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ContextOverflowError, TextError
-from nextword.inspection.edit_tap import EditTap
+from nextword.generation.backend import Backend
+from nextword.inspection.edited_backend import EditedBackend
 from nextword.inspection.edits import Edit
 from nextword.inspection.hook_names import hook_shapes, is_lazy, is_pattern, select
+from nextword.inspection.inspectable import InspectableModel, gptmodel_of, unpack_backend
 from nextword.inspection.trace import Trace
-from nextword.inspection.weight_checksums import checksum_weights
-from nextword.model import GPTModel, eval_mode
 from nextword.tokens import Tokenizer
 
+if TYPE_CHECKING:
+    from nextword.model import GPTModel
+
 MAX_BYTES = 2 << 30
-"""Bytes that a trace may hold unless the caller says otherwise."""
+"""Bytes that traces may hold unless the caller says otherwise."""
+
+BATCH_TOKENS = 2048
+"""Tokens that are read at once, about: their keys and values are held meanwhile."""
 
 
 class _CaptureTap:
-    """Keeps the values that are wanted, after the edits."""
+    """Keeps the values that are wanted, after the edits, by chunk."""
 
-    def __init__(self, wanted: Iterable[str], edits: EditTap) -> None:
-        self.values: dict[str, NDArray[Any]] = {}
-        self._wanted, self._edits = frozenset(wanted), edits
+    def __init__(self, wanted: Iterable[str], chunks: int) -> None:
+        self.names = frozenset(wanted)
+        self.values: list[dict[str, NDArray[Any]]] = [{} for _ in range(chunks)]
 
-    def wants(self, name: str) -> bool:
-        return name in self._wanted or self._edits.wants(name)
+    def __call__(self, name: str, value: NDArray[Any], chunk: int) -> None:
+        self.values[chunk][name] = value
 
-    def __call__(self, name: str, tensor: Tensor) -> Tensor:
-        if self._edits.wants(name):
-            tensor = self._edits(name, tensor)
-        if name in self._wanted:
-            self.values[name] = tensor[0].to("cpu", torch.promote_types(tensor.dtype, torch.float32)).numpy()
-        return tensor
+
+@dataclass(frozen=True)
+class TextToTrace:
+    """A text that is to be traced."""
+
+    text: str
+    token_ids: Sequence[int]
+    dropped_tokens: int = 0
+    """Older tokens of the text, which did not fit into the context."""
 
 
 def capture(
-    model: GPTModel,
+    model: InspectableModel | Backend | GPTModel,
     tokenizer: Tokenizer | None,
     text: str,
     token_ids: Sequence[int],
     *,
-    names: Iterable[str] | str | None = None,
+    names: Iterable[Any] | str | None = None,
     layers: Sequence[int] | int | None = None,
     edits: Sequence[Edit] = (),
     max_bytes: int = MAX_BYTES,
     dropped_tokens: int = 0,
 ) -> Trace:
-    """Runs a text and keeps what the pass computed.
+    """Runs a text and keeps what the pass computed; see `capture_all`."""
+    texts = [TextToTrace(text, token_ids, dropped_tokens)]
+    return capture_all(model, tokenizer, texts, names=names, layers=layers, edits=edits, max_bytes=max_bytes)[0]
+
+
+def capture_all(
+    model: InspectableModel | Backend | GPTModel,
+    tokenizer: Tokenizer | None,
+    texts: Sequence[TextToTrace],
+    *,
+    names: Iterable[Any] | str | None = None,
+    layers: Sequence[int] | int | None = None,
+    edits: Sequence[Edit] = (),
+    max_bytes: int = MAX_BYTES,
+) -> list[Trace]:
+    """Runs texts, several at once, and keeps what the passes computed. A pass ends behind the last value that is kept.
 
     Args:
-        model: The model.
+        model: What runs them, without its own edits.
         tokenizer: Its tokenizer.
-        text: The text.
-        token_ids: Its tokens.
-        names: Full names, patterns with `*` or kinds such as `pattern`; None is everything.
+        texts: The texts.
+        names: What `hook_names.select` takes; None is everything.
         layers: Only these blocks; None is all.
-        edits: Changes under which it runs.
-        max_bytes: What the trace may hold at most.
-        dropped_tokens: Older tokens of the text, which did not fit into the context.
+        edits: Changes under which they run.
+        max_bytes: What the traces may hold at most, together.
 
     Raises:
         TextError: There are no tokens, or one that the model does not have.
         ContextOverflowError: There are more than the model can look at.
-        ConfigError: A name or layer does not exist, an edit does not fit, or the trace would be too large.
+        ConfigError: A name or layer does not exist, an edit does not fit, or the traces would be too large.
     """
-    config = model.config
-    check_tokens(config, token_ids, "nothing to trace")
+    backend, _, _ = unpack_backend(model)
+    config = backend.config
+    for one in texts:
+        check_tokens(config, one.token_ids, "nothing to trace")
     for edit in edits:
         edit.check(config)
     wanted = _names_to_capture(config, names, layers, edits)
-    size = estimate_nbytes(model, wanted, len(token_ids))
+    size = sum(estimate_nbytes(backend, wanted, len(one.token_ids)) for one in texts)
     if size > max_bytes:
+        tokens = sum(len(one.token_ids) for one in texts)
+        of = f"a trace of {tokens:,} tokens" if len(texts) == 1 else f"{len(texts):,} traces of {tokens:,} tokens"
         raise ConfigError(
-            f"a trace of {len(token_ids):,} tokens would hold up to {size / 1e9:.2f} GB, "
-            f"the limit is {max_bytes / 1e9:.2f} GB",
+            f"{of} would hold up to {size / 1e9:.2f} GB, the limit is {max_bytes / 1e9:.2f} GB",
             hint="a shorter text takes less; names= and layers= keep less of it; max_bytes= raises the limit",
         )
-    tap = _CaptureTap(wanted, EditTap(edits, model))
-    ids_1T = torch.tensor([list(token_ids)], device=model.token_embedding.weight.device)
-    with eval_mode(model), torch.inference_mode():
-        model(ids_1T, tap=tap)
-    checksums = checksum_weights(model)
-    return Trace(
-        text,
-        token_ids,
-        config,
-        tap.values,
-        edits=edits,
-        model=model,
-        tokenizer=tokenizer,
-        checksums=checksums,
-        dropped_tokens=dropped_tokens,
-    )
+    runs = EditedBackend(backend, edits) if edits else backend
+    checksums = None
+    if (gptmodel := gptmodel_of(backend)) is not None:
+        from nextword.inspection.weight_checksums import checksum_weights
+
+        checksums = checksum_weights(gptmodel)
+    traces = []
+    for batch in _batches(texts):
+        tap = _CaptureTap(wanted, len(batch))
+        chunks = [one.token_ids for one in batch]
+        runs.forward(chunks, [runs.new_cache(len(chunk)) for chunk in chunks], "none", tap)
+        traces += [
+            Trace(
+                one.text,
+                one.token_ids,
+                config,
+                values,
+                edits=edits,
+                model=backend,
+                tokenizer=tokenizer,
+                checksums=checksums,
+                dropped_tokens=one.dropped_tokens,
+                cache_format=getattr(backend, "cache_format", "float32"),
+            )
+            for one, values in zip(batch, tap.values, strict=True)
+        ]
+    return traces
+
+
+def _batches(texts: Sequence[TextToTrace]) -> Iterator[list[TextToTrace]]:
+    batch: list[TextToTrace] = []
+    for one in texts:
+        if batch and sum(len(other.token_ids) for other in batch) + len(one.token_ids) > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(one)
+    if batch:
+        yield batch
 
 
 def check_tokens(config: GPTConfig, token_ids: Sequence[int], nothing: str) -> None:
@@ -126,7 +173,7 @@ def check_tokens(config: GPTConfig, token_ids: Sequence[int], nothing: str) -> N
 
 
 def _names_to_capture(
-    config: GPTConfig, names: Iterable[str] | str | None, layers: Sequence[int] | int | None, edits: Sequence[Edit]
+    config: GPTConfig, names: Iterable[Any] | str | None, layers: Sequence[int] | int | None, edits: Sequence[Edit]
 ) -> set[str]:
     """What the tap keeps: lazy values only where they are named, or where an edit stands in the way to them."""
     kept: set[str] = set()
@@ -147,8 +194,8 @@ def _names_to_capture(
     return kept
 
 
-def estimate_nbytes(model: GPTModel, names: Iterable[str], count: int) -> int:
+def estimate_nbytes(backend: Backend, names: Iterable[str], count: int) -> int:
     """Bytes that these values of `count` tokens take at most (some share their memory)."""
-    size = torch.promote_types(model.token_embedding.weight.dtype, torch.float32).itemsize
-    shapes = hook_shapes(model.config, count)
+    size = np.dtype(np.float64 if backend.dtype == "float64" else np.float32).itemsize
+    shapes = hook_shapes(backend.config, count)
     return sum(math.prod(shapes[name]) for name in names) * size

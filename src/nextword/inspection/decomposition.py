@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from nextword.errors import ConfigError, NextwordError
-from nextword.model import eval_mode
-from nextword.model.layers import linear_weight
+from nextword.inspection.rebuilt import head_rows
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
@@ -49,24 +46,24 @@ def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Va
             "its normalised input, so that no part reaches the head as it was",
             hint="gradient x input works for it: lm.attribute(text)",
         )
-    dtype = trace.model.output_layer.weight.dtype
+    backend = trace.backend
+    precision = backend.dtype if backend.name == "torch" else "float32"
     parts: dict[str, Values] = {}
     patched_D = np.zeros(config.d_model)
-    buffer_DE = np.empty((config.d_model, config.num_heads * config.head_dim))
 
     def apply_stream_edits(name: str) -> None:
         """What edits of the stream do to everything in it."""
         nonlocal patched_D
         if all(edit.name != name for edit in trace.edits):
             return
-        factor_D, shift_D = _edited(trace, name, place, dtype)
+        factor_D, shift_D = _edited(trace, name, place, precision)
         parts.update({label: part_D * factor_D for label, part_D in parts.items()})
         patched_D = patched_D * factor_D + shift_D
 
     def append_part(label: str, name: str) -> None:
         """What a part gave to the stream, apart from what edits put in its place."""
         nonlocal patched_D
-        _, shift_D = _edited(trace, name, place, dtype)
+        _, shift_D = _edited(trace, name, place, precision)
         parts[label] = trace[name][place].astype(np.float64) - shift_D
         patched_D = patched_D + shift_D
 
@@ -75,8 +72,8 @@ def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Va
         append_part("position", "hook_pos_embed")
     for layer in range(config.num_layers):
         apply_stream_edits(f"blocks.{layer}.hook_resid_pre")
-        factor_D, shift_D = _edited(trace, f"blocks.{layer}.hook_attn_out", place, dtype)
-        parts.update((label, part_D * factor_D) for label, part_D in _attention_parts(trace, layer, place, buffer_DE))
+        factor_D, shift_D = _edited(trace, f"blocks.{layer}.hook_attn_out", place, precision)
+        parts.update((label, part_D * factor_D) for label, part_D in _attention_parts(trace, layer, place))
         patched_D = patched_D + shift_D
         apply_stream_edits(f"blocks.{layer}.hook_resid_mid")
         append_part(f"L{layer} MLP", f"blocks.{layer}.hook_mlp_out")
@@ -87,7 +84,7 @@ def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Va
     parts_nD = np.stack(list(parts.values()))
     stream_D = trace.residual(config.num_layers)[place].astype(np.float64)
     parts["rounding"] = rounding_D = stream_D - parts_nD.sum(0)
-    size = 8 * (config.num_layers + 4) * torch.finfo(dtype).eps * float(np.abs(parts_nD).sum(0).max())
+    size = 8 * (config.num_layers + 4) * backend.eps * float(np.abs(parts_nD).sum(0).max())
     if not np.abs(rounding_D).max() <= size:  # not-a-number too
         raise NextwordError(
             f"the parts miss the residual stream by {np.abs(rounding_D).max():.3g} (rounding explains {size:.3g})",
@@ -96,26 +93,17 @@ def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Va
     return tuple(parts), np.stack(list(parts.values()))
 
 
-def _attention_parts(trace: Trace, layer: int, place: int, buffer_DE: Values) -> Iterator[tuple[str, Values]]:
-    """Each head's z through its slice of the output projection, then the projection's bias.
-
-    The weights are widened into `buffer_DE`, the same for all layers: new memory each time would take longer.
-    """
+def _attention_parts(trace: Trace, layer: int, place: int) -> Iterator[tuple[str, Values]]:
+    """Each head's z through its slice of the output projection, then the projection's bias."""
     name = f"blocks.{layer}.attn.out_proj"
-    z_HC = trace["z", layer][place].astype(np.float64)
-    model = trace.model_for(name)
-    projection = model.get_submodule(name)
-    with eval_mode(model):
-        w_DE = linear_weight(projection).detach()
-    np.copyto(buffer_DE, w_DE.to("cpu", torch.promote_types(w_DE.dtype, torch.float32)).numpy())
-    w_DHC = buffer_DE.reshape(-1, *z_HC.shape)
-    for head, z_C in enumerate(z_HC):
-        yield f"L{layer}H{head}", w_DHC[:, head] @ z_C
+    backend = trace.backend_for(name)
+    for head, part_D in enumerate(backend.linear(name, head_rows(trace["z", layer][place][None]))):
+        yield f"L{layer}H{head}", part_D.astype(np.float64)
     if trace.config.attention_output_bias:
-        yield f"L{layer} attention bias", as_array(model.get_parameter(f"{name}.bias"))
+        yield f"L{layer} attention bias", backend.weight(f"{name}.bias").astype(np.float64)
 
 
-def _edited(trace: Trace, name: str, place: int, dtype: torch.dtype) -> tuple[Values, Values]:
+def _edited(trace: Trace, name: str, place: int, precision: str) -> tuple[Values, Values]:
     """What the edits of a value did to it at a position: it became `value * factor + shift`, [D] each.
 
     Another token's embedding is an embedding still: it is no shift.
@@ -130,7 +118,7 @@ def _edited(trace: Trace, name: str, place: int, dtype: torch.dtype) -> tuple[Va
         if edit.action == "embed":
             factor_D, shift_D = np.ones(D), np.zeros(D)
             continue
-        value = torch.from_numpy(edit.value.copy()).to(dtype).double().numpy()
+        value = _rounded(edit.value, precision)
         if edit.by_position and edit.positions is not None:
             value = value[edit.positions.index(place)]
         if edit.action == "scale":
@@ -142,6 +130,11 @@ def _edited(trace: Trace, name: str, place: int, dtype: torch.dtype) -> tuple[Va
     return factor_D, shift_D
 
 
-def as_array(tensor: Tensor) -> Values:
-    """Its numbers in float64, cut off from the graph of gradients."""
-    return tensor.detach().double().cpu().numpy()
+def _rounded(value: NDArray[Any], precision: str) -> Values:
+    """An edit's numbers as the pass holds them: in its model's half precision, or in float32."""
+    if precision == "bfloat16":
+        bits = value.astype(np.float32).view(np.uint32)
+        value = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+    elif precision != "float64":
+        value = value.astype(np.float16 if precision == "float16" else np.float32)
+    return value.astype(np.float64)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-import torch
 from numpy.typing import NDArray
 
 from nextword.config import GPTConfig
@@ -150,13 +149,10 @@ def turns_frame(trace: Trace, layer: int, head: int) -> bytes:
     key_head = head // (config.num_heads // config.num_kv_heads)
     turned = layer not in config.no_rope_layers
     frequency_P = inverse_frequencies(config) if turned else np.zeros(config.head_dim // 2)
-    attention = trace.model_for(*(f"blocks.{layer}.attn.{norm}" for norm in ("q_norm", "k_norm"))).get_submodule(
-        f"blocks.{layer}.attn"
-    )
     places_T = np.arange(len(trace.token_ids), dtype=np.float64)
     arrays: dict[str, NDArray[Any]] = {"angle": np.outer(places_T, frequency_P), "frequency": frequency_P}
     for name, number in (("q", head), ("k", key_head)):
-        before_TC = _normalized(trace, attention, name, layer)[:, number]
+        before_TC = _normalized(trace, name, layer)[:, number]
         arrays[f"{name}_before"] = _pairs(before_TC, config)
         arrays[name] = _pairs(trace[f"rot_{name}", layer][:, number], config)
     pairs = config.head_dim // 2
@@ -227,12 +223,11 @@ def _frame(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> byte
 
 def _model_facts(trace: Trace) -> dict[str, Any]:
     """What the architecture says of itself; who made the trace may know more."""
-    config, weights = trace.config, trace.model.weights()
-    dtype = str(trace.model.token_embedding.weight.dtype).removeprefix("torch.")
+    config, backend = trace.config, trace.backend
     return {
         "name": "",
-        "backend": "torch",
-        "dtype": dtype,
+        "backend": backend.name,
+        "dtype": backend.dtype,
         "file": "",
         "layers": config.num_layers,
         "heads": config.num_heads,
@@ -248,25 +243,25 @@ def _model_facts(trace: Trace) -> dict[str, Any]:
         "norm": config.norm,
         "activation": config.activation,
         "tie_embeddings": config.tie_embeddings,
-        "bytes": sum(weight.nbytes for weight in weights.values()),
+        "bytes": backend.nbytes,
     }
 
 
 def _tokenizer(trace: Trace) -> Tokenizer:
     if trace.tokenizer is None:
-        raise ConfigError("this trace has no tokenizer", hint="Trace.load(path, lm.reference, lm.tokenizer)")
+        raise ConfigError("this trace has no tokenizer", hint="Trace.load(path, lm)")
     return trace.tokenizer
 
 
-@torch.inference_mode()
-def _normalized(trace: Trace, attention: torch.nn.Module, name: str, layer: int) -> Floats:
+def _normalized(trace: Trace, name: str, layer: int) -> NDArray[Any]:
     """Queries or keys as they are turned: after the projection's norm, where the model has one; [T, H or K, C]."""
-    rows_THC = trace.tensor((name, layer))
-    norm = getattr(attention, f"{name}_norm")
-    if norm is None:
-        return rows_THC.numpy()
-    normed_THC: torch.Tensor = norm(rows_THC.to(norm.weight.device, norm.weight.dtype))
-    return normed_THC.to("cpu", torch.promote_types(normed_THC.dtype, torch.float32)).numpy()
+    rows_THC, config = trace[name, layer], trace.config
+    if not config.qk_norm:
+        return rows_THC
+    norm = f"blocks.{layer}.attn.{name}_norm"
+    weight_C = trace.backend_for(norm).weight(f"{norm}.weight")
+    normed_THC: NDArray[Any] = rows_THC / np.sqrt((rows_THC**2).mean(-1, keepdims=True) + config.norm_eps) * weight_C
+    return normed_THC
 
 
 def _pairs(rows_TC: NDArray[Any], config: GPTConfig) -> NDArray[Any]:

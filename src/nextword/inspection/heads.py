@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from nextword.errors import ConfigError
+from nextword.generation.backend import Backend
+from nextword.generation.sampling import log_softmax
 from nextword.inspection.capture import capture, check_tokens
-from nextword.inspection.edit_tap import EditTap
-from nextword.inspection.inspectable import InspectableModel, unpack_model, with_edits
-from nextword.model import GPTModel, eval_mode
-from nextword.model.tap import tap_point
+from nextword.inspection.edited_backend import EditedBackend
+from nextword.inspection.inspectable import InspectableModel, unpack_backend
+
+if TYPE_CHECKING:
+    from nextword.model import GPTModel
 
 
 def ablation_map(
-    model: GPTModel | InspectableModel,
+    model: InspectableModel | Backend | GPTModel,
     token_ids: Sequence[int],
     targets: Mapping[int, int] | None = None,
     watch: Callable[[int], None] = lambda _: None,
@@ -28,7 +30,7 @@ def ablation_map(
     Negative: without the head they are less probable, so it works for them.
 
     Args:
-        model: A LanguageModel (its edits hold in every pass), or a GPTModel.
+        model: A LanguageModel (its edits hold in every pass), a backend or a GPTModel.
         token_ids: The text.
         targets: Position -> the token that should come next; the mean over them is taken. None: the model's own first
             choice after the last token.
@@ -38,57 +40,64 @@ def ablation_map(
         TextError: There are no tokens.
         ConfigError: A target's position or token does not exist.
     """
-    gpt, _, edits = unpack_model(model)
-    config = gpt.config
-    check_tokens(config, token_ids, "nothing to predict from")
-    row_1T = torch.tensor([list(token_ids)], device=gpt.token_embedding.weight.device)
-    with eval_mode(gpt), torch.inference_mode():
-        plain_TV = gpt(row_1T, tap=with_edits(edits, gpt))[0]
-        if targets is None:
-            targets = {len(token_ids) - 1: int(plain_TV[-1].argmax())}
-        for position, token in targets.items():
-            if not 0 <= position < len(token_ids) or not 0 <= token < config.vocab_size:
-                raise ConfigError(f"there is no position {position}, or no token {token}, to watch")
-        places, tokens = list(targets), list(targets.values())
-        # Rows of a batch round otherwise than a text alone: the unchanged text is one of them.
-        effects = np.zeros((config.num_layers, config.num_heads))
-        for layer in range(config.num_layers):
-            tap = with_edits(edits, gpt, _AblateEachHead(layer, config.num_heads))
-            hidden_BTD = gpt.hidden(row_1T.expand(config.num_heads + 1, -1), tap=tap)
-            logits_BPV = tap_point(
-                EditTap(edits, gpt, positions=places), "logits", gpt.output_layer(hidden_BTD[:, places])
-            )
-            logprobs_BPV = logits_BPV.double().log_softmax(-1)
-            chosen_BP = logprobs_BPV[:, range(len(places)), tokens]
-            effects[layer] = (chosen_BP[:-1] - chosen_BP[-1]).mean(-1).cpu().numpy()
-            watch(layer)
+    backend, _, edits = unpack_backend(model)
+    config, ids = backend.config, list(token_ids)
+    check_tokens(config, ids, "nothing to predict from")
+    runs = EditedBackend(backend, edits)
+    last = f"blocks.{config.num_layers - 1}.hook_resid_post"
+
+    def logits(rows_BTD: list[NDArray[Any]], places: list[int]) -> NDArray[Any]:
+        return np.stack([runs.unembed(rows_TD[places], positions=places) for rows_TD in rows_BTD])
+
+    def run(tap: _AblateEachHead, count: int) -> list[NDArray[Any]]:
+        runs.forward([ids] * count, [runs.new_cache(len(ids)) for _ in range(count)], "none", tap)
+        return [tap.last[row] for row in range(count)]
+
+    if targets is None:
+        end = len(ids) - 1
+        targets = {end: int(logits(run(_AblateEachHead("", last), 1), [end])[0, 0].argmax())}
+    for position, token in targets.items():
+        if not 0 <= position < len(ids) or not 0 <= token < config.vocab_size:
+            raise ConfigError(f"there is no position {position}, or no token {token}, to watch")
+    places, tokens = list(targets), list(targets.values())
+    # Rows of a batch may round otherwise than a text alone: the unchanged text is one of them.
+    effects = np.zeros((config.num_layers, config.num_heads))
+    for layer in range(config.num_layers):
+        tap = _AblateEachHead(f"blocks.{layer}.attn.hook_z", last)
+        logits_BPV = logits(run(tap, config.num_heads + 1), places)
+        chosen_BP = log_softmax(logits_BPV.astype(np.float64))[:, range(len(places)), tokens]
+        effects[layer] = (chosen_BP[:-1] - chosen_BP[-1]).mean(-1)
+        watch(layer)
     return effects
 
 
 class _AblateEachHead:
-    """In row b of the batch head b is switched off; the last row stays whole."""
+    """In chunk b head b is switched off, which leaves the last one whole; keeps what the last block gives out."""
 
-    def __init__(self, layer: int, heads: int) -> None:
-        self._name, self._heads = f"blocks.{layer}.attn.hook_z", heads
+    def __init__(self, z: str, last: str) -> None:
+        self.names = (z, last) if z else (last,)
+        self.last: dict[int, NDArray[Any]] = {}
 
-    def wants(self, name: str) -> bool:
-        return name == self._name
+    def __call__(self, name: str, value: NDArray[Any], chunk: int) -> NDArray[Any] | None:
+        if name == self.names[-1]:
+            self.last[chunk] = value
+            return None
+        if chunk == value.shape[1]:
+            return None
+        value[:, chunk] = 0
+        return value
 
-    def __call__(self, name: str, tensor: Tensor) -> Tensor:  # noqa: ARG002
-        z_BTHC = tensor.clone()
-        heads = list(range(self._heads))
-        z_BTHC[heads, :, heads] = 0
-        return z_BTHC
 
-
-def induction_scores(model: GPTModel | InspectableModel, token_ids: Sequence[int], period: int) -> NDArray[np.float64]:
+def induction_scores(
+    model: InspectableModel | Backend | GPTModel, token_ids: Sequence[int], period: int
+) -> NDArray[np.float64]:
     """How much each head looks at the token after the previous occurrence, [L, H], from 0 to 1.
 
     The mean is taken over the tokens that have been seen before.
     Source: Olsson et al. 2022, "In-context Learning and Induction Heads".
 
     Args:
-        model: A LanguageModel (its edits are applied), or a GPTModel.
+        model: A LanguageModel (its edits are applied), a backend or a GPTModel.
         token_ids: A text that repeats itself.
         period: After how many tokens it does.
 
@@ -100,8 +109,8 @@ def induction_scores(model: GPTModel | InspectableModel, token_ids: Sequence[int
     ids, count = list(token_ids), len(token_ids)
     if not 1 <= period < count or ids[period:] != ids[: count - period]:
         raise ConfigError(f"the text does not repeat itself every {period} tokens")
-    gpt, _, edits = unpack_model(model)
-    trace = capture(gpt, None, "", ids, names=("rot_q", "rot_k"), edits=edits)
+    backend, _, edits = unpack_backend(model)
+    trace = capture(backend, None, "", ids, names=("rot_q", "rot_k"), edits=edits)
     rows = np.arange(period, count)
     layers = range(trace.config.num_layers)
     return np.array([trace.attention(layer)[:, rows, rows - period + 1].mean(-1) for layer in layers], np.float64)

@@ -5,20 +5,18 @@ It is the arithmetic of the lens and of attribution, in pieces that a core's cac
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from nextword.errors import NextwordError
-from nextword.inspection.edit_tap import EditTap
+from nextword.inspection.edited_backend import EditedBackend
 from nextword.inspection.edits import Edit
-from nextword.model.tap import scope, tap_point
+from nextword.machine.processors import default_threads
 
 if TYPE_CHECKING:
     from nextword.inspection.trace import Trace
@@ -57,7 +55,7 @@ def unembed_blocks(trace: Trace, positions: Sequence[int], work: Callable[[slice
         positions: Which, in the text.
         work: Is given places in `positions`, and the logits of all rows there, [L + 1, P, V].
     """
-    rows, V, threads = range(trace.config.num_layers + 1), trace.config.vocab_size, torch.get_num_threads()
+    rows, V, threads = range(trace.config.num_layers + 1), trace.config.vocab_size, default_threads()
     pool = _pool(threads)
     for block in _slices(0, len(positions), _BLOCK_LOGITS // (len(rows) * V)):
         logits_RPV = _unembed_rows(trace, rows, positions[block])
@@ -69,36 +67,22 @@ def unembed_blocks(trace: Trace, positions: Sequence[int], work: Callable[[slice
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that do each their own sums. What the first of them sets would hold for all later threads."""
-    started = threading.Barrier(threads + 1)
-
-    def start() -> None:
-        torch.set_num_threads(1)
-        started.wait()
-
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="readout", initializer=start)
-    for _ in range(threads):
-        pool.submit(int)
-    started.wait()
-    torch.set_num_threads(threads)
-    return pool
+    return ThreadPoolExecutor(threads, thread_name_prefix="readout")
 
 
 def _slices(start: int, stop: int, step: int) -> list[slice]:
     return [slice(first, min(first + max(1, step), stop)) for first in range(start, stop, max(1, step))]
 
 
-@torch.inference_mode()
 def _unembed_rows(trace: Trace, rows: Sequence[int], positions: Sequence[int]) -> Array:
-    model = trace.model_for("ln_final", "output_layer")
-    rows_RPD = torch.from_numpy(np.stack([trace.residual(row)[list(positions)] for row in rows]))
-    weight = model.output_layer.weight
+    backend = trace.backend_for("ln_final", "output_layer")
+    rows_RPD = np.stack([trace.residual(row)[list(positions)] for row in rows])
     behind = [edit for edit in trace.edits if is_unembed_edit(edit)]
-    tap = EditTap(behind, model, positions=positions) if behind else None
-    read_RPD = model.ln_final(rows_RPD.to(weight.device, weight.dtype), scope(tap, "ln_final."))
-    logits_RPV = tap_point(tap, "logits", model.output_layer(read_RPD))
-    read: Array = logits_RPV.to("cpu", torch.promote_types(logits_RPV.dtype, torch.float32)).numpy()
-    return read
+    if behind:
+        edited = EditedBackend(backend, behind)
+        return np.stack([edited.unembed(rows_PD, positions=positions) for rows_PD in rows_RPD])
+    R, P, D = rows_RPD.shape
+    return backend.unembed(rows_RPD.reshape(R * P, D)).reshape(R, P, -1)
 
 
 class SoftmaxBuffer:
@@ -175,7 +159,7 @@ def check_final_logits(trace: Trace, positions: Sequence[int], final_PV: Array) 
     differ_PV = own_PV != read_PV  # an edit may have put the same infinity into both
     gap = float(np.abs(read_PV[differ_PV] - own_PV[differ_PV]).max(initial=0.0))
     largest = float(np.abs(own_PV[np.isfinite(own_PV)]).max(initial=1.0))
-    bound = _rounding_bound(trace.model.output_layer.weight.dtype) * largest
+    bound = _rounding_bound(trace.backend.eps) * largest
     if np.isnan(gap):
         raise NextwordError(
             "the model's logits are no numbers",
@@ -190,7 +174,6 @@ def check_final_logits(trace: Trace, positions: Sequence[int], final_PV: Array) 
         )
 
 
-def _rounding_bound(dtype: torch.dtype) -> float:
+def _rounding_bound(eps: float) -> float:
     """How far two ways to compute the same matrix product may lie apart, relative to the largest result."""
-    half = dtype in (torch.float16, torch.bfloat16)
-    return (4 if half else 128) * torch.finfo(dtype).eps
+    return (4 if eps >= 2**-10 else 128) * eps  # half precision, or wider

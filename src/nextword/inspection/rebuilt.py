@@ -11,6 +11,18 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
+def as_cached(k_TKC: Array, cache_format: str) -> Array:
+    """Keys as attention reads them: rounded, where the cache holds float16, or 8 bits with a scale for each row."""
+    if cache_format == "float16":
+        return k_TKC.astype(np.float16).astype(k_TKC.dtype)
+    if cache_format == "int8":
+        scale_TK1 = np.abs(k_TKC).max(-1, keepdims=True) / 127
+        codes_TKC = np.rint(np.divide(k_TKC, scale_TK1, out=np.zeros_like(k_TKC), where=scale_TK1 > 0))
+        rounded_TKC: Array = codes_TKC * scale_TK1
+        return rounded_TKC
+    return k_TKC
+
+
 def attention_scores(q_THC: Array, k_TKC: Array, window: int | None) -> Array:
     """`q k^T / sqrt(C)`, -inf where a token may not look, [H, T, T].
 
@@ -41,9 +53,10 @@ def attention_pattern(scores_HTS: Array) -> Array:
     return pattern_HTS
 
 
-def head_results(z_THC: Array, w_DE: Array) -> Array:
-    """What each head added through its slice of the output projection, [T, H, D]."""
-    _, H, C = z_THC.shape
-    w_HCD = w_DE.reshape(-1, H, C).transpose(1, 2, 0)
-    result_HTD: Array = z_THC.transpose(1, 0, 2) @ w_HCD
-    return result_HTD.transpose(1, 0, 2)
+def head_rows(z_PHC: Array) -> Array:
+    """Each head's z alone, with zeros for the other heads: what the output projection reads, [P * H, H * C]."""
+    P, H, C = z_PHC.shape
+    alone_PHHC = np.zeros((P, H, H, C), z_PHC.dtype)
+    heads = np.arange(H)
+    alone_PHHC[:, heads, heads] = z_PHC
+    return alone_PHHC.reshape(P * H, H * C)

@@ -15,13 +15,12 @@ from nextword.deprecated import warn_deprecated
 from nextword.errors import ConfigError
 from nextword.formatting import pluralize
 from nextword.generation import html
+from nextword.generation.backend import Backend
 from nextword.generation.prediction import Candidate, topk_candidates
 from nextword.inspection.edits import Edit
 from nextword.inspection.hook_names import Key, NoSuchValueError, full_name, hook_shapes, is_lazy, layer_of, resolve
-from nextword.inspection.rebuilt import attention_pattern, attention_scores, head_results
-from nextword.inspection.weight_checksums import WeightChecksum, check_weights
-from nextword.model import GPTModel, eval_mode
-from nextword.model.layers import linear_weight
+from nextword.inspection.inspectable import gptmodel_of, unpack_backend
+from nextword.inspection.rebuilt import as_cached, attention_pattern, attention_scores, head_rows
 from nextword.tokens import Piece, Tokenizer
 from nextword.tokens.visible import shortened
 
@@ -30,11 +29,14 @@ if TYPE_CHECKING:
 
     from nextword.inspection.attribution import LogitAttribution
     from nextword.inspection.frames import Facts
+    from nextword.inspection.inspectable import InspectableModel
     from nextword.inspection.lens import Lens
+    from nextword.inspection.weight_checksums import WeightChecksum
+    from nextword.model import GPTModel
 
 Array = NDArray[Any]
 
-_LOADING = "Trace.load(path, lm.reference, lm.tokenizer)"
+_LOADING = "Trace.load(path, lm)"
 
 
 class Trace(Mapping[Key, Array]):
@@ -50,6 +52,7 @@ class Trace(Mapping[Key, Array]):
         config: The architecture.
         edits: The changes under which the pass ran.
         tokenizer: The model's; None in a trace that was loaded without one.
+        cache_format: How keys and values were kept: `float32`, unless the backend rounds them.
         dropped_tokens: Older tokens of the text that did not fit into the context.
     """
 
@@ -62,10 +65,11 @@ class Trace(Mapping[Key, Array]):
         values: Mapping[str, Any],
         *,
         edits: Sequence[Edit] = (),
-        model: GPTModel | None = None,
+        model: InspectableModel | Backend | GPTModel | None = None,
         tokenizer: Tokenizer | None = None,
         checksums: Mapping[str, WeightChecksum] | None = None,
         dropped_tokens: int = 0,
+        cache_format: str = "float32",
     ) -> None:
         self.text = text
         self.dropped_tokens = dropped_tokens
@@ -73,7 +77,8 @@ class Trace(Mapping[Key, Array]):
         self.config = config
         self.edits = tuple(edits)
         self.tokenizer = tokenizer
-        self._model = model
+        self.cache_format = cache_format
+        self._backend = None if model is None else unpack_backend(model)[0]
         self._checksums = dict(checksums or {})
         self._values: dict[str, Array] = {name: np.asarray(value) for name, value in values.items()}
         self._shapes = hook_shapes(config, len(self.token_ids))
@@ -140,7 +145,7 @@ class Trace(Mapping[Key, Array]):
                 scores = block + "hook_attn_scores"
                 return scores in self._values or self._computable(scores)
             case "hook_result":
-                return block + "hook_z" in self._values and self._model is not None
+                return block + "hook_z" in self._values and self._backend is not None
         return False
 
     def _computed(self, name: str) -> Array:
@@ -151,13 +156,11 @@ class Trace(Mapping[Key, Array]):
             return attention_pattern(self._value(block + "hook_attn_scores"))
         if name.endswith("hook_result"):
             z_THC, projection = self._value(block + "hook_z"), f"{block}out_proj"
-            model = self.model_for(projection)
-            with eval_mode(model):
-                w_DE = linear_weight(model.get_submodule(projection)).detach().cpu()
-            wide_DE = w_DE.float() if w_DE.itemsize < z_THC.itemsize else w_DE  # NumPy knows no bfloat16
-            return head_results(z_THC, wide_DE.numpy().astype(z_THC.dtype, copy=False))
+            T, H, _ = z_THC.shape
+            return self.backend_for(projection).linear(projection, head_rows(z_THC)).reshape(T, H, -1)
         windows = self.config.layer_windows
         q_THC, k_TKC = self._value(block + "hook_rot_q"), self._value(block + "hook_rot_k")
+        k_TKC = as_cached(k_TKC, self.cache_format)
         return attention_scores(q_THC, k_TKC, windows[layer] if windows else None)
 
     def materialize(self) -> Trace:
@@ -174,35 +177,55 @@ class Trace(Mapping[Key, Array]):
             self.config,
             self._values,
             edits=self.edits,
-            model=self._model,
+            model=self._backend,
             tokenizer=self.tokenizer,
             checksums=self._checksums,
+            dropped_tokens=self.dropped_tokens,
+            cache_format=self.cache_format,
         )
 
     # -- views -----------------------------------------------------------------------------------------------------
 
     @property
-    def model(self) -> GPTModel:
-        """The model that ran.
+    def backend(self) -> Backend:
+        """What ran the pass, without the edits.
 
         Raises:
-            ConfigError: The trace was loaded from a file without it.
+            ConfigError: The trace was loaded from a file without its model.
         """
-        if self._model is None:
+        if self._backend is None:
             raise ConfigError("this trace was loaded without its model", hint=_LOADING)
-        return self._model
+        return self._backend
+
+    @property
+    def model(self) -> GPTModel:
+        """The GPTModel that ran.
+
+        Raises:
+            ConfigError: The trace was loaded from a file without it, or another backend than torch ran.
+        """
+        model = gptmodel_of(self.backend)
+        if model is None:
+            raise ConfigError(
+                f"the {self.backend.name} backend ran, which has no GPTModel", hint="lm.reference is the model in torch"
+            )
+        return model
 
     @checked
-    def model_for(self, *parts: str) -> GPTModel:
-        """The model that ran, provided that these parts of it (modules) have the weights that ran.
+    def backend_for(self, *parts: str) -> Backend:
+        """What ran the pass, provided that these parts of it (modules) have the weights that ran.
 
         Raises:
-            ConfigError: The trace was loaded from a file without it.
+            ConfigError: The trace was loaded from a file without its model.
             NextwordError: The weights of one were changed after the trace was made.
         """
-        for part in parts:
-            check_weights(self._checksums, self.model, part)
-        return self.model
+        backend = self.backend
+        if (model := gptmodel_of(backend)) is not None and self._checksums:
+            from nextword.inspection.weight_checksums import check_weights
+
+            for part in parts:
+                check_weights(self._checksums, model, part)
+        return backend
 
     @property
     def tokens(self) -> list[Piece]:
@@ -279,17 +302,23 @@ class Trace(Mapping[Key, Array]):
         """
         from nextword.inspection.trace_files import write_trace
 
-        return write_trace(Path(path), self, self._values, self._checksums)
+        return write_trace(Path(path), self, self._values, self._checksums, self._backend)
 
     @classmethod
     @checked
-    def load(cls, path: str | Path, model: GPTModel | None = None, tokenizer: Tokenizer | None = None) -> Trace:
+    def load(
+        cls,
+        path: str | Path,
+        model: InspectableModel | Backend | GPTModel | None = None,
+        tokenizer: Tokenizer | None = None,
+    ) -> Trace:
         """Reads what `save` wrote.
 
         Args:
             path: The directory.
-            model: The model that ran; lens, attribution and what each head added need its weights.
-            tokenizer: Its tokenizer; the tokens' texts need it.
+            model: The model that ran, a LanguageModel, backend or GPTModel; lens, attribution and what each head added
+                need its weights.
+            tokenizer: Its tokenizer, which the tokens' texts need; None is the LanguageModel's.
 
         Raises:
             ModelFileError: It is missing or damaged, or was made with another model.

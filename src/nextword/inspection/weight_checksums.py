@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from nextword.errors import NextwordError
-from nextword.model import GPTModel
+from nextword.generation.backend import Backend
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nextword.model import GPTModel
 
 _READ_LATER = re.compile(r"(blocks\.\d+\.attn\.(out_proj|q_norm|k_norm)|ln_final|output_layer)\.")
 """What each head's result, the lens, attribution and turning queries are computed with."""
 _SAMPLE = 1 << 14
 """Numbers of a matrix that are looked at: a checksum of all would take a good part of a forward pass."""
-_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_BITS = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
+_PROBE = 16
+"""Tokens of the text that tells one backend's weights from another's."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,13 @@ def modified_weights(checksums: Mapping[str, WeightChecksum], model: GPTModel) -
     ]
 
 
+def fingerprint(backend: Backend) -> str:
+    """What tells the weights and settings of a backend that nothing can write into: the bits of its logits."""
+    ids = [token % backend.config.vocab_size for token in range(min(_PROBE, backend.config.context_length))]
+    [logits_TV] = backend.forward([ids], [backend.new_cache(len(ids))], "all")
+    return hashlib.sha256(logits_TV.tobytes()).hexdigest()
+
+
 def check_weights(checksums: Mapping[str, WeightChecksum], model: GPTModel, part: str) -> None:
     """Whether the weights of a part of the model are those of the checksums.
 
@@ -88,7 +101,9 @@ def check_weights(checksums: Mapping[str, WeightChecksum], model: GPTModel, part
 
 
 def _checksum(weight: Tensor) -> WeightChecksum:
-    bits = weight.detach().reshape(-1).view(_BITS[weight.element_size()])
+    import torch
+
+    bits = weight.detach().reshape(-1).view(getattr(torch, _BITS[weight.element_size()]))
     step = -(-len(bits) // _SAMPLE)
     sample = bits[:: step + (step > 1 and step % 2 == 0)]  # an odd step meets every column of a matrix
     crc32 = zlib.crc32(sample.cpu().contiguous().numpy().tobytes())

@@ -8,15 +8,26 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from nextword.errors import ConfigError, ContextOverflowError, TextError
 from nextword.generation.context import fit_to_context
 from nextword.generation.sampling import Sampling, Stages
+from nextword.inspection import edits
+from nextword.inspection.edits import Edits
+from nextword.inspection.frames import (
+    Facts,
+    block_frame,
+    edit_code,
+    look_frame,
+    shown_names,
+    token_texts,
+    turns_frame,
+)
+from nextword.inspection.trace import Trace
 from nextword.language_model import LanguageModel
-from nextword.machine.memory import machine_memory
 from nextword.server.errors import ApiError, field_errors
 from nextword.server.look.schemas import (
     BlockPart,
@@ -32,10 +43,6 @@ from nextword.server.look.schemas import (
     TokenEdit,
 )
 from nextword.server.workers import CancelToken, Worker
-
-if TYPE_CHECKING:
-    from nextword.inspection.edits import Edits
-    from nextword.inspection.trace import Trace
 
 MAX_TRACES = 16
 MAX_BYTES = 1024**3
@@ -81,16 +88,15 @@ class TraceStore:
 
         Raises:
             ClientDisconnectedError: Whoever asked is gone.
-            ConfigError: A change does not fit, torch is not installed, or the model is too large to be looked into.
+            ConfigError: A change does not fit.
             TextError: The text is empty, cannot be encoded, or is longer than what is looked at.
         """
-        _prepare_reference(lm)  # before the clock runs: it is made once
         begun = time.monotonic()
         with field_errors(request.given):
             ids, dropped = _encode(lm, request.prompt)
         spelling = [name, request.prompt, [spec.model_dump() for spec in request.edits]]
         trace_id = hashlib.sha256(json.dumps(spelling).encode()).hexdigest()[:24]
-        if trace_id in self._traces and self._traces[trace_id].trace.model is lm.reference:
+        if trace_id in self._traces and self._traces[trace_id].trace.backend is lm.backend:
             return self.get(trace_id).frame + self._part_frames(trace_id, request.parts)
         cancel_token.check()
         with field_errors("edits"):
@@ -98,8 +104,6 @@ class TraceStore:
             edited = lm.edit(*(edits for edits, _ in changes)) if changes else lm
         cancel_token.check()
         trace = self._trace(edited, request.prompt)
-
-        from nextword.inspection.frames import Facts, look_frame  # noqa: PLC0415  it imports torch
 
         about = {"name": name, "file": file, "bytes": lm.nbytes}
         labels = [label for _, labels in changes for label in labels]
@@ -129,14 +133,10 @@ class TraceStore:
 
     def block(self, trace_id: str, layer: int) -> bytes:
         """One layer of a trace."""
-        from nextword.inspection.frames import block_frame  # noqa: PLC0415  it imports torch
-
         return block_frame(self.get(trace_id).trace.copy(), layer)  # a copy: what is computed for it is not kept
 
     def rope(self, trace_id: str, layer: int, head: int) -> bytes:
         """How queries and keys of a head of a trace turn."""
-        from nextword.inspection.frames import turns_frame  # noqa: PLC0415  it imports torch
-
         return turns_frame(self.get(trace_id).trace, layer, head)
 
     def sample(self, trace_id: str, request: SampleRequest) -> dict[str, Any]:
@@ -145,8 +145,6 @@ class TraceStore:
         logits_V, ids = trace["logits"][-1], trace.token_ids
         sampling = Sampling(request.temperature, request.top_k, request.top_p, request.min_p)
         token = sampling.draw(logits_V, ids, np.random.default_rng([request.seed, len(ids)]))
-        from nextword.inspection.frames import token_texts  # noqa: PLC0415  it imports torch
-
         tokenizer = trace.tokenizer
         assert tokenizer is not None  # noqa: S101  of a LanguageModel
         return {
@@ -169,19 +167,14 @@ class TraceStore:
 
     def _is_over_limit(self) -> bool:
         size = sum(stored.trace.nbytes + len(stored.frame) for stored in self._traces.values())
-        models = {id(stored.trace.model) for stored in self._traces.values()}
+        models = {id(stored.trace.backend) for stored in self._traces.values()}
         return len(self._traces) > self._max_traces or size > self._max_bytes or len(models) > MAX_MODELS
 
     def _trace(self, lm: LanguageModel, prompt: str | Sequence[int]) -> Trace:
-        from nextword.inspection.frames import shown_names  # noqa: PLC0415  it imports torch
-
         return lm.trace(prompt, names=shown_names(lm.config), overflow="slide", max_bytes=self._max_bytes)
 
     def _edit(self, spec: EditSpec, name: str, lm: LanguageModel, count: int) -> tuple[Edits, list[str]]:
         """A change, and the Python that makes it."""
-        from nextword.inspection import edits  # noqa: PLC0415  it imports torch
-        from nextword.inspection.frames import edit_code  # noqa: PLC0415
-
         change: Edits
         match spec:
             case HeadEdit(layer=layer, head=head, factor=factor):
@@ -209,29 +202,13 @@ class TraceStore:
     def _patch_source(self, name: str, lm: LanguageModel, ids: Sequence[int]) -> Trace:
         """The unchanged run of other tokens; it is there already if the page has looked at them."""
         for trace_id, stored in self._traces.items():
-            same = stored.trace.model is lm.reference
+            same = stored.trace.backend is lm.backend
             if same and (stored.model, stored.trace.token_ids, stored.trace.edits) == (name, tuple(ids), ()):
                 return self.get(trace_id).trace
         _encode(lm, ids)
         if len(ids) > lm.config.context_length:
             raise ContextOverflowError(len(ids), lm.config.context_length)
         return self._trace(lm, ids)
-
-
-def _prepare_reference(lm: LanguageModel) -> None:
-    """Makes the model ready to be traced, if it is not.
-
-    Raises:
-        ConfigError: torch is not installed, or its copy of the model would take too much memory.
-    """
-    size, memory = 4 * lm.config.num_parameters, machine_memory().total
-    if lm.backend.name != "torch" and memory is not None and size > memory / 2:
-        raise ConfigError(
-            f"looking into this model takes {size / 1e9:.1f} GB more for a copy in float32, "
-            f"which is over half of the {memory / 1e9:.1f} GB that may be used here",
-            hint="a smaller model shows the same stages",
-        )
-    lm.reference  # noqa: B018  made when it is first asked for
 
 
 def _encode(lm: LanguageModel, prompt: str | Sequence[int]) -> tuple[list[int], int]:
