@@ -286,7 +286,7 @@ def test_no_signature_shows_an_address(tmp_path: Path) -> None:
             lambda lm: nextword.scale("embed", math.nan),
             "hook_embed is scaled by what is not finite, factor must be finite numbers",
         ),
-        (lambda lm: nextword.patch("embed", {}), "trace is of type dict, it must be a Trace"),
+        (lambda lm: nextword.patch("embed", {}), "trace is of type dict, it must be a Recording"),
         (
             lambda lm: nextword.ablate_head(0, 0, positions=5),
             "positions is 5, it must be a list of whole numbers or None",

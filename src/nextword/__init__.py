@@ -43,7 +43,7 @@ _HOMES = {
     "compare": "nextword.inspection.compare",
     "generate": "nextword.language_model",
     "load": "nextword.loading",
-    "patch": "nextword.inspection.edits",
+    "patch": "nextword.inspection.patching",
     "patch_map": "nextword.inspection.sweep",
     "project_onto": "nextword.inspection.edits",
     "project_out": "nextword.inspection.edits",
@@ -110,13 +110,13 @@ if TYPE_CHECKING:
         add,
         at,
         clamp,
-        patch,
         project_onto,
         project_out,
         scale,
         set_value,
         swap_embedding,
     )
+    from nextword.inspection.patching import patch
     from nextword.inspection.record import Record
     from nextword.inspection.sweep import patch_map
     from nextword.inspection.trace import Trace

@@ -16,7 +16,8 @@ from rich.cells import cell_len
 
 import nextword
 from nextword.inspection.compare import compare
-from nextword.inspection.edits import ablate_head, ablate_layer, ablate_mlp, patch
+from nextword.inspection.edits import ablate_head, ablate_layer, ablate_mlp
+from nextword.inspection.patching import patch
 from nextword.language_model import LanguageModel
 from nextword.terminal.console import percent, size_text
 from tests.cli.conftest import Call

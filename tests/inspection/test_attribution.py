@@ -24,12 +24,12 @@ from nextword.inspection.edits import (
     ablate_mlp,
     add,
     flatten,
-    patch,
     scale,
     set_value,
     swap_embedding,
 )
 from nextword.inspection.gradient import gradient_x_input
+from nextword.inspection.patching import patch
 from nextword.inspection.trace import Trace
 from nextword.model import GPTModel
 from nextword.tokens import Tokenizer

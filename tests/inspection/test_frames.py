@@ -16,12 +16,12 @@ from nextword.inspection.edits import (
     ablate_layer,
     ablate_mlp,
     add,
-    patch,
     scale,
     set_value,
     swap_embedding,
 )
 from nextword.inspection.frames import Facts, block_frame, edit_code, look_frame, shown_names, turns_frame
+from nextword.inspection.patching import patch
 from nextword.inspection.trace import Trace
 from nextword.language_model import LanguageModel
 from nextword.rope import inverse_frequencies

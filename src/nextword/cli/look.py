@@ -199,7 +199,7 @@ def _positions(spelling: str | None, place: int, trace: Trace) -> list[int]:
 
 
 def _patch(lm: LanguageModel, trace: Trace, text: str, layer: int, positions: list[int]) -> tuple[str, Edit]:
-    from nextword.inspection.edits import patch
+    from nextword.inspection.patching import patch
 
     if not 0 <= layer < lm.config.num_layers:
         raise ConfigError(f"there is no layer {layer}", hint=f"layers are 0 to {lm.config.num_layers - 1}")

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.collections import EllipseCollection
     from matplotlib.figure import Figure
 
-    from nextword.inspection.trace import Array, Trace
+    from nextword.inspection.recording import Array
+    from nextword.inspection.trace import Trace
 
 
 WHOLE = 0.95  # of a cell's width: the dot of a weight of 1

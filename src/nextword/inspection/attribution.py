@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,7 @@ from nextword.generation.backend import Backend
 from nextword.inspection.decomposition import Values, decomposition
 from nextword.inspection.lens import token_label, token_of
 from nextword.inspection.readout import is_unembed_edit, unembed
-
-if TYPE_CHECKING:
-    from nextword.inspection.trace import Trace
+from nextword.inspection.recording import Recording, absolute_position
 
 SUM_TOLERANCE = 1e-4
 """How far the parts may miss the logit (in logits, where products are rounded as in float32 or less)."""
@@ -102,7 +100,7 @@ class LogitAttribution:
 
 
 def logit_attribution(
-    trace: Trace, target: int | str | None = None, position: int = -1, against: int | str | None = None
+    trace: Recording, target: int | str | None = None, position: int = -1, against: int | str | None = None
 ) -> LogitAttribution:
     """Splits a logit into what each head, each feed-forward layer and the rest added to it, in float64.
 
@@ -121,8 +119,6 @@ def logit_attribution(
         TextError: A target is not one token of the vocabulary.
         NextwordError: The parts do not sum to the logit.
     """
-    from nextword.inspection.trace import absolute_position
-
     config = trace.config
     if (edited := next(filter(is_unembed_edit, trace.edits), None)) is not None:
         raise ConfigError(
@@ -183,7 +179,7 @@ def logit_attribution(
     )
 
 
-def _own_logits(trace: Trace, place: int) -> Values:
+def _own_logits(trace: Recording, place: int) -> Values:
     stored = "logits" in trace
     row_V = trace["logits"][place] if stored else unembed(trace, trace.config.num_layers, [place])[0]
     wide_V: Values = row_V.astype(np.float64)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextword.errors import ConfigError, NextwordError
 from nextword.inspection.rebuilt import head_rows
-
-if TYPE_CHECKING:
-    from nextword.inspection.trace import Trace
+from nextword.inspection.recording import Recording, absolute_position
 
 Values = NDArray[np.float64]
 
 
-def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Values]:
+def decomposition(trace: Recording, position: int = -1) -> tuple[tuple[str, ...], Values]:
     """The parts that sum to what the final norm reads at a position.
 
     `embed`, `position` (learned), for each layer `L0H0` and so on (each head through its slice of the output
@@ -37,8 +35,6 @@ def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Va
             its model.
         NextwordError: The parts do not sum to the stream.
     """
-    from nextword.inspection.trace import absolute_position
-
     config, place = trace.config, absolute_position(trace, position)
     if config.residual == "normalized":
         raise ConfigError(
@@ -93,7 +89,7 @@ def decomposition(trace: Trace, position: int = -1) -> tuple[tuple[str, ...], Va
     return tuple(parts), np.stack(list(parts.values()))
 
 
-def _attention_parts(trace: Trace, layer: int, place: int) -> Iterator[tuple[str, Values]]:
+def _attention_parts(trace: Recording, layer: int, place: int) -> Iterator[tuple[str, Values]]:
     """Each head's z through its slice of the output projection, then the projection's bias."""
     name = f"blocks.{layer}.attn.out_proj"
     backend = trace.backend_for(name)
@@ -103,7 +99,7 @@ def _attention_parts(trace: Trace, layer: int, place: int) -> Iterator[tuple[str
         yield f"L{layer} attention bias", backend.weight(f"{name}.bias").astype(np.float64)
 
 
-def _edited(trace: Trace, name: str, place: int, precision: str) -> tuple[Values, Values]:
+def _edited(trace: Recording, name: str, place: int, precision: str) -> tuple[Values, Values]:
     """What the edits of a value did to it at a position: it became `value * factor + shift`, [D] each.
 
     Another token's embedding is an embedding still: it is no shift.

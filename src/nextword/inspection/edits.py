@@ -9,19 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.arguments import OWN_CHECK, argument, check_fields, checked
+from nextword.arguments import OWN_CHECK, check_fields, checked
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
-from nextword.formatting import pluralize
 from nextword.inspection.hook_names import Key, full_name, hook_shapes, is_pattern, name_of_version_1, resolve, select
-
-if TYPE_CHECKING:
-    from nextword.inspection.trace import Trace
 
 VERSION = 2
 """Of edits as JSON. In version 1, which says nothing of itself, a norm's output was named `hook_normalized`."""
@@ -368,38 +364,6 @@ def at(
 def swap_embedding(position: int, token_id: int) -> Edit:
     """Reads another token at one position, without changing the text."""
     return _edit("hook_embed", "embed", token_id, (position,))
-
-
-@checked
-def patch(name: Key, trace: Trace, positions: Sequence[int] | None = None, heads: Sequence[int] | None = None) -> Edit:
-    """Puts in a value's place what it was in another run.
-
-    Args:
-        name: The value.
-        trace: The other run; its values at the same positions are taken.
-        positions: Where; None is every position of the other run (later ones stay as they are).
-        heads: Only these heads.
-
-    Raises:
-        ConfigError: The other run has no such value or position.
-    """
-    from nextword.inspection.trace import Trace
-
-    trace = argument("trace", trace, Trace)
-    name = resolve(name, trace.config)
-    places = tuple(range(len(trace.token_ids))) if positions is None else tuple(positions)
-    if beyond := [place for place in places if not 0 <= place < len(trace.token_ids)]:
-        raise ConfigError(
-            f"the trace to patch from has no position {beyond[0]}",
-            hint=f"it has {pluralize(len(trace.token_ids), 'tokens')}, from 0 on",
-        )
-    values = trace[name]
-    if is_pattern(name):
-        rows = values[:, list(places)] if heads is None else values[np.ix_(list(heads), list(places))]
-        rows = np.moveaxis(rows, 1, 0)
-    else:
-        rows = values[list(places)] if heads is None else values[np.ix_(list(places), list(heads))]
-    return Edit(name, "set", rows, places, None if heads is None else tuple(heads), by_position=True)
 
 
 def _edit(

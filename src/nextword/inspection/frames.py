@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError
+from nextword.inspection.attribution import logit_attribution
 from nextword.inspection.edits import Edit, ablate_head, ablate_layer, ablate_mlp
 from nextword.inspection.hook_names import layer_of
-from nextword.inspection.trace import Trace
+from nextword.inspection.lens import logit_lens
+from nextword.inspection.recording import Recording
 from nextword.rope import inverse_frequencies
 from nextword.tokens import Tokenizer
 from nextword.tokens.visible import text_of
@@ -67,7 +69,7 @@ class Facts:
     """What the trace took."""
 
 
-def look_frame(trace: Trace, facts: Facts | None = None) -> bytes:
+def look_frame(trace: Recording, facts: Facts | None = None) -> bytes:
     """The whole path: embeddings, sizes of the residual stream and of what was added, the lens, the last logits.
 
     Raises:
@@ -76,7 +78,7 @@ def look_frame(trace: Trace, facts: Facts | None = None) -> bytes:
     facts = Facts() if facts is None else facts
     config, layers = trace.config, range(trace.config.num_layers)
     logits_V = trace["logits"][-1]
-    lens = trace.lens(top=min(LENS_TOP, config.vocab_size))
+    lens = logit_lens(trace, top=min(LENS_TOP, config.vocab_size))
     arrays: dict[str, NDArray[Any]] = {
         "logits": logits_V,
         "embed": trace["embed"],
@@ -108,7 +110,7 @@ def look_frame(trace: Trace, facts: Facts | None = None) -> bytes:
     )
 
 
-def block_frame(trace: Trace, layer: int) -> bytes:
+def block_frame(trace: Recording, layer: int) -> bytes:
     """One block: who looks at whom, what each head and the feed-forward layer added, and what to the first choice.
 
     Raises:
@@ -125,7 +127,7 @@ def block_frame(trace: Trace, layer: int) -> bytes:
     }
     reason = ""
     try:
-        attribution = trace.attribution()
+        attribution = logit_attribution(trace)
         arrays["head_contribution"] = attribution.heads[layer]
         arrays["mlp_contribution"] = attribution.mlps[layer : layer + 1]
     except ConfigError as error:  # there is no stream that is a sum of parts
@@ -134,7 +136,7 @@ def block_frame(trace: Trace, layer: int) -> bytes:
     return _frame(arrays, {"layer": layer, "target": about, "why_no_contributions": reason})
 
 
-def turns_frame(trace: Trace, layer: int, head: int) -> bytes:
+def turns_frame(trace: Recording, layer: int, head: int) -> bytes:
     """How a head's queries and keys turn with their place: every rotating pair of channels before and after.
 
     Raises:
@@ -221,7 +223,7 @@ def _frame(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> byte
     return safetensors.numpy.save(stored, metadata)
 
 
-def _model_facts(trace: Trace) -> dict[str, Any]:
+def _model_facts(trace: Recording) -> dict[str, Any]:
     """What the architecture says of itself; who made the trace may know more."""
     config, backend = trace.config, trace.backend
     return {
@@ -247,13 +249,13 @@ def _model_facts(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _tokenizer(trace: Trace) -> Tokenizer:
+def _tokenizer(trace: Recording) -> Tokenizer:
     if trace.tokenizer is None:
         raise ConfigError("this trace has no tokenizer", hint="Trace.load(path, lm)")
     return trace.tokenizer
 
 
-def _normalized(trace: Trace, name: str, layer: int) -> NDArray[Any]:
+def _normalized(trace: Recording, name: str, layer: int) -> NDArray[Any]:
     """Queries or keys as they are turned: after the projection's norm, where the model has one; [T, H or K, C]."""
     rows_THC, config = trace[name, layer], trace.config
     if not config.qk_norm:

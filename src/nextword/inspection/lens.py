@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,9 @@ from nextword.errors import ConfigError, TextError
 from nextword.formatting import pluralize
 from nextword.generation import html
 from nextword.inspection.readout import SoftmaxBuffer, check_final_logits, rowwise_topk_ids, unembed, unembed_blocks
+from nextword.inspection.recording import Recording, absolute_position
 from nextword.tokens import Tokenizer
 from nextword.tokens.visible import text_of, visible
-
-if TYPE_CHECKING:
-    from nextword.inspection.trace import Trace
 
 _SHOWN = 8
 """Positions that a printed grid has room for."""
@@ -39,7 +37,7 @@ class Lens:
     prediction. Logarithms are natural. The arrays are read-only.
     """
 
-    trace: Trace
+    trace: Recording
     """The run that was read."""
     positions: tuple[int, ...]
     """The positions looked at, P of them, counted from the text's start."""
@@ -157,7 +155,7 @@ class Lens:
 
 
 def logit_lens(
-    trace: Trace, top: int = 5, positions: Sequence[int] | None = None, targets: Sequence[int] | None = None
+    trace: Recording, top: int = 5, positions: Sequence[int] | None = None, targets: Sequence[int] | None = None
 ) -> Lens:
     """Reads every layer's output through the final norm and the head.
 
@@ -248,9 +246,7 @@ def token_label(tokenizer: Tokenizer | None, token_id: int) -> str:
     return visible(text_of(data)) or f"#{token_id}"
 
 
-def _places(trace: Trace, positions: Sequence[int] | None) -> tuple[int, ...]:
-    from nextword.inspection.trace import absolute_position
-
+def _places(trace: Recording, positions: Sequence[int] | None) -> tuple[int, ...]:
     if positions is None:
         return tuple(range(len(trace.token_ids)))
     return tuple(absolute_position(trace, position) for position in positions)

@@ -14,10 +14,10 @@ from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING
 
 from nextword.errors import NextwordError
+from nextword.inspection.recording import Recording
 
 if TYPE_CHECKING:
     from nextword.inspection.frames import Facts
-    from nextword.inspection.trace import Trace
 
 INDEX = "index.html"
 MODULES = "nextword/"
@@ -87,7 +87,7 @@ def page_html(frames: Mapping[str, bytes], lang: str = "en") -> str:
     return substitute(index, places)
 
 
-def trace_html(trace: Trace, facts: Facts | None = None, plain: Trace | None = None) -> str:
+def trace_html(trace: Recording, facts: Facts | None = None, plain: Recording | None = None) -> str:
     """A trace as such a file.
 
     Args:

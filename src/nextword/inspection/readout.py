@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 from nextword.errors import NextwordError
 from nextword.inspection.edited_backend import EditedBackend
 from nextword.inspection.edits import Edit
+from nextword.inspection.recording import Recording
 from nextword.machine.processors import default_threads
-
-if TYPE_CHECKING:
-    from nextword.inspection.trace import Trace
 
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
@@ -31,7 +29,7 @@ _CHUNK_LOGITS = 1 << 18
 """Logits of one row that a thread works on at a time: 2 MB in float64."""
 
 
-def unembed(trace: Trace, layer: int, positions: Sequence[int]) -> Array:
+def unembed(trace: Recording, layer: int, positions: Sequence[int]) -> Array:
     """Row `layer` of the residual stream through the final norm and the head: [P, V], float32 or wider, on the CPU.
 
     Edits of the norm and of the logits act on it, as they do on the last row.
@@ -43,7 +41,7 @@ def unembed(trace: Trace, layer: int, positions: Sequence[int]) -> Array:
     return logits_PV
 
 
-def unembed_blocks(trace: Trace, positions: Sequence[int], work: Callable[[slice, Array], None]) -> None:
+def unembed_blocks(trace: Recording, positions: Sequence[int], work: Callable[[slice, Array], None]) -> None:
     """Reads every row at all positions, and has the work done for some of the positions at a time.
 
     One product reads what fits, since the head's weights, which are many, pass by once for all of it. The rest is done
@@ -74,7 +72,7 @@ def _slices(start: int, stop: int, step: int) -> list[slice]:
     return [slice(first, min(first + max(1, step), stop)) for first in range(start, stop, max(1, step))]
 
 
-def _unembed_rows(trace: Trace, rows: Sequence[int], positions: Sequence[int]) -> Array:
+def _unembed_rows(trace: Recording, rows: Sequence[int], positions: Sequence[int]) -> Array:
     backend = trace.backend_for("ln_final", "output_layer")
     rows_RPD = np.stack([trace.residual(row)[list(positions)] for row in rows])
     behind = [edit for edit in trace.edits if is_unembed_edit(edit)]
@@ -147,7 +145,7 @@ def is_unembed_edit(edit: Edit) -> bool:
     return edit.name == "logits" or edit.name.startswith("ln_final.")
 
 
-def check_final_logits(trace: Trace, positions: Sequence[int], final_PV: Array) -> None:
+def check_final_logits(trace: Recording, positions: Sequence[int], final_PV: Array) -> None:
     """Holds the last row against the logits that the trace kept.
 
     Raises:

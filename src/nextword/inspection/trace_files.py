@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from nextword.generation.backend import Backend
 from nextword.inspection.edits import Edit
 from nextword.inspection.hook_names import hook_shapes, name_of_version_1
 from nextword.inspection.inspectable import InspectableModel, gptmodel_of, unpack_backend
-from nextword.inspection.trace import Trace
+from nextword.inspection.recording import Recording
 from nextword.inspection.weight_checksums import WeightChecksum, checksum_weights, fingerprint, modified_weights
 from nextword.json_file import read_json
 from nextword.tokens import Tokenizer
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nextword.model import GPTModel
 
 Array = NDArray[Any]
+Kind = TypeVar("Kind", bound=Recording)
 
 FORMAT_VERSION = 2
 """In version 1 a norm's output was named `hook_normalized`."""
@@ -35,9 +36,9 @@ DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype(np.float32), "F64": np.dtype
 VALUES, ABOUT = "values.safetensors", "trace.json"
 
 
-def write_trace(
+def write_recording(
     path: Path,
-    trace: Trace,
+    trace: Recording,
     values: Mapping[str, Array],
     checksums: Mapping[str, WeightChecksum],
     backend: Backend | None,
@@ -69,8 +70,13 @@ def write_trace(
     return path
 
 
-def read_trace(path: Path, model: InspectableModel | Backend | GPTModel | None, tokenizer: Tokenizer | None) -> Trace:
-    """The trace that `write_trace` wrote.
+def read_recording(
+    kind: type[Kind],
+    path: Path,
+    model: InspectableModel | Backend | GPTModel | None,
+    tokenizer: Tokenizer | None,
+) -> Kind:
+    """The trace that `write_recording` wrote, as one of that kind.
 
     Raises:
         ModelFileError: It is missing or damaged, or was made with another model.
@@ -111,7 +117,7 @@ def read_trace(path: Path, model: InspectableModel | Backend | GPTModel | None, 
                 f"{path} was made with other weights than this model has{where}", hint="trace the text again"
             )
         checksums = {} if gptmodel is None else checksum_weights(gptmodel)
-    return Trace(
+    return kind(
         text,
         ids,
         config,
