@@ -60,7 +60,7 @@ def unpack_backend(model: Any) -> tuple[Backend, Tokenizer | None, tuple[Edit, .
 
 def gptmodel_of(backend: Backend) -> GPTModel | None:
     """The GPTModel that a backend runs; None if it is no torch."""
-    return getattr(backend, "model", None)
+    return getattr(backend.plain if isinstance(backend, EditedBackend) else backend, "model", None)
 
 
 def unpack_model(model: GPTModel | InspectableModel) -> tuple[GPTModel, Tokenizer | None, tuple[Edit, ...]]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from nextword.formatting import pluralize
 from nextword.generation.backend import Backend
 from nextword.generation.context import Prompt, token_ids_of
 from nextword.inspection.hook_names import Key, full_name, hook_shapes, is_pattern, select
+from nextword.inspection.weight_checksums import fingerprint
 from nextword.json_file import read_json
 from nextword.tokens import Tokenizer
 
@@ -43,7 +44,9 @@ class Shard:
     file: str
     rows: int
     texts: int
-    """Texts that it ends behind, counted from the first shard on."""
+    """Texts that are complete behind it, counted from the first shard on."""
+    whole: bool = True
+    """Whether it ends behind a text; one that does not is written anew where a record is gone on with."""
 
 
 class Record:
@@ -72,7 +75,12 @@ class Record:
             self.about: dict[str, Any] = about
             self.config = GPTConfig.from_dict(about["config"])
             self.names: tuple[str, ...] = tuple(about["names"])
-            self.files = tuple(Shard(str(one["file"]), int(one["rows"]), int(one["texts"])) for one in about["shards"])
+            self.files = tuple(
+                Shard(str(one["file"]), int(one["rows"]), int(one["texts"]), bool(one["whole"]))
+                for one in about["shards"]
+            )
+            if [type(one) for one in about["texts_sha256"]] != [str] * len(self.files):
+                raise ValueError("it has other sums of texts than shards")
         except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise ModelFileError(f"{self.path / INDEX} is damaged: {error}") from None
         if any(Path(shard.file).name != shard.file for shard in self.files):
@@ -92,6 +100,8 @@ class Record:
         parts = [shard[name] for shard in self.shards([name])]
         if parts:
             return np.concatenate(parts)
+        if name in PLACES:
+            return np.empty(0, np.int64)
         return np.empty((0, *hook_shapes(self.config, 1).get(name, (1,))[1:]), np.float32)
 
     @checked
@@ -142,8 +152,9 @@ def record(
     """Runs texts through a model and writes some of its values to a directory, one row a token.
 
     Texts of unequal length go together in batches, without padding; a text longer than the context is read in pieces of
-    it. Passes end behind the last value that is wanted. A directory that is there already is gone on with, behind the
-    texts that it holds: a run that was interrupted loses no more than the last shard.
+    it, and a piece longer than `batch_tokens` in parts. Passes end behind the last value that is wanted. A directory
+    that is there already is gone on with, behind the texts that it holds: a run that was interrupted loses no more than
+    the last shard, or the text that it was in.
 
     Args:
         backend: What runs the model.
@@ -174,7 +185,7 @@ def record(
     about = {
         "format_version": FORMAT_VERSION,
         "config": config.to_dict(),
-        "model": _fingerprint(backend),
+        "model": fingerprint(backend),
         "names": list(wanted),
         "positions": None if positions is None else [int(position) for position in positions],
         "edits": [str(edit) for edit in edits],
@@ -182,23 +193,19 @@ def record(
     writer = _Writer(path, about, shard_bytes)
     tap = _RowsTap(wanted, positions)
     with_logits = "logits" in wanted
-    batch: list[tuple[int, int, list[int]]] = []  # text, piece, ids
+    batch: list[_Piece] = []
 
     def run() -> None:
-        chunks = [ids for _, _, ids in batch]
-        tap.start(len(chunks))
-        caches = [backend.new_cache(len(ids)) for ids in chunks]
-        backend.forward(chunks, caches, "all" if with_logits else "none", tap)
-        for (text, piece, ids), values in zip(batch, tap.chunks, strict=True):
-            places = _places(positions, len(ids))
+        for piece, rows in zip(batch, _rows_of(backend, batch, tap, batch_tokens, with_logits), strict=True):
+            places = _places(positions, len(piece.ids))
             count = len(places)
             writer.append(
                 {
-                    **values,
-                    "text": np.full(count, text, np.int64),
-                    "piece": np.full(count, piece, np.int64),
+                    **rows,
+                    "text": np.full(count, piece.text, np.int64),
+                    "piece": np.full(count, piece.number, np.int64),
                     "position": np.array(places, np.int64).reshape(count),
-                    "token_id": np.array([ids[place] for place in places], np.int64).reshape(count),
+                    "token_id": np.array([piece.ids[place] for place in places], np.int64).reshape(count),
                 }
             )
         batch.clear()
@@ -210,14 +217,14 @@ def record(
             raise TextError(f"text {number} is empty", hint="leave empty texts out")
         if writer.skip(number, ids):
             continue
-        writer.begin(ids)
         for piece, start in enumerate(range(0, len(ids), config.context_length)):
-            batch.append((number, piece, ids[start : start + config.context_length]))
-        if sum(len(one) for _, _, one in batch) >= batch_tokens:
-            run()
-            writer.end(number + 1)
-            if progress is not None:
-                progress(number + 1, writer.rows)
+            if sum(len(one.ids) for one in batch) >= batch_tokens:
+                run()
+                writer.end(number, whole=start == 0)
+                if progress is not None:
+                    progress(number, writer.rows)
+            batch.append(_Piece(number, piece, ids[start : start + config.context_length]))
+        writer.begin(ids)
     if number + 1 < writer.done:
         raise ModelFileError(f"{path} holds {writer.done:,} texts, here are only {number + 1:,}")
     if batch:
@@ -228,20 +235,54 @@ def record(
     return Record(path)
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """What the context holds of a text."""
+
+    text: int
+    number: int
+    ids: list[int]
+
+
 class _RowsTap:
-    """Keeps the rows at the positions that are wanted."""
+    """Keeps the rows at the positions that are wanted, of the parts of pieces."""
 
     def __init__(self, names: Sequence[str], positions: Sequence[int] | None) -> None:
         self.names = frozenset(names)
-        self.chunks: list[dict[str, Array]] = []
+        self.parts: list[list[dict[str, Array]]] = []
         self._positions = positions
+        self._now: list[tuple[int, int, int]] = []
 
-    def start(self, chunks: int) -> None:
-        self.chunks = [{} for _ in range(chunks)]
+    def start(self, now: Sequence[tuple[int, int, int]]) -> None:
+        """The chunks that come next: of which piece, where in it they begin, and how long it is."""
+        self._now = list(now)
+        for piece, _, _ in now:
+            self.parts[piece].append({})
 
     def __call__(self, name: str, value: Array, chunk: int) -> None:
-        places = _places(self._positions, len(value))
-        self.chunks[chunk][name] = value if self._positions is None else value[places]
+        piece, start, length = self._now[chunk]
+        if self._positions is not None:
+            places = [place - start for place in _places(self._positions, length)]
+            value = value[[place for place in places if 0 <= place < len(value)]]
+        self.parts[piece][-1][name] = value
+
+
+def _rows_of(
+    backend: Backend, batch: Sequence[_Piece], tap: _RowsTap, batch_tokens: int, with_logits: bool
+) -> Iterator[dict[str, Array]]:
+    """The values of each piece, at its wanted places."""
+    tap.parts = [[] for _ in batch]
+    longest = max(len(piece.ids) for piece in batch)
+    caches = [backend.new_cache(len(piece.ids)) for piece in batch]
+    for start in range(0, longest, batch_tokens):
+        here = [number for number, piece in enumerate(batch) if start < len(piece.ids)]
+        chunks = [batch[number].ids[start : start + batch_tokens] for number in here]
+        tap.start([(number, start, len(batch[number].ids)) for number in here])
+        rest = longest > start + batch_tokens  # which reads what this part leaves in the cache
+        logits: Literal["last", "all", "none"] = "all" if with_logits else "last" if rest else "none"
+        backend.forward(chunks, [caches[number] for number in here], logits, tap)
+    for parts in tap.parts:
+        yield {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 class _Writer:
@@ -251,21 +292,30 @@ class _Writer:
         self.path, self._shard_bytes = path, shard_bytes
         self.shards: list[Shard] = []
         self._hash, self._held = hashlib.sha256(), ""
+        self.about = about
         if path.exists():
             if not (path / INDEX).is_file():
                 raise ModelFileError(f"{path} is there already and is no record", hint="choose another place")
             before = Record(path)
             for key, value in about.items():
-                if before.about.get(key) != value:
+                if before.files and before.about.get(key) != value:
                     raise ModelFileError(
                         f"{path} was recorded with another {key}: {before.about.get(key)!r}, now {value!r}"[:400],
                         hint="choose another place",
                     )
-            self.shards, self._held = list(before.files), str(before.about.get("texts_sha256"))
-        self.about = about
+            self.shards = list(before.files)
+            while self.shards and not self.shards[-1].whole:  # the text that it was in is read anew
+                self.shards.pop()
+            if self.shards:
+                self._held = str(before.about["texts_sha256"][len(self.shards) - 1])
         self.done = self.shards[-1].texts if self.shards else 0
+        self._hashes = [""] * len(self.shards)
+        if self.shards:
+            self._hashes = list(before.about["texts_sha256"][: len(self.shards)])
         self._rows: list[dict[str, Array]] = []
         self._nbytes = 0
+        if not self.shards:
+            self._write_index()  # what goes wrong from here on leaves a record, which can be gone on with
 
     @property
     def rows(self) -> int:
@@ -287,26 +337,30 @@ class _Writer:
         self._rows.append(rows)
         self._nbytes += sum(value.nbytes for value in rows.values())
 
-    def end(self, texts: int, last: bool = False) -> None:
-        """All texts before number `texts` are complete: what there is may be written."""
-        if self._nbytes >= self._shard_bytes or (last and (self._rows or not self.shards)):
-            self._write(texts)
+    def end(self, texts: int, *, whole: bool = True, last: bool = False) -> None:
+        """All texts before number `texts` are complete, and nothing of a later one is there if that is `whole`."""
+        if self._rows and (last or self._nbytes >= self._shard_bytes):
+            self._write(texts, whole)
 
-    def _write(self, texts: int) -> None:
-        if self._rows:
-            shard = Shard(f"shard-{len(self.shards):05}.safetensors", sum(len(r["text"]) for r in self._rows), texts)
-            values = {name: np.concatenate([rows[name] for rows in self._rows]) for name in self._rows[0]}
-            with replace_file(self.path / shard.file) as fresh:
+    def _write(self, texts: int, whole: bool) -> None:
+        shard = Shard(f"shard-{len(self.shards):05}.safetensors", sum(len(r["text"]) for r in self._rows), texts, whole)
+        values = {name: np.concatenate([rows[name] for rows in self._rows]) for name in self._rows[0]}
+        path = self.path / shard.file
+        with replace_file(path) as fresh:
+            try:
                 save_file(values, fresh)
-            self.shards.append(shard)
-        index = {
-            **self.about,
-            "texts_sha256": self._hash.hexdigest(),
-            "shards": [vars(shard) for shard in self.shards],
-        }
-        with replace_file(self.path / INDEX) as fresh:  # only now is the shard a part of the record
-            fresh.write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            except SafetensorError as error:
+                raise ModelFileError(f"{path} cannot be written: {error}") from None
+        self.shards.append(shard)
+        self._hashes.append(self._hash.hexdigest())
+        self._write_index()  # only now is the shard a part of the record
         self._rows, self._nbytes = [], 0
+
+    def _write_index(self) -> None:
+        shards = [vars(shard) for shard in self.shards]
+        index = {**self.about, "texts_sha256": self._hashes, "shards": shards}
+        with replace_file(self.path / INDEX) as fresh:
+            fresh.write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _each(texts: Iterable[Prompt]) -> Iterator[Prompt]:
@@ -323,9 +377,3 @@ def _places(positions: Sequence[int] | None, count: int) -> list[int]:
     if positions is None:
         return list(range(count))
     return [place + count if place < 0 else place for place in positions if -count <= place < count]
-
-
-def _fingerprint(backend: Backend) -> str:
-    """Of weights and settings: what the model says after its first token."""
-    [logits] = backend.forward([[0]], [backend.new_cache(1)], "last")
-    return hashlib.sha256(logits.tobytes()).hexdigest()

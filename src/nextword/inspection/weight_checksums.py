@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import zlib
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from nextword.errors import NextwordError
 from nextword.generation.backend import Backend
+from nextword.inspection.inspectable import gptmodel_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,7 +76,13 @@ def modified_weights(checksums: Mapping[str, WeightChecksum], model: GPTModel) -
 
 
 def fingerprint(backend: Backend) -> str:
-    """What tells the weights and settings of a backend that nothing can write into: the bits of its logits."""
+    """What tells the weights and settings of a backend from others, in any process.
+
+    Of torch it is the weights, as its logits' last bits depend on the machine; of all others the bits of some logits.
+    """
+    if (model := gptmodel_of(backend)) is not None:
+        known = {name: [one.dtype, one.crc32] for name, one in checksum_weights(model, every=True).items()}
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
     ids = [token % backend.config.vocab_size for token in range(min(_PROBE, backend.config.context_length))]
     [logits_TV] = backend.forward([ids], [backend.new_cache(len(ids))], "all")
     return hashlib.sha256(logits_TV.tobytes()).hexdigest()
