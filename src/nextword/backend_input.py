@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
+from nextword.arguments import argument
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ContextOverflowError, TextError
 
@@ -23,7 +25,11 @@ class StoredTensor(Protocol):
 
 
 class Tap(Protocol):
-    """Sees named values of a forward pass, and may change them. `inspection.hook_names` has the names."""
+    """Sees named values of a forward pass, and may change them. `inspection.hook_names` has the names.
+
+    The pass waits for it. A tap that runs the same model is refused, with a ConfigError; one that waits for another
+    thread that does would wait for ever.
+    """
 
     @property
     def names(self) -> Collection[str]:
@@ -98,3 +104,52 @@ def check_weight(config: GPTConfig, name: str) -> None:
         raise ConfigError(
             f"the model has no weight {name!r}", hint="weights are named like blocks.0.attn.out_proj.weight"
         )
+
+
+def check_logits(logits: str) -> None:
+    """Refuses what no pass can give.
+
+    Raises:
+        ConfigError: It is not `last`, `all` or `none`.
+    """
+    argument("logits", logits, Literal["last", "all", "none"])
+
+
+def check_matrix(config: GPTConfig, name: str, x_NE: NDArray[Any]) -> None:
+    """Refuses a matrix that there is not, and rows that it cannot multiply.
+
+    Raises:
+        ConfigError: The model has no such layer, or the rows have another width.
+    """
+    shape: tuple[int, ...] = (config.vocab_size, config.d_model)
+    if name != "output_layer":
+        shape = config.parameter_shapes().get(f"{name}.weight", ())
+        if len(shape) != 2 or not name.startswith("blocks."):
+            raise ConfigError(
+                f"the model has no matrix {name!r}", hint="matrices are named like blocks.0.attn.out_proj"
+            )
+    check_rows(x_NE, shape[1])
+
+
+def check_rows(x_NE: NDArray[Any], width: int) -> None:
+    """Refuses what is no rows of `width` numbers.
+
+    Raises:
+        ConfigError: It has another shape.
+    """
+    if np.ndim(x_NE) != 2 or np.shape(x_NE)[1] != width:
+        raise ConfigError(f"rows of shape {np.shape(x_NE)} are given, they must be [N, {width}]")
+
+
+def check_tapped(name: str, result: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """What a tap gave back, as an array.
+
+    Raises:
+        ConfigError: It is no array of numbers of that shape.
+    """
+    array = np.asarray(result)
+    if array.dtype.kind not in "fiub":
+        raise ConfigError(f"a tap gave back {name} as {type(result).__name__}, it must be an array of numbers, or None")
+    if array.shape != shape:
+        raise ConfigError(f"a tap gave back {name} with shape {array.shape}, it must stay {shape}")
+    return array

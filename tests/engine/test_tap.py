@@ -306,9 +306,9 @@ def test_rows_go_through_a_matrix_as_in_the_pass(kind: str, tolerance: float) ->
         )
         x = np.random.default_rng(0).standard_normal((7, weights.shape[1])).astype(np.float32)
         assert_close(backend.linear(name, x), x @ weights.T, tolerance, name)
-    with pytest.raises(ConfigError, match=r"no matrix blocks\.9\.attn\.q_proj"):
+    with pytest.raises(ConfigError, match=r"no matrix 'blocks\.9\.attn\.q_proj'"):
         backend.linear("blocks.9.attn.q_proj", np.zeros((1, 5), np.float32))
-    with pytest.raises(ConfigError, match="another width"):
+    with pytest.raises(ConfigError, match=r"they must be \[N, "):
         backend.linear("blocks.0.ffn.up", np.zeros((1, 5), np.float32))
 
 
@@ -324,14 +324,6 @@ def test_what_a_tap_raises_ends_the_pass_and_no_cache_grows() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         backend.forward([ids], [cache], "all", Recorder(names_of(BLOCKS), {"blocks.1.attn.hook_z": fail}))
-    for wrong in (np.zeros(3, np.float32), np.zeros((20, BLOCKS.d_model + 1), np.float32)):
-        with pytest.raises(ValueError, match=r"in the place of blocks\.0\.hook_resid_mid"):
-            backend.forward(
-                [ids],
-                [cache],
-                "all",
-                Recorder(["blocks.0.hook_resid_mid"], {"blocks.0.hook_resid_mid": lambda _, w=wrong: w}),
-            )  # type: ignore[misc]
     assert cache.length == 0
     (rows,) = backend.forward([ids], [cache], "all")
     assert np.array_equal(rows, look(backend, [ids])[0][0])

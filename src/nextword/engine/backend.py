@@ -10,7 +10,7 @@ from typing import Literal, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.backend_input import Tap, check_chunks, check_weight
+from nextword.backend_input import Tap, check_chunks, check_logits, check_matrix, check_rows, check_tapped, check_weight
 from nextword.config import GPTConfig
 from nextword.engine._native import Cache, Model
 from nextword.engine.kernels import select_kernels
@@ -153,8 +153,11 @@ class NativeBackend:
             ConfigError: A cache was not made by this backend, two chunks have the same one, or a tap of it asks.
             MemoryError: There is not enough memory; no cache has grown by the part that failed.
         """
+        check_logits(logits)
         check_chunks(self, chunks, caches)
         self._refuse_own_tap()
+        if logits == "none" and not (tap is not None and tap.names):
+            return [np.empty((0, self.config.vocab_size), np.float32) for _ in chunks]
         arrays = [np.asarray(chunk, np.int32) for chunk in chunks]
         outputs: list[list[NDArray[np.float32]]] = [[] for _ in chunks]
         for ubatch in _split_ubatches([len(array) for array in arrays], whole=tap is not None):
@@ -177,6 +180,7 @@ class NativeBackend:
             rows_PD: The rows, [P, D].
             tap: Sees `ln_final` and `logits`, of chunk 0.
         """
+        check_rows(rows_PD, self.config.d_model)
         self._refuse_own_tap()
         seen = None if tap is None else self._part_of(tap, [0])
         return self._model.unembed(np.ascontiguousarray(rows_PD, np.float32), seen)
@@ -191,11 +195,9 @@ class NativeBackend:
         Raises:
             ConfigError: The model has no such matrix, or its rows have another width.
         """
+        check_matrix(self.config, name, x_NE)
         self._refuse_own_tap()
-        try:
-            return self._model.linear(name, np.ascontiguousarray(x_NE, np.float32))
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
+        return self._model.linear(name, np.ascontiguousarray(x_NE, np.float32))
 
     def weight(self, name: str, rows: Sequence[int] | None = None) -> NDArray[np.float32]:
         """The numbers of a weight, or of some of its rows, as the file holds them; see `Backend.weight`."""
@@ -236,7 +238,7 @@ class _PartTap:
             changed = self._tap(name, value, self._chunks[chunk])
         finally:
             self._tapped.discard(thread)
-        return None if changed is None else np.ascontiguousarray(changed, np.float32)
+        return None if changed is None else np.ascontiguousarray(check_tapped(name, changed, value.shape), np.float32)
 
 
 def _has_memory(copy: int) -> bool:

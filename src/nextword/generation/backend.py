@@ -89,7 +89,7 @@ class Backend(Protocol):
                 logits are the same bits.
 
         Returns:
-            Per chunk float32 logits, [V] or [T_new, V]; an empty array where none are wanted.
+            Per chunk float32 logits, [V], [T_new, V] or [0, V].
         """
         ...
 

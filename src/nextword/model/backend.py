@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nextword.arguments import Device, checked
-from nextword.backend_input import StoredTensor, Tap, check_chunks, check_weight
+from nextword.backend_input import StoredTensor, Tap, check_chunks, check_logits, check_matrix, check_rows, check_weight
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
 from nextword.model.cache import KVCache
@@ -108,7 +108,7 @@ class TorchBackend:
             tap: Sees, and may change, named values of the passes. Values of half precision are widened to float32.
 
         Returns:
-            Per chunk float32 logits, [V] or [T_new, V]; an empty array where none are wanted.
+            Per chunk float32 logits, [V], [T_new, V] or [0, V].
 
         Raises:
             ContextOverflowError: A sequence becomes longer than its cache or the context; no cache has grown then.
@@ -116,18 +116,24 @@ class TorchBackend:
             ConfigError: A cache was not made by this backend, two chunks have the same one, or the tap gave back a
                 value of another shape.
         """
+        check_logits(logits)
         check_chunks(self, chunks, caches)
         names = frozenset(() if tap is None else tap.names)
-        results = []
-        with eval_mode(self.model), torch.inference_mode():
-            for number, (chunk, cache) in enumerate(zip(chunks, caches, strict=True)):
-                if logits == "none":
-                    if tap is not None and names:
-                        self._run_without_logits(chunk, cache, ArrayTapAdapter(tap, names, number, stops=True))
-                    results.append(np.empty(0, np.float32))
-                    continue
-                own = None if tap is None else ArrayTapAdapter(tap, names, number)
-                results.append(self._run(chunk, cache, logits, own).float().cpu().numpy())
+        lengths, results = [cache.length for cache in caches], []
+        try:
+            with eval_mode(self.model), torch.inference_mode():
+                for number, (chunk, cache) in enumerate(zip(chunks, caches, strict=True)):
+                    if logits == "none":
+                        if tap is not None and names:
+                            self._run_without_logits(chunk, cache, ArrayTapAdapter(tap, names, number, stops=True))
+                        results.append(np.empty((0, self.config.vocab_size), np.float32))
+                        continue
+                    own = None if tap is None else ArrayTapAdapter(tap, names, number)
+                    results.append(self._run(chunk, cache, logits, own).float().cpu().numpy())
+        except BaseException:  # what a tap raises, Ctrl-C: the caches are as they were
+            for cache, length in zip(caches, lengths, strict=True):
+                cache.truncate(length)
+            raise
         return results
 
     def unembed(self, rows_PD: NDArray[Any], tap: Tap | None = None) -> NDArray[Any]:
@@ -143,6 +149,7 @@ class TorchBackend:
         Raises:
             ConfigError: The tap gave back a value of another shape.
         """
+        check_rows(rows_PD, self.config.d_model)
         with eval_mode(self.model), torch.inference_mode():
             own = None if tap is None else ArrayTapAdapter(tap, frozenset(tap.names), 0)
             read_1PD = self.model.ln_final(self._rows(rows_PD)[None], scope(own, "ln_final."))
@@ -162,11 +169,7 @@ class TorchBackend:
         Raises:
             ConfigError: The model has no such matrix.
         """
-        known = self.config.parameter_shapes()
-        if len(known.get(f"{name}.weight", ())) != 2 and name != "output_layer":
-            raise ConfigError(
-                f"the model has no matrix {name!r}", hint="matrices are named like blocks.0.attn.out_proj"
-            )
+        check_matrix(self.config, name, x_NE)
         with eval_mode(self.model), torch.inference_mode():
             layer, x = self.model.get_submodule(name), self._rows(x_NE)
             if isinstance(layer, nn.Linear) and type(layer) is not nn.Linear:  # with adapters beside its weight
