@@ -106,7 +106,7 @@ void Model::check(const std::vector<Chunk>& chunks) const {
     if (chunk.count < 1 || chunk.count > room)
       throw std::invalid_argument(std::to_string(chunk.count) + " tokens for a cache with room for " +
                                   std::to_string(room));
-    for (int64_t i = 0; i < chunk.count; ++i)
+    for (int64_t i = 0; i < chunk.count && !chunk.residual; ++i)
       if (chunk.ids[i] < 0 || chunk.ids[i] >= config_.vocab_size)
         throw std::invalid_argument("no token has the id " + std::to_string(chunk.ids[i]));
     caches.push_back(chunk.cache);
@@ -116,13 +116,20 @@ void Model::check(const std::vector<Chunk>& chunks) const {
     throw std::invalid_argument("a cache is given twice");
 }
 
-void Model::forward(const std::vector<Chunk>& chunks, LogitRows rows, float* logits, Tap* tap) {
+void Model::forward(const std::vector<Chunk>& chunks, LogitRows rows, float* logits, Tap* tap, int64_t first_layer) {
   if (chunks.empty()) return;
   std::lock_guard<std::mutex> lock(mutex_);
   check(chunks);
   look_with(tap, rows != LogitRows::NONE);
-  embed(chunks);
-  for (int64_t i = 0; i < config_.num_layers && is_wanted_from({Point::RESID_PRE, i}); ++i) {
+  begin(chunks);
+  const bool is_whole = !chunks.front().residual;
+  if (is_whole) embed(chunks);
+  else
+    for (size_t i = 0; i < chunks.size(); ++i)
+      for (int64_t t = 0; t < chunks[i].count; ++t)
+        std::copy_n(chunks[i].residual + t * config_.d_model, config_.d_model,
+                    &x_[size_t((chunks_[i].first + t) * width_)]);
+  for (int64_t i = first_layer; i < config_.num_layers && is_wanted_from({Point::RESID_PRE, i}); ++i) {
     attention(i);
     feed_forward(i);
   }
@@ -135,7 +142,7 @@ void Model::forward(const std::vector<Chunk>& chunks, LogitRows rows, float* log
     }
   }
   final_norm_and_head(chunks_.back().first + chunks_.back().count, logits);
-  if (has_logits_)
+  if (has_logits_ && is_whole)
     for (const Chunk& chunk : chunks) chunk.cache->advance(chunk.count);  // now that nothing can fail
 }
 
@@ -195,16 +202,13 @@ void Model::apply(const Linear& linear, const float* x, int64_t rows, float* out
 /// Neighbouring tokens of one item of a parallel_for: what they read and write lies together.
 int64_t Model::tokens_per_item(int64_t tokens) const { return std::clamp<int64_t>(tokens / (4 * threads()), 1, 16); }
 
-void Model::embed(const std::vector<Chunk>& chunks) {
+/// Makes room for the activations of the chunks' tokens.
+void Model::begin(const std::vector<Chunk>& chunks) {
   batch_.clear(), chunks_.clear();
-  std::vector<int32_t> ids;
   int64_t max_length = 0;
   for (const Chunk& chunk : chunks) {
     chunks_.push_back({int64_t(batch_.size()), chunk.count});
-    for (int64_t i = 0; i < chunk.count; ++i) {
-      batch_.push_back({chunk.cache, chunk.cache->length() + i});
-      ids.push_back(chunk.ids[i]);
-    }
+    for (int64_t i = 0; i < chunk.count; ++i) batch_.push_back({chunk.cache, chunk.cache->length() + i});
     max_length = std::max(max_length, chunk.cache->length() + chunk.count);
   }
   const auto tokens = int64_t(batch_.size());
@@ -214,7 +218,12 @@ void Model::embed(const std::vector<Chunk>& chunks) {
   grow(q_, tokens * q_width_), grow(z_, tokens * q_width_);
   grow(k_, tokens * kv_width_), grow(v_, tokens * kv_width_);
   grow(gate_, tokens * ff_width_), grow(up_, tokens * ff_width_);
+}
 
+void Model::embed(const std::vector<Chunk>& chunks) {
+  const auto tokens = int64_t(batch_.size());
+  std::vector<int32_t> ids;
+  for (const Chunk& chunk : chunks) ids.insert(ids.end(), chunk.ids, chunk.ids + chunk.count);
   const bool is_seen = is_wanted({Point::EMBED, 0}, Point::POS_EMBED);
   for_each_token(tokens, [&](int64_t t, int) {
     float *x = &x_[size_t(t * width_)], *position = &h_[size_t(t * width_)];

@@ -87,6 +87,7 @@ struct Chunk {
   const int32_t* ids;
   int64_t count;
   Cache* cache;
+  const float* residual = nullptr;  // what the pass's first block reads of each token, instead of their embeddings
 };
 
 /// Whose logits a pass computes: of each chunk's last token, of every token, of none.
@@ -117,7 +118,11 @@ class Model {
   /// asked for, the pass ends behind the last value that the tap wants, and no cache grows. Throws
   /// std::invalid_argument where an id is outside the vocabulary, a cache is full, another model's, or given twice;
   /// whatever it throws, no cache has grown.
-  void forward(const std::vector<Chunk>& chunks, LogitRows rows, float* logits, Tap* tap = nullptr);
+  ///
+  /// A pass may begin at a later block, with rows of the residual stream for every chunk; no cache grows by it, as the
+  /// blocks before have no keys and values of these tokens.
+  void forward(const std::vector<Chunk>& chunks, LogitRows rows, float* logits, Tap* tap = nullptr,
+               int64_t first_layer = 0);
 
   /// The logits of rows of the residual stream: final norm and head, as at the end of `forward`. The tap sees one
   /// chunk.
@@ -149,6 +154,7 @@ class Model {
 
   void pack(bool has_memory);
   void check(const std::vector<Chunk>& chunks) const;
+  void begin(const std::vector<Chunk>& chunks);
   void embed(const std::vector<Chunk>& chunks);
   void attention(int64_t layer);
   void feed_forward(int64_t layer);

@@ -209,6 +209,22 @@ class PyModel {
     return run(rows, tap, [&](float* out, Tap* seen) { model_->forward(chunks, asked, out, seen); });
   }
 
+  NumberRows forward_from(int64_t layer, const std::vector<FloatRows>& residual, const std::vector<Cache*>& caches,
+                          const std::string& logits, const nb::object& tap) {
+    if (residual.size() != caches.size()) raise_value_error("as many caches as chunks are needed");
+    if (layer < 0 || layer >= model_->config().num_layers) raise_value_error("there is no such layer");
+    const LogitRows asked = logit_rows_of(logits);
+    std::vector<Chunk> chunks;
+    size_t rows = 0;
+    for (size_t i = 0; i < residual.size(); ++i) {
+      if (!caches[i]) raise_value_error("a chunk has no cache");
+      if (int64_t(residual[i].shape(1)) != model_->config().d_model) raise_value_error("rows of another width");
+      chunks.push_back({nullptr, int64_t(residual[i].shape(0)), caches[i], residual[i].data()});
+      rows += asked == LogitRows::ALL ? residual[i].shape(0) : asked == LogitRows::LAST ? 1 : 0;
+    }
+    return run(rows, tap, [&](float* out, Tap* seen) { model_->forward(chunks, asked, out, seen, layer); });
+  }
+
   NumberRows unembed(const FloatRows& residual, const nb::object& tap) {
     if (int64_t(residual.shape(1)) != model_->config().d_model) raise_value_error("rows of another width");
     const auto rows = int64_t(residual.shape(0));
@@ -328,6 +344,8 @@ NB_MODULE(_native, module) {
       .def("owns", &PyModel::owns, "cache"_a)
       .def("new_cache", &PyModel::new_cache, "capacity"_a, "cache_format"_a)
       .def("forward", &PyModel::forward, "ids"_a, "caches"_a, "logits"_a, "tap"_a.none() = nb::none())
+      .def("forward_from", &PyModel::forward_from, "layer"_a, "residual"_a, "caches"_a, "logits"_a,
+           "tap"_a.none() = nb::none())
       .def("unembed", &PyModel::unembed, "residual"_a, "tap"_a.none() = nb::none())
       .def("linear", &PyModel::linear, "name"_a, "x"_a);
   nb::class_<Sampler>(module, "Sampler", "Draws the tokens of one text.")

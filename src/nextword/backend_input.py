@@ -82,16 +82,43 @@ def check_chunks(backend: CacheOwner, chunks: Sequence[Sequence[int]], caches: S
         ContextOverflowError: A sequence becomes longer than its cache or the context.
         TextError: A chunk is empty, or holds an id that is not in the vocabulary.
     """
+    _check_caches(backend, [len(chunk) for chunk in chunks], caches)
+    size = backend.config.vocab_size
+    for chunk in chunks:
+        if not len(chunk) or not 0 <= min(chunk) <= max(chunk) < size:
+            raise TextError(f"no tokens, or ids outside the vocabulary of {size}: {chunk[:8]}")
+
+
+def check_residual(
+    backend: CacheOwner, layer: int, rows_TD: Sequence[NDArray[Any]], caches: Sequence[Any]
+) -> list[NDArray[Any]]:
+    """The rows that a pass begins with at a block; refuses what cannot be run.
+
+    Raises:
+        ConfigError: There is no such block, rows have another width or are none, or a cache was not made by this
+            backend, or serves two chunks.
+        ContextOverflowError: A sequence becomes longer than its cache or the context.
+    """
     config = backend.config
-    if len(chunks) != len(caches) or len({id(cache) for cache in caches}) < len(caches):
+    if not 0 <= layer < config.num_layers:
+        raise ConfigError(f"there is no layer {layer}", hint=f"layers are 0 to {config.num_layers - 1}")
+    for rows in rows_TD:
+        check_rows(rows, config.d_model)
+        if not len(rows):
+            raise ConfigError("a chunk has no rows")
+    _check_caches(backend, [len(rows) for rows in rows_TD], caches)
+    return [np.ascontiguousarray(rows) for rows in rows_TD]
+
+
+def _check_caches(backend: CacheOwner, lengths: Sequence[int], caches: Sequence[Any]) -> None:
+    config = backend.config
+    if len(lengths) != len(caches) or len({id(cache) for cache in caches}) < len(caches):
         raise ConfigError("each chunk needs a cache of its own")
-    for chunk, cache in zip(chunks, caches, strict=True):
+    for length, cache in zip(lengths, caches, strict=True):
         check_cache_owner(backend, cache)
         room = min(cache.capacity, config.context_length)
-        if cache.length + len(chunk) > room:
-            raise ContextOverflowError(cache.length + len(chunk), room)
-        if not len(chunk) or not 0 <= min(chunk) <= max(chunk) < config.vocab_size:
-            raise TextError(f"no tokens, or ids outside the vocabulary of {config.vocab_size}: {chunk[:8]}")
+        if cache.length + length > room:
+            raise ContextOverflowError(cache.length + length, room)
 
 
 def check_weight(config: GPTConfig, name: str) -> None:

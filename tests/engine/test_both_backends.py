@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nextword.engine.backend import NativeBackend
-from nextword.errors import ConfigError
+from nextword.errors import ConfigError, ContextOverflowError
 from nextword.generation.backend import Backend
 from nextword.model import TorchBackend
 from tests.engine.test_tap import stored
@@ -103,3 +103,59 @@ def test_rows_of_another_width_and_matrices_that_there_are_not(backend: Backend)
         with pytest.raises(ConfigError, match="the model has no matrix"):
             backend.linear(name, np.zeros((1, D)))
     assert backend.linear("output_layer", np.zeros((2, D))).shape == (2, V)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("kind", ["native", "torch"])
+def test_a_pass_that_begins_at_a_block_is_the_whole_pass(kind: str, case: str) -> None:
+    config = CASES[case]
+    weights = random_weights(config)
+    native = kind == "native"
+    backend = NativeBackend(config, stored(weights)) if native else TorchBackend(torch_model(config, weights))
+    chunks, caches = [[3, 1, 4, 1], [4, 2]], [backend.new_cache(8), backend.new_cache(8)]
+    backend.forward([[1, 2], [3]], caches)
+    names = {f"blocks.{layer}.hook_resid_pre" for layer in range(config.num_layers)}
+    whole = Keeping({*names, f"blocks.{config.num_layers - 1}.attn.hook_z", "logits"})
+    expected = backend.forward(chunks, [cache.fork() for cache in caches], "all", whole)
+    for layer in range(config.num_layers):
+        rows = [whole.values[f"blocks.{layer}.hook_resid_pre", number] for number in range(2)]
+        tap = Keeping({*names, f"blocks.{config.num_layers - 1}.attn.hook_z", "logits"})
+        found = backend.forward_from(layer, rows, caches, "all", tap)
+        last = backend.forward_from(layer, rows, caches)
+        assert [one.shape for one in backend.forward_from(layer, rows, caches, "none")] == [(0, config.vocab_size)] * 2
+        for number in range(2):
+            np.testing.assert_allclose(found[number], expected[number], rtol=0, atol=0 if native else 1e-5)
+            np.testing.assert_allclose(last[number], expected[number][-1], rtol=0, atol=0 if native else 1e-5)
+        assert {int(name.split(".")[1]) for name, _ in tap.values if "resid_pre" in name} == set(
+            range(layer, config.num_layers)
+        )
+        for key, value in tap.values.items():
+            np.testing.assert_allclose(value, whole.values[key], rtol=0, atol=0 if native else 1e-5)
+    assert [cache.length for cache in caches] == [2, 1]
+
+
+class Keeping:
+    """A tap that keeps what it sees."""
+
+    def __init__(self, names: set[str]) -> None:
+        self.names = names
+        self.values: dict[tuple[str, int], np.ndarray] = {}
+
+    def __call__(self, name: str, value: np.ndarray, chunk: int) -> None:
+        self.values[name, chunk] = value
+
+
+def test_what_no_pass_can_begin_with(backend: Backend) -> None:
+    cache = backend.new_cache(8)
+    rows = np.zeros((3, D))
+    for layer in (-1, CONFIG.num_layers):
+        with pytest.raises(ConfigError, match=f"there is no layer {layer}"):
+            backend.forward_from(layer, [rows], [cache])
+    with pytest.raises(ConfigError, match=r"must be \[N, 15\]"):
+        backend.forward_from(0, [np.zeros((3, D + 1))], [cache])
+    with pytest.raises(ConfigError, match="a chunk has no rows"):
+        backend.forward_from(0, [rows[:0]], [cache])
+    with pytest.raises(ContextOverflowError):
+        backend.forward_from(0, [np.zeros((9, D))], [cache])
+    with pytest.raises(ConfigError, match="a cache of its own"):
+        backend.forward_from(0, [rows, rows], [cache, cache])

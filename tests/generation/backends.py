@@ -93,6 +93,11 @@ class TableBackend:
             results.append(np.stack(rows) if logits == "all" else rows[-1])
         return results
 
+    def forward_from(
+        self, layer: int, rows_TD: Any, caches: Any, logits: Any = "last", tap: Tap | None = None
+    ) -> list[Logits]:
+        raise AssertionError("a table has no layers")
+
     def unembed(self, rows_PD: NDArray[Any], tap: Tap | None = None) -> NDArray[Any]:
         raise AssertionError("a table has no residual stream")
 

@@ -9,6 +9,7 @@ import nextword
 from nextword.errors import ConfigError, NextwordError, TextError
 from nextword.inspection.sweep import patch_map
 from tests.inspection.models import language_model
+from tests.inspection.test_edited_backend import native_model
 
 CLEAN, CORRUPTED = "abcdefgh", "abkdefgh"
 
@@ -36,6 +37,20 @@ def test_each_cell_is_the_patch_made_alone(case: str, name: str) -> None:
         restored = found.restored[0]
         assert restored[2] == pytest.approx(1, abs=1e-4)
         assert np.abs(np.delete(restored, 2)).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["resid_pre", "mlp_out", "v"])
+def test_on_the_native_backend_each_cell_has_the_bits_of_the_patch_alone_under_edits_too(name: str) -> None:
+    plain = native_model(language_model("qwen3"))
+    shift = np.linspace(-1, 1, plain.config.d_model)
+    lm = plain.edit(nextword.add(("resid_pre", 1), shift, positions=[1, 4]), nextword.scale(("mlp_out", 2), 0.5))
+    found = patch_map(lm, CLEAN, CORRUPTED, (3, 5), name)
+    values = lm.trace(CLEAN)
+    for layer in range(lm.config.num_layers):
+        for place in range(len(CORRUPTED)):
+            patched = lm.edit(nextword.set_value((name, layer), values[name, layer][place], positions=[place]))
+            assert found.values[layer, place] == difference(patched, CORRUPTED, 3, 5)
+    assert not np.array_equal(found.values, patch_map(plain, CLEAN, CORRUPTED, (3, 5), name).values)
 
 
 def test_heads_are_swept_over_all_positions_or_some() -> None:

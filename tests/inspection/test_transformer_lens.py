@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.transformer_lens.cases import RECORDED, RECORDED_CASES, case_of, compare, our_values
+from tests.transformer_lens.cases import RECORDED, RECORDED_CASES, case_of, compare, native_values, our_values
 
 
 @pytest.mark.parametrize("case", RECORDED_CASES)
@@ -19,6 +19,7 @@ def test_every_common_name_has_transformer_lens_values(case: str) -> None:
     model, ids = case_of(case)
     ours = our_values(model, ids)
     compare(ours, theirs)
+    compare(native_values(model, ids), theirs)
     norm = model.ln_final
     by_hand = theirs["ln_final.hook_normalized"] * norm.weight.numpy()
     by_hand = by_hand if norm.bias is None else by_hand + norm.bias.numpy()

@@ -8,9 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nextword.engine.backend import NativeBackend
+from nextword.files.tensors import RawTensor
+from nextword.inspection.capture import capture
 from nextword.inspection.hook_names import hook_shapes
 from nextword.inspection.hooks import run_with_cache
 from nextword.model import GPTModel
+from nextword.model.backend import stored_tensors
 from tests.oracle.cases import CASES, random_tokens, random_weights
 from tests.oracle.compare import torch_model
 
@@ -36,6 +40,16 @@ def our_values(model: GPTModel, ids: torch.Tensor) -> Values:
     names = [name for name in hook_shapes(model.config, 1) if name != "logits"]
     logits, cache = run_with_cache(model, ids, names_filter=names)
     return {name: value.numpy() for name, value in cache.items()} | {"logits": logits.numpy()}
+
+
+def native_values(model: GPTModel, ids: torch.Tensor) -> Values:
+    """The same of the native backend, with a batch axis."""
+    stored = stored_tensors(model)
+    tensors = {name: RawTensor(name, kind, shape, memoryview(data)) for name, (kind, shape, data) in stored.items()}
+    trace = capture(
+        NativeBackend(model.config, tensors), None, "", ids[0].tolist(), names=list(hook_shapes(model.config, 1))
+    )
+    return {str(name): trace[name][None] for name in trace}
 
 
 def compare(ours: Values, theirs: Values) -> None:

@@ -8,14 +8,25 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.transformer_lens.cases import LIVE_CASES, RECORDED, RECORDED_CASES, VERSION, case_of, compare, our_values
+from tests.transformer_lens.cases import (
+    LIVE_CASES,
+    RECORDED,
+    RECORDED_CASES,
+    VERSION,
+    case_of,
+    compare,
+    native_values,
+    our_values,
+)
 from tests.transformer_lens.record import their_values
 
 
 @pytest.mark.parametrize("case", LIVE_CASES)
 def test_every_common_name_has_their_values(case: str) -> None:
     model, ids = case_of(case)
-    compare(our_values(model, ids), their_values(model, ids))
+    theirs = their_values(model, ids)
+    compare(our_values(model, ids), theirs)
+    compare(native_values(model, ids), theirs)
 
 
 def test_what_is_recorded_is_what_they_compute_today() -> None:

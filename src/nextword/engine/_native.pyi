@@ -59,6 +59,14 @@ class Model:
     def forward(
         self, ids: Sequence[NDArray[np.int32]], caches: Sequence[Cache], logits: str, tap: Tap | None = None
     ) -> NDArray[np.float32]: ...
+    def forward_from(
+        self,
+        layer: int,
+        residual: Sequence[NDArray[np.float32]],
+        caches: Sequence[Cache],
+        logits: str,
+        tap: Tap | None = None,
+    ) -> NDArray[np.float32]: ...
     def unembed(self, residual: NDArray[np.float32], tap: Tap | None = None) -> NDArray[np.float32]: ...
     def linear(self, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]: ...
 

@@ -10,7 +10,16 @@ from typing import Literal, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from nextword.backend_input import Tap, check_chunks, check_logits, check_matrix, check_rows, check_tapped, check_weight
+from nextword.backend_input import (
+    Tap,
+    check_chunks,
+    check_logits,
+    check_matrix,
+    check_residual,
+    check_rows,
+    check_tapped,
+    check_weight,
+)
 from nextword.config import GPTConfig
 from nextword.engine._native import Cache, Model
 from nextword.engine.kernels import select_kernels
@@ -172,6 +181,37 @@ class NativeBackend:
         if logits == "last":
             return [parts[0][0] for parts in outputs]
         return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in outputs]
+
+    def forward_from(
+        self,
+        layer: int,
+        rows_TD: Sequence[NDArray[np.float32]],
+        caches: Sequence[Cache],
+        logits: Literal["last", "all", "none"] = "last",
+        tap: Tap | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Runs each chunk from a block on, behind its cache, which does not grow; see `Backend.forward_from`.
+
+        Logits are those of the whole pass to the bit, if the rows are.
+        """
+        check_logits(logits)
+        arrays = [np.asarray(rows, np.float32) for rows in check_residual(self, layer, rows_TD, caches)]
+        self._refuse_own_tap()
+        if logits == "none" and not (tap is not None and tap.names):
+            return [np.empty((0, self.config.vocab_size), np.float32) for _ in arrays]
+        results: list[NDArray[np.float32]] = []
+        for ubatch in _split_ubatches([len(array) for array in arrays], whole=True):
+            numbers = [i for i, _, _ in ubatch]
+            seen = None if tap is None else self._part_of(tap, numbers)
+            rows = self._model.forward_from(
+                layer, [arrays[i] for i in numbers], [caches[i] for i in numbers], logits, seen
+            )
+            if logits == "last":
+                results += list(rows)
+            else:
+                ends = np.cumsum([len(arrays[i]) if logits == "all" else 0 for i in numbers])
+                results += np.split(rows, ends[:-1])
+        return results
 
     def unembed(self, rows_PD: NDArray[np.float32], tap: Tap | None = None) -> NDArray[np.float32]:
         """The logits of rows of the residual stream, [P, V]: final norm and head, as at the end of `forward`.

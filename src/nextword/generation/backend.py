@@ -93,6 +93,31 @@ class Backend(Protocol):
         """
         ...
 
+    def forward_from(
+        self,
+        layer: int,
+        rows_TD: Sequence[NDArray[Any]],
+        caches: Sequence[Any],
+        logits: Literal["last", "all", "none"] = "last",
+        tap: Tap | None = None,
+    ) -> list[Logits]:
+        """Runs each chunk from a block on, behind its cache; see `forward`. No cache grows.
+
+        Args:
+            layer: The block.
+            rows_TD: Per chunk the residual stream that the block reads, [T_new, D].
+            caches: One per chunk, with the tokens before these.
+            logits: Only the last position's, all, or none.
+            tap: Sees, and may change, named values of this block and the later ones.
+
+        Returns:
+            Per chunk float32 logits, [V], [T_new, V] or [0, V].
+
+        Raises:
+            ConfigError: There is no such block, or rows have another width.
+        """
+        ...
+
     def unembed(self, rows_PD: NDArray[Any], tap: Tap | None = None) -> NDArray[Any]:
         """Rows of the residual stream through the final norm and the head, as `forward` reads the last block's.
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from nextword.backend_input import Tap, check_chunks
+from nextword.backend_input import Tap, check_chunks, check_residual
 from nextword.errors import ConfigError
 from nextword.generation.backend import Backend, Logits
 from nextword.inspection.edit_tap import ArrayEditTap
@@ -115,6 +115,26 @@ class EditedBackend:
         edits = self.edits if logits != "none" else self._edits_before(frozenset(() if tap is None else tap.names))
         edit_tap = ArrayEditTap(edits, positions, self._embeddings.__getitem__, self.config, tap)
         return self.plain.forward(chunks, [cache.inner for cache in caches], logits, edit_tap)
+
+    def forward_from(
+        self,
+        layer: int,
+        rows_TD: Sequence[NDArray[Any]],
+        caches: Sequence[EditedCache],
+        logits: Literal["last", "all", "none"] = "last",
+        tap: Tap | None = None,
+    ) -> list[Logits]:
+        """Runs each chunk from a block on, under the edits of what comes then; see `Backend.forward_from`.
+
+        The rows are what the block reads: edits of its `resid_pre` are in them already.
+        """
+        check_residual(self, layer, rows_TD, caches)
+        starts = [cache.origin + cache.length for cache in caches]
+        positions = [range(start, start + len(rows)) for start, rows in zip(starts, rows_TD, strict=True)]
+        edits = self.edits if logits != "none" else self._edits_before(frozenset(() if tap is None else tap.names))
+        edits = [edit for edit in edits if edit.name != f"blocks.{layer}.hook_resid_pre"]
+        edit_tap = ArrayEditTap(edits, positions, self._embeddings.__getitem__, self.config, tap)
+        return self.plain.forward_from(layer, rows_TD, [cache.inner for cache in caches], logits, edit_tap)
 
     def unembed(
         self, rows_PD: NDArray[Any], tap: Tap | None = None, positions: Sequence[int] | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -131,8 +131,9 @@ def patch_map(
 ) -> PatchMap:
     """Puts values of a clean run into a corrupted one, each by itself, and measures what the model then says.
 
-    What the corrupted text's tokens before a patch left in the cache is used again, and many patches are read together;
-    each gives the bits that it would give alone.
+    A patched run begins at the patch's layer, with the corrupted run's residual stream, and at its token, behind the
+    corrupted run's cache; many are read together. Each gives what the whole run would, on the native backend to the
+    bit.
 
     Args:
         lm: The model; its edits hold in every run.
@@ -165,10 +166,12 @@ def patch_map(
             hint="resid_pre, attn_out, mlp_out, resid_post, q, k, v and z are some",
         )
     pairs = _pairs(positions, len(clean_ids), len(corrupted_ids))
-    kept = _Recording(names.values())
+    kept = _Kept(names.values())
     clean_logits = _run(backend, clean_ids, kept)
     cache = backend.new_cache(len(corrupted_ids))
-    [corrupted_logits] = backend.forward([corrupted_ids], [cache], "last")
+    stream = _Kept(f"blocks.{layer}.hook_resid_pre" for layer in chosen)
+    [corrupted_logits] = backend.forward([corrupted_ids], [cache], "last", stream)
+    of_layer = {names[layer]: layer for layer in chosen}
 
     patches: list[_Patch] = []
     for layer in chosen:
@@ -185,13 +188,16 @@ def patch_map(
     batch: list[_Patch] = []
     for i, patch in enumerate(patches):
         batch.append(patch)
-        if i + 1 == len(patches) or sum(len(corrupted_ids) - one.start for one in batch) >= BATCH_TOKENS:
+        tokens = sum(len(corrupted_ids) - one.start for one in batch)
+        if i + 1 == len(patches) or tokens >= BATCH_TOKENS or patches[i + 1].name != patch.name:
             forks = []
             for one in batch:
                 forks.append(cache.fork())
                 forks[-1].truncate(one.start)
-            chunks = [corrupted_ids[one.start :] for one in batch]
-            scores += [score(row) for row in backend.forward(chunks, forks, "last", _PatchTap(batch))]
+            layer = of_layer[patch.name]
+            rows_TD = [stream.values[f"blocks.{layer}.hook_resid_pre"][one.start :] for one in batch]
+            found = backend.forward_from(layer, rows_TD, forks, "last", _PatchTap(batch))
+            scores += [score(row) for row in found]
             batch = []
     columns = (
         tuple(lm.tokenizer.pieces(corrupted_ids)[at].label for at, _ in pairs)
@@ -239,15 +245,12 @@ class _PatchTap:
         return patch.apply(value) if patch.name == name else None
 
 
-@dataclass
-class _Recording:
+class _Kept:
     """Keeps what it sees of one chunk."""
 
-    names: Iterable[str]
-    values: dict[str, Array] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.names = frozenset(self.names)
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = frozenset(names)
+        self.values: dict[str, Array] = {}
 
     def __call__(self, name: str, value: Array, chunk: int) -> None:  # noqa: ARG002  there is one
         self.values[name] = value

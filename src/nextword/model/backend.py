@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nextword.arguments import Device, checked
-from nextword.backend_input import StoredTensor, Tap, check_chunks, check_logits, check_matrix, check_rows, check_weight
+from nextword.backend_input import (
+    StoredTensor,
+    Tap,
+    check_chunks,
+    check_logits,
+    check_matrix,
+    check_residual,
+    check_rows,
+    check_weight,
+)
 from nextword.config import GPTConfig
 from nextword.errors import ConfigError, ModelFileError
 from nextword.model.cache import KVCache
@@ -134,6 +143,35 @@ class TorchBackend:
             for cache, length in zip(caches, lengths, strict=True):
                 cache.truncate(length)
             raise
+        return results
+
+    def forward_from(
+        self,
+        layer: int,
+        rows_TD: Sequence[NDArray[Any]],
+        caches: Sequence[KVCache],
+        logits: Literal["last", "all", "none"] = "last",
+        tap: Tap | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Runs each chunk from a block on, behind its cache, which does not grow; see `Backend.forward_from`."""
+        check_logits(logits)
+        rows_TD = check_residual(self, layer, rows_TD, caches)
+        names = frozenset(() if tap is None else tap.names)
+        results = []
+        with eval_mode(self.model), torch.inference_mode():
+            for number, (rows, cache) in enumerate(zip(rows_TD, caches, strict=True)):
+                own = None if tap is None else ArrayTapAdapter(tap, names, number)
+                length = cache.length
+                try:
+                    hidden_TD = self.model.hidden_from(layer, self._rows(rows)[None], cache=cache, tap=own)[0]
+                finally:
+                    cache.truncate(length)
+                if logits == "none":
+                    results.append(np.empty((0, self.config.vocab_size), np.float32))
+                    continue
+                read_TD = hidden_TD if logits == "all" else hidden_TD[-1:]
+                logits_TV = tap_point(own, "logits", self.model.output_layer(read_TD)[None])[0]
+                results.append((logits_TV if logits == "all" else logits_TV[0]).float().cpu().numpy())
         return results
 
     def unembed(self, rows_PD: NDArray[Any], tap: Tap | None = None) -> NDArray[Any]:

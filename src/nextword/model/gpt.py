@@ -211,9 +211,20 @@ class GPTModel(nn.Module):
             positions_T = torch.arange(start, start + T, device=input_ids.device)
             pos_BTD = self.position_encoding(positions_T).expand_as(x_BTD)
             x_BTD = x_BTD + tap_point(tap, "hook_pos_embed", pos_BTD)
-        rotation = self.rotary.rotation_at(start, T, x_BTD) if self.rotary is not None else None
+        return self.hidden_from(0, x_BTD, mask, cache, tap)
 
-        for i, block in enumerate(self.blocks):
+    def hidden_from(
+        self,
+        layer: int,
+        x_BTD: Tensor,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
+        tap: Tap | None = None,
+    ) -> Tensor:
+        """What the output layer reads, [B, T, D], of the residual stream that block `layer` reads, [B, T, D]."""
+        start, T = (cache.length if cache is not None else 0), x_BTD.shape[1]
+        rotation = self.rotary.rotation_at(start, T, x_BTD) if self.rotary is not None else None
+        for i, block in list(enumerate(self.blocks))[layer:]:
             rope = None if i in self.config.no_rope_layers else rotation
             x_BTD = block(x_BTD, mask, rotation=rope, cache=cache, tap=scope(tap, f"blocks.{i}."))
         if cache is not None:
