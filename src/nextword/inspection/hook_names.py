@@ -6,7 +6,7 @@ The names are TransformerLens's; docs/inspection.md has the table.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from difflib import get_close_matches
 
 from nextword.config import GPTConfig
@@ -149,12 +149,13 @@ def select(
     Raises:
         ConfigError: A name fits nothing, or a layer does not exist.
     """
-    known = list(hook_shapes(config, 1))
+    shapes = hook_shapes(config, 1)
+    known = list(shapes)
     chosen = set(known)
     if names is not None:
         chosen = set()
         for name in _one_by_one(names):
-            chosen |= _fitting(name, known) or {resolve("" if callable(name) else name, config)}
+            chosen |= _fitting(name, shapes) or {resolve("" if callable(name) else name, config)}
     if layers is None:
         return tuple(name for name in known if name in chosen)
     wanted = []
@@ -173,12 +174,14 @@ def _one_by_one(names: Iterable[Key | NameTest] | str | NameTest) -> list[Key | 
     return list(names)
 
 
-def _fitting(name: Key | NameTest, known: Sequence[str]) -> set[str]:
+def _fitting(name: Key | NameTest, known: Collection[str]) -> set[str]:
     """The full names that a pattern, a kind or a function means; none of a short form."""
     if callable(name):
         return {full for full in known if name(full)}
     if isinstance(name, tuple):
         return set()
+    if name in known:
+        return {name}
     kind = _ALIASES.get(name, name)
     return {full for full in known if fnmatch.fnmatchcase(full, name) or _kind(full) == kind}
 
