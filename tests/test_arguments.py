@@ -172,7 +172,12 @@ def calls(tmp_path: Path) -> Iterator[tuple[str, Callable[..., Any], dict[str, A
     yield "trace[]", trace.__getitem__, {"key": ("pattern", 0)}
     yield "residual", trace.residual, {"layer": 0}
     yield "attention", trace.attention, {"layer": 0, "head": 0}
-    yield "lens", trace.lens, {"top": 2, "positions": [0]}
+    yield "lens", trace.lens, {"top": 2, "positions": [0], "lens": None}
+    fitting = {"lm": lm, "texts": ["ab" * 20], "kind": "tuned", "steps": 1, "learning_rate": 0.01, "seed": 0}
+    yield "fit_lens", nextword.fit_lens, fitting
+    fitted = nextword.fit_lens(lm, ["ab" * 20], steps=1)
+    yield "FittedLens.save", fitted.save, {"path": tmp_path / "lens", "half": False}
+    yield "FittedLens.load", nextword.FittedLens.load, {"path": fitted.save(tmp_path / "kept-lens")}
     yield "attribution", trace.attribution, {"target": 1, "position": -1, "against": 2}
     yield "top", trace.top, {"position": -1, "top": 2}
     yield "backend_for", trace.backend_for, {}
@@ -235,7 +240,13 @@ def test_every_public_call_is_walked(tmp_path: Path) -> None:
     found |= {inspect.unwrap(one) for one in public if inspect.isfunction(one)}
     takes = {one.__qualname__ for one in found if set(inspect.signature(one).parameters) - {"self", "cls", "fields"}}
     assert takes - walked == {
-        *("GPTModel.forward", "GPTModel.hidden", "TransformerBlock.forward"),  # tensors, in the training's loop
+        *("FittedLens.check_model", "FittedLens.translate"),  # a backend, and its rows: called by the lens
+        *(
+            "GPTModel.forward",
+            "GPTModel.hidden",
+            "GPTModel.hidden_from",
+            "TransformerBlock.forward",
+        ),  # tensors, in the training's loop
         *("GPTConfig.lesson", "GPTConfig.gpt2", "GPTConfig.llama", "GPTConfig.qwen3"),  # all that they take are fields
         *("Sampling.draw", "Sampling.penalized"),  # arrays, for each token
         "Tokenizer.continuation_bytes",  # for each token

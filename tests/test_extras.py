@@ -22,7 +22,7 @@ from tests.conftest import Trained
 from tests.environments import make_environment
 
 TRAIN = "train text.txt --steps 1 --preset tiny --context-length 16 --batch-size 2 --vocab-size 300"
-TORCH = ["GPTModel", "TransformerBlock"]
+TORCH = ["GPTModel", "TransformerBlock", "fit_lens"]
 TRAINING = ["TrainingRun", "train"]
 DRAWN = ["embedding", "attention", "lens", "norms", "logits", "ablation"]
 BRINGS = {
@@ -70,6 +70,7 @@ COMMANDS_TRIED = [
     Case("runs . --curve curve.svg", ("figures",), "drawing figures", ("matplotlib",)),
     Case(f"{TRAIN} --out m", ("train",), "training", ("torch",)),
     Case(f"{TRAIN} --out m --serve", ("train", "serve"), "training with a page", ("torch", "fastapi"), runs=False),
+    Case("lens-fit --text text.txt", ("torch",), "fitting a lens", ("torch",), runs=False),
     Case("verify", ("verify",), "verifying a model", ("torch", "transformers"), runs=False),
     Case("serve", ("serve",), "serving", ("fastapi",), runs=False),
     Case("predict hi --device cuda", ("torch",), "running a model without the native backend", ("torch",), runs=False),

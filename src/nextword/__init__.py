@@ -20,6 +20,7 @@ _HOMES = {
     "ConfigError": "nextword.errors",
     "ContextOverflowError": "nextword.errors",
     "Edit": "nextword.inspection.edits",
+    "FittedLens": "nextword.inspection.fitted_lens",
     "GPTConfig": "nextword.config",
     "GPTModel": "nextword.model",
     "Generation": "nextword.generation",
@@ -41,6 +42,7 @@ _HOMES = {
     "at": "nextword.inspection.edits",
     "clamp": "nextword.inspection.edits",
     "compare": "nextword.inspection.compare",
+    "fit_lens": "nextword.inspection.lens_fitting",
     "generate": "nextword.language_model",
     "load": "nextword.loading",
     "patch": "nextword.inspection.patching",
@@ -63,6 +65,7 @@ __all__ = [
     "ConfigError",
     "ContextOverflowError",
     "Edit",
+    "FittedLens",
     "GPTConfig",
     "GPTModel",
     "Generation",
@@ -85,6 +88,7 @@ __all__ = [
     "at",
     "clamp",
     "compare",
+    "fit_lens",
     "generate",
     "load",
     "patch",
@@ -116,6 +120,8 @@ if TYPE_CHECKING:
         set_value,
         swap_embedding,
     )
+    from nextword.inspection.fitted_lens import FittedLens
+    from nextword.inspection.lens_fitting import fit_lens
     from nextword.inspection.patching import patch
     from nextword.inspection.record import Record
     from nextword.inspection.sweep import patch_map

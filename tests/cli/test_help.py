@@ -17,8 +17,8 @@ OPTIONS = {
     "--json",
     "generate": "--model --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --stop "
     "--logprobs --overflow --device --precision --json",
-    "look": "--model --top --position --layer --head --ablate --patch-from --patch-at --patch-positions --html "
-    "--open --overflow --device --precision --json",
+    "look": "--model --top --position --layer --head --ablate --patch-from --patch-at --patch-positions --lens "
+    "--html --open --overflow --device --precision --json",
     "chat": "--model -m --system --message --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty "
     "--seed --device --precision --json",
     "train": "--out --minutes --steps --preset --from --lora --validation --encoding --text-field --exclude --compose "
@@ -37,8 +37,9 @@ OPTIONS = {
     "pull": "--from --revision --remove --json",
     "convert": "--precision --json",
     "export": "--out --format --precision --json",
-    "figure": "--out --kind --model --layer --head --colour --target --top --temperature --top-k --top-p --min-p "
-    "--device --precision",
+    "lens-fit": "--model -m --text --kind --steps --out -o --half --device --precision --json",
+    "figure": "--out --kind --model --layer --head --colour --lens --target --top --temperature --top-k --top-p "
+    "--min-p --device --precision",
     "doctor": "--speed --no-speed --json",
 }
 

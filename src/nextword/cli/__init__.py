@@ -35,6 +35,7 @@ COMMANDS = {
     "pull": "Fetch a published model.",
     "convert": "Turn a model file of one kind into another.",
     "export": "Write a model for transformers or llama.cpp.",
+    "lens-fit": "Fit a lens that shows what each layer would say.",
     "figure": "Draw a text on its way through the model.",
     "doctor": "Show what is installed and what is missing.",
 }
@@ -200,7 +201,10 @@ def _app(called: str) -> App:
         "key complete commands in bash, zsh and fish.",
     )
     for order, (name, summary) in enumerate(COMMANDS.items()):
-        app.command(f"nextword.cli.{name}:{name}", name=name, help=None if name == called else summary, sort_key=order)
+        place = name.replace("-", "_")
+        app.command(
+            f"nextword.cli.{place}:{place}", name=name, help=None if name == called else summary, sort_key=order
+        )
     app.command(install_completion(app), name="--install-completion", show=False)
     return app
 

@@ -29,6 +29,7 @@ def figure(
     layer: int | None = None,
     head: int | None = None,
     colour: str | None = None,
+    lens: str | None = None,
     target: str | None = None,
     top: int | None = None,
     temperature: float | None = None,
@@ -50,6 +51,7 @@ def figure(
         layer: For attention: which block; the last if left out.
         head: For attention: which head; all if left out.
         colour: For lens: probability (if left out), rank, kl or entropy.
+        lens: For lens: logit (if left out), tuned or jacobian, which `lens-fit` fitted; or its file.
         target: For attribution and logits: the next token; the most probable one if left out.
         top: For next: how many tokens; 12 if left out.
         temperature: For next: the distribution that is drawn from at this temperature.
@@ -67,7 +69,7 @@ def figure(
     owned: dict[str, dict[str, object]] = {
         "next": {**given, "top": top},
         "attention": {"layer": layer, "head": head},
-        "lens": {"colour": colour},
+        "lens": {"colour": colour, "lens": lens},
     }
     for owner, flags in owned.items():
         if kind != owner and (odd := next((name for name, value in flags.items() if value is not None), None)):
@@ -98,27 +100,29 @@ def figure(
 
             count = 12 if top is None else top
             drawn = next_token_figure(lm.predict(prompt, count), sampling, top=count)
+        elif kind == "lens":
+            from nextword.cli.lens_fit import read_lens
+            from nextword.figures import lens_figure
+
+            fitted = read_lens(lens or "logit", model)
+            drawn = lens_figure(lm.trace(prompt), colour or "probability", lens=fitted)  # type: ignore[arg-type]
         elif kind == "attention":
             from nextword.figures import attention_figure
 
             drawn = attention_figure(lm.trace(prompt), lm.config.num_layers - 1 if layer is None else layer, head)
         else:
-            drawn = _draw(lm, prompt, kind, colour or "probability", target, status.update)
+            drawn = _draw(lm, prompt, kind, target, status.update)
         save_figure(drawn, out)
     note_dropped_tokens(fit_to_context(lm.tokenizer, prompt, lm.config.context_length, "slide")[1])
     sys.stdout.write(f"{out}\n")
 
 
-def _draw(
-    lm: LanguageModel, prompt: str, kind: str, colour: str, target: str | None, tell: Callable[[str], None]
-) -> Figure:
+def _draw(lm: LanguageModel, prompt: str, kind: str, target: str | None, tell: Callable[[str], None]) -> Figure:
     from nextword import figures
 
     match kind:
         case "embedding":
             return figures.embedding_figure(lm, lm.tokenizer, prompt)
-        case "lens":
-            return figures.lens_figure(lm.trace(prompt), colour)  # type: ignore[arg-type]
         case "norms":
             return figures.residual_norms_figure(lm.trace(prompt))
         case "attribution":

@@ -15,6 +15,7 @@ from nextword.errors import ConfigError, TextError, require_packages
 
 if TYPE_CHECKING:
     from nextword.inspection.edits import Edit
+    from nextword.inspection.fitted_lens import FittedLens
     from nextword.inspection.trace import Trace
     from nextword.language_model import LanguageModel
 
@@ -37,6 +38,7 @@ def look(
     patch_from: str | None = None,
     patch_at: int | None = None,
     patch_positions: str | None = None,
+    lens: str = "logit",
     html: Path | None = None,
     open_page: Annotated[bool, Parameter(name="--open", negative="")] = False,
     overflow: Overflow = "slide",
@@ -56,6 +58,7 @@ def look(
         patch_from: Another text with as many tokens, to take values from.
         patch_at: With --patch-from, the layer before which the other text's residual stream is put in.
         patch_positions: With --patch-from, where: all, or numbers with commas; the position looked at if left out.
+        lens: What the layers are read through: logit, or tuned or jacobian, which `lens-fit` fitted; or its file.
         html: Write the page that shows all of it into this file instead; it needs no network.
         open_page: Serve the page on this machine and open it in the browser instead, until Ctrl-C.
         overflow: What to do with a text longer than the context.
@@ -68,6 +71,7 @@ def look(
         raise ConfigError("--head shows a head of one layer", hint="add --layer")
     if (patch_from is None) != (patch_at is None) or (patch_positions is not None and patch_from is None):
         raise ConfigError("--patch-from takes the values of a text, --patch-at says where", hint="give both")
+    fitted = _fitted(lens, model, page=open_page or html is not None)
     off = [_parse_ablation(spelling) for spelling in ablate]
     prompt = read_text(text)
     if open_page:
@@ -102,17 +106,28 @@ def look(
 
     change = comparison(before, trace, place, top) if changes else None
     if as_json:
-        values = read_path(trace, position, top, layer=layer, head=head).to_json()
-        values["dropped_tokens"] = dropped
+        values = read_path(trace, position, top, layer=layer, head=head, lens=fitted).to_json()
+        values |= {"dropped_tokens": dropped} if fitted is None else {"dropped_tokens": dropped, "lens": fitted.kind}
         print_json(values if change is None else {**values, "edits": labels, **change.to_json()})
         return
     console = make_console()
     cells = strip_cells(console.width, lm.config)
-    path = read_path(trace, position, top, layer=layer, head=head, cells=cells, rows=TOKEN_ROWS)
+    path = read_path(trace, position, top, layer=layer, head=head, cells=cells, rows=TOKEN_ROWS, lens=fitted)
+    if fitted is not None:
+        console.print(f"read through the {fitted.kind} lens")
     show_path(console, path, dropped=dropped, edits=labels, candidates=change is None)
     if change is not None:
         console.print()
         show_change(console, change)
+
+
+def _fitted(lens: str, model: str | None, page: bool) -> FittedLens | None:
+    """What `--lens` names; None is the logit lens, the only one of the page."""
+    from nextword.cli.lens_fit import read_lens
+
+    if page and lens != "logit":
+        raise ConfigError("--lens is for what is printed: the page shows the logit lens", hint="leave it out")
+    return read_lens(lens, model)
 
 
 def _write_page(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nextword.errors import ConfigError, TextError
 from nextword.formatting import pluralize
 from nextword.generation import html
+from nextword.inspection.fitted_lens import FittedLens
 from nextword.inspection.readout import SoftmaxBuffer, check_final_logits, rowwise_topk_ids, unembed, unembed_blocks
 from nextword.inspection.recording import Recording, absolute_position
 from nextword.tokens import Tokenizer
@@ -55,6 +56,13 @@ class Lens:
     """Its place in each row, 1 for the best; equal logits share a place: [L + 1, P]."""
     target_probability: Values
     """Its probability in each row: [L + 1, P]."""
+    fitted: FittedLens | None = None
+    """What the rows were read through; None is the logit lens, which reads them as they are."""
+
+    @property
+    def kind(self) -> str:
+        """`logit`, `tuned` or `jacobian`."""
+        return "logit" if self.fitted is None else self.fitted.kind
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -70,7 +78,7 @@ class Lens:
         count = self.trace.config.num_layers
         if not 0 <= layer <= count:
             raise ConfigError(f"the lens has no row {layer}", hint=f"rows are 0 to {count}")
-        return unembed(self.trace, layer, self.positions)
+        return unembed(self.trace, layer, self.positions, None if self.fitted is None else self.fitted.translate)
 
     def label(self, row: int, position: int, place: int = 0) -> str:
         """The text of a predicted token, blanks made visible; bytes that are no whole character as `⟨EA·B0⟩`.
@@ -84,7 +92,8 @@ class Lens:
 
     def __repr__(self) -> str:
         rows, positions = pluralize(len(self.rows), "rows"), pluralize(len(self.positions), "positions")
-        return f"<Lens: {rows}, {positions}{self._left_out()}>"
+        kind = "" if self.fitted is None else f"{self.kind}, "
+        return f"<Lens: {kind}{rows}, {positions}{self._left_out()}>"
 
     def __str__(self) -> str:
         rows, L = self.rows, self.trace.config.num_layers
@@ -110,7 +119,7 @@ class Lens:
             ]
             for row in range(len(self.rows) - 1, -1, -1)
         ]
-        return html.table(headers, cells, f"logit lens: the next token that each layer prefers{self._left_out()}")
+        return html.table(headers, cells, f"{self.kind} lens: the next token that each layer prefers{self._left_out()}")
 
     def _shown(self) -> range:
         return range(max(0, len(self.positions) - _SHOWN), len(self.positions))
@@ -127,6 +136,7 @@ class Lens:
         tokenizer = self.trace.tokenizer
         return {
             "text": self.trace.text,
+            **({} if self.fitted is None else {"lens": self.kind}),
             "rows": list(self.rows),
             "positions": [
                 {
@@ -155,7 +165,11 @@ class Lens:
 
 
 def logit_lens(
-    trace: Recording, top: int = 5, positions: Sequence[int] | None = None, targets: Sequence[int] | None = None
+    trace: Recording,
+    top: int = 5,
+    positions: Sequence[int] | None = None,
+    targets: Sequence[int] | None = None,
+    lens: FittedLens | None = None,
 ) -> Lens:
     """Reads every layer's output through the final norm and the head.
 
@@ -168,10 +182,11 @@ def logit_lens(
         top: Tokens kept of each row; at most the vocabulary.
         positions: Where; None is every position. Negative ones count from the end.
         targets: The token to follow at each of the positions; None follows what the last row prefers.
+        lens: A fitted lens, through which the rows but the last are read; None reads them as they are.
 
     Raises:
-        ConfigError: `top` is below 1, there is no such position, the numbers of targets and positions differ, or the
-            trace lacks residuals or its model.
+        ConfigError: `top` is below 1, there is no such position, the numbers of targets and positions differ, the
+            trace lacks residuals or its model, or the lens was fitted for another model.
         TextError: A target is not in the vocabulary.
         NextwordError: The last row is not the model's own logits, or the weights were changed after the run.
     """
@@ -181,6 +196,8 @@ def logit_lens(
     places = _places(trace, positions)
     if targets is not None and len(targets) != len(places):
         raise ConfigError(f"{len(targets)} targets are given for {len(places)} positions")
+    if lens is not None:
+        lens.check_model(trace.backend)
     given = None if targets is None else [token_of(target, trace.tokenizer, config.vocab_size) for target in targets]
 
     L, P, k = config.num_layers, len(places), min(top, config.vocab_size)
@@ -209,11 +226,11 @@ def logit_lens(
             target_rank[row, here] = [1 + np.count_nonzero(row_V > row_V[target]) for row_V, target in of_rows]
             target_probability[row, here] = softmax.probabilities_of(target_P1)[:, 0]
 
-    unembed_blocks(trace, places, read)
+    unembed_blocks(trace, places, read, None if lens is None else lens.translate)
     arrays = (token_ids, probabilities, entropy, kl, target_ids, target_rank, target_probability)
     for array in arrays:
         array.flags.writeable = False
-    return Lens(trace, places, *arrays)
+    return Lens(trace, places, *arrays, lens)
 
 
 def token_of(target: int | str, tokenizer: Tokenizer | None, vocab_size: int) -> int:

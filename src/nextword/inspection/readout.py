@@ -22,6 +22,7 @@ from nextword.machine.processors import default_threads
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
 Values = NDArray[np.float64]
+Translate = Callable[[int, Array], Array]
 
 _BLOCK_LOGITS = 1 << 25
 """Logits that are read out at a time: 128 MB in float32."""
@@ -29,7 +30,7 @@ _CHUNK_LOGITS = 1 << 18
 """Logits of one row that a thread works on at a time: 2 MB in float64."""
 
 
-def unembed(trace: Recording, layer: int, positions: Sequence[int]) -> Array:
+def unembed(trace: Recording, layer: int, positions: Sequence[int], translate: Translate | None = None) -> Array:
     """Row `layer` of the residual stream through the final norm and the head: [P, V], float32 or wider, on the CPU.
 
     Edits of the norm and of the logits act on it, as they do on the last row.
@@ -37,11 +38,16 @@ def unembed(trace: Recording, layer: int, positions: Sequence[int]) -> Array:
     Raises:
         NextwordError: The weights of norm or head were changed after the trace was made.
     """
-    logits_PV: Array = _unembed_rows(trace, range(layer, layer + 1), positions)[0]
+    logits_PV: Array = _unembed_rows(trace, range(layer, layer + 1), positions, translate)[0]
     return logits_PV
 
 
-def unembed_blocks(trace: Recording, positions: Sequence[int], work: Callable[[slice, Array], None]) -> None:
+def unembed_blocks(
+    trace: Recording,
+    positions: Sequence[int],
+    work: Callable[[slice, Array], None],
+    translate: Translate | None = None,
+) -> None:
     """Reads every row at all positions, and has the work done for some of the positions at a time.
 
     One product reads what fits, since the head's weights, which are many, pass by once for all of it. The rest is done
@@ -52,11 +58,12 @@ def unembed_blocks(trace: Recording, positions: Sequence[int], work: Callable[[s
         trace: The run.
         positions: Which, in the text.
         work: Is given places in `positions`, and the logits of all rows there, [L + 1, P, V].
+        translate: What is done to a row, [P, D], before it is read; None is nothing.
     """
     rows, V, threads = range(trace.config.num_layers + 1), trace.config.vocab_size, default_threads()
     pool = _pool(threads)
     for block in _slices(0, len(positions), _BLOCK_LOGITS // (len(rows) * V)):
-        logits_RPV = _unembed_rows(trace, rows, positions[block])
+        logits_RPV = _unembed_rows(trace, rows, positions[block], translate)
         rounds = -(-logits_RPV.shape[1] // max(1, threads * (_CHUNK_LOGITS // V)))
         pieces = _slices(block.start, block.stop, -(-logits_RPV.shape[1] // (rounds * threads)))
         places = [slice(piece.start - block.start, piece.stop - block.start) for piece in pieces]
@@ -72,9 +79,13 @@ def _slices(start: int, stop: int, step: int) -> list[slice]:
     return [slice(first, min(first + max(1, step), stop)) for first in range(start, stop, max(1, step))]
 
 
-def _unembed_rows(trace: Recording, rows: Sequence[int], positions: Sequence[int]) -> Array:
+def _unembed_rows(
+    trace: Recording, rows: Sequence[int], positions: Sequence[int], translate: Translate | None
+) -> Array:
     backend = trace.backend_for("ln_final", "output_layer")
     rows_RPD = np.stack([trace.residual(row)[list(positions)] for row in rows])
+    if translate is not None:
+        rows_RPD = np.stack([translate(row, rows_PD) for row, rows_PD in zip(rows, rows_RPD, strict=True)])
     behind = [edit for edit in trace.edits if is_unembed_edit(edit)]
     if behind:
         edited = EditedBackend(backend, behind)

@@ -10,6 +10,7 @@ from nextword.arguments import Destination, checked
 from nextword.files.atomic import replace_file
 from nextword.generation.backend import Backend
 from nextword.inspection.attribution import LogitAttribution, logit_attribution
+from nextword.inspection.fitted_lens import FittedLens
 from nextword.inspection.frames import Facts
 from nextword.inspection.lens import Lens, logit_lens
 from nextword.inspection.page_file import trace_html
@@ -31,9 +32,9 @@ class Trace(Recording):
     """
 
     @checked
-    def lens(self, top: int = 5, positions: Sequence[int] | None = None) -> Lens:
-        """What each layer would predict if it were the last; see `lens.logit_lens`."""
-        return logit_lens(self, top, positions)
+    def lens(self, top: int = 5, positions: Sequence[int] | None = None, *, lens: FittedLens | None = None) -> Lens:
+        """What each layer would predict if it were the last, or through a fitted lens; see `lens.logit_lens`."""
+        return logit_lens(self, top, positions, lens=lens)
 
     @checked
     def attribution(

@@ -16,6 +16,7 @@ from nextword.inspection.compare import Comparison
 from nextword.tokens import Piece
 
 if TYPE_CHECKING:
+    from nextword.inspection.fitted_lens import FittedLens
     from nextword.inspection.trace import Trace
 
 GRID_LIMIT = 64
@@ -151,6 +152,7 @@ def read_path(
     head: int | None = None,
     cells: int = 16,
     rows: int = GRID_LIMIT,
+    lens: FittedLens | None = None,
 ) -> PredictionPath:
     """Everything that is shown of one run.
 
@@ -162,19 +164,20 @@ def read_path(
         head: Its head whose pattern is shown.
         cells: Parts that a vector is cut into.
         rows: Tokens shown at most.
+        lens: A fitted lens that the layers are read through; None is the logit lens.
 
     Raises:
-        ConfigError: There is no such position, layer or head.
+        ConfigError: There is no such position, layer or head, or the lens was fitted for another model.
     """
     config, count = trace.config, len(trace.token_ids)
     place = _index("position", position, count, wraps=True)
     shown = shown_positions(count, place, rows)
     pieces = trace.tokens
-    lens = trace.lens(top=min(3, config.vocab_size), positions=[place])
+    read = trace.lens(top=min(3, config.vocab_size), positions=[place], lens=lens)
     text_of = (lambda _: "") if trace.tokenizer is None else trace.tokenizer.text_of
 
     def lens_tokens(row: int) -> list[LensToken]:
-        ids, shares = lens.token_ids[row, 0].tolist(), lens.probabilities[row, 0].tolist()
+        ids, shares = read.token_ids[row, 0].tolist(), read.probabilities[row, 0].tolist()
         texts = [text_of(token) for token in ids]
         return [LensToken(*fields) for fields in zip(ids, texts, shares, strict=True)]
 
@@ -192,7 +195,7 @@ def read_path(
                 _norm(trace["mlp_out", number][place]),
                 _norm(trace["resid_post", number][place]),
                 lens_tokens(number + 1),
-                int(lens.target_rank[number + 1, 0]),
+                int(read.target_rank[number + 1, 0]),
             )
         )
     candidates = trace.top(place, top)
@@ -201,7 +204,7 @@ def read_path(
     if head is not None and layer is not None:
         grid = _grid(trace, layer, _index("head", head, config.num_heads), shown)
     tokens = [_token(trace, pieces, number, cells) for number in shown]
-    rank = int(lens.target_rank[0, 0])
+    rank = int(read.target_rank[0, 0])
     return PredictionPath(
         trace.text, config, place, pieces, tokens, lens_tokens(0), rank, layers, candidates, opened, grid
     )
