@@ -134,6 +134,8 @@ def calls(tmp_path: Path) -> Iterator[tuple[str, Callable[..., Any], dict[str, A
     yield "patch", nextword.patch, {"name": "embed", "trace": trace, **places}
     sweep = {"lm": lm, "clean": "ab", "corrupted": "ba", "metric": (1, 2), "name": "z", "layers": [0]}
     yield "patch_map", nextword.patch_map, {**sweep, "positions": [0], "heads": [0]}
+    ablated = {"lm": lm, "text": "ab", "metric": (1, 2), "name": "z", "layers": [0], "by": "mean", "texts": ["ba"]}
+    yield "ablate_map", nextword.ablate_map, {**ablated, "positions": [0], "heads": [0]}
     yield "ablate_head", nextword.ablate_head, {"layer": 0, "head": 0, "positions": [0]}
     yield "ablate_mlp", nextword.ablate_mlp, {"layer": 0, "positions": [0]}
     yield "ablate_layer", nextword.ablate_layer, {"layer": 0, "positions": [0]}

@@ -18,7 +18,9 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize(
-    "program", PROGRAMS, ids=["trace", "save", "read", "change", "sweep", "figures", "page", "record", "hooks"]
+    "program",
+    PROGRAMS,
+    ids=["trace", "save", "read", "change", "sweep", "ablate", "figures", "page", "record", "hooks"],
 )
 def test_every_program_runs(
     program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

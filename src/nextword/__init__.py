@@ -37,6 +37,7 @@ _HOMES = {
     "TransformerBlock": "nextword.model",
     "ablate_head": "nextword.inspection.edits",
     "ablate_layer": "nextword.inspection.edits",
+    "ablate_map": "nextword.inspection.sweep",
     "ablate_mlp": "nextword.inspection.edits",
     "add": "nextword.inspection.edits",
     "at": "nextword.inspection.edits",
@@ -83,6 +84,7 @@ __all__ = [
     "__version__",
     "ablate_head",
     "ablate_layer",
+    "ablate_map",
     "ablate_mlp",
     "add",
     "at",
@@ -124,7 +126,7 @@ if TYPE_CHECKING:
     from nextword.inspection.lens_fitting import fit_lens
     from nextword.inspection.patching import patch
     from nextword.inspection.record import Record
-    from nextword.inspection.sweep import patch_map
+    from nextword.inspection.sweep import ablate_map, patch_map
     from nextword.inspection.trace import Trace
     from nextword.language_model import LanguageModel, generate
     from nextword.loading import load

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import nextword
 from nextword.errors import ConfigError, NextwordError, TextError
+from nextword.figures import save_figure, sweep_figure
 from nextword.inspection.sweep import patch_map
 from tests.inspection.models import language_model
 from tests.inspection.test_edited_backend import native_model
@@ -115,3 +118,87 @@ def test_what_cannot_be_swept_is_said_in_one_line() -> None:
     assert str(same) == repr(same)
     with pytest.raises(NextwordError, match="nothing to restore"):
         _ = same.restored
+
+
+@pytest.mark.parametrize("backend", ["native", "torch"])
+@pytest.mark.parametrize("case", ["qwen3", "gpt2", "lesson"])
+def test_each_cell_is_the_ablation_made_alone(case: str, backend: str) -> None:
+    plain = language_model(case)
+    lm = native_model(plain) if backend == "native" else plain
+    others = ["hgfedcba", "aacceeggbb", "abababab"]
+    traces = [plain.trace(text) for text in others]
+    for name in ("mlp_out", "z"):
+        zero = nextword.ablate_map(lm, CLEAN, (3, 5), name)
+        mean = nextword.ablate_map(lm, CLEAN, (3, 5), name, by="mean", texts=others)
+        resampled = nextword.ablate_map(lm, CLEAN, (3, 5), name, by="resample", texts=others)
+        assert zero.plain == mean.plain == resampled.plain == pytest.approx(difference(plain, CLEAN, 3, 5), abs=1e-5)
+        for layer in range(lm.config.num_layers):
+            average = np.concatenate([trace[name, layer] for trace in traces]).mean(0)
+            for place in range(len(CLEAN)):
+                edits = {
+                    "zero": [nextword.set_value((name, layer), 0.0, positions=[place])],
+                    "mean": [nextword.set_value((name, layer), average, positions=[place])],
+                    "resample": [
+                        nextword.set_value((name, layer), trace[name, layer][place], positions=[place])
+                        for trace in traces
+                    ],
+                }
+                for by, found in (("zero", zero), ("mean", mean), ("resample", resampled)):
+                    alone = np.mean([difference(plain.edit(edit), CLEAN, 3, 5) for edit in edits[by]])
+                    assert found.values[layer, place] == pytest.approx(alone, abs=2e-5)
+                    assert found.effects[layer, place] == pytest.approx(alone - found.plain, abs=2e-5)
+
+
+def test_heads_are_ablated_over_all_positions_or_some() -> None:
+    plain = language_model("qwen3")
+    lm, other = native_model(plain), "hgfedcbaa"
+    heads = [*range(lm.config.num_heads)]
+    for positions in (None, [2, -1]):
+        for by, texts in (("zero", ()), ("resample", (other,))):
+            found = nextword.ablate_map(
+                lm, CLEAN, ("d", "f"), layers=[1, 0], positions=positions, heads=heads, by=by, texts=texts
+            )
+            assert (found.layers, found.axis, found.columns) == ((1, 0), "head", tuple(f"H{head}" for head in heads))
+            places = range(8) if positions is None else [2, 7]
+            for row, layer in enumerate(found.layers):
+                rows = plain.trace(other)["z", layer][list(places)]
+                for head in heads:
+                    value = 0.0 if by == "zero" else rows[:, head]
+                    edits = [
+                        nextword.set_value(("z", layer), value if by == "zero" else value[i], [place], heads=[head])
+                        for i, place in enumerate(places)
+                    ]
+                    assert found.values[row, head] == pytest.approx(
+                        difference(plain.edit(*edits), CLEAN, 3, 5), abs=2e-5
+                    )
+
+
+def test_what_cannot_be_ablated_is_said_in_one_line() -> None:
+    lm = language_model("qwen3")
+    for change, message in (
+        ({"by": "mean"}, "takes texts"),
+        ({"texts": ["a"]}, "takes no texts"),
+        ({"by": "resample", "texts": ["abc"]}, "a text to resample from has 3 tokens, there is no position 7"),
+        ({"by": "noise"}, "by is 'noise', it must be zero, mean or resample"),
+        ({"heads": [99]}, "has 6 heads"),
+        ({"positions": [8]}, "it must be places of the text"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            nextword.ablate_map(**{"lm": lm, "text": CLEAN, "metric": (3, 5), **change})  # type: ignore[arg-type]
+
+
+def test_a_sweep_is_drawn_and_printed(tmp_path: Path) -> None:
+    lm = native_model(language_model("qwen3"))
+    for found in (
+        patch_map(lm, CLEAN, CORRUPTED, (3, 5)),
+        nextword.ablate_map(lm, CLEAN, (3, 5), heads=[0, 1, 2]),
+        patch_map(lm, CLEAN, CLEAN, (3, 5)),
+    ):
+        figure = sweep_figure(found, title="무엇이 답을 나르는가")
+        image = figure.axes[0].get_images()[0]
+        np.testing.assert_array_equal(image.get_array(), found.shown()[0])
+        assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(found.columns)
+        assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["0", "1", "2"]
+        assert save_figure(figure, tmp_path / "sweep.svg") is None or (tmp_path / "sweep.svg").stat().st_size
+        assert found.to_json()["plain"] == found.plain
+        assert repr(found) in str(found)

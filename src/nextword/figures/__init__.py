@@ -13,6 +13,7 @@ from nextword.figures.embedding import embedding_figure
 from nextword.figures.lens import lens_figure
 from nextword.figures.prediction import next_token_figure
 from nextword.figures.residual import residual_norms_figure
+from nextword.figures.sweep import sweep_figure
 
 __all__ = [
     "DPI",
@@ -25,4 +26,5 @@ __all__ = [
     "next_token_figure",
     "residual_norms_figure",
     "save_figure",
+    "sweep_figure",
 ]
