@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import nextword
+import nextword.loading
 from nextword.errors import ConfigError, ModelFileError, TextError
 from nextword.inspection.fitted_lens import FittedLens, default_lens_path, probe_logits
 from nextword.inspection.lens import logit_lens
@@ -165,6 +166,23 @@ def test_both_backends_take_one_lens(lm: LanguageModel) -> None:
         replace(lens, probe=lens.probe * np.float32(1.001)).check_model(lm.backend)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My aunt lives in a small house by the river. In the morning she feeds the hens and then drinks her tea.",
+        "우리 집 앞에는 작은 시장이 있어요. 아침마다 과일을 파는 아저씨가 웃으면서 인사를 합니다.",
+    ],
+)
+def test_the_lens_that_ships_is_nearer_the_prediction_at_every_layer(lm: LanguageModel, text: str) -> None:
+    path = default_lens_path(nextword.loading.DEFAULT_MODEL, "tuned")
+    assert path.stat().st_size < 2e6
+    lens, trace = FittedLens.load(path), lm.trace(text)
+    plain, read = trace.lens(1).kl.mean(1), trace.lens(1, lens=lens).kl.mean(1)
+    assert (read[:-1] < plain[:-1]).all()
+    assert read[:-1].mean() < 0.65 * plain[:-1].mean()
+    assert (lens.kl_after < 0.65 * lens.kl_before).all()
+
+
 def test_what_cannot_be_fitted_or_read_is_said(lm: LanguageModel, tmp_path: Path) -> None:
     with pytest.raises(TextError, match="too short"):
         nextword.fit_lens(lm, ["a cat"])
@@ -177,5 +195,5 @@ def test_what_cannot_be_fitted_or_read_is_said(lm: LanguageModel, tmp_path: Path
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ModelFileError, match="damaged"):
         FittedLens.load(path)
-    assert default_lens_path(tmp_path, "tuned") == tmp_path / "lens-tuned.safetensors"
-    assert default_lens_path(tmp_path / "m.gguf", "jacobian") == tmp_path / "m.lens-jacobian.safetensors"
+    assert default_lens_path(tmp_path, "tuned") == tmp_path / "lens/tuned.safetensors"
+    assert default_lens_path(tmp_path / "m.gguf", "jacobian") == tmp_path / "m.lens/jacobian.safetensors"

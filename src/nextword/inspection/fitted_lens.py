@@ -190,12 +190,12 @@ def probe_logits(backend: Backend) -> Array:
 
 
 def default_lens_path(model: Path, kind: LensKind) -> Path:
-    """Where a model's lens lies: in its directory, or beside its file."""
-    return (
-        model / f"lens-{kind}.safetensors"
-        if model.is_dir()
-        else model.with_name(f"{model.stem}.lens-{kind}.safetensors")
-    )
+    """Where a model's lens lies: in the folder `lens` of its directory, or in one beside its file.
+
+    Not among the weights: what is in the directory itself is what the model is verified by.
+    """
+    folder = model / "lens" if model.is_dir() else model.with_name(f"{model.stem}.lens")
+    return folder / f"{kind}.safetensors"
 
 
 def _probe_shape(config: GPTConfig) -> tuple[int, int]:
