@@ -6,7 +6,7 @@ import re
 
 from cyclopts import App
 
-from nextword.cli import COMMANDS
+from nextword.cli import COMMANDS, home_of
 
 _NO_DEFAULT = re.compile(r' \*\[default: (?:False|"")\]\*')
 _KOREAN = {
@@ -23,7 +23,7 @@ def command_line() -> App:
     """All commands, as `nextword` has them."""
     app = App(name="nextword")
     for name in COMMANDS:
-        app.command(f"nextword.cli.{name}:{name}", name=name)
+        app.command(home_of(name), name=name)
     return app
 
 

@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Request, sync_playwrigh
 
 import nextword
 from nextword import figures
-from nextword.cli import COMMANDS, run
+from nextword.cli import COMMANDS, home_of, run
 from tests.docs.sources import DOCS, ROOT, blocks, headings, markdown, prose, twin
 from tests.page.conftest import chromium
 
@@ -148,8 +148,8 @@ def test_every_option_is_in_the_reference(
     section = words_of(next(part for part in sections if part.startswith(f'nextword-{command}"')))
     assert options
     assert {option for option in options if not re.search(rf"{option}(?![\w-])", section)} == set()
-    module = importlib.import_module(f"nextword.cli.{command}")
-    assert getattr(module, command).__doc__.splitlines()[0].replace("`", "") in section
+    home, name = home_of(command).split(":")
+    assert getattr(importlib.import_module(home), name).__doc__.splitlines()[0].replace("`", "") in section
 
 
 # -- what was measured -------------------------------------------------------------------------------------------------

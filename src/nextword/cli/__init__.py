@@ -185,6 +185,12 @@ def _command_of(arguments: Sequence[str]) -> str:
     return arguments[0] if arguments[0] in (*COMMANDS, "--install-completion") else "predict"
 
 
+def home_of(command: str) -> str:
+    """Where a command's function is: `nextword.cli.lens_fit:lens_fit`."""
+    name = command.replace("-", "_")
+    return f"nextword.cli.{name}:{name}"
+
+
 def _app(called: str) -> App:
     """The command line. The called command is explained by its docstring, others by a line, which imports nothing."""
     from cyclopts import App
@@ -201,10 +207,7 @@ def _app(called: str) -> App:
         "key complete commands in bash, zsh and fish.",
     )
     for order, (name, summary) in enumerate(COMMANDS.items()):
-        place = name.replace("-", "_")
-        app.command(
-            f"nextword.cli.{place}:{place}", name=name, help=None if name == called else summary, sort_key=order
-        )
+        app.command(home_of(name), name=name, help=None if name == called else summary, sort_key=order)
     app.command(install_completion(app), name="--install-completion", show=False)
     return app
 
