@@ -57,6 +57,7 @@ _HOMES = {
 }
 
 _EXTRAS = {
+    "nextword.inspection.lens_fitting": "torch",
     "nextword.model": "torch",
     "nextword.training": "train",
 }
