@@ -52,6 +52,9 @@ def test_the_token_that_begins_a_document_need_not_be_among_the_scored_ids(lm: L
 
 @pytest.mark.parametrize("wrong", [None, b"bytes", ["two", "texts"], [10**6], [-1], 3, []])
 def test_what_is_neither_is_refused_alike(lm: LanguageModel, wrong: Any) -> None:
-    for call in CALLS.values():
+    for name, call in CALLS.items():
+        if name == "trace" and wrong == ["two", "texts"]:
+            assert len(lm.trace(wrong)) == 2  # the one that takes several
+            continue
         with pytest.raises(TextError):
             call(lm, wrong)

@@ -95,9 +95,7 @@ def test_the_modules_that_import_torch_are_those_of_the_contract() -> None:
 
 BRINGS_TORCH = (
     r"nextword\.model(\..+)?",
-    r"nextword\.inspection\.(attribution|capture|decomposition|frames|gradient|heads|hooks)",
-    r"nextword\.inspection\.(lens|inspectable|readout|trace|trace_files|weight_checksums)",
-    r"nextword\.figures\.embedding",
+    r"nextword\.inspection\.(gradient|hooks|lens_fitting)",
     r"nextword\.measuring\.(transformers_model|verification)",
     r"nextword\.training\.(adapters|checkpoints|run)(\..+)?",
     r"nextword\.training\.planning\.flops",

@@ -470,10 +470,11 @@ class LanguageModel:
         self.check_weights()
         several = isinstance(text, list | tuple) and len(text) > 0 and all(hasattr(one, "__len__") for one in text)
         prompts = cast(Sequence[Prompt], text if several else [text])
+        context = self.config.context_length
+        fitted = [fit_to_context(self.tokenizer, one, context, overflow) for one in prompts]
         texts = [
-            TextToTrace(prompt_text(self.tokenizer, one), *fit_to_context(self.tokenizer, one, context, overflow))
-            for context in [self.config.context_length]
-            for one in prompts
+            TextToTrace(prompt_text(self.tokenizer, one), ids, dropped)
+            for one, (ids, dropped) in zip(prompts, fitted, strict=True)
         ]
         traces = capture_all(
             self._plain_backend,

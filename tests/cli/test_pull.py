@@ -148,7 +148,7 @@ def test_the_list_shows_the_catalogue_and_what_was_pulled(hub: Hub, home: Path) 
 
 
 def test_the_model_that_ships_is_listed_by_its_name_and_needs_no_fetching(call: Call) -> None:
-    size = sum(file.stat().st_size for file in SHIPPED_MODEL.iterdir())
+    size = sum(file.stat().st_size for file in SHIPPED_MODEL.rglob("*") if file.is_file())
     parameters = read_model(SHIPPED_MODEL).config.num_parameters
     listed = call("pull", "--json").json
     assert listed["ships"] == {"name": "nextword", "path": str(SHIPPED_MODEL), "size": size}

@@ -151,7 +151,7 @@ class Typed:
 
     @property
     def _reads_text(self) -> bool:
-        return any(argument.field_info.name == "text" for argument in self.takes)
+        return any(argument.field_info.name == "text" and argument.index is not None for argument in self.takes)
 
     def _positional_names(self) -> list[str]:
         """What stands behind the command without a flag, as the help calls it."""
