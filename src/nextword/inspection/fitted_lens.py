@@ -211,4 +211,4 @@ def _raw(name: str, kind: str, values: Array) -> RawTensor:
     data = np.ascontiguousarray(values, dtype)
     if not math.isfinite(float(np.abs(data).max(initial=0))):
         raise ModelFileError(f"the lens's {name} are too large for {kind}", hint="save it without half=True")
-    return RawTensor(name, kind, data.shape, memoryview(data.tobytes()))
+    return RawTensor.from_bits(name, kind, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -256,8 +257,6 @@ def jacobian_sum(model: GPTModel, token_ids: Sequence[int], skip: int) -> tuple[
 
 def _measured(lens: FittedLens, backend: Backend, pieces: Sequence[list[int]]) -> FittedLens:
     """The lens with what it and the logit lens lack on some pieces."""
-    from dataclasses import replace
-
     L = lens.config.num_layers
     names = ["blocks.*.hook_resid_pre", f"blocks.{L - 1}.hook_resid_post"]
     sums_2L, count = np.zeros((2, L)), 0

@@ -174,5 +174,4 @@ def _check_model(
 
 def _stored(name: str, value: Array) -> RawTensor:
     kind = next(key for key, dtype in DTYPES.items() if dtype == value.dtype)
-    data: Any = value.tobytes()
-    return RawTensor(name, kind, value.shape, memoryview(data))
+    return RawTensor.from_bits(name, kind, value)

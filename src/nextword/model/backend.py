@@ -139,10 +139,10 @@ class TorchBackend:
                         continue
                     own = None if tap is None else ArrayTapAdapter(tap, names, number)
                     results.append(self._run(chunk, cache, logits, own).float().cpu().numpy())
-        except BaseException:  # what a tap raises, Ctrl-C: the caches are as they were
-            for cache, length in zip(caches, lengths, strict=True):
-                cache.truncate(length)
-            raise
+        finally:
+            if len(results) < len(chunks):  # a tap raised, or Ctrl-C: the caches are as they were
+                for cache, length in zip(caches, lengths, strict=True):
+                    cache.truncate(length)
         return results
 
     def forward_from(
